@@ -1,0 +1,23 @@
+"""Measure how reliably a language model remembers one bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Spec", "Strings", "__version__", "load", "parse", "sample"]
+
+if TYPE_CHECKING:
+    from ffprompt.language import Spec, Strings, parse, sample
+    from ffprompt.store import load
+
+_HOME = {"Spec": "language", "Strings": "language", "parse": "language", "sample": "language", "load": "store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that ``import ffprompt`` and ``--help`` stay light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'ffprompt' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ffprompt.{_HOME[name]}"), name)

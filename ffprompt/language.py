@@ -1,0 +1,325 @@
+"""The flip-flop language (Liu et al. 2023, arXiv 2306.00946, section 3.1).
+
+A string of ``T`` symbols is a run of ``T / 2`` (instruction, data symbol) pairs: ``w`` writes the symbol, ``i`` is to be
+ignored, and the symbol after ``r`` repeats the one after the most recent ``w``::
+
+    w 1  i 0  i 0  r 1  w 0  i 1  r 0
+    ^ write        ^ read: 1      ^ read: 0
+
+FFL(T, p) starts with ``w``, ends with ``r``; the instructions between are independent draws from
+``(p_write, p_read, p_ignore)`` and the symbols after ``w`` and ``i`` are uniform. FFL(p_ignore) is the shorthand for
+T = 512 and p_write = p_read = (1 - p_ignore) / 2.
+
+Sampling is addressed, not sequential: string ``i`` is a function of (spec, seed, i), because a counter-based generator
+(Philox) is set to the counter at which string ``i`` begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.errors import SpecError, StringError
+
+WRITE, READ, IGNORE = 0, 1, 2
+LETTERS = "wri"
+MAX_SYMBOLS = 256
+# Strings drawn at a time: small enough for the working arrays to stay in the second-level cache at T = 512.
+_BLOCK = 128
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """FFL(T, p) over ``symbols`` data symbols.
+
+    ``length`` is T, counted in symbols of text: twice the number of instructions. Raises SpecError when the length is
+    odd or below 4, a probability is outside [0, 1], they do not sum to 1, or ``symbols`` is not in 2 … 256.
+    """
+
+    length: int
+    p_write: float
+    p_read: float
+    p_ignore: float
+    symbols: int = 2
+
+    def __post_init__(self) -> None:
+        if self.length < 4 or self.length % 2:
+            raise SpecError(f"length {self.length}: T counts symbols and must be even and at least 4")
+        for name in ("p_write", "p_read", "p_ignore"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+                raise SpecError(f"{name} {value}: a probability between 0 and 1 is wanted")
+        total = self.p_write + self.p_read + self.p_ignore
+        if abs(total - 1.0) > 1e-9:
+            raise SpecError(f"p_write + p_read + p_ignore is {total:.12g}: the three must sum to 1")
+        if not 2 <= self.symbols <= MAX_SYMBOLS:
+            raise SpecError(f"symbols {self.symbols}: between 2 and {MAX_SYMBOLS} data symbols are possible")
+
+    @classmethod
+    def ffl(cls, p_ignore: float, length: int = 512, symbols: int = 2) -> Spec:
+        """The paper's shorthand FFL(p_ignore): writes and reads share what ignores leave."""
+        # Rounded, so that FFL(0.8) has p_write 0.1 and not 0.09999999999999998 in every file and table.
+        half = round((1.0 - p_ignore) / 2.0, 12)
+        return cls(length, half, half, p_ignore, symbols)
+
+    @classmethod
+    def parse(cls, text: str, length: int = 512, symbols: int = 2) -> Spec:
+        """Read ``FFL(0.8)``, ``FFL(100, 0.6)`` or ``FFL(100, 0.2, 0.2, 0.6)`` (write, read, ignore)."""
+        match = re.fullmatch(r"\s*FFL\(([^()]*)\)\s*", text, flags=re.IGNORECASE)
+        fields = [field.strip() for field in match[1].split(",")] if match else []
+        try:
+            if len(fields) == 1:
+                return cls.ffl(float(fields[0]), length, symbols)
+            if len(fields) == 2:
+                return cls.ffl(float(fields[1]), int(fields[0]), symbols)
+            if len(fields) == 4:
+                write, read, ignore = (float(field) for field in fields[1:])
+                return cls(int(fields[0]), write, read, ignore, symbols)
+        except ValueError:
+            pass
+        raise SpecError(f"spec {text!r}: write FFL(p_ignore), FFL(T, p_ignore) or FFL(T, p_write, p_read, p_ignore)")
+
+    @property
+    def instructions(self) -> int:
+        """n = T / 2, the number of (instruction, symbol) pairs."""
+        return self.length // 2
+
+    @property
+    def expected_reads(self) -> float:
+        """Expected reads in one string: the last instruction, and p_read of the T / 2 - 2 inner ones."""
+        return 1.0 + (self.instructions - 2) * self.p_read
+
+    def __str__(self) -> str:
+        alphabet = "" if self.symbols == 2 else f", M={self.symbols}"
+        return f"FFL({self.length}, {self.p_write:g}, {self.p_read:g}, {self.p_ignore:g}{alphabet})"
+
+
+@dataclass(frozen=True)
+class Strings:
+    """N flip-flop strings of n instructions each (T = 2n symbols).
+
+    Example, N = 1, n = 4, the string ``w1 i0 r1 r1``::
+
+        ops   [[0, 2, 1, 1]]     WRITE, IGNORE, READ, READ
+        bits  [[1, 0, 1, 1]]     bits[:, k] follows ops[:, k]; at a read it is the answer
+        last  [[0, 0, 0, 0]]     index of the write that governs instruction k
+    """
+
+    ops: U8  # (N, n)
+    bits: U8  # (N, n)
+    symbols: int = 2
+
+    def __len__(self) -> int:
+        return int(self.ops.shape[0])
+
+    def __getitem__(self, rows: slice) -> Strings:
+        return Strings(self.ops[rows], self.bits[rows], self.symbols)
+
+    @property
+    def length(self) -> int:
+        """T, in symbols."""
+        return 2 * int(self.ops.shape[1])
+
+    @cached_property
+    def reads(self) -> NDArray[np.bool_]:
+        """(N, n) where the reads are."""
+        return np.asarray(self.ops == READ)
+
+    @cached_property
+    def last(self) -> NDArray[np.int64]:
+        """(N, n) index of the most recent write at or before each instruction."""
+        position = np.where(self.ops == WRITE, np.arange(self.ops.shape[1]), 0)
+        return np.maximum.accumulate(position, axis=1)
+
+    @cached_property
+    def gaps(self) -> NDArray[np.int64]:
+        """(N, n) instructions since the governing write; the difficulty of a read."""
+        return np.asarray(np.arange(self.ops.shape[1]) - self.last)
+
+    def texts(self, separator: str = "") -> list[str]:
+        """Each string in the paper's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""
+        letters = np.array(list(LETTERS))
+        return [
+            separator.join(f"{letter}{separator}{bit}" for letter, bit in zip(letters[ops], bits, strict=True))
+            for ops, bits in zip(self.ops, self.bits.tolist(), strict=True)
+        ]
+
+    def digests(self) -> list[str]:
+        """16 hex digits a string, of its compact text; a log line carries it to prove which string it is about."""
+        return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in self.texts()]
+
+
+def concatenate(parts: Sequence[Strings]) -> Strings:
+    """Stack strings of one length into one batch."""
+    return Strings(
+        np.concatenate([part.ops for part in parts]),
+        np.concatenate([part.bits for part in parts]),
+        parts[0].symbols,
+    )
+
+
+def oracle(ops: U8, bits: U8, symbols: int = 2) -> U8:
+    """The data symbol in memory at every instruction, (N, n): what a flip-flop that never fails would hold.
+
+    Symbols that stand after reads in ``bits`` are not looked at. ``ops[:, 0]`` must be WRITE.
+
+    >>> oracle(np.array([[0, 2, 1]], np.uint8), np.array([[1, 0, 0]], np.uint8)).tolist()
+    [[1, 1, 1]]
+    """
+    n = ops.shape[1]
+    small = np.uint16 if n * symbols <= 1 << 16 else np.uint32
+    # (position, symbol) in one number: its running maximum over the writes is the most recent write and its symbol.
+    key = np.arange(n, dtype=small) * small(symbols) + bits.astype(small)
+    key *= ops == WRITE
+    # A running maximum in log2(n) passes of doubling reach: each is vectorised, np.maximum.accumulate is not.
+    reach = 1
+    while reach < n:
+        np.maximum(key[:, reach:], key[:, :-reach].copy(), out=key[:, reach:])
+        reach *= 2
+    memory = key & small(1) if symbols == 2 else key % small(symbols)
+    return memory.astype(np.uint8)
+
+
+def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
+    """Strings ``start`` … ``stop - 1`` of (spec, seed): ``ops`` and ``bits`` of shape (stop - start, T / 2).
+
+    ``stream`` separates families of strings that must not share randomness, such as questions and shots.
+    """
+    if seed < 0:
+        raise SpecError(f"seed {seed}: a whole number from 0 on is wanted")
+    if not 0 <= start <= stop:
+        raise SpecError(f"strings {start} to {stop}: a range from 0 on is wanted")
+    n = spec.instructions
+    draw = _Draw(spec, _key(spec, seed, stream), start)
+    ops, bits = np.empty((stop - start, n), np.uint8), np.empty((stop - start, n), np.uint8)
+    for low in range(start, stop, _BLOCK):
+        high = min(low + _BLOCK, stop)
+        rows = slice(low - start, high - start)
+        ops[rows], bits[rows] = draw(high - low)
+    return Strings(ops, bits, spec.symbols)
+
+
+def _key(spec: Spec, seed: int, stream: str) -> NDArray[np.uint64]:
+    """A 128-bit Philox key for one family of strings; a change here changes every string ever drawn."""
+    name = f"ffprompt/1|{stream}|{seed}|{spec.length}|{spec.p_write!r}|{spec.p_read!r}|{spec.p_ignore!r}|{spec.symbols}"
+    return np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], np.uint64)
+
+
+class _Draw:
+    """Draws strings in order from one on. Each takes a fixed number of 64-bit words: its instructions, then its symbols."""
+
+    def __init__(self, spec: Spec, key: NDArray[np.uint64], start: int) -> None:
+        n = spec.instructions
+        self.spec = spec
+        self.op_words = -(-n // 2)
+        self.bit_words = -(-n // 64) if spec.symbols == 2 else self.op_words
+        self.steps = -(-(self.op_words + self.bit_words) // 4)  # a Philox counter step yields four words
+        self.philox = np.random.Philox(key=key, counter=start * self.steps)
+
+    def __call__(self, rows: int) -> tuple[U8, U8]:
+        spec, n = self.spec, self.spec.instructions
+        words = np.asarray(self.philox.random_raw(rows * self.steps * 4)).reshape(rows, -1)
+
+        uniform = words[:, : self.op_words].view(np.uint32)[:, :n]
+        ops = _at_least(uniform, spec.p_write) + _at_least(uniform, spec.p_write + spec.p_read)
+        ops[:, 0], ops[:, -1] = WRITE, READ
+
+        raw = words[:, self.op_words : self.op_words + self.bit_words]
+        if spec.symbols == 2:
+            bits = np.unpackbits(np.ascontiguousarray(raw).view(np.uint8), axis=1, count=n)
+        else:
+            wide = raw.view(np.uint32)[:, :n].astype(np.uint64)
+            bits = ((wide * np.uint64(spec.symbols)) >> np.uint64(32)).astype(np.uint8)
+        np.copyto(bits, oracle(ops, bits, spec.symbols), where=ops == READ)
+        return ops, bits
+
+
+def _at_least(uniform: NDArray[np.uint32], probability: float) -> U8:
+    """1 where a 32-bit uniform draw lies at or above ``probability``: exact to 2**-32, and exact at 0 and 1."""
+    threshold = round(probability * 2**32)
+    if threshold >= 2**32:
+        return np.zeros(uniform.shape, np.uint8)
+    return (uniform >= np.uint32(threshold)).view(np.uint8)
+
+
+def sample_shots(
+    shot_spec: Spec, seed: int, start: int, questions: Strings, shots: int, shared: bool = False
+) -> list[Strings]:
+    """``shots`` demonstrations for each of the questions ``start``, ``start + 1``, …: one Strings of N rows a shot.
+
+    A shot comes from its own stream and is drawn again while it equals the question. ``shared`` shows every question
+    the same demonstrations (but for one that would be its own solution). The first shot of four is the shot of one.
+    """
+    drawn = []
+    for slot in range(shots):
+        if shared:
+            one = sample(shot_spec, seed, 0, 1, f"shots/shared/{slot}")
+            ops, bits = (np.repeat(array, len(questions), axis=0) for array in (one.ops, one.bits))
+        else:
+            own = sample(shot_spec, seed, start, start + len(questions), f"shots/{slot}")
+            ops, bits = own.ops, own.bits
+        if shot_spec.length == questions.length:
+            for row in range(len(questions)):
+                attempt = 0
+                while (ops[row] == questions.ops[row]).all() and (bits[row] == questions.bits[row]).all():
+                    attempt += 1
+                    again = sample(shot_spec, seed, start + row, start + row + 1, f"shots/{slot}/again/{attempt}")
+                    ops[row], bits[row] = again.ops[0], again.bits[0]
+        drawn.append(Strings(ops, bits, shot_spec.symbols))
+    return drawn
+
+
+_PAIR = re.compile(r"\s*(\S)\s*(\d*)")
+
+
+def parse(text: str, symbols: int = 2) -> Strings:
+    """Read one string, ``w1i0r1`` or ``w 1 i 0 r 1``, and check that it is in the language.
+
+    Returns a batch of one. Raises StringError naming the first offending position (counted in instructions, from 1)
+    and the character where it starts.
+    """
+    text = text.rstrip()
+    ops: list[int] = []
+    bits: list[int] = []
+    memory = -1
+    for number, match in enumerate(_pairs(text), start=1):
+        where = f"instruction {number} (character {match.start(1) + 1})"
+        letter, digits = match[1], match[2]
+        if letter not in LETTERS:
+            raise StringError(f"{where}: {letter!r} is not an instruction; w, r or i is wanted")
+        if not digits:
+            raise StringError(f"{where}: no data symbol after {letter!r}")
+        op, bit = LETTERS.index(letter), int(digits)
+        if bit >= symbols:
+            raise StringError(f"{where}: data symbol {digits} is outside 0 … {symbols - 1}")
+        if number == 1 and op != WRITE:
+            raise StringError(f"{where}: a string starts with w, not {letter}")
+        if op == WRITE:
+            memory = bit
+        elif op == READ and bit != memory:
+            raise StringError(f"{where}: r{bit} contradicts the last write, w{memory}")
+        ops.append(op)
+        bits.append(bit)
+    if len(ops) < 2:
+        raise StringError(f"{text!r}: a string has at least two instructions, such as w1r1")
+    if ops[-1] != READ:
+        raise StringError(f"instruction {len(ops)}: a string ends with r, not {LETTERS[ops[-1]]}")
+    return Strings(np.array([ops], np.uint8), np.array([bits], np.uint8), symbols)
+
+
+def _pairs(text: str) -> Iterator[re.Match[str]]:
+    position = 0
+    while position < len(text):
+        match = _PAIR.match(text, position)
+        assert match is not None  # the text is stripped on the right, so a non-space is left
+        yield match
+        position = match.end()

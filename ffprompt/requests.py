@@ -1,0 +1,119 @@
+"""What a backend is asked and what it answers. Backends know these types and nothing of flip-flop strings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["system", "user", "assistant"]
+Stop = Literal["stop", "length", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model.
+
+    Completion form: ``messages`` is empty and ``text`` is the prompt. Chat form: ``messages`` are the turns and ``text``
+    is the beginning of the assistant's next turn (empty where the model is to write it).
+
+    ``reads`` holds the (start, end) characters in ``text`` of every answer that is to be scored; ``surfaces`` is how
+    each data symbol is written there, in symbol order. ``key`` names the trial; ``seed`` belongs to this request alone,
+    so that a sampled reply does not depend on what it was batched with.
+    """
+
+    key: str
+    text: str
+    messages: tuple[Message, ...] = ()
+    reads: tuple[tuple[int, int], ...] = ()
+    surfaces: tuple[str, ...] = ()
+    max_tokens: int = 16
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether this is the chat form."""
+        return bool(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model wrote. A refusal or a cut-off is a Reply; a call that failed is a Failure."""
+
+    text: str
+    stop: Stop
+    served_model: str | None = None  # what the provider says it ran, not what was asked for
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Log-probabilities of every answer at every read of one request, from one forward pass.
+
+    ``answers`` (reads, symbols), natural logarithm over the whole vocabulary; ``argmax`` (reads,) the token the model
+    ranks first among all; ``argmax_symbol`` (reads,) the symbol that this token is, or -1 when it is no answer.
+    """
+
+    answers: NDArray[np.float64]
+    argmax: NDArray[np.int64]
+    argmax_symbol: NDArray[np.int64]
+    prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that brought no answer. Its reads have the outcome ``error`` and are asked again on resume."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend with this model can do."""
+
+    scores: bool  # log-probabilities of given answers: ``forced``
+    completes: bool  # continues a text
+    chats: bool  # answers messages
+    generates: bool = True
+
+
+class Backend(Protocol):
+    """A model that is open. ``identity`` is everything about it that belongs into the record of a run.
+
+    ``chunk`` is how many requests it likes to be handed together; the runner hands the same trials together again when
+    a run is resumed, so that batching cannot change a number.
+    """
+
+    identity: Mapping[str, Any]
+    capabilities: Capabilities
+    chunk: int
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Audit requests before anything is asked: tokens, context. Raises AuditError; returns what was found."""
+        ...
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """Score the answers of every request, in order."""
+        ...
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Let the model write, in order. Refusals and cut-offs are Replies, never exceptions, never made-up text."""
+        ...
+
+    def close(self) -> None:
+        """Free what the backend holds."""
+        ...
