@@ -1,0 +1,306 @@
+"""Prompt templates: a TOML file that words the instructions of the flip-flop language, and the prompts made from it.
+
+A template words each instruction once per data symbol; a prompt is those pieces joined, put into a frame. Rendering
+``w1 i0 r1`` with the light switch::
+
+    Alice turns the light on.       write, symbol 1
+    Bob eats an apple.              ignore, symbol 0
+    The light is turned on.         read; the prompt knows that "on" is at characters 64 … 66
+
+The texts are Jinja2 in a sandbox, of which a template may use little: names, literals, whitelisted filters, ``if`` and
+``for`` over what it is given. That rules out attribute access, calls and endless loops before anything is rendered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ffprompt.errors import TemplateError, did_you_mean
+from ffprompt.language import MAX_SYMBOLS, Spec
+
+# Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
+EVENTS, ANSWER = "\ue000", "\ue001"
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+_FILTERS = frozenset({"capitalize", "first", "join", "last", "length", "lower", "title", "trim", "upper"})
+_ALLOWED = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.List, nodes.Tuple, nodes.If,
+    nodes.For, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Filter,
+    nodes.Getitem,
+)  # fmt: skip
+_MOST_CHARACTERS = 100_000
+
+Elicitation = Literal["forced", "next", "list"]
+Form = Literal["completion", "chat"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Instructions(_Section):
+    """How each instruction reads: one text with ``{{ value }}``, or one text a data symbol."""
+
+    write: str | list[str]
+    ignore: str | list[str]
+    read: str  # with {{ answer }} where the answer stands
+    blank: str = "___"  # what stands there when the model is to fill it in
+    separator: str = "\n"
+
+
+class Completion(_Section):
+    """The form for base models. ``intro`` stands once; each string, shot or question, is set in its frame."""
+
+    intro: str = ""
+    string: str = "{{ events }}"  # forced and next: the true answers stand in place
+    list_string: str  # list: the reads are blank, {{ answers }} ends the text
+    between: str = "\n\n"
+
+
+class Chat(_Section):
+    """The form for chat models: first and later user turns, for the whole list of answers and for one answer."""
+
+    system: str = ""
+    list: str
+    list_again: str
+    next: str
+    next_again: str
+
+
+class Reply(_Section):
+    """How a reply is written and read."""
+
+    joiner: str = ", "
+    ignore_case: bool = False
+
+
+class Template(_Section):
+    """One file of ``prompts/``."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    version: Annotated[int, Field(ge=1)]
+    summary: str
+    values: list[str] | Literal["numbers"]
+    instructions: Instructions
+    completion: Completion
+    chat: Chat
+    reply: Reply = Reply()
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of everything in the file but comments and layout."""
+        content = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def surfaces(self, symbols: int) -> tuple[str, ...]:
+        """How the data symbols 0 … symbols - 1 are written."""
+        if self.values == "numbers":
+            width = len(str(symbols - 1))
+            return tuple(f"{symbol:0{width}d}" for symbol in range(symbols))
+        if symbols > len(self.values):
+            raise TemplateError(
+                f"template {self.name!r} words {len(self.values)} data symbols, not {symbols}; "
+                "raw-spaced and raw-compact word up to 256"
+            )
+        return tuple(self.values[:symbols])
+
+
+def folder() -> Path:
+    """Where the bundled templates are: ``prompts/`` of a checkout, or its copy in the installed package."""
+    packaged = Path(__file__).parent / "_data" / "prompts"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "prompts"
+
+
+def names() -> list[str]:
+    """The bundled templates, sorted."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+@lru_cache
+def load(name: str) -> Template:
+    """Load a bundled template by name, or any by path, and check everything about it that can be checked.
+
+    Raises TemplateError, one line naming the file and the key.
+    """
+    path = Path(name) if name.endswith(".toml") else folder() / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise TemplateError(f"template {name}: no such file")
+        raise TemplateError(f"template {name!r} is unknown{did_you_mean(name, names())}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise TemplateError(f"template {path}: not readable as TOML: {error}") from error
+    try:
+        template = Template.model_validate(content)
+    except ValidationError as error:
+        raise TemplateError(f"template {path}: {_first_problem(error)}") from error
+    try:
+        _check(template)
+    except TemplateError as error:
+        raise TemplateError(f"template {path}: {error}") from error
+    return template
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first thing pydantic objects to, with the nearest known key for an unknown one."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].lower()} (is {problem['input']!r:.60})"
+    section: type[BaseModel] = Template
+    for part in problem["loc"][:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return f"{where}: unknown key{did_you_mean(str(problem['loc'][-1]), section.model_fields)}"
+
+
+def _check(template: Template) -> None:
+    values = template.values
+    symbols = 2 if values == "numbers" else len(values)
+    if not 2 <= symbols <= MAX_SYMBOLS:
+        raise TemplateError(f"values: {symbols} of them; 2 to {MAX_SYMBOLS} are wanted")
+    _check_values(template.surfaces(symbols), template.reply.ignore_case)
+    for key in ("write", "ignore"):
+        texts = getattr(template.instructions, key)
+        if isinstance(texts, list) and len(texts) != symbols:
+            raise TemplateError(f"instructions.{key}: {len(texts)} texts for {symbols} values")
+    renderer = Renderer(template, symbols)
+    said: dict[str, str] = {}
+    for kind, pieces in (("write", renderer.write), ("ignore", renderer.ignore)):
+        for symbol, piece in enumerate(pieces):
+            meaning = f"{kind} {renderer.surfaces[symbol]!r}"
+            if piece in said:
+                raise TemplateError(f"instructions: {said[piece]} and {meaning} both read {piece!r}")
+            said[piece] = meaning
+    if template.instructions.blank in renderer.surfaces:
+        raise TemplateError(f"instructions.blank: {template.instructions.blank!r} is also an answer")
+
+
+def _check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
+    seen = [surface.casefold() if ignore_case else surface for surface in surfaces]
+    for first, one in zip(surfaces, seen, strict=True):
+        if not one or one != one.strip() or not one.isprintable():
+            raise TemplateError(f"values: {first!r} is empty, has space around it or is not printable")
+    for first, one in enumerate(seen):
+        for second, other in enumerate(seen):
+            if first < second and one == other:
+                raise TemplateError(f"values: {surfaces[first]!r} stands for two data symbols")
+            if first != second and other.startswith(one):
+                raise TemplateError(f"values: {surfaces[first]!r} is a prefix of {surfaces[second]!r}")
+
+
+class Frame:
+    """A Jinja2 text of a template, checked. Raises TemplateError naming ``key`` and what is not allowed."""
+
+    def __init__(self, source: str, key: str, names: Sequence[str], once: str | None = None) -> None:
+        self.key = key
+        if EVENTS in source or ANSWER in source:
+            raise TemplateError(f"{key}: the characters U+E000 and U+E001 are reserved")
+        try:
+            tree = _ENVIRONMENT.parse(source)
+        except TemplateSyntaxError as error:
+            raise TemplateError(f"{key}: {error.message} (line {error.lineno})") from error
+        for node in _walk(tree, key):
+            if not isinstance(node, _ALLOWED):
+                raise TemplateError(
+                    f"{key}: {type(node).__name__} (line {node.lineno}) is not allowed; a template may use names, "
+                    "literals, [number], if, for over values, and the filters " + ", ".join(sorted(_FILTERS))
+                )
+        for name in sorted(meta.find_undeclared_variables(tree)):
+            if name not in names:
+                raise TemplateError(f"{key}: unknown name {name!r}{did_you_mean(name, names)}")
+        if once is not None:
+            found = sum(isinstance(node, nodes.Name) and node.name == once for node in tree.find_all(nodes.Name))
+            if found != 1:
+                raise TemplateError(f"{key}: {{{{ {once} }}}} must stand in it exactly once, not {found} times")
+        self._template = _ENVIRONMENT.from_string(source)
+
+    def render(self, **names: Any) -> str:
+        """Fill in the names."""
+        text = self._template.render(names)
+        if len(text) > _MOST_CHARACTERS:
+            raise TemplateError(f"{self.key}: renders to {len(text)} characters; {_MOST_CHARACTERS} are allowed")
+        return text
+
+
+def _walk(tree: nodes.Node, key: str, loops: int = 0) -> Iterator[nodes.Node]:
+    for node in tree.iter_child_nodes():
+        if isinstance(node, nodes.For):
+            if loops or not isinstance(node.iter, (nodes.Name, nodes.List, nodes.Tuple)) or node.recursive:
+                raise TemplateError(f"{key}: a for loop (line {node.lineno}) may run over values only, and not be nested")
+        elif isinstance(node, nodes.Filter) and node.name not in _FILTERS:
+            raise TemplateError(f"{key}: filter {node.name!r} (line {node.lineno}){did_you_mean(node.name, _FILTERS)}")
+        elif isinstance(node, nodes.Getitem) and not (
+            isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int)
+        ):
+            raise TemplateError(f"{key}: [ ] (line {node.lineno}) takes a number only")
+        yield node
+        yield from _walk(node, key, loops + isinstance(node, nodes.For))
+
+
+class Renderer:
+    """The pieces and frames of one template for a number of data symbols, ready to be joined into prompts."""
+
+    def __init__(self, template: Template, symbols: int) -> None:
+        self.template = template
+        self.surfaces = template.surfaces(symbols)
+        words = template.instructions
+        self.write = self._pieces(words.write, "instructions.write")
+        self.ignore = self._pieces(words.ignore, "instructions.ignore")
+        read = Frame(words.read, "instructions.read", ["answer"], once="answer").render(answer=ANSWER)
+        self.read_before, self.read_after = read.split(ANSWER)
+        completion, chat = template.completion, template.chat
+        self.intro = Frame(completion.intro, "completion.intro", ["values"]).render(values=self.surfaces)
+        self.string = self._frame("completion.string", completion.string)
+        self.list_string = self._frame("completion.list_string", completion.list_string, answers=True)
+        self.chat = {
+            key: self._frame(f"chat.{key}", getattr(chat, key)) for key in ("list", "list_again", "next", "next_again")
+        }
+        self.system = Frame(chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+
+    def _pieces(self, texts: str | list[str], key: str) -> tuple[str, ...]:
+        sources = texts if isinstance(texts, list) else [texts] * len(self.surfaces)
+        return tuple(
+            Frame(source, key, ["value"]).render(value=value)
+            for source, value in zip(sources, self.surfaces, strict=False)
+        )
+
+    def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
+        frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")
+        rendered = self._framed(frame, 2)
+        if rendered.count(EVENTS) != 1:
+            raise TemplateError(f"{key}: {{{{ events }}}} must stand in it exactly once, outside if and for")
+        if answers and not rendered.endswith(ANSWER):
+            raise TemplateError(f"{key}: must end with {{{{ answers }}}}")
+        return frame
+
+    def _framed(self, frame: Frame, count: int) -> str:
+        return frame.render(events=EVENTS, values=self.surfaces, count=count, answers=ANSWER)
+
+    def around(self, frame: Frame, count: int) -> tuple[str, str]:
+        """The text before and after the events of a string with ``count`` reads."""
+        before, after = self._framed(frame, count).split(EVENTS)
+        return before, after
+
+
+@lru_cache
+def renderer(name: str, symbols: int) -> Renderer:
+    """The renderer of a template for an alphabet of ``symbols``, made once."""
+    return Renderer(load(name), symbols)
+
+
+def check_spec(name: str, spec: Spec) -> None:
+    """Raise TemplateError where the template cannot word the strings of ``spec``."""
+    load(name).surfaces(spec.symbols)
