@@ -1,0 +1,145 @@
+"""The reference models as a backend: networks trained on this task, asked over the same prompts as language models.
+
+They read raw symbols, one token each, so a prompt is one flip-flop string and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.errors import ConfigError, ModelError
+from ffprompt.language import LETTERS, READ
+from ffprompt.reference.text import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
+from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+
+# Tokens in one forward pass, unless a batch size is given: 128 strings at T = 512, the fastest batch on two CPU cores.
+_PASS = 1 << 16
+
+
+class ReferenceBackend:
+    """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
+
+    ``device`` is a torch device; without one it is the CPU, which is fast enough for a network of this size.
+    ``batch_size`` is in strings of equal length. Raises ModelError when torch or the model is missing or the model
+    cannot be used, ConfigError for a batch size below 1.
+    """
+
+    identity: Mapping[str, Any]
+    capabilities = Capabilities(scores=True, completes=True, chats=False)
+    chunk = 256
+
+    def __init__(self, model: str, device: str | None = None, batch_size: int | None = None) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch size {batch_size}: at least one string is wanted")
+        try:
+            import torch
+
+            from ffprompt.reference.checkpoint import load, resolve
+            from ffprompt.reference.models import parameters, predict
+        except ImportError as error:
+            raise ModelError(
+                f'reference models need torch and safetensors ({error}): pip install "ffprompt[reference]"'
+            ) from error
+        checkpoint = load(resolve(model))
+        try:
+            self._model = checkpoint.model.to(torch.device(device or "cpu"))
+        except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
+            raise ModelError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        self._predict, self._batch_size = predict, batch_size
+        self._symbols = checkpoint.model.config.symbols
+        self.identity = {
+            "backend": "reference",
+            "model": checkpoint.path.stem,
+            "path": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            "parameters": parameters(checkpoint.model),
+            "trained_on": str(checkpoint.training.data),
+            "steps": checkpoint.training.steps,
+            "device": str(self._model.head.weight.device),
+            "dtype": "float32",
+            "torch": str(torch.__version__),
+            "note": "trained on this task",
+        }
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Parse every prompt and find every read in it.
+
+        Returns ``{"tokens": "one per symbol", "longest": tokens}``. Raises ModelError for a prompt that is not one
+        string of symbols which the model knows.
+        """
+        tokens, _ = self._read(requests)
+        return {"tokens": "one per symbol", "longest": max(map(len, tokens), default=0)}
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does."""
+        tokens, positions = self._read(requests)
+        scores = []
+        for request, one, logp in zip(requests, tokens, self._run(tokens, positions), strict=True):
+            symbols = len(request.surfaces) or self._symbols
+            best = logp.argmax(1)  # (R,)
+            symbol = best - INSTRUCTIONS
+            symbol = np.where((symbol >= 0) & (symbol < symbols), symbol, -1)
+            scores.append(Scores(logp[:, INSTRUCTIONS : INSTRUCTIONS + symbols], best, symbol, len(one)))
+        return scores
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Write the one symbol that follows a text which ends with r; an instruction comes back as its letter.
+
+        At a temperature above 0 the symbol is drawn by Gumbel noise from the request's own seed. Raises ModelError as
+        ``check`` does, and for a text that ends otherwise.
+        """
+        tokens = self._tokens(requests)
+        for request, one in zip(requests, tokens, strict=True):
+            if one.ids[-1] != READ:
+                raise ModelError(f"prompt ends with {request.text[-8:]!r}: a reference model writes what follows an r")
+        after = [np.array([len(one)]) for one in tokens]
+        replies = []
+        for request, one, logp in zip(requests, tokens, self._run(tokens, after), strict=True):
+            weights = logp[0]  # (V,)
+            if request.temperature > 0:
+                noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
+                weights = weights / request.temperature + noise
+            token = int(weights.argmax())
+            text = LETTERS[token] if token < INSTRUCTIONS else str(token - INSTRUCTIONS)
+            replies.append(Reply(text, "stop", prompt_tokens=len(one), reply_tokens=1))
+        return replies
+
+    def close(self) -> None:
+        """Nothing is held but memory, which goes with this object."""
+
+    def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
+        """Tokens of every prompt, and in them the positions (R,) of its reads."""
+        tokens = self._tokens(requests)
+        pairs = zip(requests, tokens, strict=True)
+        return tokens, [read_positions(one, request.reads, request.text) for request, one in pairs]
+
+    def _tokens(self, requests: Sequence[Request]) -> list[Tokens]:
+        names = tuple(map(str, range(self._symbols)))
+        for request in requests:
+            if request.is_chat:
+                raise ModelError(f"a reference model does not chat: {HOW}")
+            if tuple(surface.strip() for surface in request.surfaces) != names[: len(request.surfaces)]:
+                raise ModelError(f"answers {request.surfaces}: this reference model knows {', '.join(names)}")
+        return tokenise([request.text for request in requests], self._symbols)
+
+    def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
+        """Log-probabilities (R, V) at the positions of each string; strings of equal length share a pass."""
+        found: list[NDArray[np.float64]] = [np.empty(0)] * len(tokens)
+        by_length: dict[int, list[int]] = {}
+        for index, one in enumerate(tokens):
+            by_length.setdefault(len(one), []).append(index)
+        for length, members in by_length.items():
+            size = self._batch_size or max(1, min(self.chunk, _PASS // length))
+            for low in range(0, len(members), size):
+                some = members[low : low + size]
+                counts = [len(positions[index]) for index in some]
+                ids = np.stack([tokens[index].ids for index in some])  # (B, T)
+                rows = np.repeat(np.arange(len(some)), counts)  # (R,)
+                logp = self._predict(self._model, ids, rows, np.concatenate([positions[index] for index in some]))
+                for index, part in zip(some, np.split(logp, np.cumsum(counts)[:-1]), strict=True):
+                    found[index] = part
+        return found

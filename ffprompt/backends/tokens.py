@@ -1,0 +1,211 @@
+"""The tokenisation audit: from a request to token ids and the exact tokens of every answer at every read.
+
+A prompt can be scored in one forward pass when writing another answer at a read changes one token there and nothing
+else. The audit finds out by writing each answer at all reads and comparing the token ids::
+
+    Alice turns the light  on . ⏎ The light is turned  on      ids  … 335 …
+                                                       off     ids  … 787 …     one token differs: (335, 787)
+
+``single``: that token is the answer, with at most a space in front. ``merged``: it reaches over the answer's border
+(a token such as "r1"), which is still exact between the answers but makes their probability mass incomparable.
+``suffix``: more than one token differs, so each answer's own tokens are scored after what is common to all answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.errors import AuditError, ModelError
+from ffprompt.requests import Request
+
+Kind = Literal["single", "merged", "suffix"]
+Ids = list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """One request in tokens.
+
+    ``position`` (reads,): index in ``ids`` of the token that holds each answer, predicted from what stands before it.
+    ``answers`` (reads, symbols): that token for every answer. Where kind is ``suffix`` both are empty and
+    ``suffixes[read][symbol]`` is (ids of the common part, ids of the answer).
+    """
+
+    ids: Ids
+    kind: Kind
+    position: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    suffixes: tuple[tuple[tuple[Ids, Ids], ...], ...] = ()
+
+
+class Encoder:
+    """A Hugging Face tokenizer, with one rule for the token at the beginning of a text.
+
+    ``adds_bos`` says that the model was trained with such a token; it is then put in front exactly once, whatever the
+    tokenizer or the chat template do by themselves. Raises ModelError for a tokenizer without it.
+    """
+
+    def __init__(self, tokenizer: Any, name: str, adds_bos: bool | None, context: int | None) -> None:
+        self.tokenizer = tokenizer
+        self.name = name
+        self.context = context
+        self.bos: int | None = tokenizer.bos_token_id
+        with_special = tokenizer("a", add_special_tokens=True)["input_ids"]
+        by_itself = self.bos is not None and with_special[:1] == [self.bos]
+        self.adds_bos = by_itself or bool(adds_bos if adds_bos is not None else getattr(tokenizer, "add_bos_token", 0))
+        if self.adds_bos and self.bos is None:
+            raise ModelError(f"model {name}: its texts begin with a BOS token, but its tokenizer has none")
+
+    def encode(self, text: str) -> Ids:
+        """Token ids of a whole prompt, with exactly one BOS where the model has one."""
+        return self.encode_many([text])[0]
+
+    def encode_many(self, texts: Sequence[str]) -> list[Ids]:
+        """Token ids of several prompts."""
+        batch: list[Ids] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [self._one_bos(ids) for ids in batch]
+
+    def _one_bos(self, ids: Ids) -> Ids:
+        if not self.adds_bos:
+            return ids
+        assert self.bos is not None
+        return ids if ids[:1] == [self.bos] else [self.bos, *ids]
+
+    @property
+    def chats(self) -> bool:
+        """Whether there is a chat template."""
+        return bool(self.tokenizer.chat_template)
+
+    def text(self, request: Request) -> tuple[str, int]:
+        """The text the model sees, and at which character of it ``request.text`` begins."""
+        if not request.is_chat:
+            return request.text, 0
+        from jinja2 import TemplateError
+
+        if not self.chats:
+            raise ModelError(f"model {self.name} has no chat template; use --form completion")
+        turns = [{"role": message.role, "content": message.text} for message in request.messages]
+        try:
+            before: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise ModelError(f"model {self.name}: its chat template refuses the prompt: {error}") from error
+        return before + request.text, len(before)
+
+    def prompt(self, request: Request) -> Ids:
+        """Token ids for generation. Raises AuditError when the prompt and its reply do not fit."""
+        ids = self.encode(self.text(request)[0])
+        self._fits(len(ids), request, request.max_tokens)
+        return ids
+
+    def tokenise(self, request: Request) -> Tokenised:
+        """Audit one request and find the tokens of its answers. Raises AuditError."""
+        text, offset = self.text(request)
+        spans = [(start + offset, end + offset) for start, end in request.reads]
+        variants = [_written(text, spans, [surface] * len(spans)) for surface in request.surfaces]
+        true, *same = self.encode_many([text, *variants])
+        self._bos_is_alone(true)
+        self._fits(len(true), request, 0)
+        tokens = _aligned(true, same, len(spans))
+        if tokens is None:
+            return Tokenised(true, "suffix", _NONE, _NONE, self._suffixes(text, spans, request))
+        position, answers = tokens
+        return Tokenised(true, self._kind(text, spans, position), position, answers)
+
+    def _kind(self, text: str, spans: Sequence[tuple[int, int]], position: NDArray[np.int64]) -> Kind:
+        """Whether each token is its answer and nothing more; without offsets that cannot be known."""
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=self.tokenizer.is_fast)
+        if "offset_mapping" not in encoding:
+            return "merged"
+        shift = int(self._one_bos(encoding["input_ids"]) is not encoding["input_ids"])
+        for (start, end), index in zip(spans, position.tolist(), strict=True):
+            low, high = encoding["offset_mapping"][index - shift]
+            if high != end or low > start or text[low:start].strip():
+                return "merged"
+        return "single"
+
+    def _suffixes(
+        self, text: str, spans: Sequence[tuple[int, int]], request: Request
+    ) -> tuple[tuple[tuple[Ids, Ids], ...], ...]:
+        return tuple(self._suffixes_at(text[:start], request) for start, _ in spans)
+
+    def _suffixes_at(self, before: str, request: Request) -> tuple[tuple[Ids, Ids], ...]:
+        written = self.encode_many([before + surface for surface in request.surfaces])
+        common = 0
+        while all(len(ids) > common and ids[common] == written[0][common] for ids in written):
+            common += 1
+        parts = tuple((ids[:common], ids[common:]) for ids in written)
+        if common == 0 or not all(suffix for _, suffix in parts) or len({tuple(s) for _, s in parts}) < len(parts):
+            one, other = request.surfaces[:2]
+            raise AuditError(
+                f"trial {request.key}: the tokenizer of {self.name} does not tell the answers apart at a read "
+                f"({one!r}, {other!r}, …), so they cannot be scored exactly"
+            )
+        return parts
+
+    def _bos_is_alone(self, ids: Ids) -> None:
+        if self.adds_bos and (ids[0] != self.bos or ids[1:2] == [self.bos]):
+            raise AuditError(f"model {self.name}: its prompts would begin with {ids[:2]}, not with exactly one BOS")
+
+    def _fits(self, tokens: int, request: Request, reply: int) -> None:
+        if self.context is not None and tokens + reply > self.context:
+            more = f" and {reply} for the reply" if reply else ""
+            raise AuditError(
+                f"trial {request.key}: {tokens} tokens{more} do not fit {self.name}'s context of {self.context}; "
+                "nothing is ever cut to fit: use a shorter --length, fewer --shots or a shorter template"
+            )
+
+
+_NONE = np.empty((0, 0), np.int64)
+
+
+def _written(text: str, spans: Sequence[tuple[int, int]], answers: Sequence[str]) -> str:
+    """``text`` with other answers at its reads."""
+    parts, position = [], 0
+    for (start, end), answer in zip(spans, answers, strict=True):
+        parts += [text[position:start], answer]
+        position = end
+    return "".join([*parts, text[position:]])
+
+
+def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Positions and answer tokens, when the variants differ from each other in one token a read and nowhere else."""
+    if any(len(ids) != len(true) for ids in same):
+        return None
+    table = np.array(same)  # (symbols, tokens)
+    position = np.flatnonzero((table != table[0]).any(axis=0))
+    if len(position) != reads or (len(position) and position[0] == 0):
+        return None
+    answers = table[:, position].T  # (reads, symbols)
+    if any(len(set(row)) < len(same) for row in answers.tolist()):
+        return None
+    elsewhere = np.ones(len(true), bool)
+    elsewhere[position] = False
+    row = np.array(true)
+    if (row[elsewhere] != table[0][elsewhere]).any() or not (answers == row[position][:, None]).any(axis=1).all():
+        return None
+    return position, answers
+
+
+def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
+    """Audit requests before a run; what was found goes into the record of the run. Raises AuditError, ModelError."""
+    kinds: dict[str, int] = {}
+    longest = 0
+    for request in requests:
+        if request.reads:
+            tokenised = encoder.tokenise(request)
+            kinds[tokenised.kind] = kinds.get(tokenised.kind, 0) + 1
+            longest = max(longest, len(tokenised.ids))
+        else:
+            longest = max(longest, len(encoder.prompt(request)))
+    return {
+        "audited": len(requests),
+        "answer_tokens": kinds,
+        "longest_prompt_tokens": longest,
+        "context": encoder.context,
+        "bos": encoder.bos if encoder.adds_bos else None,
+    }

@@ -1,0 +1,291 @@
+"""Any causal language model that Hugging Face transformers loads, on this machine.
+
+``score`` is teacher-forced: one forward pass a string, of which only the hidden states before the reads go through the
+output head. ``complete`` generates. Texts are padded on the right for scoring (causal attention never sees it) and on
+the left for generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ffprompt.backends.tokens import Encoder, Ids, Tokenised, audit
+from ffprompt.backends.weights import first_line, locate, quiet
+from ffprompt.errors import ModelError, did_you_mean
+from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+
+if TYPE_CHECKING:
+    import torch
+
+_DTYPES = ("float32", "bfloat16", "float16", "auto")
+# Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
+_CPU_TOKENS, _GPU_TOKENS = 4096, 65536
+_HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
+# A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
+_PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
+
+T = TypeVar("T")
+
+
+class TransformersBackend:
+    """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
+
+    ``batch_size`` is prompts in one forward pass; without it as many as a budget of tokens allows. No code from the
+    model's folder runs unless ``trust_remote_code``, and weights that are not safetensors are refused.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_size: int | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise ModelError(
+                f'the transformers backend needs {error.name}; run: pip install "ffprompt[transformers]"'
+            ) from error
+        self.name = model
+        self.batch_size = batch_size
+        located = locate(model, revision)
+        self.device = _device(device)
+        self.dtype = _dtype(dtype, self.device)
+        config, tokenizer, self.model = _open(
+            model, located.source, self.device, self.dtype, revision, trust_remote_code
+        )
+        self.encoder = Encoder(tokenizer, model, located.adds_bos, _context(config))
+        self.tokens = _CPU_TOKENS if self.model.device.type == "cpu" else _GPU_TOKENS
+        self.vocabulary = int(config.get_text_config().vocab_size)
+        self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
+        self.chunk = 16 if self.model.device.type == "cpu" else 256
+        self.identity: Mapping[str, Any] = {
+            "backend": "transformers",
+            "model": model,
+            **located.identity,
+            "revision": getattr(config, "_commit_hash", None) or revision,
+            "architecture": (config.architectures or [type(self.model).__name__])[0],
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.model.device),
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+        }
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """The tokenisation audit of ``requests``."""
+        return audit(self.encoder, requests)
+
+    def close(self) -> None:
+        """Free the weights."""
+        del self.model
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """Log-probabilities of every answer at every read, one forward pass a request."""
+        return await asyncio.to_thread(self._score, requests)
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Generated replies."""
+        return await asyncio.to_thread(self._complete, requests)
+
+    def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
+        tokenised = [self.encoder.tokenise(request) for request in requests]
+        rows, owners = _plan_rows(tokenised)
+        logits = self._read_logits(rows)
+        return [_collect(one, [logits[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+
+    def _read_logits(self, rows: Sequence[_Row]) -> list[_Found]:
+        """Every row through the model, in batches of similar length."""
+        from ffprompt.backends.transformers_model import Forward
+
+        prefix = self._shared_prefix([row.ids for row in rows])
+        forward = Forward(self.model, rows[0].ids[:prefix])
+        found: dict[int, _Found] = {}
+
+        def run(batch: Sequence[int]) -> None:
+            answers = forward([rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch])
+            found.update(zip(batch, answers, strict=True))
+
+        reads = max(len(row.at) for row in rows)
+        most = max(1, _HEAD_NUMBERS // (self.vocabulary * reads))
+        self._in_batches([len(row.ids) - prefix for row in rows], most, run)
+        return [found[index] for index in range(len(rows))]
+
+    def _shared_prefix(self, rows: Sequence[Ids]) -> int:
+        """How many leading tokens all rows share, where computing them once is exact and pays; otherwise 0."""
+        from ffprompt.backends.transformers_model import keeps_plain_cache
+
+        if len(rows) < 2:
+            return 0
+        shortest = min(rows, key=len)
+        shared = 0
+        for column in zip(*rows, strict=False):
+            if len(set(column)) > 1:
+                break
+            shared += 1
+        shared = min(shared, len(shortest) - 2)  # the token before a first read must go through the model itself
+        pays = shared >= _PREFIX_TOKENS and shared >= _PREFIX_SHARE * np.mean([len(row) for row in rows])
+        return shared if pays and keeps_plain_cache(self.model) else 0
+
+    def _in_batches(self, lengths: Sequence[int], most: int, run: Callable[[Sequence[int]], None]) -> None:
+        """Call ``run`` with the indices of each batch, longest first; halve the batches when memory runs out."""
+        import torch
+
+        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+        done = 0
+        while done < len(order):
+            size = self.batch_size or max(1, self.tokens // max(lengths[order[done]], 1))
+            batch = order[done : done + min(size, most)]
+            try:
+                run(batch)
+            except torch.cuda.OutOfMemoryError as error:
+                if len(batch) == 1 or self.batch_size is not None:
+                    raise ModelError(
+                        f"model {self.name}: out of memory with {len(batch)} prompts of {lengths[batch[0]]} tokens; "
+                        "use a smaller --batch-size, a shorter --length or --dtype bfloat16"
+                    ) from error
+                self.tokens = max(1, lengths[batch[0]] * (len(batch) // 2))
+                torch.cuda.empty_cache()
+                continue
+            done += len(batch)
+
+    def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        from ffprompt.backends.transformers_model import generate
+
+        prompts = [self.encoder.prompt(request) for request in requests]
+        replies: dict[int, Reply] = {}
+
+        def run(batch: Sequence[int]) -> None:
+            made = generate(self.model, self.encoder.tokenizer, [prompts[i] for i in batch], [requests[i] for i in batch])
+            replies.update(zip(batch, made, strict=True))
+
+        lengths = [len(ids) + request.max_tokens for ids, request in zip(prompts, requests, strict=True)]
+        self._in_batches(lengths, len(requests), run)
+        return [replies[index] for index in range(len(requests))]
+
+
+class _Row:
+    """One sequence for the model: its ids, the indices of the tokens to predict, the candidate tokens there."""
+
+    __slots__ = ("at", "ids", "wanted")
+
+    def __init__(self, ids: Ids, at: Sequence[int], wanted: Sequence[Sequence[int]]) -> None:
+        self.ids, self.at, self.wanted = ids, at, wanted
+
+
+# For each index in ``at``: log-probabilities of the wanted tokens, and the token ranked first.
+_Found = tuple[list[list[float]], list[int]]
+
+
+def _plan_rows(tokenised: Sequence[Tokenised]) -> tuple[list[_Row], list[list[int]]]:
+    """The rows that a set of requests needs: one each, or with suffixes one for every read and answer."""
+    rows: list[_Row] = []
+    owners: list[list[int]] = []
+    for one in tokenised:
+        first = len(rows)
+        if one.kind != "suffix":
+            end = int(one.position[-1]) if len(one.position) else 1  # nothing after the last read is needed
+            rows.append(_Row(one.ids[:end], one.position.tolist(), one.answers.tolist()))
+        else:
+            for read in one.suffixes:
+                for common, suffix in read:
+                    at = range(len(common), len(common) + len(suffix))
+                    rows.append(_Row((common + suffix)[:-1], list(at), [[token] for token in suffix]))
+        owners.append(list(range(first, len(rows))))
+    return rows, owners
+
+
+def _collect(one: Tokenised, found: Sequence[_Found]) -> Scores | Failure:
+    """The scores of one request from the rows it owns."""
+    if one.kind != "suffix":
+        logprobs, argmax = found[0]
+        answers, symbols = np.array(logprobs), one.answers
+    else:
+        reads, count = len(one.suffixes), len(one.suffixes[0])
+        # The probability of several tokens is the product of each given those before it.
+        answers = np.array([sum(row[0] for row in logprobs) for logprobs, _ in found]).reshape(reads, count)
+        argmax = [found[read * count][1][0] for read in range(reads)]
+        symbols = np.array([[suffix[0] for _, suffix in read] for read in one.suffixes])
+    if not np.isfinite(answers).all():
+        return Failure("the model returned log-probabilities that are not finite")
+    ranked = np.array(argmax, np.int64)
+    hit = symbols == ranked[:, None]
+    # Where answers share their first token the unrestricted argmax says nothing about which was meant.
+    symbol = np.where(hit.sum(axis=1) == 1, hit.argmax(axis=1), -1)
+    return Scores(answers, ranked, symbol, len(one.ids))
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "auto":
+        return device
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device {device!r}: cpu, cuda, cuda:N, mps or auto is wanted") from error
+    if (wanted.type == "cuda" and not torch.cuda.is_available()) or (
+        wanted.type == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise ModelError(f"device {device!r} is not there on this machine")
+    return device
+
+
+def _dtype(dtype: str | None, device: str) -> str:
+    if dtype is None:
+        return "float32" if device == "cpu" else "auto"
+    if dtype not in _DTYPES:
+        raise ModelError(f"dtype {dtype!r} is unknown{did_you_mean(dtype, _DTYPES)}")
+    return dtype
+
+
+def _open(
+    name: str, source: str, device: str, dtype: str, revision: str | None, trust_remote_code: bool
+) -> tuple[Any, Any, torch.nn.Module | Any]:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(source, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                use_safetensors=True,
+                device_map="auto" if device == "auto" else None,
+                **options,
+            )
+            if device != "auto":
+                model.to(device)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        hint = ""
+        if "trust_remote_code" in str(error):
+            hint = "; its folder brings code of its own, which runs with --trust-remote-code only"
+        elif "safetensors" in str(error) and "pytorch_model" in str(error):
+            hint = "; pickled weights (.bin) are refused, convert them to safetensors"
+        raise ModelError(f"model {name}: {first_line(error)}{hint}") from error
+    return config, tokenizer, model.eval()
+
+
+def _context(config: Any) -> int | None:
+    text = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
+        value = getattr(text, key, None)
+        if isinstance(value, int):
+            return value
+    return None

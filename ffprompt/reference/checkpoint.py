@@ -1,0 +1,160 @@
+"""A reference model as one safetensors file: the weights, and how they came about as JSON in the file's metadata.
+
+Nothing in such a file is executed. Its metadata has one entry, ``ffprompt``::
+
+    {"format": 1, "architecture": "lstm", "config": {…LSTMConfig…}, "training": {…Training…},
+     "loss": nats per read at the last step, "evaluation": [{…Evaluation…}, …]}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from ffprompt.errors import ModelError, UsageError, did_you_mean
+from ffprompt.language import Spec
+from ffprompt.reference.models import LSTM, LSTMConfig
+from ffprompt.reference.train import Evaluation, Training
+
+FORMAT = 1
+BUNDLED = Path(__file__).parent / "checkpoints"
+_KEY = "ffprompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model with its record; ``loss`` is in nats per read, ``sha256`` of the whole file."""
+
+    model: LSTM
+    training: Training
+    loss: float
+    evaluation: tuple[Evaluation, ...]
+    path: Path
+    sha256: str
+
+
+def bundled() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors"))}
+
+
+def resolve(name_or_path: str) -> Path:
+    """The file of a bundled model, or else the file of that path. Raises ModelError when there is neither."""
+    known = bundled()
+    if name_or_path in known:
+        return known[name_or_path]
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    raise ModelError(
+        f"reference model {name_or_path!r}: neither a bundled model nor a file{did_you_mean(name_or_path, known)}"
+    )
+
+
+def save(path: Path, model: LSTM, training: Training, loss: float, evaluation: Sequence[Evaluation] = ()) -> None:
+    """Write a checkpoint, whole or not at all. Raises ModelError when the file cannot be written."""
+    record = {
+        "format": FORMAT,
+        "architecture": "lstm",
+        "config": asdict(model.config),
+        "training": asdict(training),
+        "loss": loss,
+        "evaluation": [asdict(one) for one in evaluation],
+    }
+    weights = {name: weight.cpu().contiguous() for name, weight in model.state_dict().items()}
+    data = to_bytes(weights, metadata={_KEY: json.dumps(record)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises ModelError, naming the file, when it cannot be read, is no safetensors file (a pickle is never opened), has
+    no record or one of another format, or when its weights do not fit its config.
+    """
+    try:
+        _refuse_pickles(path)
+        with safe_open(path, framework="pt") as file:
+            record = _record(file.metadata() or {})
+            names = list(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            config = LSTMConfig(**record["config"])
+            _fits(config, shapes)
+            weights = {name: file.get_tensor(name) for name in names}
+        model = _model(config, weights)
+        training = Training(**{**record["training"], "data": Spec(**record["training"]["data"])})
+        evaluation = tuple(Evaluation(**one) for one in record["evaluation"])
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return Checkpoint(model, training, float(record["loss"]), evaluation, path, digest)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({_line(error)})") from error
+    except UsageError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: its ffprompt record is damaged ({_line(error)})") from error
+
+
+def _refuse_pickles(path: Path) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    # torch.save writes a zip archive, older versions a bare pickle; a safetensors file has "{" after eight bytes of size.
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and head[8:] != b"{":
+        raise ModelError("a pickle, which could run code when opened; only safetensors files are read")
+
+
+def _record(metadata: dict[str, str]) -> dict[str, Any]:
+    if _KEY not in metadata:
+        raise ModelError("a safetensors file, but not a reference model of ffprompt: its metadata has no record of one")
+    record = json.loads(metadata[_KEY])
+    if not isinstance(record, dict):
+        raise TypeError("not an object")
+    if record.get("format") != FORMAT:
+        raise ModelError(f"format {record.get('format')!r} is not known; this ffprompt reads format {FORMAT}")
+    if record.get("architecture") != "lstm":
+        raise ModelError(f"architecture {record.get('architecture')!r} is not known; this ffprompt has lstm")
+    return record
+
+
+def _fits(config: LSTMConfig, shapes: dict[str, tuple[int, ...]]) -> None:
+    # On the meta device nothing is allocated, whatever size the file claims.
+    with torch.device("meta"):
+        wanted = {name: tuple(weight.shape) for name, weight in LSTM(config).state_dict().items()}
+    if shapes.keys() != wanted.keys():
+        odd = sorted(shapes.keys() ^ wanted.keys())[0]
+        raise ModelError(f"weight {odd!r} is {'missing' if odd in wanted else 'not one of this model'}")
+    for name, shape in wanted.items():
+        if shapes[name] != shape:
+            raise ModelError(f"weight {name!r} has shape {shapes[name]} where its config asks for {shape}")
+
+
+def _model(config: LSTMConfig, weights: dict[str, torch.Tensor]) -> LSTM:
+    for name, weight in weights.items():
+        if weight.dtype != torch.float32 or not bool(weight.isfinite().all()):
+            raise ModelError(f"weight {name!r} is not all finite float32 numbers")
+    with torch.device("meta"):
+        model = LSTM(config)
+    # assign: the initial weights exist on the meta device only, so loading draws no random numbers.
+    model.load_state_dict(weights, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
