@@ -16,8 +16,8 @@ from ffprompt.language import LETTERS, READ
 from ffprompt.reference.text import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 
-# Tokens in one forward pass, unless a batch size is given: 128 strings at T = 512, the fastest batch on two CPU cores.
-_PASS = 1 << 16
+# Tokens in one forward pass, unless a batch size is given: 32 strings at T = 512. Larger ones are no faster.
+_PASS = 1 << 14
 
 
 class ReferenceBackend:
@@ -40,6 +40,7 @@ class ReferenceBackend:
 
             from ffprompt.reference.checkpoint import load, resolve
             from ffprompt.reference.models import parameters, predict
+            from ffprompt.reference.threads import Workers
         except ImportError as error:
             raise ModelError(
                 f'reference models need torch and safetensors ({error}): pip install "ffprompt[reference]"'
@@ -50,6 +51,8 @@ class ReferenceBackend:
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
             raise ModelError(f"device {device!r}: {str(error).splitlines()[0]}") from error
         self._predict, self._batch_size = predict, batch_size
+        # Only a CPU has cores to share out, and passes on a GPU would trip over each other's settings.
+        self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
         self._symbols = checkpoint.model.config.symbols
         self.identity = {
             "backend": "reference",
@@ -109,7 +112,8 @@ class ReferenceBackend:
         return replies
 
     def close(self) -> None:
-        """Nothing is held but memory, which goes with this object."""
+        """End the threads; the weights go with this object."""
+        self._workers.close()
 
     def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
         """Tokens of every prompt, and in them the positions (R,) of its reads."""
@@ -128,18 +132,22 @@ class ReferenceBackend:
 
     def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
         """Log-probabilities (R, V) at the positions of each string; strings of equal length share a pass."""
-        found: list[NDArray[np.float64]] = [np.empty(0)] * len(tokens)
         by_length: dict[int, list[int]] = {}
         for index, one in enumerate(tokens):
             by_length.setdefault(len(one), []).append(index)
+        passes = []
         for length, members in by_length.items():
             size = self._batch_size or max(1, min(self.chunk, _PASS // length))
-            for low in range(0, len(members), size):
-                some = members[low : low + size]
-                counts = [len(positions[index]) for index in some]
-                ids = np.stack([tokens[index].ids for index in some])  # (B, T)
-                rows = np.repeat(np.arange(len(some)), counts)  # (R,)
-                logp = self._predict(self._model, ids, rows, np.concatenate([positions[index] for index in some]))
-                for index, part in zip(some, np.split(logp, np.cumsum(counts)[:-1]), strict=True):
-                    found[index] = part
-        return found
+            passes += [members[low : low + size] for low in range(0, len(members), size)]
+
+        def run(some: list[int]) -> list[NDArray[np.float64]]:
+            counts = [len(positions[index]) for index in some]
+            ids = np.stack([tokens[index].ids for index in some])  # (B, T)
+            rows = np.repeat(np.arange(len(some)), counts)  # (R,)
+            logp = self._predict(self._model, ids, rows, np.concatenate([positions[index] for index in some]))  # (R, V)
+            return np.split(logp, np.cumsum(counts)[:-1])
+
+        found: dict[int, NDArray[np.float64]] = {}
+        for some, parts in zip(passes, self._workers.map(run, passes), strict=True):
+            found.update(zip(some, parts, strict=True))
+        return [found[index] for index in range(len(tokens))]

@@ -115,7 +115,7 @@ def load(path: Path) -> Checkpoint:
 def _refuse_pickles(path: Path) -> None:
     with path.open("rb") as stream:
         head = stream.read(9)
-    # torch.save writes a zip archive, older versions a bare pickle; a safetensors file has "{" after eight bytes of size.
+    # torch.save writes a zip archive, in older versions a bare pickle; safetensors has "{" after eight bytes of size.
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and head[8:] != b"{":
         raise ModelError("a pickle, which could run code when opened; only safetensors files are read")
 

@@ -20,6 +20,7 @@ from ffprompt.errors import ConfigError, RunFailed
 from ffprompt.language import Spec, Strings, sample
 from ffprompt.reference.models import LSTM, LSTMConfig, encode, predict
 from ffprompt.reference.text import INSTRUCTIONS
+from ffprompt.reference.threads import Workers, one_core
 
 Progress = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its loss in nats per read."""
@@ -102,8 +103,8 @@ def train_lstm(
 ) -> TrainResult:
     """Train an LSTM on ``data`` (default FFL(0.8), T = 512; ``length`` replaces T), on the CPU.
 
-    The same seeds on the same machine, with the same torch and number of threads, give the same weights bit for bit;
-    the global generator is left as it was. ``model_seed`` (initial weights) and ``data_seed`` (strings) default to
+    The same seeds on the same machine, with the same torch, give the same weights bit for bit; torch's generator and
+    number of threads are left as they were. ``model_seed`` (initial weights) and ``data_seed`` (strings) default to
     ``seed``. Raises ConfigError for settings that cannot be, RunFailed when the loss is no longer a finite number.
     """
     config = config or LSTMConfig()
@@ -126,7 +127,8 @@ def train_lstm(
         # torch.manual_seed would reseed every GPU too, which the fork does not restore.
         torch.default_generator.manual_seed(training.model_seed)
         model = LSTM(config)
-    losses = _fit(model, training, progress)
+    with one_core():
+        losses = _fit(model, training, progress)
     return TrainResult(model.eval(), training, losses, time.perf_counter() - began)
 
 
@@ -161,13 +163,18 @@ def clean_loss(model: LSTM, strings: Strings) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, answers)
 
 
-def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 128) -> Evaluation:
+def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 32) -> Evaluation:
     """Count the errors on the strings 0 … ``strings`` - 1 that ``language.sample`` draws for (data, seed)."""
-    count = errors = 0
-    for low in range(0, strings, batch):
+
+    def count(low: int) -> tuple[int, int]:
         part = sample(data, seed, low, min(low + batch, strings))
         rows, reads = np.nonzero(part.reads)  # (R,) each
         best = predict(model, encode(part).numpy(), rows, 2 * reads + 1).argmax(1)  # (R,)
-        count += len(rows)
-        errors += int((best != part.bits[rows, reads].astype(np.int64) + INSTRUCTIONS).sum())
-    return Evaluation(str(data), seed, strings, count, errors)
+        return len(rows), int((best != part.bits[rows, reads].astype(np.int64) + INSTRUCTIONS).sum())
+
+    workers = Workers()
+    try:
+        counts = workers.map(count, range(0, strings, batch))
+    finally:
+        workers.close()
+    return Evaluation(str(data), seed, strings, sum(reads for reads, _ in counts), sum(errors for _, errors in counts))

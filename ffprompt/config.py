@@ -1,0 +1,175 @@
+"""The settings of a run, and suites of runs. Unknown keys are errors that name the nearest known one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.language import Spec
+from ffprompt.requests import Capabilities
+
+BACKENDS = ("transformers", "reference", "scripted")
+ELICITATIONS = ("forced", "next", "list")
+
+Several = Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+class RunConfig(BaseModel):
+    """What a run asks which model. A tuple makes the run a product over its values.
+
+    None means: what suits the backend (see ``settled``). ``p_write`` and ``p_read`` together replace ``p_ignore``;
+    ``data`` replaces sampling. Raises ConfigError through ``make``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["transformers", "reference", "scripted"]
+    model: str
+    template: tuple[str, ...] | None = None
+    shots: tuple[Annotated[int, Field(ge=0, le=64)], ...] | None = None
+    shot_length: int = 16
+    shared_shots: bool = False
+    elicitation: tuple[Literal["forced", "next", "list"], ...] | None = None
+    form: Literal["auto", "completion", "chat"] = "auto"
+    next_read: Literal["first", "last", "random"] = "last"
+    length: tuple[int, ...] | None = None
+    p_ignore: tuple[float, ...] | None = None
+    p_write: float | None = None
+    p_read: float | None = None
+    symbols: int = 2
+    data: str | None = None
+    trials: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    device: str | None = None
+    dtype: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    @field_validator("template", "shots", "elicitation", "length", "p_ignore", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        several = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        if not several:
+            raise ValueError("at least one value is wanted")
+        if len(set(several)) != len(several):
+            raise ValueError("a value stands twice")
+        return several
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> RunConfig:
+        if (self.p_write is None) != (self.p_read is None):
+            raise ValueError("p_write and p_read go together (p_ignore is the rest)")
+        if self.p_write is not None and self.p_ignore is not None:
+            raise ValueError("give p_ignore, or p_write and p_read, not both")
+        if self.data is not None and (self.length or self.p_ignore or self.p_write is not None):
+            raise ValueError("data brings its own strings; length and probabilities are for sampling")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of every setting; runs with one digest and one model are the same experiment."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The languages sampled from. Raises SpecError."""
+        assert self.length is not None and (self.p_ignore is not None or self.p_write is not None)
+        if self.p_write is not None and self.p_read is not None:
+            ignore = round(1.0 - self.p_write - self.p_read, 12)
+            return tuple(Spec(length, self.p_write, self.p_read, ignore, self.symbols) for length in self.length)
+        return tuple(Spec.ffl(p, length, self.symbols) for p in self.p_ignore or () for length in self.length)
+
+    def settled(self, can: Capabilities) -> RunConfig:
+        """This configuration with every None that a plan needs replaced by what suits the backend."""
+        defaults: dict[str, Any]
+        if self.backend == "reference":
+            defaults = {"template": ("raw-compact",), "shots": (0,), "elicitation": ("forced",), "trials": 1000}
+            strings = {"length": (512,), "p_ignore": (0.8, 0.98, 0.1)}
+        elif can.scores:
+            defaults = {
+                "template": ("light-switch", "raw-spaced"),
+                "shots": (0, 1),
+                "elicitation": ("forced", "next"),
+                "trials": 50,
+            }
+            strings = {"length": (10, 50, 100), "p_ignore": (0.6,)}
+        else:
+            defaults = {"template": ("game",), "shots": (0,), "elicitation": ("list",), "trials": 100}
+            strings = {"length": (20, 50, 100), "p_ignore": (0.6,)}
+        if self.p_write is not None:
+            strings.pop("p_ignore")
+        if self.data is None:
+            defaults |= strings
+        missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
+        return self.model_copy(update=missing)
+
+
+def make(settings: dict[str, Any], where: str = "") -> RunConfig:
+    """A RunConfig from plain values; raises ConfigError with one line that begins with ``where``."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(where + _first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown setting{did_you_mean(key, RunConfig.model_fields)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error" and key == "backend":
+        return f"backend {problem['input']!r} is unknown{did_you_mean(str(problem['input']), BACKENDS)}"
+    return f"{key} {problem['input']!r}: {message[:1].lower()}{message[1:]}" if key else message
+
+
+class Suite:
+    """Several runs under one name. ``optional`` runs are left out, with a word, where their weights are missing."""
+
+    def __init__(self, name: str, summary: str, runs: Sequence[tuple[RunConfig, bool]]) -> None:
+        self.name, self.summary, self.runs = name, summary, runs
+
+
+def suite_folder() -> Path:
+    """Where the bundled suites are: ``suites/`` of a checkout, or its copy in the installed package."""
+    packaged = Path(__file__).parent / "_data" / "suites"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "suites"
+
+
+def load_suite(name: str, overrides: dict[str, Any]) -> Suite:
+    """A bundled suite by name, or any by path. ``overrides`` are settings that replace those of every run."""
+    path = Path(name) if name.endswith(".toml") else suite_folder() / f"{name}.toml"
+    if not path.is_file():
+        known = [p.stem for p in suite_folder().glob("*.toml")]
+        raise ConfigError(f"suite {name!r}: no such file or bundled suite{did_you_mean(name, known)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"suite {path}: {error}") from error
+    for key in content:
+        if key not in ("name", "summary", "run"):
+            raise ConfigError(f"suite {path}: {key}: unknown key{did_you_mean(key, ['name', 'summary', 'run'])}")
+    tables = content.get("run")
+    if not isinstance(tables, list) or not tables:
+        raise ConfigError(f"suite {path}: no [[run]] in it")
+    runs = []
+    for number, table in enumerate(tables, start=1):
+        optional = bool(table.pop("optional", False))
+        runs.append((make(table | overrides, f"suite {path}, run {number}: "), optional))
+    return Suite(str(content.get("name", path.stem)), str(content.get("summary", "")), runs)
+
+
+def digest_of(value: Any) -> str:
+    """16 hex digits of anything JSON can write."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
