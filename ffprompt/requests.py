@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -42,6 +42,7 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
 
     @property
     def is_chat(self) -> bool:
@@ -88,7 +89,7 @@ class Capabilities:
     scores: bool  # log-probabilities of given answers: ``forced``
     completes: bool  # continues a text
     chats: bool  # answers messages
-    generates: bool = True
+    wants_hints: bool = False  # a scripted model, which is told what the rules it plays would answer
 
 
 class Backend(Protocol):

@@ -16,8 +16,8 @@ from ffprompt.language import LETTERS, READ
 from ffprompt.reference.text import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 
-# Tokens in one forward pass, unless a batch size is given: 32 strings at T = 512. Larger ones are no faster.
-_PASS = 1 << 14
+# Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
+_PASS = 1 << 13
 
 
 class ReferenceBackend:

@@ -163,7 +163,7 @@ def clean_loss(model: LSTM, strings: Strings) -> torch.Tensor:
     return nn.functional.cross_entropy(logits, answers)
 
 
-def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 32) -> Evaluation:
+def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 16) -> Evaluation:
     """Count the errors on the strings 0 … ``strings`` - 1 that ``language.sample`` draws for (data, seed)."""
 
     def count(low: int) -> tuple[int, int]:

@@ -1,0 +1,90 @@
+"""Models that follow a script: to try a set-up without a model, and to see what a rule or a fault does to the table.
+
+They are told (in ``Request.hints``) what the rules they play would answer; no real model ever sees that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ffprompt.errors import ModelError, did_you_mean
+from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+
+RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
+FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
+_DELAY = 0.05  # seconds a request of the slow model takes
+
+
+class ScriptedBackend:
+    """``model`` is a rule, ``constant-K``, or a fault. Raises ModelError for another name."""
+
+    def __init__(self, model: str) -> None:
+        constant = model.removeprefix("constant-")
+        if model not in (*RULES, *FAULTS) and not (constant != model and constant.isdigit() and int(constant) < 256):
+            raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, (*RULES, *FAULTS, 'constant-0'))}")
+        self.model = model
+        self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
+        answers = model not in ("malformed", "refusing", "truncating")
+        self.capabilities = Capabilities(scores=answers, completes=True, chats=True, wants_hints=True)
+        self.chunk = 256 if model != "slow" else 1
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Nothing can be wrong with a prompt."""
+        return {"audited": len(requests)}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """The answer has probability 0.98 and the others share the rest."""
+        if self.model == "slow":
+            await asyncio.sleep(_DELAY * len(requests))
+        return [self._scores(request) for request in requests]
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """A list of answers, or what the fault makes of it."""
+        if self.model == "slow":
+            await asyncio.sleep(_DELAY * len(requests))
+        return [self._reply(request) for request in requests]
+
+    def _answers(self, request: Request) -> Sequence[int]:
+        asked = len(request.hints["oracle"])
+        if self.model == "coin":
+            symbols = len(request.surfaces)
+            drawn: list[int] = np.random.default_rng(request.seed).integers(symbols, size=asked).tolist()
+            return drawn
+        if self.model.startswith("constant-"):
+            symbol = int(self.model.removeprefix("constant-"))
+            if symbol >= len(request.surfaces):
+                raise ModelError(f"scripted model {self.model}: there are only {len(request.surfaces)} data symbols")
+            return [symbol] * asked
+        if self.model not in RULES:
+            return request.hints["oracle"]
+        if self.model not in request.hints:
+            raise ModelError(f"scripted model {self.model}: list shows no earlier reads; use --elicitation next or forced")
+        return request.hints[self.model]
+
+    def _scores(self, request: Request) -> Scores | Failure:
+        if self.model == "failing":
+            return Failure("scripted failure")
+        answers = np.array(self._answers(request))
+        symbols = len(request.surfaces)
+        logprobs = np.full((len(answers), symbols), np.log(0.02 / (symbols - 1)))
+        logprobs[np.arange(len(answers)), answers] = np.log(0.98)
+        return Scores(logprobs, answers, answers)
+
+    def _reply(self, request: Request) -> Reply | Failure:
+        if self.model == "failing":
+            return Failure("scripted failure")
+        if self.model == "malformed":
+            return Reply("I kept track of the memory, but then I lost count somewhere in the middle.", "stop")
+        if self.model == "refusing":
+            return Reply("", "refusal")
+        text = ", ".join(request.surfaces[symbol] for symbol in self._answers(request))
+        if self.model == "truncating":
+            return Reply(text[: len(text) // 2], "length")
+        return Reply(text, "stop")

@@ -1,0 +1,189 @@
+"""From a raw answer to one outcome a read, and from outcomes to the row of a table.
+
+Rules that never bend: a failed call is not a wrong answer; a reply that cannot be read without guessing is ``invalid``
+and counts against the model; where two answers are equally probable none is chosen; no data is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from ffprompt.parsing import parse_list, parse_next
+from ffprompt.requests import Failure, Reply, Scores
+from ffprompt.trials import Batch
+
+
+class Outcome(StrEnum):
+    """What became of one read."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    TRUNCATED = "truncated"
+    ERROR = "error"  # the call failed: excluded from accuracy, always shown
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The asked reads of one trial: the symbol answered (None: none), the outcome, and why there is no answer."""
+
+    answers: Sequence[int | None]
+    outcomes: Sequence[Outcome]
+    reason: str | None = None
+
+
+def raw(response: Reply | Scores | Failure) -> dict[str, Any]:
+    """A response as the log keeps it; everything that is ever computed about a trial is computed from this."""
+    if isinstance(response, Failure):
+        return {"error": response.error}
+    if isinstance(response, Reply):
+        return {
+            "reply": response.text,
+            "stop": response.stop,
+            "served_model": response.served_model,
+            "prompt_tokens": response.prompt_tokens,
+            "reply_tokens": response.reply_tokens,
+        }
+    return {
+        # Six decimals: below float32's own precision at these magnitudes, and the same after a round trip through JSON.
+        "logprobs": [[round(value, 6) for value in read] for read in response.answers.tolist()],
+        "argmax": response.argmax.tolist(),
+        "argmax_symbol": response.argmax_symbol.tolist(),
+        "prompt_tokens": response.prompt_tokens,
+    }
+
+
+def judge(
+    line: Mapping[str, Any], truth: Sequence[int], surfaces: Sequence[str], completes: bool, one: bool, ignore_case: bool
+) -> Judged:
+    """Outcomes of one trial from its raw answer.
+
+    ``completes``: a base model went on with the text; ``one``: a single read was asked (``next``).
+    """
+    if "error" in line:
+        return _all(Outcome.ERROR, truth, str(line["error"]))
+    if "logprobs" in line:
+        return _judge_scores(line["logprobs"], truth)
+    if line["stop"] == "refusal":
+        return _all(Outcome.REFUSED, truth, "the model refused")
+    cut = line["stop"] == "length"
+    if completes and one:
+        # A base model always goes on writing; its first word is the answer, unless the text ends within it.
+        parsed = parse_next(line["reply"], surfaces, ignore_case=ignore_case, completion=True)
+    elif cut:
+        # What is missing could have changed the answer.
+        return _all(Outcome.TRUNCATED, truth, "the reply was cut off at the token limit")
+    elif one:
+        parsed = parse_next(line["reply"], surfaces, ignore_case=ignore_case)
+    else:
+        parsed = parse_list(line["reply"], surfaces, len(truth), ignore_case=ignore_case)
+    if parsed.answers is None:
+        return _all(Outcome.INVALID, truth, parsed.reason)
+    return Judged(
+        parsed.answers,
+        [Outcome.CORRECT if a == t else Outcome.WRONG for a, t in zip(parsed.answers, truth, strict=True)],
+    )
+
+
+def _judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> Judged:
+    answers: list[int | None] = []
+    outcomes: list[Outcome] = []
+    for read, true in zip(logprobs, truth, strict=True):
+        best = max(read)
+        tied = sum(value == best for value in read) > 1
+        answer = None if tied else read.index(best)
+        answers.append(answer)
+        outcomes.append(Outcome.INVALID if tied else Outcome.CORRECT if answer == true else Outcome.WRONG)
+    tie = "two answers are equally probable" if Outcome.INVALID in outcomes else None
+    return Judged(answers, outcomes, tie)
+
+
+def _all(outcome: Outcome, truth: Sequence[int], reason: str | None) -> Judged:
+    return Judged([None] * len(truth), [outcome] * len(truth), reason)
+
+
+def margin(read: Sequence[float]) -> float:
+    """Log-probability of the best answer minus that of the second best."""
+    first, second = sorted(read, reverse=True)[:2]
+    return first - second
+
+
+def mass(read: Sequence[float]) -> float:
+    """Probability of all answers together; the rest went to other words."""
+    return math.fsum(math.exp(value) for value in read)
+
+
+def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share observed in ``n`` independent units (Wilson 1927)."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass
+class Tally:
+    """Counts of one condition, added up trial by trial in flat memory."""
+
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    strings: int = 0  # with at least one read that was not an error
+    perfect: int = 0  # of these, all reads correct
+    floors: dict[str, int] = field(default_factory=dict)
+    missing: int = 0  # trials without a line
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+    def add(self, batch: Batch, row: int, judged: Judged, line: Mapping[str, Any]) -> None:
+        """Count one trial."""
+        for outcome in judged.outcomes:
+            self.outcomes[outcome] += 1
+        self.prompt_tokens += line.get("prompt_tokens") or 0
+        self.reply_tokens += line.get("reply_tokens") or 0
+        if judged.outcomes[0] is Outcome.ERROR:
+            return
+        self.strings += 1
+        self.perfect += all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
+        positions = batch.positions(row)
+        for name, right in batch.floor_hits.items():
+            self.floors[name] = self.floors.get(name, 0) + int(np.count_nonzero(right[row, positions]))
+
+    @property
+    def reads(self) -> int:
+        """Reads that were asked, errors included."""
+        return sum(self.outcomes.values())
+
+    def row(self) -> dict[str, Any]:
+        """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
+
+        The interval is Wilson's with the number of strings as n: reads of one string are treated as if they all fell
+        together, which is the most that their correlation can do.
+        """
+        scored = self.reads - self.outcomes[Outcome.ERROR]
+        right, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
+        accuracy = right / scored if scored else None
+        low, high = wilson(accuracy, self.strings) if accuracy is not None else (None, None)
+        floor = max(self.floors, key=lambda name: self.floors[name]) if self.floors else None
+        return {
+            "reads": self.reads,
+            "strings": self.strings,
+            "accuracy": accuracy,
+            "interval_low": low,
+            "interval_high": high,
+            "glitch_rate": wrong / (right + wrong) if right + wrong else None,
+            "perfect_strings": self.perfect,
+            "floor": self.floors[floor] / scored if floor and scored else None,
+            "floor_rule": floor,
+            "floors": {name: count / scored for name, count in self.floors.items()} if scored else {},
+            "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
+            "missing_trials": self.missing,
+            "prompt_tokens": self.prompt_tokens,
+            "reply_tokens": self.reply_tokens,
+        }

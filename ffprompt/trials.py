@@ -1,0 +1,262 @@
+"""The plan of a run: which strings are asked how. Everything in it follows from the configuration.
+
+A run is conditions × strings. A condition is one language (or data file) × template × shots × elicitation; trial ``t``
+of the run is string ``t % trials`` of condition ``t // trials``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt import templates
+from ffprompt.config import RunConfig
+from ffprompt.errors import ConfigError, ModelError
+from ffprompt.floors import hits, predictions
+from ffprompt.language import Spec, Strings, sample, sample_shots
+from ffprompt.prompting import Prompt, Solved, prompt
+from ffprompt.requests import Capabilities, Request
+from ffprompt.templates import Elicitation, Form, Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One row of the result table. ``spec`` is None for strings from a file, whose length is ``length``."""
+
+    number: int
+    template: str
+    shots: int
+    elicitation: Elicitation
+    form: Form
+    length: int
+    spec: Spec | None
+
+    @property
+    def language(self) -> str:
+        """The language as a run's table and log name it."""
+        return str(self.spec) if self.spec else f"file({self.length})"
+
+    @property
+    def name(self) -> str:
+        """Unique in its run: template, shots, elicitation, form, language."""
+        return f"{self.template}/{self.shots}-shot/{self.elicitation}/{self.form}/{self.language}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive trials of one condition: strings ``start`` … of its language, and what is asked about each."""
+
+    condition: Condition
+    start: int
+    first_trial: int
+    strings: Strings
+    shots: Sequence[Strings]
+    asked: Sequence[NDArray[np.int64]]  # for each string, the numbers of its reads that are asked, from 0
+    digests: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def positions(self, row: int) -> NDArray[np.int64]:
+        """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
+        return np.flatnonzero(self.strings.reads[row])[self.asked[row]]
+
+    def truth(self, row: int) -> list[int]:
+        """The true answers to the asked reads of a string."""
+        answers: list[int] = self.strings.bits[row, self.positions(row)].tolist()
+        return answers
+
+    @cached_property
+    def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
+        """(N, n) where each rule without memory would be right, in the order of the rules."""
+        return hits(self.strings, see_reads=self.condition.elicitation != "list")
+
+    def trial_id(self, row: int, seed: int) -> str:
+        """The name of a trial, unique over seeds and settings of a model."""
+        return f"{self.condition.name}/seed-{seed}/{self.start + row}"
+
+
+class Plan:
+    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out."""
+
+    def __init__(self, config: RunConfig, can: Capabilities, strings: Strings | None = None) -> None:
+        self.config = config = config.settled(can)
+        self.wants_hints = can.wants_hints
+        assert config.template and config.shots and config.elicitation and config.trials
+        self.trials: int = config.trials
+        self.file = strings
+        self.seed = config.seed
+        specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
+        self.shot_spec = self._shot_spec(specs)
+        self.conditions: list[Condition] = []
+        for template in config.template:
+            symbols = config.symbols
+            templates.load(template).surfaces(symbols)
+            for elicitation in config.elicitation:
+                form = _form(config, elicitation, can)
+                for spec in specs:
+                    for shots in config.shots:
+                        length = spec.length if spec else strings.length if strings else 0
+                        number = len(self.conditions)
+                        self.conditions.append(
+                            Condition(number, templates.load(template).name, shots, elicitation, form, length, spec)
+                        )
+        if len({condition.name for condition in self.conditions}) < len(self.conditions):
+            raise ConfigError("two conditions of this run are the same; look for templates of one name")
+        self._words = {t: Renderer(templates.load(t), config.symbols) for t in config.template}
+        self._words |= {words.template.name: words for words in list(self._words.values())}
+
+    def __len__(self) -> int:
+        return len(self.conditions) * self.trials
+
+    def _shot_spec(self, specs: Sequence[Spec | None]) -> dict[Spec | None, Spec]:
+        """Shots are drawn with the probabilities of the question's language, at the length asked for."""
+        config, found = self.config, {}
+        if any(config.shots or ()):
+            for spec in specs:
+                p = (spec.p_write, spec.p_read, spec.p_ignore) if spec else (0.2, 0.2, 0.6)
+                found[spec] = Spec(config.shot_length, *p, config.symbols)
+        return found
+
+    def words(self, condition: Condition) -> Renderer:
+        """The template of a condition, for the run's alphabet."""
+        return self._words[condition.template]
+
+    def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
+        """Every (condition, first string, last + 1) of the run in order; always the same for one ``size``."""
+        for condition in self.conditions:
+            for start in range(0, self.trials, size):
+                yield condition, start, min(start + size, self.trials)
+
+    def batch(self, condition: Condition, start: int, stop: int, shots: bool = True) -> Batch:
+        """Draw the strings of some trials, and with ``shots`` their demonstrations."""
+        strings = self.strings(condition.spec, start, stop)
+        shown: list[Strings] = []
+        if shots and condition.shots:
+            shot_spec = self.shot_spec[condition.spec]
+            shown = sample_shots(shot_spec, self.seed, start, strings, condition.shots, self.config.shared_shots)
+        digests = strings.digests()
+        asked = [self._asked(condition, strings, row, digests[row]) for row in range(len(strings))]
+        return Batch(condition, start, condition.number * self.trials + start, strings, shown, asked, digests)
+
+    def strings(self, spec: Spec | None, start: int, stop: int) -> Strings:
+        """Strings of a language, or of the file."""
+        if spec is None:
+            assert self.file is not None
+            return self.file[start:stop]
+        return sample(spec, self.seed, start, stop)
+
+    def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> NDArray[np.int64]:
+        count = int(strings.reads[row].sum())
+        if condition.elicitation != "next":
+            return np.arange(count)
+        which = {"first": 0, "last": count - 1}.get(self.config.next_read, int(digest, 16) % count)
+        return np.array([which])
+
+    def prompt(self, batch: Batch, row: int) -> Prompt:
+        """What the model will see in one trial."""
+        string: Solved = (batch.strings.ops[row], batch.strings.bits[row])
+        shots = [(shot.ops[row], shot.bits[row]) for shot in batch.shots]
+        condition = batch.condition
+        read = int(batch.asked[row][0])
+        return prompt(self.words(condition), condition.elicitation, condition.form, string, shots, read)
+
+    def requests(self, batch: Batch) -> list[Request]:
+        """The requests of a batch, in order."""
+        surfaces = self.words(batch.condition).surfaces
+        hints = self._hints(batch) if self.wants_hints else [{}] * len(batch)
+        requests = []
+        for row in range(len(batch)):
+            asked = self.prompt(batch, row)
+            key = batch.trial_id(row, self.seed)
+            requests.append(
+                Request(
+                    key=key,
+                    text=asked.text,
+                    messages=asked.messages,
+                    reads=asked.reads,
+                    surfaces=surfaces,
+                    max_tokens=self._max_tokens(batch.condition, len(asked.asked)),
+                    temperature=self.config.temperature,
+                    seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]),
+                    stop=asked.stop,
+                    hints=hints[row],
+                )
+            )
+        return requests
+
+    def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
+        rules = predictions(batch.strings, see_reads=batch.condition.elicitation != "list")
+        rules["oracle"] = batch.strings.bits
+        return [
+            {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
+            for row in range(len(batch))
+        ]
+
+    def _max_tokens(self, condition: Condition, count: int) -> int:
+        if self.config.max_tokens is not None:
+            return self.config.max_tokens
+        if condition.form == "chat":
+            return 256 + 8 * count  # room for a sentence around the list, and some to spare a token an answer
+        return 8 if condition.elicitation == "next" else 16 + 8 * count
+
+    def data_digest(self) -> str:
+        """16 hex digits of all strings of the run."""
+        digest = hashlib.sha256()
+        for spec in dict.fromkeys(condition.spec for condition in self.conditions):
+            for start in range(0, self.trials, 4096):
+                strings = self.strings(spec, start, min(start + 4096, self.trials))
+                digest.update(strings.ops.tobytes() + strings.bits.tobytes())
+        return digest.hexdigest()[:16]
+
+    def record(self) -> dict[str, Any]:
+        """The plan as ``run.json`` keeps it."""
+        return {
+            "trials_per_condition": self.trials,
+            "conditions": [
+                {
+                    "number": c.number,
+                    "name": c.name,
+                    "template": c.template,
+                    "shots": c.shots,
+                    "elicitation": c.elicitation,
+                    "form": c.form,
+                    "length": c.length,
+                    "p_write": c.spec.p_write if c.spec else None,
+                    "p_read": c.spec.p_read if c.spec else None,
+                    "p_ignore": c.spec.p_ignore if c.spec else None,
+                    "symbols": self.config.symbols,
+                }
+                for c in self.conditions
+            ],
+            "templates": {
+                words.template.name: {"version": words.template.version, "digest": words.template.digest}
+                for words in self._words.values()
+            },
+            "data_digest": self.data_digest(),
+        }
+
+
+def _form(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> Form:
+    """The prompt form of an elicitation with this model. Raises ModelError where it cannot be had."""
+    if elicitation == "forced" and not can.scores:
+        raise ModelError(
+            f"{config.backend} model {config.model} gives no log-probabilities, which forced needs; "
+            "use --elicitation list" + ("" if can.chats else " or next")
+        )
+    form: Form
+    if config.form != "auto":
+        form = config.form
+    else:
+        form = "chat" if can.chats and (elicitation == "list" or not can.completes) else "completion"
+    if form == "chat" and not can.chats:
+        raise ModelError(f"{config.backend} model {config.model} has no chat template; use --form completion")
+    if form == "completion" and not can.completes:
+        raise ModelError(f"{config.backend} model {config.model} answers messages only; use --form chat")
+    return form
