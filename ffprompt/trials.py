@@ -145,6 +145,10 @@ class Plan:
         asked = [self._asked(condition, strings, row, digests[row]) for row in range(len(strings))]
         return Batch(condition, start, condition.number * self.trials + start, strings, shown, asked, digests)
 
+    def record_of_template(self, name: str) -> str:
+        """The digest of a template of this plan, as it is now."""
+        return self._words[name].template.digest
+
     def strings(self, spec: Spec | None, start: int, stop: int) -> Strings:
         """Strings of a language, or of the file."""
         if spec is None:

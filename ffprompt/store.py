@@ -1,0 +1,290 @@
+"""A run on disk: ``run.json`` says what was asked of which model, ``trials.jsonl`` holds one line a trial.
+
+Lines are appended and synced before the run goes on; the folder can be lost at no other moment than between two
+trials. ``reads.parquet`` and the numbers in ``run.json`` are computed from the lines, at any time, by ``rebuild``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+Status = str  # running | done | incomplete | interrupted | failed
+
+
+class RunFolder:
+    """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+
+    @property
+    def trials_path(self) -> Path:
+        """The log, one JSON object a line."""
+        return self.path / "trials.jsonl"
+
+    @property
+    def reads_path(self) -> Path:
+        """The table of reads."""
+        return self.path / "reads.parquet"
+
+    @classmethod
+    def create(cls, out: Path, name: str, info: dict[str, Any]) -> RunFolder:
+        """A new folder ``out/name`` (or ``name-2``, …). Raises StoreError when it cannot be written."""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            number = 1
+            while True:
+                path = out / (name if number == 1 else f"{name}-{number}")
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    number += 1
+            folder = cls(path, {"schema": SCHEMA, "run_id": path.name, **info})
+            folder.save()
+            folder.trials_path.touch()
+        except OSError as error:
+            raise StoreError(f"results folder {out}: cannot be written ({error.strerror or error})") from error
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run. Raises StoreError when it is not one, or is of a newer version of ffprompt."""
+        try:
+            info = json.loads((path / "run.json").read_text())
+        except FileNotFoundError:
+            raise StoreError(f"run {path}: no run.json in it") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"run {path}: run.json is not readable ({error})") from error
+        schema = info.get("schema") if isinstance(info, dict) else None
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise StoreError(f"run {path}: its schema is {schema!r}, this version reads up to {SCHEMA}")
+        return cls(path, info)
+
+    def save(self) -> None:
+        """Replace ``run.json`` in one step."""
+        _replace(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
+
+
+def unfinished(out: Path, plan_digest: str) -> RunFolder | None:
+    """The newest run under ``out`` of the same plan that did not come to its end."""
+    for path in sorted(out.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
+        try:
+            folder = RunFolder.open(path.parent)
+        except StoreError:
+            continue  # not ours to judge here; `ffprompt score` says what is wrong with it
+        if folder.info.get("plan_digest") == plan_digest and folder.info.get("status") != "done":
+            return folder
+    return None
+
+
+class Log:
+    """``trials.jsonl``, open for appending by one process. Raises StoreError when another one holds it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        try:
+            self._file: IO[bytes] = folder.trials_path.open("ab")
+        except OSError as error:
+            raise StoreError(f"run {folder.path}: cannot be written ({error.strerror})") from error
+        self._lock()
+        self._repair()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two processes on one run are the user's to avoid
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"run {self.folder.path}: another process is writing it") from error
+
+    def _repair(self) -> None:
+        """Cut off a last line that a crash left without its end."""
+        with self.folder.trials_path.open("rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            end = size
+            while end:
+                start = max(0, end - 65536)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    end = start + newline + 1
+                    break
+                end = start
+            if end < size:
+                file.truncate(end)
+                os.fsync(file.fileno())
+
+    def append(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Write lines and wait until they are on the disk."""
+        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        try:
+            self._file.write(text.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(f"run {self.folder.path}: trials cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Let go of the file and its lock."""
+        self._file.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Where in the log each trial's line begins; -1 for none. ``failed`` marks lines that hold an error."""
+
+    offset: NDArray[np.int64]  # (trials,)
+    failed: NDArray[np.bool_]  # (trials,)
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Trials that have a complete answer and are not asked again."""
+        return np.asarray((self.offset >= 0) & ~self.failed)
+
+
+def index(folder: RunFolder, trials: int) -> Index:
+    """Find every trial's line: the first with an answer, or else the latest failure.
+
+    Raises StoreError naming the number of a line that is not one. An unfinished last line is passed over.
+    """
+    offset, failed = np.full(trials, -1, np.int64), np.zeros(trials, bool)
+    for number, start, line in _lines(folder.trials_path):
+        trial = line.get("trial")
+        if not isinstance(trial, int) or not 0 <= trial < trials:
+            raise StoreError(f"{folder.trials_path}, line {number}: trial {trial!r} is not in the plan of this run")
+        if offset[trial] < 0 or failed[trial]:
+            offset[trial], failed[trial] = start, "error" in line
+    return Index(offset, failed)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """(line number from 1, byte offset, content) of every complete line."""
+    start = 0
+    with path.open("rb") as file:
+        for number, text in enumerate(file, start=1):
+            if text.endswith(b"\n"):
+                yield number, start, _content(path, number, text)
+            start += len(text)
+
+
+def _content(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"{path}, line {number}: not JSON ({error})") from error
+    if not isinstance(line, dict):
+        raise StoreError(f"{path}, line {number}: not a JSON object")
+    return line
+
+
+def read_at(file: IO[bytes], offset: int) -> dict[str, Any]:
+    """The line that begins at a byte offset found by ``index``."""
+    file.seek(offset)
+    line: dict[str, Any] = json.loads(file.readline())
+    return line
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in memory: ``info`` (run.json), ``trials`` (one row a trial) and ``reads`` (one row a read)."""
+
+    info: dict[str, Any]
+    trials: pd.DataFrame
+    reads: pd.DataFrame
+
+
+def load(run: str | os.PathLike[str]) -> Run:
+    """Load a run folder as pandas frames.
+
+    >>> load("results/20261122-101500-scripted-oracle-1f0c").reads.outcome.value_counts()  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    folder = RunFolder.open(Path(run))
+    if not folder.reads_path.is_file():
+        raise StoreError(f"run {folder.path}: no reads.parquet yet; make it with: ffprompt score {folder.path}")
+    trials = pd.DataFrame([line for _, _, line in _lines(folder.trials_path)])
+    return Run(folder.info, trials, pd.read_parquet(folder.reads_path))
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit and hardware, as ``run.json`` records them."""
+    import importlib.metadata
+    import platform
+
+    from ffprompt import __version__
+
+    packages = ("numpy", "pandas", "pyarrow", "torch", "transformers", "tokenizers", "safetensors")
+    versions = {"ffprompt": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "source": _source(), "hardware": _hardware(), "command": sys.argv[1:]}
+
+
+def _source() -> dict[str, Any]:
+    """The commit that the running code comes from, where it is a checkout."""
+    import subprocess
+
+    root = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != root.resolve():
+            return {"commit": None, "dirty": None}
+        return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": None, "dirty": None}
+
+
+def _hardware() -> dict[str, Any]:
+    import platform
+
+    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")  # only where the backend has loaded it
+    if torch is not None and torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return found

@@ -1,0 +1,163 @@
+"""``reads.parquet`` and the result table, computed from the lines of a run in flat memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from ffprompt.config import make
+from ffprompt.dataset import read as read_strings
+from ffprompt.errors import StoreError
+from ffprompt.requests import Capabilities
+from ffprompt.scoring import Judged, Tally, judge, margin, mass
+from ffprompt.store import Index, RunFolder, index, read_at
+from ffprompt.trials import Batch, Condition, Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH = 1024
+
+# The columns of reads.parquet: added to in later versions, never renamed. The README says what each one holds.
+COLUMNS = {
+    "trial_id": "string", "model": "string", "template": "string", "shots": "int16", "elicitation": "string",
+    "form": "string", "length": "int32", "p_write": "float64", "p_read": "float64", "p_ignore": "float64",
+    "symbols": "int16", "seed": "int64", "string_index": "int64", "read_index": "int32", "position": "int32",
+    "gap": "int32", "truth": "int16", "answer": "int16", "outcome": "string", "answer_logprobs": "list",
+    "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16", "reason": "string",
+}  # fmt: skip
+
+
+def plan_of(folder: RunFolder) -> Plan:
+    """The plan that a run was started with, from its own record. Raises StoreError where it would differ today."""
+    info = folder.info
+    try:
+        config = make(info["config"], f"run {folder.path}: ")
+        strings = read_strings(config.data, config.trials, config.symbols) if config.data else None
+        plan = Plan(config, Capabilities(**info["capabilities"]), strings)
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"run {folder.path}: run.json lacks or garbles {error}") from error
+    for name, known in info["plan"]["templates"].items():
+        digest = plan.record_of_template(name)
+        if digest != known["digest"]:
+            raise StoreError(
+                f"run {folder.path}: template {name} has changed since (digest {digest}, then {known['digest']})"
+            )
+    return plan
+
+
+def rebuild(folder: RunFolder, plan: Plan) -> tuple[list[dict[str, Any]], int]:
+    """Write ``reads.parquet`` anew and return the table's rows and how many lines disagreed with their own outcomes.
+
+    Trials are written in the order of the plan, so that a run that was interrupted gives the same file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    where = index(folder, len(plan))
+    tallies = [Tally() for _ in plan.conditions]
+    differing = 0
+    temporary = folder.reads_path.with_name(f".reads.parquet.{os.getpid()}")
+    try:
+        with folder.trials_path.open("rb") as log, pq.ParquetWriter(temporary, _schema()) as out:
+            for condition, start, stop in plan.batches(_BATCH):
+                batch = plan.batch(condition, start, stop, shots=False)
+                columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+                for row, judged, line in _judged(folder, plan, batch, where, log, tallies[condition.number]):
+                    differing += [str(outcome) for outcome in judged.outcomes] != line["outcomes"]
+                    _add_reads(columns, plan, batch, row, judged, line)
+                out.write_table(pa.table(columns, schema=_schema()))
+        temporary.replace(folder.reads_path)
+    except OSError as error:
+        raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    rows = [
+        {"condition": condition.name, **tally.row()} for condition, tally in zip(plan.conditions, tallies, strict=True)
+    ]
+    return rows, differing
+
+
+def _judged(
+    folder: RunFolder, plan: Plan, batch: Batch, where: Index, log: IO[bytes], tally: Tally
+) -> Iterator[tuple[int, Judged, dict[str, Any]]]:
+    """Each trial of a batch that has a line, judged from its raw answer and counted."""
+    for row in range(len(batch)):
+        offset = int(where.offset[batch.first_trial + row])
+        if offset < 0:
+            tally.missing += 1
+            continue
+        line = read_at(log, offset)
+        if line["string"] != batch.digests[row]:
+            raise StoreError(
+                f"{folder.trials_path}: trial {line['trial']} is about string {line['string']}, "
+                f"but its seed and index give {batch.digests[row]}"
+            )
+        judged = judge_line(plan, batch, row, line)
+        tally.add(batch, row, judged, line)
+        yield row, judged, line
+
+
+def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judged:
+    """The outcomes of one trial."""
+    condition = batch.condition
+    words = plan.words(condition)
+    return judge(
+        line,
+        batch.truth(row),
+        words.surfaces,
+        completes=condition.form == "completion",
+        one=condition.elicitation == "next",
+        ignore_case=words.template.reply.ignore_case,
+    )
+
+
+def _add_reads(
+    columns: dict[str, list[Any]], plan: Plan, batch: Batch, row: int, judged: Judged, line: dict[str, Any]
+) -> None:
+    condition: Condition = batch.condition
+    spec = condition.spec
+    positions = batch.positions(row).tolist()
+    scores = line.get("logprobs")
+    same = {
+        "trial_id": batch.trial_id(row, plan.seed),
+        "model": plan.config.model,
+        "template": condition.template,
+        "shots": condition.shots,
+        "elicitation": condition.elicitation,
+        "form": condition.form,
+        "length": condition.length,
+        "p_write": spec.p_write if spec else None,
+        "p_read": spec.p_read if spec else None,
+        "p_ignore": spec.p_ignore if spec else None,
+        "symbols": plan.config.symbols,
+        "seed": plan.seed,
+        "string_index": batch.start + row,
+        "reason": judged.reason,
+    }
+    each = {
+        "read_index": batch.asked[row].tolist(),
+        "position": positions,
+        "gap": batch.strings.gaps[row, positions].tolist(),
+        "truth": batch.truth(row),
+        "answer": list(judged.answers),
+        "outcome": [str(outcome) for outcome in judged.outcomes],
+        "answer_logprobs": scores or [None] * len(positions),
+        "answer_mass": [mass(read) for read in scores] if scores else [None] * len(positions),
+        "margin": [margin(read) for read in scores] if scores else [None] * len(positions),
+        "argmax_token": line["argmax"] if scores else [None] * len(positions),
+        "argmax_symbol": line["argmax_symbol"] if scores else [None] * len(positions),
+    }
+    for name, value in same.items():
+        columns[name] += [value] * len(positions)
+    for name, values in each.items():
+        columns[name] += values
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [(name, pa.list_(pa.float64()) if kind == "list" else getattr(pa, kind)()) for name, kind in COLUMNS.items()]
+    )
