@@ -96,7 +96,7 @@ class RunConfig(BaseModel):
         if self.backend == "reference":
             defaults = {"template": ("raw-compact",), "shots": (0,), "elicitation": ("forced",), "trials": 1000}
             strings = {"length": (512,), "p_ignore": (0.8, 0.98, 0.1)}
-        elif can.scores:
+        elif can.scores and self.backend != "scripted":
             defaults = {
                 "template": ("light-switch", "raw-spaced"),
                 "shots": (0, 1),

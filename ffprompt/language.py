@@ -100,6 +100,8 @@ class Spec:
 
     def __str__(self) -> str:
         alphabet = "" if self.symbols == 2 else f", M={self.symbols}"
+        if self == Spec.ffl(self.p_ignore, self.length, self.symbols):
+            return f"FFL({self.length}, {self.p_ignore:g}{alphabet})"
         return f"FFL({self.length}, {self.p_write:g}, {self.p_read:g}, {self.p_ignore:g}{alphabet})"
 
 

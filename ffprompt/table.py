@@ -73,10 +73,19 @@ def rebuild(folder: RunFolder, plan: Plan) -> tuple[list[dict[str, Any]], int]:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
-    rows = [
-        {"condition": condition.name, **tally.row()} for condition, tally in zip(plan.conditions, tallies, strict=True)
-    ]
-    return rows, differing
+    return [_row(condition, tally) for condition, tally in zip(plan.conditions, tallies, strict=True)], differing
+
+
+def _row(condition: Condition, tally: Tally) -> dict[str, Any]:
+    return {
+        "condition": condition.name,
+        "template": condition.template,
+        "shots": condition.shots,
+        "elicitation": condition.elicitation,
+        "form": condition.form,
+        "language": condition.language,
+        **tally.row(),
+    }
 
 
 def _judged(

@@ -126,8 +126,10 @@ class ReferenceBackend:
         for request in requests:
             if request.is_chat:
                 raise ModelError(f"a reference model does not chat: {HOW}")
-            if tuple(surface.strip() for surface in request.surfaces) != names[: len(request.surfaces)]:
-                raise ModelError(f"answers {request.surfaces}: this reference model knows {', '.join(names)}")
+            answers = tuple(surface.strip() for surface in request.surfaces)
+            if answers != names[: len(answers)]:
+                hint = "" if all(map(str.isdecimal, answers)) else f": {HOW}"
+                raise ModelError(f"answers {', '.join(answers)}: this reference model knows 0 … {names[-1]}{hint}")
         return tokenise([request.text for request in requests], self._symbols)
 
     def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:

@@ -194,18 +194,19 @@ def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int
 def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
     """Audit requests before a run; what was found goes into the record of the run. Raises AuditError, ModelError."""
     kinds: dict[str, int] = {}
-    longest = 0
+    lengths = []
     for request in requests:
         if request.reads:
             tokenised = encoder.tokenise(request)
             kinds[tokenised.kind] = kinds.get(tokenised.kind, 0) + 1
-            longest = max(longest, len(tokenised.ids))
+            lengths.append(len(tokenised.ids))
         else:
-            longest = max(longest, len(encoder.prompt(request)))
+            lengths.append(len(encoder.prompt(request)))
     return {
         "audited": len(requests),
         "answer_tokens": kinds,
-        "longest_prompt_tokens": longest,
+        "mean_prompt_tokens": sum(lengths) / len(lengths),
+        "longest_prompt_tokens": max(lengths),
         "context": encoder.context,
         "bos": encoder.bos if encoder.adds_bos else None,
     }

@@ -8,8 +8,10 @@ the left for generation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +20,6 @@ from ffprompt.backends.weights import first_line, locate, quiet
 from ffprompt.errors import ModelError, did_you_mean
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 
-if TYPE_CHECKING:
-    import torch
-
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 # Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
 _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
@@ -28,14 +27,13 @@ _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
 _PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
 
-T = TypeVar("T")
-
 
 class TransformersBackend:
     """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
 
     ``batch_size`` is prompts in one forward pass; without it as many as a budget of tokens allows. No code from the
-    model's folder runs unless ``trust_remote_code``, and weights that are not safetensors are refused.
+    model's folder runs unless ``trust_remote_code``, and weights that are not safetensors are refused. Without
+    ``weights`` only the tokenizer is loaded, to check and count prompts.
     """
 
     def __init__(
@@ -46,6 +44,7 @@ class TransformersBackend:
         batch_size: int | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        weights: bool = True,
     ) -> None:
         try:
             import torch
@@ -59,23 +58,23 @@ class TransformersBackend:
         located = locate(model, revision)
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
-        config, tokenizer, self.model = _open(
-            model, located.source, self.device, self.dtype, revision, trust_remote_code
-        )
+        opening = _Opening(model, located.source, revision, trust_remote_code)
+        config, tokenizer = opening.tokenizer()
+        self.model: Any = opening.model(self.device, self.dtype) if weights else None
         self.encoder = Encoder(tokenizer, model, located.adds_bos, _context(config))
-        self.tokens = _CPU_TOKENS if self.model.device.type == "cpu" else _GPU_TOKENS
+        self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.vocabulary = int(config.get_text_config().vocab_size)
         self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
-        self.chunk = 16 if self.model.device.type == "cpu" else 256
+        self.chunk = 16 if self.device == "cpu" else 256
         self.identity: Mapping[str, Any] = {
             "backend": "transformers",
             "model": model,
             **located.identity,
             "revision": getattr(config, "_commit_hash", None) or revision,
-            "architecture": (config.architectures or [type(self.model).__name__])[0],
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": str(self.model.device),
+            "architecture": (config.architectures or [config.model_type])[0],
+            "parameters": sum(p.numel() for p in self.model.parameters()) if weights else None,
+            "dtype": str(self.model.dtype).removeprefix("torch.") if weights else self.dtype,
+            "device": str(self.model.device) if weights else self.device,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
         }
@@ -86,7 +85,7 @@ class TransformersBackend:
 
     def close(self) -> None:
         """Free the weights."""
-        del self.model
+        self.model = None
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
         """Log-probabilities of every answer at every read, one forward pass a request."""
@@ -251,35 +250,53 @@ def _dtype(dtype: str | None, device: str) -> str:
     return dtype
 
 
-def _open(
-    name: str, source: str, device: str, dtype: str, revision: str | None, trust_remote_code: bool
-) -> tuple[Any, Any, torch.nn.Module | Any]:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+class _Opening:
+    """Loads the parts of a model; whatever goes wrong becomes one ModelError."""
 
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(source, **options)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    def __init__(self, name: str, source: str, revision: str | None, trust_remote_code: bool) -> None:
+        self.name, self.source = name, source
+        self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+
+    def tokenizer(self) -> tuple[Any, Any]:
+        """The model's config and its tokenizer."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        with self._translated():
+            config = AutoConfig.from_pretrained(self.source, **self.options)
+            return config, AutoTokenizer.from_pretrained(self.source, **self.options)
+
+    def model(self, device: str, dtype: str) -> Any:
+        """The model on its device, ready to be asked."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with self._translated():
             model = AutoModelForCausalLM.from_pretrained(
-                source,
+                self.source,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
                 use_safetensors=True,
                 device_map="auto" if device == "auto" else None,
-                **options,
+                **self.options,
             )
-            if device != "auto":
-                model.to(device)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        hint = ""
-        if "trust_remote_code" in str(error):
-            hint = "; its folder brings code of its own, which runs with --trust-remote-code only"
-        elif "safetensors" in str(error) and "pytorch_model" in str(error):
-            hint = "; pickled weights (.bin) are refused, convert them to safetensors"
-        raise ModelError(f"model {name}: {first_line(error)}{hint}") from error
-    return config, tokenizer, model.eval()
+            return (model if device == "auto" else model.to(device)).eval()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
+        try:
+            with quiet():
+                yield
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            hint = ""
+            if "trust_remote_code" in str(error):
+                hint = "; its folder brings code of its own, which runs with --trust-remote-code only"
+            elif "safetensors" in str(error) and self._has_pickles():
+                hint = "; pickled weights (.bin) are refused, convert them to safetensors"
+            raise ModelError(f"model {self.name}: {first_line(error)}{hint}") from error
+
+    def _has_pickles(self) -> bool:
+        return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))
 
 
 def _context(config: Any) -> int | None:

@@ -101,7 +101,7 @@ def _one(text: str, symbols: int) -> Tokens:
     core = text.strip()
     rest = _TOKEN.sub("", core).replace(" ", "")
     if rest:
-        raise ModelError(f"prompt {_short(core)} has {_short(rest)} in it: {HOW}")
+        raise ModelError(f"prompt {_short(core)} has {rest[0]!r} in it: {HOW}")
     matches = list(_TOKEN.finditer(text))
     if not matches:
         raise ModelError(f"the prompt is empty: {HOW}")

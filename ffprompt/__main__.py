@@ -1,0 +1,8 @@
+"""``python -m ffprompt …`` is ``ffprompt …``."""
+
+import sys
+
+from ffprompt.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The command line: flags, exit codes, and nothing heavy until a command runs.
+
+Exit codes: 0 done, 2 usage or input, 3 incomplete or invalid run, 130 interrupted (and resumable).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ffprompt import __version__
+from ffprompt.errors import FFPromptError, did_you_mean
+
+_RUN_EPILOG = """\
+With no flags at all: the bundled reference models, and SmolLM2 where its weights are installed (about two minutes).
+Template, shots, elicitation, length and p-ignore take several values; a run is their product.
+
+  run_eval.py --backend transformers --model smollm2-135m
+  run_eval.py --backend transformers --model gpt2 --template light-switch --length 10 50 100 --shots 0 1
+  run_eval.py --backend scripted --model oracle --trials 20
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, with the nearest known flag."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As the original, but an unknown flag is named together with the one that was probably meant."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            chosen: argparse.ArgumentParser = found.parser
+            flag = rest[0].split("=")[0]
+            known = [name for action in chosen._actions for name in action.option_strings if name.startswith("--")]
+            chosen.error(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}{did_you_mean(flag, known)}")
+        return found
+
+
+def _run_parser(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what is asked of which model")
+    what.add_argument("--backend", metavar="NAME", help="transformers, reference or scripted")
+    what.add_argument("--model", metavar="NAME", help="short name, folder, GGUF file or hub id; a scripted rule")
+    what.add_argument("--template", nargs="+", metavar="NAME", help="see: ffprompt prompts list; or a .toml file")
+    what.add_argument("--shots", nargs="+", type=int, metavar="K", help="solved strings shown before the question")
+    what.add_argument("--shot-length", type=int, metavar="T", help="symbols in a shot (default 16)")
+    what.add_argument("--shared-shots", action="store_true", default=None, help="the same shots for every question")
+    what.add_argument("--elicitation", nargs="+", metavar="NAME", help="forced, next, list")
+    what.add_argument("--form", metavar="NAME", help="completion or chat (default: what suits the model)")
+    what.add_argument("--next-read", metavar="WHICH", help="the read that next asks: last (default), first or random")
+    strings = parser.add_argument_group("strings")
+    strings.add_argument("--length", nargs="+", type=int, metavar="T", help="symbols in a string: even, at least 4")
+    strings.add_argument("--p-ignore", nargs="+", type=float, metavar="P", help="writes and reads share the rest")
+    strings.add_argument("--p-write", type=float, metavar="P", help="with --p-read, instead of --p-ignore")
+    strings.add_argument("--p-read", type=float, metavar="P")
+    strings.add_argument("--symbols", type=int, metavar="M", help="data symbols, 2 to 256 (default 2)")
+    strings.add_argument("--data", metavar="FILE", help="strings from a .parquet or .jsonl file, or owner/name:split")
+    strings.add_argument("--trials", type=int, metavar="N", help="strings a condition")
+    strings.add_argument("--seed", type=int, metavar="S", help="of strings, shots and sampled replies (default 0)")
+    model = parser.add_argument_group("how the model runs")
+    model.add_argument("--temperature", type=float, metavar="X", help="0 (default) is greedy")
+    model.add_argument("--max-tokens", type=int, metavar="N", help="the longest reply")
+    model.add_argument("--batch-size", type=int, metavar="N", help="prompts a forward pass (default: found by itself)")
+    model.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, auto (default: found by itself)")
+    model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16, auto")
+    model.add_argument("--revision", metavar="REV", help="of a model on a hub")
+    model.add_argument("--trust-remote-code", action="store_true", default=None, help="run code that a model brings")
+    run = parser.add_argument_group("the run")
+    run.add_argument("--suite", metavar="FILE", help="several runs from a TOML file or a bundled suite")
+    run.add_argument("--out", default="results", metavar="DIR", help="where runs are kept (default results)")
+    run.add_argument("--resume", action="store_true", help="go on with the newest unfinished run of this plan")
+    run.add_argument("--dry-run", action="store_true", help="print the plan, a prompt and token counts, ask nothing")
+
+
+def _parser(prog: str, run_only: bool) -> _Parser:
+    parser = _Parser(prog=prog, description="How reliably does a language model remember one bit?", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"ffprompt {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, **more: object) -> argparse.ArgumentParser:
+        wrapped = argparse.RawDescriptionHelpFormatter
+        shown = prog if run_only else None  # run_eval.py has one command and does not name it
+        made = commands.add_parser(
+            name, help=text, description=text, allow_abbrev=False, formatter_class=wrapped, prog=shown, **more
+        )
+        made.set_defaults(parser=made)
+        return made
+
+    _run_parser(add("run", "Evaluate a model.", epilog=_RUN_EPILOG))
+    if run_only:
+        return parser
+    score = add("score", "Compute every number of a run again from its raw lines.")
+    score.add_argument("run", metavar="RUN", help="a folder under results/")
+    prompts = add("prompts", "List the templates, or show what a model will see.")
+    actions = prompts.add_subparsers(dest="action", required=True, metavar="list|show")
+    actions.add_parser("list", help="every bundled template").set_defaults(parser=prompts)
+    show = actions.add_parser("show", help="one prompt, every read marked", allow_abbrev=False)
+    show.set_defaults(parser=show)
+    show.add_argument("template", metavar="NAME", help="a bundled template or a .toml file")
+    show.add_argument("--length", type=int, default=20, metavar="T")
+    show.add_argument("--p-ignore", type=float, default=0.6, metavar="P")
+    show.add_argument("--symbols", type=int, default=2, metavar="M")
+    show.add_argument("--seed", type=int, default=0, metavar="S")
+    show.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed")
+    show.add_argument("--shots", type=int, default=0, metavar="K")
+    show.add_argument("--shot-length", type=int, default=16, metavar="T")
+    show.add_argument("--elicitation", metavar="NAME", help="forced, next or list (default: forced, and list as chat)")
+    show.add_argument("--form", metavar="NAME", help="completion or chat")
+    train = add("train", "Train a reference model from scratch.")
+    train.add_argument("architecture", metavar="lstm")
+    train.add_argument("--out", default="lstm.safetensors", metavar="FILE")
+    train.add_argument("--steps", type=int, default=500, metavar="N")
+    train.add_argument("--seed", type=int, default=0, metavar="S")
+    train.add_argument("--data", default="FFL(0.8)", metavar="SPEC", help="the language trained on")
+    train.add_argument("--symbols", type=int, default=2, metavar="M")
+    sample = add("sample", "Write strings to a file in the format of the released data.")
+    sample.add_argument("--spec", default="FFL(0.8)", metavar="SPEC", help="FFL(p_ignore), FFL(T, p_ignore) or four numbers")
+    sample.add_argument("--strings", type=int, default=1000, metavar="N")
+    sample.add_argument("--seed", type=int, default=0, metavar="S")
+    sample.add_argument("--symbols", type=int, default=2, metavar="M")
+    sample.add_argument("--out", required=True, metavar="FILE", help=".parquet or .jsonl")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
+    """Run a command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser(prog, run_only=prog == "run_eval.py").parse_args(given)
+        from ffprompt import commands
+
+        return commands.execute(options, bare=len(given) == 1)
+    except SystemExit as end:  # argparse: --help, --version, errors
+        return end.code if isinstance(end.code, int) else 2
+    except FFPromptError as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        again = " ".join([prog, *(given[1:] if prog == "run_eval.py" else given)])
+        print(f"{prog}: interrupted; go on with: {again} --resume", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

