@@ -31,9 +31,9 @@ class _Parser(argparse.ArgumentParser):
         print(f"{self.prog}: error: {message}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2)
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """As the original, but an unknown flag is named together with the one that was probably meant."""
-        found, rest = self.parse_known_args(args, namespace)
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """As parse_args, but an unknown flag is named together with the one that was probably meant."""
+        found, rest = self.parse_known_args(arguments)
         if rest:
             chosen: argparse.ArgumentParser = found.parser
             flag = rest[0].split("=")[0]
@@ -82,11 +82,11 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     parser.add_argument("--version", action="version", version=f"ffprompt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, text: str, **more: object) -> argparse.ArgumentParser:
+    def add(name: str, text: str, epilog: str | None = None) -> argparse.ArgumentParser:
         wrapped = argparse.RawDescriptionHelpFormatter
         shown = prog if run_only else None  # run_eval.py has one command and does not name it
         made = commands.add_parser(
-            name, help=text, description=text, allow_abbrev=False, formatter_class=wrapped, prog=shown, **more
+            name, help=text, description=text, allow_abbrev=False, formatter_class=wrapped, prog=shown, epilog=epilog
         )
         made.set_defaults(parser=made)
         return made
@@ -119,7 +119,9 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     train.add_argument("--data", default="FFL(0.8)", metavar="SPEC", help="the language trained on")
     train.add_argument("--symbols", type=int, default=2, metavar="M")
     sample = add("sample", "Write strings to a file in the format of the released data.")
-    sample.add_argument("--spec", default="FFL(0.8)", metavar="SPEC", help="FFL(p_ignore), FFL(T, p_ignore) or four numbers")
+    sample.add_argument(
+        "--spec", default="FFL(0.8)", metavar="SPEC", help="FFL(p_ignore), FFL(T, p_ignore) or four numbers"
+    )
     sample.add_argument("--strings", type=int, default=1000, metavar="N")
     sample.add_argument("--seed", type=int, default=0, metavar="S")
     sample.add_argument("--symbols", type=int, default=2, metavar="M")
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
     """Run a command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser(prog, run_only=prog == "run_eval.py").parse_args(given)
+        options = _parser(prog, run_only=prog == "run_eval.py").parse(given)
         from ffprompt import commands
 
         return commands.execute(options, bare=len(given) == 1)

@@ -41,7 +41,9 @@ def execute(options: Namespace, bare: bool) -> int:
 
 def run(options: Namespace, bare: bool) -> int:
     """Evaluate one model, or all runs of a suite. Returns 0, or 3 when a run is incomplete."""
-    settings = {key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None}
+    settings = {
+        key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None
+    }
     out = Path(options.out)
     if bare or options.suite:
         suite = load_suite(options.suite or BARE_SUITE, settings)
@@ -49,7 +51,9 @@ def run(options: Namespace, bare: bool) -> int:
         display.line(f"{suite.name}: {suite.summary}")
     else:
         if "backend" not in settings:
-            raise ConfigError("--backend is missing (transformers, reference or scripted); no flags at all run a quick suite")
+            raise ConfigError(
+                "--backend is missing (transformers, reference or scripted); no flags at all run a quick suite"
+            )
         if "model" not in settings:
             raise ConfigError("--model is missing: a short name, a folder, a GGUF file or a hub id")
         runs = [(make(settings), False)]
@@ -119,7 +123,9 @@ def prompts(options: Namespace) -> int:
         display.templates([templates.load(name) for name in templates.names()])
         return 0
     if options.elicitation not in (None, *ELICITATIONS):
-        raise ConfigError(f"elicitation {options.elicitation!r} is unknown{did_you_mean(options.elicitation, ELICITATIONS)}")
+        raise ConfigError(
+            f"elicitation {options.elicitation!r} is unknown{did_you_mean(options.elicitation, ELICITATIONS)}"
+        )
     if options.form not in (None, "completion", "chat"):
         raise ConfigError(f"form {options.form!r} is unknown{did_you_mean(options.form, ('completion', 'chat'))}")
     if not 0 <= options.shots <= 64:
@@ -129,7 +135,9 @@ def prompts(options: Namespace) -> int:
     spec = Spec.ffl(options.p_ignore, options.length, options.symbols)
     words = templates.Renderer(templates.load(options.template), options.symbols)
     strings = sample(spec, options.seed, options.index, options.index + 1)
-    shot_spec = Spec(options.shot_length, spec.p_write, spec.p_read, spec.p_ignore, spec.symbols) if options.shots else spec
+    shot_spec = (
+        Spec(options.shot_length, spec.p_write, spec.p_read, spec.p_ignore, spec.symbols) if options.shots else spec
+    )
     shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
     solved = [(shot.ops[0], shot.bits[0]) for shot in shots]
     display.line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
@@ -141,14 +149,18 @@ def prompts(options: Namespace) -> int:
         wanted = [("forced", options.form), ("list", options.form)]
     for elicitation, form in wanted:
         made = prompt(words, elicitation, form, (strings.ops[0], strings.bits[0]), solved)
-        display.prompt(f"{elicitation}, {form}", made.messages, made.text, made.reads, words.template.instructions.blank)
+        display.prompt(
+            f"{elicitation}, {form}", made.messages, made.text, made.reads, words.template.instructions.blank
+        )
     return 0
 
 
 def train(options: Namespace) -> int:
     """Train a reference model and write its checkpoint."""
     if options.architecture != "lstm":
-        raise ConfigError(f"architecture {options.architecture!r} is unknown{did_you_mean(options.architecture, ['lstm'])}")
+        raise ConfigError(
+            f"architecture {options.architecture!r} is unknown{did_you_mean(options.architecture, ['lstm'])}"
+        )
     try:
         from ffprompt.reference import build
     except ImportError as error:

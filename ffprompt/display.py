@@ -141,7 +141,7 @@ def plan(made: Plan, identity: Mapping[str, Any], audits: Sequence[Mapping[str, 
 
 @contextlib.contextmanager
 def progress(trials: int) -> Iterator[Watch]:
-    """A bar on standard error with reads a second and the running accuracy; a line a condition where it is no terminal."""
+    """A bar on standard error with reads/s and the running accuracy; where it is no terminal, a line a condition."""
     console = _console(error=True)
     began = time.monotonic()
     if not console.is_terminal:

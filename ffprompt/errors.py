@@ -11,7 +11,7 @@
     │   ├── ModelError        a model that is missing, refused or cannot do what was asked
     │   └── StoreError        a results folder or a run in it
     ├── AuditError            the tokenizer does not let this prompt be scored exactly (exit code 2)
-    └── RunFailed             the run stopped; what was finished is kept (exit code 3)
+    └── RunFailedError        the run stopped; what was finished is kept (exit code 3)
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class AuditError(FFPromptError):
     """The tokenisation audit found that a prompt cannot be scored exactly."""
 
 
-class RunFailed(FFPromptError):
+class RunFailedError(FFPromptError):
     """The run stopped before its end. Finished trials are on disk."""
 
     exit_code = 3

@@ -1,7 +1,7 @@
 """The flip-flop language (Liu et al. 2023, arXiv 2306.00946, section 3.1).
 
-A string of ``T`` symbols is a run of ``T / 2`` (instruction, data symbol) pairs: ``w`` writes the symbol, ``i`` is to be
-ignored, and the symbol after ``r`` repeats the one after the most recent ``w``::
+A string of ``T`` symbols is a run of ``T / 2`` (instruction, data symbol) pairs: ``w`` writes the symbol, ``i`` is to
+be ignored, and the symbol after ``r`` repeats the one after the most recent ``w``::
 
     w 1  i 0  i 0  r 1  w 0  i 1  r 0
     ^ write        ^ read: 1      ^ read: 0
@@ -178,17 +178,17 @@ def oracle(ops: U8, bits: U8, symbols: int = 2) -> U8:
     [[1, 1, 1]]
     """
     n = ops.shape[1]
-    small = np.uint16 if n * symbols <= 1 << 16 else np.uint32
+    small = np.dtype(np.uint16 if n * symbols <= 1 << 16 else np.uint32)
     # (position, symbol) in one number: its running maximum over the writes is the most recent write and its symbol.
-    key = np.arange(n, dtype=small) * small(symbols) + bits.astype(small)
+    key = (np.arange(n) * symbols).astype(small) + bits
     key *= ops == WRITE
     # A running maximum in log2(n) passes of doubling reach: each is vectorised, np.maximum.accumulate is not.
     reach = 1
     while reach < n:
         np.maximum(key[:, reach:], key[:, :-reach].copy(), out=key[:, reach:])
         reach *= 2
-    memory = key & small(1) if symbols == 2 else key % small(symbols)
-    return memory.astype(np.uint8)
+    memory = key & 1 if symbols == 2 else key % symbols
+    return np.asarray(memory, np.uint8)
 
 
 def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
@@ -217,7 +217,7 @@ def _key(spec: Spec, seed: int, stream: str) -> NDArray[np.uint64]:
 
 
 class _Draw:
-    """Draws strings in order from one on. Each takes a fixed number of 64-bit words: its instructions, then its symbols."""
+    """Draws strings in order from one on. Each takes a fixed number of words: its instructions, then its symbols."""
 
     def __init__(self, spec: Spec, key: NDArray[np.uint64], start: int) -> None:
         n = spec.instructions

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffprompt.language import IGNORE, READ, WRITE, U8
+from ffprompt.language import IGNORE, READ, U8, WRITE
 from ffprompt.requests import Message
 from ffprompt.templates import ANSWER, Elicitation, Form, Renderer
 
@@ -72,9 +72,7 @@ def _completion(
     return Prompt(text + events[: spans[-1][1]], (), reads, asked)
 
 
-def _completion_list(
-    words: Renderer, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...]
-) -> Prompt:
+def _completion_list(words: Renderer, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...]) -> Prompt:
     between = words.template.completion.between
     text = words.intro
     for shot in shots:

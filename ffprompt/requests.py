@@ -25,7 +25,7 @@ class Message:
 class Request:
     """One question to a model.
 
-    Completion form: ``messages`` is empty and ``text`` is the prompt. Chat form: ``messages`` are the turns and ``text``
+    Completion form: ``messages`` is empty and ``text`` is the prompt. Chat form: ``messages`` are the turns, ``text``
     is the beginning of the assistant's next turn (empty where the model is to write it).
 
     ``reads`` holds the (start, end) characters in ``text`` of every answer that is to be scored; ``surfaces`` is how

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import re
 import signal
@@ -18,7 +18,7 @@ import numpy as np
 
 from ffprompt.config import RunConfig, digest_of
 from ffprompt.dataset import read as read_strings
-from ffprompt.errors import AuditError, FFPromptError, RunFailed
+from ffprompt.errors import AuditError, FFPromptError, RunFailedError
 from ffprompt.requests import Backend, Failure, Reply, Request, Scores
 from ffprompt.scoring import Outcome, raw
 from ffprompt.store import Index, Log, RunFolder, index, provenance, unfinished
@@ -52,7 +52,7 @@ def make_plan(config: RunConfig, backend: Backend) -> Plan:
 
 
 def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
-    """Check the first trials of every condition against the tokenizer and the context. Raises AuditError with a hint."""
+    """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
     found = []
     for condition in plan.conditions:
         batch = plan.batch(condition, 0, min(_AUDITED, plan.trials))
@@ -87,7 +87,7 @@ def start(config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bo
     plan_digest = digest_of([settings, record, dict(backend.identity)])
     if resume and (found := unfinished(out, plan_digest)):
         return found, True
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
     name = f"{now:%Y%m%d-%H%M%S}-{config.backend}-{model}-{plan_digest[:6]}"
     info = {
@@ -136,7 +136,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
 
 
 def _end(folder: RunFolder, status: str, started: float) -> None:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     before = folder.info.get("seconds") or 0.0
     seconds = round(before + time.monotonic() - started, 3)
     folder.info |= {"status": status, "ended": now.isoformat(timespec="seconds"), "seconds": seconds}
@@ -166,11 +166,11 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
 async def _lines(plan: Plan, batch: Batch, backend: Backend, done: Index, progress: Progress) -> list[dict[str, Any]]:
     """Ask a batch and put what is new into lines."""
     requests = plan.requests(batch)
-    began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     ask = backend.score if batch.condition.elicitation == "forced" else backend.complete
     responses: Sequence[Reply | Scores | Failure] = await ask(requests)
     if len(responses) != len(requests):
-        raise RunFailed(f"the backend gave {len(responses)} answers to {len(requests)} requests")
+        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
     seconds = (time.monotonic() - clock) / len(requests)
     lines = []
     for row, (request, response) in enumerate(zip(requests, responses, strict=True)):

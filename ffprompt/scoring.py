@@ -62,7 +62,12 @@ def raw(response: Reply | Scores | Failure) -> dict[str, Any]:
 
 
 def judge(
-    line: Mapping[str, Any], truth: Sequence[int], surfaces: Sequence[str], completes: bool, one: bool, ignore_case: bool
+    line: Mapping[str, Any],
+    truth: Sequence[int],
+    surfaces: Sequence[str],
+    completes: bool,
+    one: bool,
+    ignore_case: bool,
 ) -> Judged:
     """Outcomes of one trial from its raw answer.
 

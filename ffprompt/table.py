@@ -25,7 +25,8 @@ COLUMNS = {
     "form": "string", "length": "int32", "p_write": "float64", "p_read": "float64", "p_ignore": "float64",
     "symbols": "int16", "seed": "int64", "string_index": "int64", "read_index": "int32", "position": "int32",
     "gap": "int32", "truth": "int16", "answer": "int16", "outcome": "string", "answer_logprobs": "list",
-    "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16", "reason": "string",
+    "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
+    "reason": "string",
 }  # fmt: skip
 
 

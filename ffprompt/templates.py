@@ -190,9 +190,9 @@ def _check(template: Template) -> None:
 
 def _check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
     seen = [surface.casefold() if ignore_case else surface for surface in surfaces]
-    for first, one in zip(surfaces, seen, strict=True):
-        if not one or one != one.strip() or not one.isprintable():
-            raise TemplateError(f"values: {first!r} is empty, has space around it or is not printable")
+    for surface in surfaces:
+        if not surface or surface != surface.strip() or not surface.isprintable():
+            raise TemplateError(f"values: {surface!r} is empty, has space around it or is not printable")
     for first, one in enumerate(seen):
         for second, other in enumerate(seen):
             if first < second and one == other:
@@ -239,7 +239,7 @@ def _walk(tree: nodes.Node, key: str, loops: int = 0) -> Iterator[nodes.Node]:
     for node in tree.iter_child_nodes():
         if isinstance(node, nodes.For):
             if loops or not isinstance(node.iter, (nodes.Name, nodes.List, nodes.Tuple)) or node.recursive:
-                raise TemplateError(f"{key}: a for loop (line {node.lineno}) may run over values only, and not be nested")
+                raise TemplateError(f"{key}: for (line {node.lineno}) may run over values only, and not be nested")
         elif isinstance(node, nodes.Filter) and node.name not in _FILTERS:
             raise TemplateError(f"{key}: filter {node.name!r} (line {node.lineno}){did_you_mean(node.name, _FILTERS)}")
         elif isinstance(node, nodes.Getitem) and not (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ffprompt.config import RunConfig
 from ffprompt.errors import ModelError
 from ffprompt.requests import Backend
@@ -44,7 +46,7 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
             )
 
 
-def _only(config: RunConfig, given: dict[str, object], honoured: set[str]) -> None:
+def _only(config: RunConfig, given: Mapping[str, object], honoured: set[str]) -> None:
     for key, value in given.items():
         if value is not None and key not in honoured:
             flag = "--" + key.replace("_", "-")

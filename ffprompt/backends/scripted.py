@@ -25,7 +25,9 @@ class ScriptedBackend:
     def __init__(self, model: str) -> None:
         constant = model.removeprefix("constant-")
         if model not in (*RULES, *FAULTS) and not (constant != model and constant.isdigit() and int(constant) < 256):
-            raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, (*RULES, *FAULTS, 'constant-0'))}")
+            raise ModelError(
+                f"scripted model {model!r} is unknown{did_you_mean(model, (*RULES, *FAULTS, 'constant-0'))}"
+            )
         self.model = model
         self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
         answers = model not in ("malformed", "refusing", "truncating")
@@ -65,7 +67,9 @@ class ScriptedBackend:
         if self.model not in RULES:
             return request.hints["oracle"]
         if self.model not in request.hints:
-            raise ModelError(f"scripted model {self.model}: list shows no earlier reads; use --elicitation next or forced")
+            raise ModelError(
+                f"scripted model {self.model}: list shows no earlier reads; use --elicitation next or forced"
+            )
         return request.hints[self.model]
 
     def _scores(self, request: Request) -> Scores | Failure:

@@ -60,7 +60,7 @@ class TransformersBackend:
         self.dtype = _dtype(dtype, self.device)
         opening = _Opening(model, located.source, revision, trust_remote_code)
         config, tokenizer = opening.tokenizer()
-        self.model: Any = opening.model(self.device, self.dtype) if weights else None
+        self.model: Any = opening.model(self.device, self.dtype) if weights else None  # None: prompts only
         self.encoder = Encoder(tokenizer, model, located.adds_bos, _context(config))
         self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.vocabulary = int(config.get_text_config().vocab_size)
@@ -72,9 +72,9 @@ class TransformersBackend:
             **located.identity,
             "revision": getattr(config, "_commit_hash", None) or revision,
             "architecture": (config.architectures or [config.model_type])[0],
-            "parameters": sum(p.numel() for p in self.model.parameters()) if weights else None,
-            "dtype": str(self.model.dtype).removeprefix("torch.") if weights else self.dtype,
-            "device": str(self.model.device) if weights else self.device,
+            "parameters": sum(p.numel() for p in self.model.parameters()) if self.model else None,
+            "dtype": str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
+            "device": str(self.model.device) if self.model else self.device,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
         }
@@ -110,7 +110,9 @@ class TransformersBackend:
         found: dict[int, _Found] = {}
 
         def run(batch: Sequence[int]) -> None:
-            answers = forward([rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch])
+            answers = forward(
+                [rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch]
+            )
             found.update(zip(batch, answers, strict=True))
 
         reads = max(len(row.at) for row in rows)
@@ -163,7 +165,9 @@ class TransformersBackend:
         replies: dict[int, Reply] = {}
 
         def run(batch: Sequence[int]) -> None:
-            made = generate(self.model, self.encoder.tokenizer, [prompts[i] for i in batch], [requests[i] for i in batch])
+            made = generate(
+                self.model, self.encoder.tokenizer, [prompts[i] for i in batch], [requests[i] for i in batch]
+            )
             replies.update(zip(batch, made, strict=True))
 
         lengths = [len(ids) + request.max_tokens for ids, request in zip(prompts, requests, strict=True)]
@@ -278,7 +282,8 @@ class _Opening:
                 device_map="auto" if device == "auto" else None,
                 **self.options,
             )
-            return (model if device == "auto" else model.to(device)).eval()
+            placed: Any = model  # its stub for .to() is of another class
+            return (placed if device == "auto" else placed.to(device)).eval()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

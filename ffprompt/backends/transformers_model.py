@@ -1,6 +1,6 @@
 """The parts of the transformers backend that touch tensors.
 
-Symbols in shapes: B prompts, T tokens, P tokens of a shared prefix, R reads (the most in a batch), d width, V vocabulary.
+In shapes: B prompts, T tokens, P tokens of a shared prefix, R reads (the most in a batch), d width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Forward:
         skip = len(self.prefix)
         longest = max(len(row) for row in rows) - skip
         ids = np.zeros((len(rows), longest), np.int64)
-        for row, tokens in enumerate(rows):
-            ids[row, : len(tokens) - skip] = tokens[skip:]
+        for row, own in enumerate(rows):
+            ids[row, : len(own) - skip] = own[skip:]
         most = max(len(indices) for indices in at)
         before = np.zeros((len(rows), most), np.int64)  # (B, R) rows with fewer reads repeat their first position
         for row, indices in enumerate(at):
@@ -107,7 +107,7 @@ class Forward:
         return logits.float()
 
 
-class _Sample(LogitsProcessor):  # type: ignore[misc]
+class _Sample(LogitsProcessor):
     """Gumbel-max sampling with a generator for each request, so that a reply does not depend on its batch."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
@@ -155,7 +155,10 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Ids], requests: Seque
             **options,
         )
     new = out[:, longest:].cpu().tolist()
-    return [_reply(tokenizer, row, end, request, len(prompt)) for row, request, prompt in zip(new, requests, prompts, strict=True)]
+    return [
+        _reply(tokenizer, row, end, request, len(prompt))
+        for row, request, prompt in zip(new, requests, prompts, strict=True)
+    ]
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -150,7 +150,7 @@ def _convert(file: Path, expected: str | None = None) -> Located:
     folder = cache_folder() / f"{file.stem}-{digest[:16]}-v{_CONVERSION}"
     if not (folder / _RECORD).is_file():
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="converting-") as temporary:
-            record = {"gguf": file.name, "gguf_sha256": digest, "adds_bos": _adds_bos(file)}
+            record: dict[str, Any] = {"gguf": file.name, "gguf_sha256": digest, "adds_bos": _adds_bos(file)}
             _write_folder(file, Path(temporary))
             (Path(temporary) / _RECORD).write_text(json.dumps(record))
             made = Path(temporary) / "model"
@@ -232,8 +232,9 @@ def first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' and tqdm's bars and notices off the terminal for a while."""
-    from transformers.utils import logging
+    from transformers.utils import logging as notices
 
+    logging: Any = notices
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -98,7 +98,7 @@ def load(path: Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in names}
         model = _model(config, weights)
         training = Training(**{**record["training"], "data": Spec(**record["training"]["data"])})
-        evaluation = tuple(Evaluation(**one) for one in record["evaluation"])
+        evaluation = tuple(Evaluation(**{**one, "data": Spec(**one["data"])}) for one in record["evaluation"])
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return Checkpoint(model, training, float(record["loss"]), evaluation, path, digest)

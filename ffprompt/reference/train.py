@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ffprompt.errors import ConfigError, RunFailed
+from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.language import Spec, Strings, sample
 from ffprompt.reference.models import LSTM, LSTMConfig, encode, predict
 from ffprompt.reference.text import INSTRUCTIONS
@@ -81,7 +81,7 @@ class TrainResult:
 class Evaluation:
     """Errors of a model on one test set: reads where the token ranked first among all V is not the answer."""
 
-    data: str
+    data: Spec
     seed: int
     strings: int
     reads: int
@@ -105,7 +105,7 @@ def train_lstm(
 
     The same seeds on the same machine, with the same torch, give the same weights bit for bit; torch's generator and
     number of threads are left as they were. ``model_seed`` (initial weights) and ``data_seed`` (strings) default to
-    ``seed``. Raises ConfigError for settings that cannot be, RunFailed when the loss is no longer a finite number.
+    ``seed``. Raises ConfigError for settings that cannot be, RunFailedError when the loss is no longer a finite number.
     """
     config = config or LSTMConfig()
     data = data or Spec.ffl(0.8, symbols=config.symbols)
@@ -147,7 +147,7 @@ def _fit(model: LSTM, training: Training, progress: Progress | None) -> tuple[fl
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise RunFailed(f"training step {step}: the loss is {losses[-1]}; nothing was saved")
+            raise RunFailedError(f"training step {step}: the loss is {losses[-1]}; nothing was saved")
         optimizer.step()
         if progress:
             progress(step, losses[-1])
@@ -177,4 +177,4 @@ def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 16) 
         counts = workers.map(count, range(0, strings, batch))
     finally:
         workers.close()
-    return Evaluation(str(data), seed, strings, sum(reads for reads, _ in counts), sum(errors for _, errors in counts))
+    return Evaluation(data, seed, strings, sum(reads for reads, _ in counts), sum(errors for _, errors in counts))
