@@ -161,11 +161,41 @@ def train(options: Namespace) -> int:
         raise ConfigError(
             f"architecture {options.architecture!r} is unknown{did_you_mean(options.architecture, ['lstm'])}"
         )
+    if options.steps < 1:
+        raise ConfigError(f"steps {options.steps}: at least 1 is wanted")
+    out = Path(options.out)
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"out {out}: the file's name must end in .safetensors")
+    if not out.parent.is_dir():
+        raise ConfigError(f"out {out}: the folder {out.parent} is not there")
     try:
-        from ffprompt.reference import build
+        from ffprompt.reference.checkpoint import save
+        from ffprompt.reference.models import LSTMConfig
+        from ffprompt.reference.train import evaluate, train_lstm
     except ImportError as error:
         raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
-    return build.train_command(options)
+    spec = Spec.parse(options.data, symbols=options.symbols)
+    with display.training(options.steps) as watch:
+        result = train_lstm(
+            LSTMConfig(options.symbols), seed=options.seed, steps=options.steps, data=spec, progress=watch
+        )
+    display.line(f"trained {options.steps:,} steps in {result.seconds:.1f} s, loss {result.loss:.3g} nats a read")
+    found = [evaluate(result.model, tested, _TEST_SEED, strings) for tested, strings in _tested_on(spec)]
+    for one in found:
+        display.line(f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings")
+    save(out, result.model, result.training, result.loss, found)
+    display.line(f"{out}: evaluate it with: python run_eval.py --backend reference --model {out}")
+    return 0
+
+
+# Strings to test on come from a seed of their own, and from another stream than those trained on.
+_TEST_SEED = 1000
+
+
+def _tested_on(spec: Spec) -> list[tuple[Spec, int]]:
+    """A quick look at a new model: its own language, and at T = 512 the paper's two tails."""
+    tails = [Spec.ffl(p, spec.length, spec.symbols) for p in (0.8, 0.98, 0.1)]
+    return [(one, 500) for one in dict.fromkeys([spec, *tails])]
 
 
 def write_sample(options: Namespace) -> int:

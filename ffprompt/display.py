@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -162,6 +162,18 @@ def progress(trials: int) -> Iterator[Watch]:
             bar.update(task, completed=state.trials, description=escape(state.condition) + _running(state, began))
 
         yield move
+
+
+@contextlib.contextmanager
+def training(steps: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar with the loss on standard error; nothing where it is no terminal."""
+    console = _console(error=True)
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console, transient=True
+    ) as bar:
+        bar.disable = not console.is_terminal
+        task = bar.add_task("", total=steps)
+        yield lambda step, loss: bar.update(task, completed=step, description=f"loss {loss:.2e}")
 
 
 def _running(state: State, began: float) -> str:

@@ -22,7 +22,7 @@ pytest.importorskip("safetensors")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from ffprompt.backends.reference import ReferenceBackend  # noqa: E402
-from ffprompt.errors import ConfigError, ModelError, RunFailed  # noqa: E402
+from ffprompt.errors import ConfigError, ModelError, RunFailedError  # noqa: E402
 from ffprompt.language import Spec, Strings, parse, sample  # noqa: E402
 from ffprompt.reference import checkpoint as files  # noqa: E402
 from ffprompt.reference.models import LSTM, LSTMConfig, encode, parameters, predict  # noqa: E402
@@ -184,7 +184,7 @@ def test_the_clean_loss_looks_at_reads_only() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_training() -> None:
-    with pytest.raises(RunFailed, match=r"training step \d+: the loss is (nan|inf)"):
+    with pytest.raises(RunFailedError, match=r"training step \d+: the loss is (nan|inf)"):
         train_small(steps=100, learning_rate=1e38)
 
 
@@ -359,14 +359,18 @@ def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
     assert identity["model"] == "lstm"
     assert identity["path"] == "lstm.safetensors"
     assert identity["parameters"] == 133_381
-    assert identity["trained_on"] == "FFL(512, 0.1, 0.1, 0.8)"
+    assert identity["trained_on"] == str(Spec.ffl(0.8))
     assert identity["steps"] == 500
     assert identity["note"] == "trained on this task"
     assert len(identity["sha256"]) == 64
     json.dumps(identity)
     recorded = files.load(files.resolve("lstm"))
     assert (recorded.training.model_seed, recorded.training.data_seed) == (0, 0)
-    assert [(one.strings, one.errors) for one in recorded.evaluation] == [(1_000, 0), (100_000, 0), (3_000, 0)]
+    assert [(one.data, one.strings, one.reads, one.errors) for one in recorded.evaluation] == [
+        (Spec.ffl(0.8), 1_000, 26_208, 0),
+        (Spec.ffl(0.98), 100_000, 354_086, 0),
+        (Spec.ffl(0.1), 3_000, 345_995, 0),
+    ]
 
 
 # --- the backend ---

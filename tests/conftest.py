@@ -1,0 +1,37 @@
+"""Shared fixtures. Tests never load anything from a hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python run_eval.py …`` (or another entry) as a user would; results go to ``tmp_path/results``."""
+
+    def call(*arguments: object, entry: tuple[str, ...] = ("run_eval.py",), **options: Any) -> Any:
+        if entry == ("run_eval.py",) and "--out" not in arguments and "--help" not in arguments:
+            arguments = (*arguments, "--out", tmp_path / "results")
+        words = [sys.executable, *entry, *map(str, arguments)]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options)
+
+    return call
+
+
+def only_run(folder: Path) -> Path:
+    """The one run under a results folder."""
+    runs = [path for path in folder.iterdir() if path.is_dir()]
+    assert len(runs) == 1, runs
+    return runs[0]
