@@ -1,0 +1,392 @@
+"""From a model's free-text reply to exactly ``count`` answers, or to the reason why it holds none.
+
+::
+
+    >>> parse_list("The reads return:\\n1. on\\n2. off\\n3. on", ["off", "on"], 3)
+    Parsed(answers=(1, 0, 1), reason=None)
+    >>> parse_list("1, 0, 1. Wait, actually it must be 1, 1, 1.", ["0", "1"], 3)
+    Parsed(answers=None, reason='two different lists of 3 answers')
+
+A wrong number is worse than no number, so nothing here picks for the model. Reasoning blocks go, markup turns into
+spaces, every list becomes a candidate (numbered rows in ``_tables``, lines of values in ``_blocks``, lists within text in
+``_sentences``), and ``_reconcile`` refuses unless they leave one answer. A candidate that is not "sure", since the words
+around it do not state it, can contradict an answer but never be one. Every step takes linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Answers as indices into the values, or None and one short line that says why."""
+
+    answers: tuple[int, ...] | None
+    reason: str | None
+
+
+def parse_list(text: str, values: Sequence[str], count: int, *, ignore_case: bool = False) -> Parsed:
+    """Read exactly ``count`` answers out of a chat reply."""
+    body = _strip_reasoning(text)
+    if body is None:
+        return Parsed(None, "the reasoning never ends, so the answer never came")
+    for pattern, plain in _MARKUP:
+        body = pattern.sub(plain, body)
+    if not body.strip():
+        return Parsed(None, "the reply is empty")
+    lines = [*_lines(body, _tokenizer(values, count, ignore_case))]
+    found = sorted([*_tables(lines), *_blocks(lines), *_sentences(lines)], key=lambda candidate: candidate.at)
+    mentioned = [token.values for line in lines for token in line.tokens if token.kind == "v"]
+    return _reconcile(body, found, mentioned, count)
+
+
+def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, completion: bool = False) -> Parsed:
+    """Read one answer, out of a chat reply or at the very start of a base model's ``completion``."""
+    if not completion:
+        return parse_list(text, values, 1, ignore_case=ignore_case)
+    start = text.lstrip()
+    fits = [index for index, value in enumerate(values) if _starts_with(start, value, ignore_case)]
+    if len(fits) != 1:
+        return Parsed(None, "the continuation does not start with an answer" if start else "the reply is empty")
+    return Parsed((fits[0],), None)
+
+
+def _starts_with(text: str, value: str, ignore_case: bool) -> bool:
+    """Whether ``text`` starts with ``value`` as a whole: "onion" is not "on", "10" is not "1", but "1w0i1" is 1."""
+    head, after = text[: len(value)], text[len(value) : len(value) + 1]
+    if not value or not (head == value or (ignore_case and head.casefold() == value.casefold())):
+        return False
+    if value[-1].isdigit():
+        return not after.isdigit()
+    return not (value[-1].isalpha() and (after.isalnum() or after == "_"))
+
+
+# ------------------------------------------------------------------------------------------------- the text to be read
+
+_NAME = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|no|r|a|q)"
+_LABEL = rf"(?:the )?(?:{_NAME}s?[ _.\[(#]*)?(?:# ?|[\[(])?[0-9]{{1,5}}(?:st|nd|rd|th)?(?: {_NAME}\b)?[\])]?"
+_NUMBERED = rf"{_LABEL} ?(?:[:=→]|->|is\b)"
+_THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
+_MARKUP = [
+    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), plain)
+    for pattern, plain in [
+        (r"[^\S\n]+", " "),
+        (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
+        (r"^ ?[*•+–] ", "- "),
+        (r"<answers?>|\\f?boxed ?\{", " answer: "),
+        (r"</answers?>|<br ?/?>", "\n"),
+        (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
+        (r"\b(?:based|depending) on\b", "from"),  # where "on" is no value
+        (r"\bnumber of\b", "count"),
+        (r"\\(?:text\w*|math\w*|left|right|q?quad)\b|\\[()\[\],;! {}]|\$|</?(?:b|i|em|strong|code|pre|p|li)>", " "),
+        (r"(?<![^\W_])[*`]+|[*`]+(?![^\W_])", " "),  # emphasis, but not a product such as 1*0
+        (r"[\"“”„«»]|(?<!\w)['‘’]|['‘’](?!\w)", " "),
+        (r"[^\S\n]+", " "),
+        (r"^ ?(?:> ?)*(?:#{1,6} )?| $", ""),
+        (r", ?\n(?:- )?(?=\S)", ", "),  # a list goes on where a line ends in a comma …
+        (rf"{{ ?(?={_NUMBERED})", "\n"),
+        (rf"(?<![^\W_])({_NUMBERED}[^,;\n]{{1,40}})[,;] ?(?={_NUMBERED})", r"\1\n"),  # … numbered answers get one each
+    ]
+]
+
+
+def _strip_reasoning(text: str) -> str | None:
+    """Drop reasoning blocks; None if the last one is open. A lone closing tag ends a block begun in the prompt."""
+    first, *rest = _THINK.split(text)
+    kept, inside = [first], False
+    for slash, part in zip(rest[::2], rest[1::2], strict=True):
+        if slash and not inside:
+            kept.clear()
+        inside = not slash
+        if not inside:
+            kept.append(part)
+    return None if inside else "\n".join(kept)
+
+
+# A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,
+# p end of sentence, i introduction, q equals, d dash, x other; and, found out later, c values run together.
+_INNER = r"[-_'’.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
+_TOKEN = (
+    r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+)|(?P<o>(?i:or|nor)\b|[/|])"
+    rf"|(?P<s>[,;&]|(?i:and|then)\b)|(?P<n>[-+−.]?[0-9][^\W_]*(?:{_INNER}+)*)|(?P<w>[^\W_]+(?:{_INNER}+)*)"
+    r"|(?P<g>[\[\](){}_])|(?P<p>[.!])|(?P<i>[:：→⇒]|->|=>)|(?P<q>=+)|(?P<d>[-–—]+)|(?P<x>\S)"
+)
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    at: int
+    values: tuple[int, ...]
+
+
+def _tokenizer(values: Sequence[str], count: int, ignore_case: bool) -> Callable[[str, int], list[_Token]]:
+    """What turns a line that begins at some place of the reply into tokens."""
+    index = {value.casefold() if ignore_case else value: number for number, value in enumerate(values) if value}
+    whole = [re.escape(value) + (rf"(?![^\W_]|{_INNER})" if value[-1].isalnum() else "") for value in values if value]
+    pattern = re.compile(rf"(?P<v>{'|'.join(whole) or '(?!)'})|{_TOKEN}", re.IGNORECASE if ignore_case else 0)
+
+    def tokens(line: str, at: int) -> list[_Token]:
+        found = []
+        for match in pattern.finditer(line):
+            kind, text = match.lastgroup or "x", match[0]
+            together = kind in "nw" and 1 < count == len(text)
+            parts = [text] if kind == "v" else text if together else []
+            known = tuple(index.get(part.casefold() if ignore_case else part, -1) for part in parts)
+            kind = kind.replace("v", "w") if -1 in known or not known else "c" if together else "v"
+            found.append(_Token(kind, text.lower(), at + match.start(), known))
+        return found
+
+    return tokens
+
+
+class _Candidate(NamedTuple):
+    """A list in the reply: ``items`` is None when it is one that cannot be read (a blank, a foreign value, an "or")."""
+
+    at: int
+    items: tuple[int, ...] | None
+    sure: bool = True  # may be the answer
+    alone: bool = True  # False: one value in a sentence, or values run together; must stand unopposed
+    so: bool = False  # introduced as a conclusion, or followed by its reason
+
+
+# --------------------------------------------------------------------------------------------- candidates in sentences
+
+_CLASSES = {
+    "states": "is are were be it's that's return returns returned give gives yield yields equal equals contain contains "
+    "hold holds reads output outputs remain remains",
+    "answers": "answer answers read reads result results missing blanks return returns output outputs",
+    "hedges": "not never no either neither whether between if isn't aren't cannot can't could might may can possible "
+    "wrong incorrect instead rather don't doesn't",
+    "asked": "write writes written wrote writing ignore ignores ignored ignoring",
+    "example": "example instance format e.g suppose many count total length",
+    "opens": "so ok okay sure yes thus therefore hence finally in order",
+    "so": "so thus therefore hence means finally",
+}
+_WORDS = {name: frozenset(words.split()) for name, words in _CLASSES.items()}
+_RUN = re.compile(r"[vcne](?:[sg]*[vcne])*")  # over the kinds of a line's tokens
+
+
+@dataclass(slots=True)
+class _Sentence:
+    """The kind of what stands right before the next value (p: nothing), and the classes of the words so far."""
+
+    before: str = "p"
+    said: set[str] = field(default_factory=set)
+    clause: set[str] = field(default_factory=set)  # since the last comma
+
+    def hear(self, kind: str, text: str) -> None:
+        """Go on by one token."""
+        if kind == "p":
+            self.before, self.said, self.clause = "p", set(), set()
+        elif kind == "s":
+            self.before, self.clause = ("p" if self.before == "p" else "s"), set()
+        elif kind == "w":
+            classes = {name for name, words in _WORDS.items() if text in words}
+            self.said |= classes
+            self.clause |= classes
+            self.before = "p" if self.before == "p" and "opens" in classes else "w"
+        elif kind in "iqd":  # nothing introduces after a value, a dash only after a word
+            self.before = "s" if self.before == "v" or (kind == "d" and self.before != "w") else kind.replace("d", "i")
+        elif kind != "g" and text.isascii():
+            self.before = {"o": "o", "x": "s"}.get(kind, "v")
+
+
+def _sentences(lines: Sequence[_Line]) -> Iterator[_Candidate]:
+    """Values within text that have nothing but separators between them."""
+    for line in lines:
+        if line.kind in "pi" or (line.kind == "r" and line.value is None):
+            sentence, heard = _Sentence("v" if line.kind == "r" else "p"), 0
+            for run in _RUN.finditer("".join(token.kind for token in line.tokens)):
+                for token in line.tokens[heard : run.start()]:
+                    sentence.hear(token.kind, token.text)
+                heard = run.end()
+                if candidate := _judge(line.tokens[run.start() : heard], sentence, _after(line.tokens, heard)):
+                    yield candidate
+                sentence.hear("v", "")
+
+
+def _after(tokens: Sequence[_Token], at: int) -> str:
+    """How the text goes on after a list. One that runs into other words may be only part of a longer one."""
+    end = next((here for here in range(at, len(tokens)) if tokens[here].kind not in "sg"), len(tokens))
+    separators = [token.kind == "s" for token in tokens[at:end]]
+    if end == len(tokens):
+        return "linked" if separators and separators[-1] else "end"  # cut off after a comma
+    kind, text, following = tokens[end].kind, tokens[end].text, tokens[end + 1] if end + 1 < len(tokens) else None
+    if kind == "o" or text in ("because", "since", "as"):
+        return "or" if kind == "o" else "why"
+    if text == "respectively" or (text == "in" and following and following.text in ("order", "that", "this")):
+        return "end"
+    if (kind == "p" and not any(separators)) or (kind == "x" and not text.isascii()):  # a full stop, an emoji
+        return "linked" if following and following.kind in "vcne" else "end"
+    return "linked" if any(separators) or kind in "vcne" else "word"
+
+
+def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate | None:
+    """What values amount to where they stand."""
+    at, before, said = run[0].at, sentence.before, sentence.said
+    kinds, one = {token.kind for token in run}, len(run) == 1
+    if "example" in said or ("asked" in said and "answers" not in said) or (one and kinds <= {"n", "e"}):
+        return None
+    if before == "o" or after == "or":
+        return _Candidate(at, None, alone=not one)
+    stated = before in "pi" or (before in "wv" and "states" in sentence.clause)
+    stated = stated or (before == "q" and ("answers" in said or not one))
+    sure = stated and "hedges" not in sentence.clause
+    items = tuple(value for token in run for value in token.values)
+    if one:
+        sure = sure and after in ("end", "why") and (kinds == {"v"} or before != "w" or "answers" in said)
+        return _Candidate(at, items, alone=False, so=after == "why" or "so" in said) if sure else None
+    if not kinds <= {*"vsg"} or (stated and after == "linked"):
+        return _Candidate(at, None) if stated or "e" in kinds else None
+    if len(run) == 3 and run[1].text == "and" and before != "i" and "answers" not in said:
+        return None  # "turns the light on and off" lists nothing
+    return _Candidate(at, items, sure=sure and after == "end")
+
+
+_ROW = re.compile(
+    rf"{_LABEL}(?: ?(?:[:=→⇒]+|->|=>|\.(?= )|[-–—](?= )|\bis\b) ?|(?<=[\])]) ?)(?=\S)|\| ?{_LABEL} ?\|", re.IGNORECASE
+)
+# Over the kinds of lines: a blank line parts two lists, but not answers that stand one a line.
+_BLOCK = re.compile(r"v(?:[ f]*v)*(?!f*[vV])|[vV](?:f*[vV])*")
+
+
+class _Line(NamedTuple):
+    kind: str  # " " empty, f brackets or the rule of a table, v one value, V several, r row, i item, w one word, p prose
+    tokens: Sequence[_Token]
+    label: int = -1  # of a row, with its value unless that is not one answer
+    value: int | None = None
+
+
+def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator[_Line]:
+    """What each line of the reply is."""
+    at, ruled = 0, False
+    for raw in body.split("\n"):
+        line = raw.removeprefix("- ")
+        head = at + len(raw) - len(line)
+        ruled = line.startswith("|") and (ruled or "--" in line)
+        tokens = tokenizer(line.replace("|", "[") if line.startswith("|") else line, head)
+        kinds = "".join(token.kind for token in tokens)
+        if not kinds.strip("gsdi"):
+            yield _Line("f" if tokens else " ", ())
+        elif row := _row(line, head, tokens, ruled):
+            yield _Line("r", tokens, *row)
+        elif not kinds.removesuffix("p").strip("vcnesg"):
+            yield _Line("V" if len(kinds) - sum(map(kinds.count, "sgp")) > 1 else "v", tokens)
+        else:
+            yield _Line("i" if line != raw else "w" if len(tokens) == 1 else "p", tokens)
+        at += len(raw) + 1
+
+
+def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int, int | None] | None:
+    """The number at the head of a line and the one answer after it, if it is one; a remark may follow."""
+    match = _ROW.match(line)
+    if not match:
+        return None
+    start = match.end()
+    if line.startswith("|"):
+        start = line.rstrip("| ").rfind("|") + 1
+        before = [token for token in tokens if token.kind in "vc" and token.at < at + start]
+        # Without a header "| 1 | 0 |" may be two answers; and a cell between number and answer must hold no value.
+        if start < match.end() or any(not ruled or token.at >= at + match.end() for token in before):
+            return None
+    rest = [token for token in tokens if token.at >= at + start and (token.kind != "g" or token.text not in "[{")]
+    clean = bool(rest) and rest[0].kind == "v" and len({token.values for token in rest if token.kind == "v"}) == 1
+    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text in "(-–—")
+    return int(re.sub(r"[^0-9]", "", match[0])), rest[0].values[0] if clean else None
+
+
+def _tables(lines: Sequence[_Line]) -> Iterator[_Candidate]:
+    """Numbered rows, also with explanations between them: a table goes on for as long as its numbers do."""
+    tables: list[list[_Line]] = [[]]
+    for line, above in zip(lines, [None, *lines], strict=False):
+        if line.kind == "r":
+            again = tables[-1] and line.label in (0, 1) and line.label != tables[-1][-1].label + 1
+            if again and above and above.kind != "r":
+                tables.append([])
+            tables[-1].append(line)
+    for table in tables:
+        items = tuple(row.value for row in table if row.value is not None)
+        whole = [row.label for row in table] in ([*range(len(items))], [*range(1, len(items) + 1)])
+        if items:
+            yield _Candidate(table[0].tokens[0].at, items if whole else None)
+
+
+def _blocks(lines: Sequence[_Line]) -> Iterator[_Candidate]:
+    """Lines of nothing but values."""
+    kinds = "".join(line.kind for line in lines)
+    for match in _BLOCK.finditer(kinds):
+        tokens = [token for line in lines[match.start() : match.end()] for token in line.tokens]
+        held = [token for token in tokens if token.kind in "vcne"]
+        # Spoiled by an item that is no value, "unlit" above or below "on" and "off", or cut off after a comma.
+        near = kinds[max(match.start() - 1, 0)] == "i" or kinds[match.end() : match.end() + 1] in ("i", "w")
+        whole = not near and tokens[-1].kind != "s"
+        if whole and (all(token.kind == "v" for token in held) or (len(held) == 1 and held[0].kind == "c")):
+            items = tuple(value for token in held for value in token.values)
+            yield _Candidate(held[0].at, items, alone=held[0].kind == "v")
+        elif any(token.kind in "vc" for token in held):
+            yield _Candidate(held[0].at, None)
+
+
+# --------------------------------------------------------------------------------------------------- one answer or none
+
+_MARK = re.compile(
+    r"\b(?:final (?:answer|list|result)s?|answers?)\b(?: ?\([^()\n]{0,60}\))?"
+    r"(?:(?: [^\W\d_]+){0,6}? ?(?:[:=→]|->|\bis\b|\bare\b)|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CORRECTION = re.compile(
+    r"\b(?:wait|actually|correction|oops|sorry|scratch that|hold on|on second thought|let me re-?\w+|should (?:be|have)"
+    r"|(?:is|was|are|were) (?:wrong|incorrect|not)|isn't right|(?:a|my) mistake|or maybe|or perhaps|alternatively)\b",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(r"\b(?:don't know|do not know|cannot|can't|unable|unclear|unknown|not sure)\b", re.IGNORECASE)
+
+
+def _marked(body: str, found: Sequence[_Candidate]) -> tuple[list[_Candidate], bool]:
+    """The first list after each "answer:" and before the next; and whether the last "answer:" has none."""
+    starts, marks = [one.at for one in found], [*_MARK.finditer(body)]
+    picks, empty = [], False
+    for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), len(body)], strict=False):
+        at = bisect_left(starts, mark.end())
+        pick = found[at] if at < len(found) and found[at].at < until else None
+        refused = _REFUSAL.search(body, mark.end(), pick.at if pick else min(until, mark.end() + 80))
+        if pick and not refused:
+            picks.append(pick)
+        empty = bool(refused) or (not (pick and pick.sure) and mark[0].endswith((":", "=")))
+    return picks, empty
+
+
+def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple[int, ...]], count: int) -> Parsed:
+    """The one list that the reply states, if it states one and takes nothing back."""
+    if count > 1:  # then one value in a sentence is part of an explanation
+        found = [one for one in found if one.alone or (one.items and len(one.items) == count)]
+    firm = [one for one in found if one.sure]
+    picks, empty = _marked(body, found)
+    if empty or not firm:
+        return Parsed(None, "no answer stands where one is announced" if empty else f"no list of {count} answers")
+    marked = [pick for pick in picks if pick.sure]
+    chosen = marked[-1] if marked else firm[-1]
+    rivals = [one for one in found if not marked or one.at >= chosen.at] + picks
+    right = {one.at: one.items for one in rivals if one.items and len(one.items) == count}
+    reason = None
+    if len({*right.values()}) > 1:
+        reason = f"two different lists of {count} answers"
+    elif chosen.items is None:
+        reason = "a list has a blank, an unknown value or an alternative in it"
+    elif len(chosen.items) != count:
+        reason = f"found {len(chosen.items)} answers, wanted {count}"
+    elif _CORRECTION.search(body, max(one.at for one in firm if one.items == chosen.items)):
+        reason = "the answer is followed by a correction"
+    elif marked or chosen.alone:
+        pass
+    elif count == 1 and (set(mentioned) != {chosen.items} or not (chosen.so or len(mentioned) == len(right))):
+        reason = "values are mentioned, but none as the answer"
+    elif count > 1 and len(firm) > len(right):
+        reason = "values run together are not the only list"
+    return Parsed(None if reason else chosen.items, reason)
