@@ -8,9 +8,9 @@
     Parsed(answers=None, reason='two different lists of 3 answers')
 
 A wrong number is worse than no number, so nothing here picks for the model. Reasoning blocks go, markup turns into
-spaces, every list becomes a candidate (numbered rows in ``_tables``, lines of values in ``_blocks``, lists within text in
-``_sentences``), and ``_reconcile`` refuses unless they leave one answer. A candidate that is not "sure", since the words
-around it do not state it, can contradict an answer but never be one. Every step takes linear time.
+spaces, every list becomes a candidate (numbered rows in ``_tables``, lines of values in ``_blocks``, lists within text
+in ``_sentences``), and ``_reconcile`` refuses unless they leave one answer. A candidate that is not "sure", since the
+words around it do not state it, can contradict an answer but never be one. Every step takes linear time.
 """
 
 from __future__ import annotations
@@ -36,81 +36,66 @@ def parse_list(text: str, values: Sequence[str], count: int, *, ignore_case: boo
     if body is None:
         return Parsed(None, "the reasoning never ends, so the answer never came")
     for pattern, plain in _MARKUP:
-        body = pattern.sub(plain, body)
+        body = re.sub(pattern, plain, body, flags=re.IGNORECASE | re.MULTILINE)
     if not body.strip():
         return Parsed(None, "the reply is empty")
     lines = [*_lines(body, _tokenizer(values, count, ignore_case))]
     found = sorted([*_tables(lines), *_blocks(lines), *_sentences(lines)], key=lambda candidate: candidate.at)
-    mentioned = [token.values for line in lines for token in line.tokens if token.kind == "v"]
-    return _reconcile(body, found, mentioned, count)
+    return _reconcile(body, found, [token.values for line in lines for token in line.tokens if token.kind == "v"], count)
 
 
 def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, completion: bool = False) -> Parsed:
     """Read one answer, out of a chat reply or at the very start of a base model's ``completion``."""
     if not completion:
         return parse_list(text, values, 1, ignore_case=ignore_case)
-    start = text.lstrip()
-    fits = [index for index, value in enumerate(values) if _starts_with(start, value, ignore_case)]
-    if len(fits) != 1:
-        return Parsed(None, "the continuation does not start with an answer" if start else "the reply is empty")
-    return Parsed((fits[0],), None)
+    # "onion" is not "on", "10" is not "1", but "1w0i1" is 1.
+    edges = [r"(?!\d)" if value[-1:].isdigit() else r"(?!\w)" if value[-1:].isalpha() else "" for value in values]
+    patterns = [re.escape(value) + edge if value else "(?!)" for value, edge in zip(values, edges, strict=True)]
+    start, flag = text.lstrip(), re.IGNORECASE if ignore_case else re.NOFLAG
+    fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, start, flag)]
+    reason = "the continuation does not start with an answer" if start else "the reply is empty"
+    return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, reason)
 
-
-def _starts_with(text: str, value: str, ignore_case: bool) -> bool:
-    """Whether ``text`` starts with ``value`` as a whole: "onion" is not "on", "10" is not "1", but "1w0i1" is 1."""
-    head, after = text[: len(value)], text[len(value) : len(value) + 1]
-    if not value or not (head == value or (ignore_case and head.casefold() == value.casefold())):
-        return False
-    if value[-1].isdigit():
-        return not after.isdigit()
-    return not (value[-1].isalpha() and (after.isalnum() or after == "_"))
-
-
-# ------------------------------------------------------------------------------------------------- the text to be read
 
 _NAME = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|no|r|a|q)"
 _LABEL = rf"(?:the )?(?:{_NAME}s?[ _.\[(#]*)?(?:# ?|[\[(])?[0-9]{{1,5}}(?:st|nd|rd|th)?(?: {_NAME}\b)?[\])]?"
 _NUMBERED = rf"{_LABEL} ?(?:[:=→]|->|is\b)"
-_THINK = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _MARKUP = [
-    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), plain)
-    for pattern, plain in [
-        (r"[^\S\n]+", " "),
-        (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
-        (r"^ ?[*•+–] ", "- "),
-        (r"<answers?>|\\f?boxed ?\{", " answer: "),
-        (r"</answers?>|<br ?/?>", "\n"),
-        (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
-        (r"\b(?:based|depending) on\b", "from"),  # where "on" is no value
-        (r"\bnumber of\b", "count"),
-        (r"\\(?:text\w*|math\w*|left|right|q?quad)\b|\\[()\[\],;! {}]|\$|</?(?:b|i|em|strong|code|pre|p|li)>", " "),
-        (r"(?<![^\W_])[*`]+|[*`]+(?![^\W_])", " "),  # emphasis, but not a product such as 1*0
-        (r"[\"“”„«»]|(?<!\w)['‘’]|['‘’](?!\w)", " "),
-        (r"[^\S\n]+", " "),
-        (r"^ ?(?:> ?)*(?:#{1,6} )?| $", ""),
-        (r", ?\n(?:- )?(?=\S)", ", "),  # a list goes on where a line ends in a comma …
-        (rf"{{ ?(?={_NUMBERED})", "\n"),
-        (rf"(?<![^\W_])({_NUMBERED}[^,;\n]{{1,40}})[,;] ?(?={_NUMBERED})", r"\1\n"),  # … numbered answers get one each
-    ]
+    (r"[^\S\n]+", " "),
+    (r"’", "'"),
+    (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
+    (r"^ ?[*•+–] ", "- "),
+    (r"<answers?>|\\f?boxed ?\{", " answer: "),
+    (r"</answers?>|<br ?/?>", "\n"),
+    (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
+    (r"\b(?:based|depending) on\b", "from"),  # where "on" is no value
+    (r"\bnumber of\b", "count"),
+    (r"\\(?:text\w*|math\w*|left|right|q?quad)\b|\\[()\[\],;! {}]|\$|</?(?:b|i|em|strong|code|pre|p|li)>", " "),
+    (r"(?<![^\W_])[*`]+|[*`]+(?![^\W_])", " "),  # emphasis, but not a product such as 1*0
+    (r"[\"“”„«»‘]|(?<!\w)'|'(?!\w)", " "),
+    (r"[^\S\n]+", " "),
+    (r"^ ?(?:> ?)*(?:#{1,6} )?| $", ""),
+    (r", ?\n(?:- )?(?=\S)", ", "),  # a list goes on where a line ends in a comma …
+    (rf"{{ ?(?={_NUMBERED})", "\n"),
+    (rf"(?<![^\W_])({_NUMBERED}[^,;\n]{{1,40}})[,;] ?(?={_NUMBERED})", r"\1\n"),  # … numbers head lines
 ]
 
 
 def _strip_reasoning(text: str) -> str | None:
     """Drop reasoning blocks; None if the last one is open. A lone closing tag ends a block begun in the prompt."""
-    first, *rest = _THINK.split(text)
-    kept, inside = [first], False
-    for slash, part in zip(rest[::2], rest[1::2], strict=True):
-        if slash and not inside:
-            kept.clear()
-        inside = not slash
-        if not inside:
+    pieces = ["/", *re.split(r"(?i)<(/?)(?:think|thinking|reasoning)>", text)]
+    kept, inside = [""], False
+    for slash, part in zip(pieces[::2], pieces[1::2], strict=True):
+        if slash:
+            kept = kept if inside else []
             kept.append(part)
+        inside = not slash
     return None if inside else "\n".join(kept)
 
 
 # A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,
 # p end of sentence, i introduction, q equals, d dash, x other; and, found out later, c values run together.
-_INNER = r"[-_'’.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
+_INNER = r"[-_'.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
 _TOKEN = (
     r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+)|(?P<o>(?i:or|nor)\b|[/|])"
     rf"|(?P<s>[,;&]|(?i:and|then)\b)|(?P<n>[-+−.]?[0-9][^\W_]*(?:{_INNER}+)*)|(?P<w>[^\W_]+(?:{_INNER}+)*)"
@@ -135,10 +120,9 @@ def _tokenizer(values: Sequence[str], count: int, ignore_case: bool) -> Callable
         found = []
         for match in pattern.finditer(line):
             kind, text = match.lastgroup or "x", match[0]
-            together = kind in "nw" and 1 < count == len(text)
-            parts = [text] if kind == "v" else text if together else []
+            parts = [text] if kind == "v" else text if kind in "nw" and 1 < count == len(text) else []
             known = tuple(index.get(part.casefold() if ignore_case else part, -1) for part in parts)
-            kind = kind.replace("v", "w") if -1 in known or not known else "c" if together else "v"
+            kind = kind.replace("v", "w") if -1 in known or not known else "v" if kind == "v" else "c"
             found.append(_Token(kind, text.lower(), at + match.start(), known))
         return found
 
@@ -155,21 +139,16 @@ class _Candidate(NamedTuple):
     so: bool = False  # introduced as a conclusion, or followed by its reason
 
 
-# --------------------------------------------------------------------------------------------- candidates in sentences
-
-_CLASSES = {
-    "states": "is are were be it's that's return returns returned give gives yield yields equal equals contain contains "
-    "hold holds reads output outputs remain remains",
+_SAID = {
+    "states": "is are were be it's that's return returns returned give gives yields equals contains holds reads outputs",
     "answers": "answer answers read reads result results missing blanks return returns output outputs",
-    "hedges": "not never no either neither whether between if isn't aren't cannot can't could might may can possible "
-    "wrong incorrect instead rather don't doesn't",
+    "hedges": "not never no either neither whether between if cannot could might may can possible wrong incorrect",
     "asked": "write writes written wrote writing ignore ignores ignored ignoring",
     "example": "example instance format e.g suppose many count total length",
     "opens": "so ok okay sure yes thus therefore hence finally in order",
     "so": "so thus therefore hence means finally",
 }
-_WORDS = {name: frozenset(words.split()) for name, words in _CLASSES.items()}
-_RUN = re.compile(r"[vcne](?:[sg]*[vcne])*")  # over the kinds of a line's tokens
+_SAYS = {word: {name for name in _SAID if word in _SAID[name].split()} for word in " ".join(_SAID.values()).split()}
 
 
 @dataclass(slots=True)
@@ -187,10 +166,9 @@ class _Sentence:
         elif kind == "s":
             self.before, self.clause = ("p" if self.before == "p" else "s"), set()
         elif kind == "w":
-            classes = {name for name, words in _WORDS.items() if text in words}
-            self.said |= classes
-            self.clause |= classes
-            self.before = "p" if self.before == "p" and "opens" in classes else "w"
+            says = _SAYS.get("not" if text.endswith("n't") else text, set())
+            self.said, self.clause = self.said | says, self.clause | says
+            self.before = "p" if self.before == "p" and "opens" in says else "w"
         elif kind in "iqd":  # nothing introduces after a value, a dash only after a word
             self.before = "s" if self.before == "v" or (kind == "d" and self.before != "w") else kind.replace("d", "i")
         elif kind != "g" and text.isascii():
@@ -202,7 +180,7 @@ def _sentences(lines: Sequence[_Line]) -> Iterator[_Candidate]:
     for line in lines:
         if line.kind in "pi" or (line.kind == "r" and line.value is None):
             sentence, heard = _Sentence("v" if line.kind == "r" else "p"), 0
-            for run in _RUN.finditer("".join(token.kind for token in line.tokens)):
+            for run in re.finditer(r"[vcne](?:[sg]*[vcne])*", "".join(token.kind for token in line.tokens)):
                 for token in line.tokens[heard : run.start()]:
                     sentence.hear(token.kind, token.text)
                 heard = run.end()
@@ -220,17 +198,16 @@ def _after(tokens: Sequence[_Token], at: int) -> str:
     kind, text, following = tokens[end].kind, tokens[end].text, tokens[end + 1] if end + 1 < len(tokens) else None
     if kind == "o" or text in ("because", "since", "as"):
         return "or" if kind == "o" else "why"
-    if text == "respectively" or (text == "in" and following and following.text in ("order", "that", "this")):
-        return "end"
-    if (kind == "p" and not any(separators)) or (kind == "x" and not text.isascii()):  # a full stop, an emoji
+    # An emoji ends a list as well as a full stop does.
+    if text == "respectively" or (kind == "p" and not any(separators)) or (kind == "x" and not text.isascii()):
         return "linked" if following and following.kind in "vcne" else "end"
     return "linked" if any(separators) or kind in "vcne" else "word"
 
 
 def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate | None:
     """What values amount to where they stand."""
-    at, before, said = run[0].at, sentence.before, sentence.said
-    kinds, one = {token.kind for token in run}, len(run) == 1
+    at, before, said, one = run[0].at, sentence.before, sentence.said, len(run) == 1
+    kinds = {token.kind for token in run}
     if "example" in said or ("asked" in said and "answers" not in said) or (one and kinds <= {"n", "e"}):
         return None
     if before == "o" or after == "or":
@@ -252,12 +229,10 @@ def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate
 _ROW = re.compile(
     rf"{_LABEL}(?: ?(?:[:=→⇒]+|->|=>|\.(?= )|[-–—](?= )|\bis\b) ?|(?<=[\])]) ?)(?=\S)|\| ?{_LABEL} ?\|", re.IGNORECASE
 )
-# Over the kinds of lines: a blank line parts two lists, but not answers that stand one a line.
-_BLOCK = re.compile(r"v(?:[ f]*v)*(?!f*[vV])|[vV](?:f*[vV])*")
 
 
 class _Line(NamedTuple):
-    kind: str  # " " empty, f brackets or the rule of a table, v one value, V several, r row, i item, w one word, p prose
+    kind: str  # " " empty, f brackets or the rule of a table, v a value, V several, r row, i item, w a word, p prose
     tokens: Sequence[_Token]
     label: int = -1  # of a row, with its value unless that is not one answer
     value: int | None = None
@@ -265,49 +240,45 @@ class _Line(NamedTuple):
 
 def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator[_Line]:
     """What each line of the reply is."""
-    at, ruled = 0, False
-    for raw in body.split("\n"):
-        line = raw.removeprefix("- ")
-        head = at + len(raw) - len(line)
+    ruled = False
+    for match in re.finditer(r"^.*$", body, re.MULTILINE):
+        line = match[0].removeprefix("- ")
+        head = match.end() - len(line)
         ruled = line.startswith("|") and (ruled or "--" in line)
         tokens = tokenizer(line.replace("|", "[") if line.startswith("|") else line, head)
         kinds = "".join(token.kind for token in tokens)
-        if not kinds.strip("gsdi"):
+        if not kinds.strip("gsdip"):
             yield _Line("f" if tokens else " ", ())
         elif row := _row(line, head, tokens, ruled):
             yield _Line("r", tokens, *row)
         elif not kinds.removesuffix("p").strip("vcnesg"):
             yield _Line("V" if len(kinds) - sum(map(kinds.count, "sgp")) > 1 else "v", tokens)
         else:
-            yield _Line("i" if line != raw else "w" if len(tokens) == 1 else "p", tokens)
-        at += len(raw) + 1
+            yield _Line("i" if line != match[0] else "w" if len(tokens) == 1 else "p", tokens)
 
 
 def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int, int | None] | None:
     """The number at the head of a line and the one answer after it, if it is one; a remark may follow."""
     match = _ROW.match(line)
-    if not match:
-        return None
-    start = match.end()
-    if line.startswith("|"):
+    start = match.end() if match else 0
+    if match and line.startswith("|"):
         start = line.rstrip("| ").rfind("|") + 1
-        before = [token for token in tokens if token.kind in "vc" and token.at < at + start]
+        before = [token.at for token in tokens if token.kind in "vc" and token.at < at + start]
         # Without a header "| 1 | 0 |" may be two answers; and a cell between number and answer must hold no value.
-        if start < match.end() or any(not ruled or token.at >= at + match.end() for token in before):
+        if start < match.end() or (before and (not ruled or before[-1] >= at + match.end())):
             return None
     rest = [token for token in tokens if token.at >= at + start and (token.kind != "g" or token.text not in "[{")]
     clean = bool(rest) and rest[0].kind == "v" and len({token.values for token in rest if token.kind == "v"}) == 1
-    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text in "(-–—")
-    return int(re.sub(r"[^0-9]", "", match[0])), rest[0].values[0] if clean else None
+    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text in "(-–—") and all(t.kind != "e" for t in rest)
+    return (int(re.sub(r"[^0-9]", "", match[0])), rest[0].values[0] if clean else None) if match else None
 
 
 def _tables(lines: Sequence[_Line]) -> Iterator[_Candidate]:
     """Numbered rows, also with explanations between them: a table goes on for as long as its numbers do."""
     tables: list[list[_Line]] = [[]]
-    for line, above in zip(lines, [None, *lines], strict=False):
+    for line, above in zip(lines, " " + "".join(line.kind for line in lines), strict=False):
         if line.kind == "r":
-            again = tables[-1] and line.label in (0, 1) and line.label != tables[-1][-1].label + 1
-            if again and above and above.kind != "r":
+            if tables[-1] and line.label in (0, 1) and line.label != tables[-1][-1].label + 1 and above != "r":
                 tables.append([])
             tables[-1].append(line)
     for table in tables:
@@ -318,34 +289,27 @@ def _tables(lines: Sequence[_Line]) -> Iterator[_Candidate]:
 
 
 def _blocks(lines: Sequence[_Line]) -> Iterator[_Candidate]:
-    """Lines of nothing but values."""
+    """Lines of nothing but values. A blank line parts two lists, but not answers that stand one a line."""
     kinds = "".join(line.kind for line in lines)
-    for match in _BLOCK.finditer(kinds):
+    for match in re.finditer(r"v(?:[ f]*v)*(?!f*[vV])|[vV](?:f*[vV])*", kinds):
         tokens = [token for line in lines[match.start() : match.end()] for token in line.tokens]
         held = [token for token in tokens if token.kind in "vcne"]
         # Spoiled by an item that is no value, "unlit" above or below "on" and "off", or cut off after a comma.
-        near = kinds[max(match.start() - 1, 0)] == "i" or kinds[match.end() : match.end() + 1] in ("i", "w")
-        whole = not near and tokens[-1].kind != "s"
-        if whole and (all(token.kind == "v" for token in held) or (len(held) == 1 and held[0].kind == "c")):
-            items = tuple(value for token in held for value in token.values)
-            yield _Candidate(held[0].at, items, alone=held[0].kind == "v")
-        elif any(token.kind in "vc" for token in held):
-            yield _Candidate(held[0].at, None)
+        edges = {kinds[match.start() - 1 : match.start() + 1], kinds[match.end() - 1 : match.end() + 1]}
+        after = "linked" if edges & {"iv", "vi", "vw"} or tokens[-1].kind == "s" else "end"
+        if candidate := _judge(held, _Sentence("i"), after):
+            yield candidate._replace(alone=held[0].kind == "v")
 
-
-# --------------------------------------------------------------------------------------------------- one answer or none
 
 _MARK = re.compile(
-    r"\b(?:final (?:answer|list|result)s?|answers?)\b(?: ?\([^()\n]{0,60}\))?"
-    r"(?:(?: [^\W\d_]+){0,6}? ?(?:[:=→]|->|\bis\b|\bare\b)|$)",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?im)\b(?:final (?:answer|list|result)s?|answers?)\b(?: ?\([^()\n]{0,60}\))?"
+    r"(?:(?: [^\W\d_]+){0,6}? ?(?:[:=→]|->|\bis\b|\bare\b)|$)"
 )
 _CORRECTION = re.compile(
-    r"\b(?:wait|actually|correction|oops|sorry|scratch that|hold on|on second thought|let me re-?\w+|should (?:be|have)"
-    r"|(?:is|was|are|were) (?:wrong|incorrect|not)|isn't right|(?:a|my) mistake|or maybe|or perhaps|alternatively)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:wait|actually|correction|oops|sorry|scratch that|hold on|second thought|let me re-?\w+|should (?:be|have)"
+    r"|(?:is|was|are|were) (?:wrong|incorrect|not)|isn't right|(?:a|my) mistake|or maybe|or perhaps|alternatively)\b"
 )
-_REFUSAL = re.compile(r"\b(?:don't know|do not know|cannot|can't|unable|unclear|unknown|not sure)\b", re.IGNORECASE)
+_REFUSAL = re.compile(r"(?i)\b(?:don't know|do not know|cannot|can't|unable|unclear|unknown|not sure)\b")
 
 
 def _marked(body: str, found: Sequence[_Candidate]) -> tuple[list[_Candidate], bool]:
@@ -366,15 +330,13 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
     """The one list that the reply states, if it states one and takes nothing back."""
     if count > 1:  # then one value in a sentence is part of an explanation
         found = [one for one in found if one.alone or (one.items and len(one.items) == count)]
-    firm = [one for one in found if one.sure]
-    picks, empty = _marked(body, found)
+    firm, (picks, empty) = [one for one in found if one.sure], _marked(body, found)
     if empty or not firm:
         return Parsed(None, "no answer stands where one is announced" if empty else f"no list of {count} answers")
-    marked = [pick for pick in picks if pick.sure]
-    chosen = marked[-1] if marked else firm[-1]
+    chosen = ((marked := [pick for pick in picks if pick.sure]) or firm)[-1]
     rivals = [one for one in found if not marked or one.at >= chosen.at] + picks
     right = {one.at: one.items for one in rivals if one.items and len(one.items) == count}
-    reason = None
+    weak, reason = not (marked or chosen.alone), None
     if len({*right.values()}) > 1:
         reason = f"two different lists of {count} answers"
     elif chosen.items is None:
@@ -383,10 +345,8 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
         reason = f"found {len(chosen.items)} answers, wanted {count}"
     elif _CORRECTION.search(body, max(one.at for one in firm if one.items == chosen.items)):
         reason = "the answer is followed by a correction"
-    elif marked or chosen.alone:
-        pass
-    elif count == 1 and (set(mentioned) != {chosen.items} or not (chosen.so or len(mentioned) == len(right))):
+    elif weak and count == 1 and ({*mentioned} != {chosen.items} or (len(mentioned) != len(right) and not chosen.so)):
         reason = "values are mentioned, but none as the answer"
-    elif count > 1 and len(firm) > len(right):
+    elif weak and count > 1 and len(firm) > len(right):
         reason = "values run together are not the only list"
     return Parsed(None if reason else chosen.items, reason)

@@ -238,7 +238,7 @@ def test_defaults_suit_the_model(backend: str, can: Capabilities, expected: tupl
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_was_given_is_kept(backend: str) -> None:
-    given = {
+    given: dict[str, Any] = {
         "template": ("door",),
         "shots": (3,),
         "elicitation": ("next",),
@@ -252,7 +252,14 @@ def test_what_was_given_is_kept(backend: str) -> None:
 
 @pytest.mark.parametrize("key", SETTLED)
 def test_each_default_stands_by_itself(key: str) -> None:
-    given = {"template": "door", "shots": 3, "elicitation": "next", "trials": 7, "length": 30, "p_ignore": 0.5}
+    given: dict[str, Any] = {
+        "template": "door",
+        "shots": 3,
+        "elicitation": "next",
+        "trials": 7,
+        "length": 30,
+        "p_ignore": 0.5,
+    }
     settled, usual = run(**{key: given[key]}).settled(BOTH), run().settled(BOTH)
     assert [other for other in SETTLED if getattr(settled, other) != getattr(usual, other)] == [key]
 

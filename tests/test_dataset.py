@@ -308,7 +308,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_a_suffix_with_a_slip_gets_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean '.jsonl'"):
+    with pytest.raises(UsageError, match=r"did you mean '\.jsonl'"):
         write(tmp_path / "a.json", Spec.ffl(0.6, 20), 0, 10)
 
 

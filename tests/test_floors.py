@@ -1,4 +1,4 @@
-"""What rules without memory score: each against a loop, and at T = 512 against the numbers known for the paper's sets."""
+"""What rules without memory score: each against a loop, and at T = 512 against the numbers that are known."""
 
 from __future__ import annotations
 

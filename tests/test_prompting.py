@@ -55,7 +55,8 @@ class Case:
         self.words = renderer(name, symbols)
 
     def __repr__(self) -> str:
-        text = Strings(*(array[None] for array in self.string), 256).texts()[0]
+        ops, bits = self.string
+        text = Strings(ops[None], bits[None], 256).texts()[0]
         return f"Case({self.name}, {self.elicitation}, {self.form}, {text}, {len(self.shots)} shots, read {self.asked})"
 
     def prompt(self, string: Solved | None = None, shots: list[Solved] | None = None) -> Prompt:
@@ -71,7 +72,8 @@ def cases(
     name = draw(st.sampled_from(names()))
     symbols = draw(st.sampled_from([2, 3, 16])) if name.startswith("raw") else 2
     weights = draw(st.tuples(*[st.integers(0, 5)] * 3).filter(any))
-    spec = Spec(2 * draw(st.integers(2, 15)), *(weight / sum(weights) for weight in weights), symbols)
+    write, read, ignore = (weight / sum(weights) for weight in weights)
+    spec = Spec(2 * draw(st.integers(2, 15)), write, read, ignore, symbols)
     shot_spec = Spec(2 * draw(st.integers(2, 8)), spec.p_write, spec.p_read, spec.p_ignore, symbols)
     seed, number = draw(st.integers(0, 999)), draw(st.integers(0, 999))
     strings = sample(spec, seed, number, number + 1)
