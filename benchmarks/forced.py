@@ -106,7 +106,8 @@ def main() -> None:
         difference = float(np.abs(answers - theirs).max())
         same = bool((answers.argmax(1) == theirs.argmax(1)).all())
         print(
-            f"T = {length}: {len(answers)} reads, {sum(ids.numel() for ids in rows):,} tokens | ours {min(ours):.2f} s, "
+            f"T = {length}: {len(answers)} reads, {sum(ids.numel() for ids in rows):,} tokens | "
+            f"ours {min(ours):.2f} s, "
             f"bare {min(plain):.2f} s: {min(ours) / min(plain):.3f}x | harness {spent:.2f} s: "
             f"{spent / min(ours):.1f}x ours | largest difference {difference:.1e}, same answers: {same}"
         )

@@ -1,6 +1,6 @@
 """What a run costs beside the model: start-up, trials a second, memory for 10,000 and 100,000 trials.
 
-    python benchmarks/runs.py
+python benchmarks/runs.py
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import resource, sys, time
 from ffprompt.cli import main
 began = time.perf_counter()
 code = main(sys.argv[1:])
-print(f"{time.perf_counter() - began:.1f} s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB at most")
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f"{time.perf_counter() - began:.1f} s, {peak:.0f} MiB at most")
 sys.exit(code)
 """
 

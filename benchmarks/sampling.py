@@ -1,6 +1,6 @@
 """Sampling: strings a second at T = 512 on one core, against a plain Python loop; 1.6M strings to disk in flat memory.
 
-    python benchmarks/sampling.py
+python benchmarks/sampling.py
 """
 
 from __future__ import annotations

@@ -63,9 +63,14 @@ class RunConfig(BaseModel):
         several = tuple(value) if isinstance(value, (list, tuple)) else (value,)
         if not several:
             raise ValueError("at least one value is wanted")
-        if len(set(several)) != len(several):
-            raise ValueError("a value stands twice")
         return several
+
+    @field_validator("template", "shots", "elicitation", "length", "p_ignore")
+    @classmethod
+    def _none_stands_twice(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("a value stands twice")
+        return value
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> RunConfig:
@@ -124,7 +129,9 @@ def make(settings: dict[str, Any], where: str = "") -> RunConfig:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    problem = min(
+        error.errors(), key=lambda one: one["type"] != "extra_forbidden"
+    )  # a misspelt key before a missing one
     key = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown setting{did_you_mean(key, RunConfig.model_fields)}"
@@ -155,7 +162,7 @@ def load_suite(name: str, overrides: dict[str, Any]) -> Suite:
         raise ConfigError(f"suite {name!r}: no such file or bundled suite{did_you_mean(name, known)}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"suite {path}: {error}") from error
     for key in content:
         if key not in ("name", "summary", "run"):
@@ -165,9 +172,18 @@ def load_suite(name: str, overrides: dict[str, Any]) -> Suite:
         raise ConfigError(f"suite {path}: no [[run]] in it")
     runs = []
     for number, table in enumerate(tables, start=1):
-        optional = bool(table.pop("optional", False))
-        runs.append((make(table | overrides, f"suite {path}, run {number}: "), optional))
-    return Suite(str(content.get("name", path.stem)), str(content.get("summary", "")), runs)
+        if not isinstance(table, dict):
+            raise ConfigError(f"suite {path}, run {number}: {table!r} is not a [[run]] table")
+        settings = dict(table)
+        optional = settings.pop("optional", False)
+        if not isinstance(optional, bool):
+            raise ConfigError(f"suite {path}, run {number}: optional {optional!r}: true or false is wanted")
+        runs.append((make(settings | overrides, f"suite {path}, run {number}: "), optional))
+    titles = {key: content.get(key, default) for key, default in (("name", path.stem), ("summary", ""))}
+    for key, title in titles.items():
+        if not isinstance(title, str):
+            raise ConfigError(f"suite {path}: {key} {title!r}: a text is wanted")
+    return Suite(titles["name"], titles["summary"], runs)
 
 
 def digest_of(value: Any) -> str:

@@ -6,6 +6,8 @@ it is not.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -29,6 +31,8 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if count < 1:
+        raise UsageError(f"strings {count}: at least 1 is wanted")
     suffix = _suffix(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -44,7 +48,8 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
     except OSError as error:
         raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sampled(spec: Spec, seed: int, count: int) -> Iterator[Strings]:
@@ -75,7 +80,7 @@ def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
         path = _from_hub(source)
     if not path.is_file():
         raise UsageError(f"data {source}: no such file (nor owner/name:split of a data set on a hub)")
-    batches = _parquet_rows(path) if _suffix(path) == ".parquet" else _jsonl_rows(path)
+    batches = _parquet_rows(path) if _suffix(path) == ".parquet" else _jsonl_rows(path, count)
     parts: list[Strings] = []
     done = 0
     for texts in batches:
@@ -107,13 +112,13 @@ def _parquet_rows(path: Path) -> Iterator[list[str]]:
             for batch in file.iter_batches(_BLOCK, columns=["text"]):
                 yield batch.column(0).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"data {path}: not readable as parquet ({error})") from error
+        raise UsageError(f"data {path}: not readable as parquet ({' '.join(str(error).split())})") from error
 
 
-def _jsonl_rows(path: Path) -> Iterator[list[str]]:
+def _jsonl_rows(path: Path, count: int | None) -> Iterator[list[str]]:
     texts: list[str] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+    with path.open("rb") as lines:
+        for number, line in enumerate(itertools.islice(lines, count), start=1):
             try:
                 texts.append(json.loads(line)["text"])
             except (ValueError, KeyError, TypeError) as error:
@@ -132,9 +137,11 @@ def _checked(texts: Iterable[str], symbols: int, source: str, before: int, lengt
         return strings
     parsed = []
     for number, text in enumerate(rows, start=before + 1):
+        if not isinstance(text, str):
+            raise StringError(f"data {source}, row {number}: {str(text)[:40]!r} is not text")
         try:
             parsed.append(parse(text, symbols))
-        except (StringError, TypeError) as error:
+        except StringError as error:
             raise StringError(f"data {source}, row {number}: {error}") from error
         length = length or parsed[0].length
         if parsed[-1].length != length:
@@ -144,12 +151,12 @@ def _checked(texts: Iterable[str], symbols: int, source: str, before: int, lengt
 
 def _fast(texts: list[str], symbols: int) -> Strings | None:
     """A batch of compact strings of one length, or None when anything about them is not as it should be."""
+    length = len(texts[0]) if isinstance(texts[0], str) else 0
+    if length < 4 or length % 2 or any(not isinstance(text, str) or len(text) != length for text in texts):
+        return None
     try:
         raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8)
-    except (TypeError, UnicodeEncodeError):
-        return None
-    length = len(texts[0])
-    if length < 4 or length % 2 or any(len(text) != length for text in texts):
+    except UnicodeEncodeError:
         return None
     grid = raw.reshape(len(texts), length)
     table = np.full(256, 255, np.uint8)

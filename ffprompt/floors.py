@@ -52,17 +52,15 @@ def _latest(mask: NDArray[np.bool_], bits: U8, symbols: int) -> tuple[U8, NDArra
 
 
 def _majority(visible: NDArray[np.bool_], bits: U8, latest: U8, symbols: int) -> U8:
+    n = bits.shape[1]
     best = latest.copy()
     most = np.zeros(bits.shape, np.int64)
     for symbol in range(symbols):
-        count = _count_before(visible & (bits == symbol))
-        better = (count > most) | ((count == most) & (latest == symbol))
-        best = np.where(better, np.uint8(symbol), best)
-        most = np.maximum(most, count)
+        seen = visible & (bits == symbol)
+        # (how often, how recently) in one number: of symbols seen equally often the larger one is the latest.
+        rank = np.zeros(bits.shape, np.int64)
+        rank[:, 1:] = (np.cumsum(seen, axis=1) * (n + 1))[:, :-1]
+        rank[:, 1:] += np.maximum.accumulate(np.where(seen, np.arange(1, n + 1), 0), axis=1)[:, :-1]
+        best = np.where(rank > most, np.uint8(symbol), best)
+        most = np.maximum(most, rank)
     return best
-
-
-def _count_before(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    count = np.zeros(mask.shape, np.int64)
-    count[:, 1:] = np.cumsum(mask, axis=1)[:, :-1]
-    return count

@@ -67,6 +67,8 @@ class Spec:
     @classmethod
     def ffl(cls, p_ignore: float, length: int = 512, symbols: int = 2) -> Spec:
         """The paper's shorthand FFL(p_ignore): writes and reads share what ignores leave."""
+        if not 0.0 <= p_ignore <= 1.0:
+            raise SpecError(f"p_ignore {p_ignore}: a probability between 0 and 1 is wanted")
         # Rounded, so that FFL(0.8) has p_write 0.1 and not 0.09999999999999998 in every file and table.
         half = round((1.0 - p_ignore) / 2.0, 12)
         return cls(length, half, half, p_ignore, symbols)
@@ -101,8 +103,8 @@ class Spec:
     def __str__(self) -> str:
         alphabet = "" if self.symbols == 2 else f", M={self.symbols}"
         if self == Spec.ffl(self.p_ignore, self.length, self.symbols):
-            return f"FFL({self.length}, {self.p_ignore:g}{alphabet})"
-        return f"FFL({self.length}, {self.p_write:g}, {self.p_read:g}, {self.p_ignore:g}{alphabet})"
+            return f"FFL({self.length}, {self.p_ignore}{alphabet})"
+        return f"FFL({self.length}, {self.p_write}, {self.p_read}, {self.p_ignore}{alphabet})"
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
 
 def _key(spec: Spec, seed: int, stream: str) -> NDArray[np.uint64]:
     """A 128-bit Philox key for one family of strings; a change here changes every string ever drawn."""
-    name = f"ffprompt/1|{stream}|{seed}|{spec.length}|{spec.p_write!r}|{spec.p_read!r}|{spec.p_ignore!r}|{spec.symbols}"
+    # Equal specs give one name: 0, -0.0 and np.float64(0) are all written 0.0.
+    p = "|".join(repr(float(value) + 0.0) for value in (spec.p_write, spec.p_read, spec.p_ignore))
+    name = f"ffprompt/1|{stream}|{seed}|{spec.length}|{p}|{spec.symbols}"
     return np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], np.uint64)
 
 
@@ -280,7 +284,7 @@ def sample_shots(
     return drawn
 
 
-_PAIR = re.compile(r"\s*(\S)\s*(\d*)")
+_PAIR = re.compile(r"\s*(\S)\s*([0-9]*)")
 
 
 def parse(text: str, symbols: int = 2) -> Strings:
@@ -300,9 +304,9 @@ def parse(text: str, symbols: int = 2) -> Strings:
             raise StringError(f"{where}: {letter!r} is not an instruction; w, r or i is wanted")
         if not digits:
             raise StringError(f"{where}: no data symbol after {letter!r}")
-        op, bit = LETTERS.index(letter), int(digits)
-        if bit >= symbols:
-            raise StringError(f"{where}: data symbol {digits} is outside 0 … {symbols - 1}")
+        op, bit = LETTERS.index(letter), int(digits[:9])
+        if bit >= symbols or len(digits) > 9:
+            raise StringError(f"{where}: data symbol {digits[:20]} is outside 0 … {symbols - 1}")
         if number == 1 and op != WRITE:
             raise StringError(f"{where}: a string starts with w, not {letter}")
         if op == WRITE:

@@ -41,7 +41,8 @@ def parse_list(text: str, values: Sequence[str], count: int, *, ignore_case: boo
         return Parsed(None, "the reply is empty")
     lines = [*_lines(body, _tokenizer(values, count, ignore_case))]
     found = sorted([*_tables(lines), *_blocks(lines), *_sentences(lines)], key=lambda candidate: candidate.at)
-    return _reconcile(body, found, [token.values for line in lines for token in line.tokens if token.kind == "v"], count)
+    mentioned = [token.values for line in lines for token in line.tokens if token.kind == "v"]
+    return _reconcile(body, found, mentioned, count)
 
 
 def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, completion: bool = False) -> Parsed:
@@ -51,10 +52,8 @@ def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, c
     # "onion" is not "on", "10" is not "1", but "1w0i1" is 1.
     edges = [r"(?!\d)" if value[-1:].isdigit() else r"(?!\w)" if value[-1:].isalpha() else "" for value in values]
     patterns = [re.escape(value) + edge if value else "(?!)" for value, edge in zip(values, edges, strict=True)]
-    start, flag = text.lstrip(), re.IGNORECASE if ignore_case else re.NOFLAG
-    fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, start, flag)]
-    reason = "the continuation does not start with an answer" if start else "the reply is empty"
-    return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, reason)
+    fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, text.lstrip(), re.I * ignore_case)]
+    return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, "the reply does not start with an answer")
 
 
 _NAME = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|no|r|a|q)"
@@ -64,7 +63,7 @@ _MARKUP = [
     (r"[^\S\n]+", " "),
     (r"’", "'"),
     (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
-    (r"^ ?[*•+–] ", "- "),
+    (r"^ ?[*•+–](?: |$)", "- "),
     (r"<answers?>|\\f?boxed ?\{", " answer: "),
     (r"</answers?>|<br ?/?>", "\n"),
     (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
@@ -97,9 +96,10 @@ def _strip_reasoning(text: str) -> str | None:
 # p end of sentence, i introduction, q equals, d dash, x other; and, found out later, c values run together.
 _INNER = r"[-_'.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
 _TOKEN = (
-    r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+)|(?P<o>(?i:or|nor)\b|[/|])"
-    rf"|(?P<s>[,;&]|(?i:and|then)\b)|(?P<n>[-+−.]?[0-9][^\W_]*(?:{_INNER}+)*)|(?P<w>[^\W_]+(?:{_INNER}+)*)"
-    r"|(?P<g>[\[\](){}_])|(?P<p>[.!])|(?P<i>[:：→⇒]|->|=>)|(?P<q>=+)|(?P<d>[-–—]+)|(?P<x>\S)"
+    r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+|,(?: ?,)+)"
+    r"|(?P<o>(?i:or|nor)\b|[/|]+)|(?P<s>[,;&]|(?i:and|then)\b)|(?P<g>[\[\](){}_]+)|(?P<i>[:：→⇒]+|->|=>)|(?P<q>=+)"
+    rf"|(?P<n>[-+−.]?[0-9][^\W_]*(?:{_INNER}+)*)|(?P<w>[^\W_]+(?:{_INNER}+)*)|(?P<p>[.!])|(?P<d>[-–—]+)"
+    r"|(?P<x>(?P<y>\S)(?P=y)*)"
 )
 
 
@@ -125,7 +125,6 @@ def _tokenizer(values: Sequence[str], count: int, ignore_case: bool) -> Callable
             kind = kind.replace("v", "w") if -1 in known or not known else "v" if kind == "v" else "c"
             found.append(_Token(kind, text.lower(), at + match.start(), known))
         return found
-
     return tokens
 
 
@@ -140,7 +139,7 @@ class _Candidate(NamedTuple):
 
 
 _SAID = {
-    "states": "is are were be it's that's return returns returned give gives yields equals contains holds reads outputs",
+    "states": "is are were be it's that's return returns returned give gives yields equals contains holds reads",
     "answers": "answer answers read reads result results missing blanks return returns output outputs",
     "hedges": "not never no either neither whether between if cannot could might may can possible wrong incorrect",
     "asked": "write writes written wrote writing ignore ignores ignored ignoring",
@@ -178,7 +177,7 @@ class _Sentence:
 def _sentences(lines: Sequence[_Line]) -> Iterator[_Candidate]:
     """Values within text that have nothing but separators between them."""
     for line in lines:
-        if line.kind in "pi" or (line.kind == "r" and line.value is None):
+        if line.kind in "piw" or (line.kind == "r" and line.value is None):
             sentence, heard = _Sentence("v" if line.kind == "r" else "p"), 0
             for run in re.finditer(r"[vcne](?:[sg]*[vcne])*", "".join(token.kind for token in line.tokens)):
                 for token in line.tokens[heard : run.start()]:
@@ -206,8 +205,8 @@ def _after(tokens: Sequence[_Token], at: int) -> str:
 
 def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate | None:
     """What values amount to where they stand."""
-    at, before, said, one = run[0].at, sentence.before, sentence.said, len(run) == 1
-    kinds = {token.kind for token in run}
+    at, before, said = run[0].at, sentence.before, sentence.said
+    kinds, one = {token.kind for token in run}, len(run) == 1
     if "example" in said or ("asked" in said and "answers" not in said) or (one and kinds <= {"n", "e"}):
         return None
     if before == "o" or after == "or":
@@ -232,7 +231,7 @@ _ROW = re.compile(
 
 
 class _Line(NamedTuple):
-    kind: str  # " " empty, f brackets or the rule of a table, v a value, V several, r row, i item, w a word, p prose
+    kind: str  # " " empty, f brackets or the rule of a table, v a value, V several, r row, i item, w no prose, p prose
     tokens: Sequence[_Token]
     label: int = -1  # of a row, with its value unless that is not one answer
     value: int | None = None
@@ -245,16 +244,17 @@ def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator
         line = match[0].removeprefix("- ")
         head = match.end() - len(line)
         ruled = line.startswith("|") and (ruled or "--" in line)
-        tokens = tokenizer(line.replace("|", "[") if line.startswith("|") else line, head)
+        tokens = tokenizer(re.sub(r"^\||\|$", " ", line).replace("|", ",") if line.startswith("|") else line, head)
         kinds = "".join(token.kind for token in tokens)
-        if not kinds.strip("gsdip"):
+        if not kinds.strip("gsdip") and line != "-":
             yield _Line("f" if tokens else " ", ())
         elif row := _row(line, head, tokens, ruled):
             yield _Line("r", tokens, *row)
         elif not kinds.removesuffix("p").strip("vcnesg"):
             yield _Line("V" if len(kinds) - sum(map(kinds.count, "sgp")) > 1 else "v", tokens)
         else:
-            yield _Line("i" if line != match[0] else "w" if len(tokens) == 1 else "p", tokens)
+            lone = "w" not in kinds or (kinds == "w" and line.lower() not in _SAYS)  # "Answers" may be a heading
+            yield _Line("i" if line != match[0] else "w" if lone else "p", tokens)
 
 
 def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int, int | None] | None:
@@ -267,9 +267,9 @@ def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int
         # Without a header "| 1 | 0 |" may be two answers; and a cell between number and answer must hold no value.
         if start < match.end() or (before and (not ruled or before[-1] >= at + match.end())):
             return None
-    rest = [token for token in tokens if token.at >= at + start and (token.kind != "g" or token.text not in "[{")]
-    clean = bool(rest) and rest[0].kind == "v" and len({token.values for token in rest if token.kind == "v"}) == 1
-    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text in "(-–—") and all(t.kind != "e" for t in rest)
+    rest = [token for token in tokens if token.at >= at + start and token.text.strip("[{")]
+    clean = len({(token.kind, token.values) for token in rest if token.kind in "ve"}) == 1 and rest[0].kind == "v"
+    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text[0] in "(-–—")
     return (int(re.sub(r"[^0-9]", "", match[0])), rest[0].values[0] if clean else None) if match else None
 
 
@@ -277,10 +277,9 @@ def _tables(lines: Sequence[_Line]) -> Iterator[_Candidate]:
     """Numbered rows, also with explanations between them: a table goes on for as long as its numbers do."""
     tables: list[list[_Line]] = [[]]
     for line, above in zip(lines, " " + "".join(line.kind for line in lines), strict=False):
-        if line.kind == "r":
-            if tables[-1] and line.label in (0, 1) and line.label != tables[-1][-1].label + 1 and above != "r":
-                tables.append([])
-            tables[-1].append(line)
+        if tables[-1] and line.label in (0, 1) and line.label != tables[-1][-1].label + 1 and above != "r":
+            tables.append([])
+        tables[-1] += [line] if line.kind == "r" else []
     for table in tables:
         items = tuple(row.value for row in table if row.value is not None)
         whole = [row.label for row in table] in ([*range(len(items))], [*range(1, len(items) + 1)])
@@ -294,9 +293,9 @@ def _blocks(lines: Sequence[_Line]) -> Iterator[_Candidate]:
     for match in re.finditer(r"v(?:[ f]*v)*(?!f*[vV])|[vV](?:f*[vV])*", kinds):
         tokens = [token for line in lines[match.start() : match.end()] for token in line.tokens]
         held = [token for token in tokens if token.kind in "vcne"]
-        # Spoiled by an item that is no value, "unlit" above or below "on" and "off", or cut off after a comma.
+        # Spoiled by an item that is no value, "unlit" above or below "on" and "off", or by a comma at either end.
         edges = {kinds[match.start() - 1 : match.start() + 1], kinds[match.end() - 1 : match.end() + 1]}
-        after = "linked" if edges & {"iv", "vi", "vw"} or tokens[-1].kind == "s" else "end"
+        after = "linked" if edges & {"iv", "wv", "vi", "vw"} or "s" in (tokens[0].kind, tokens[-1].kind) else "end"
         if candidate := _judge(held, _Sentence("i"), after):
             yield candidate._replace(alone=held[0].kind == "v")
 
@@ -306,16 +305,15 @@ _MARK = re.compile(
     r"(?:(?: [^\W\d_]+){0,6}? ?(?:[:=→]|->|\bis\b|\bare\b)|$)"
 )
 _CORRECTION = re.compile(
-    r"(?i)\b(?:wait|actually|correction|oops|sorry|scratch that|hold on|second thought|let me re-?\w+|should (?:be|have)"
-    r"|(?:is|was|are|were) (?:wrong|incorrect|not)|isn't right|(?:a|my) mistake|or maybe|or perhaps|alternatively)\b"
+    r"(?i)\b(?:wait|actually|correction|oops|sorry|scratch that|hold on|second thought|let me re-?\w+|should (be|have)"
+    r"|(is|was|are|were) (wrong|incorrect)|(not|isn't) (right|correct|sure)|(a|my) mistake|or maybe|alternatively)\b"
 )
 _REFUSAL = re.compile(r"(?i)\b(?:don't know|do not know|cannot|can't|unable|unclear|unknown|not sure)\b")
 
 
 def _marked(body: str, found: Sequence[_Candidate]) -> tuple[list[_Candidate], bool]:
     """The first list after each "answer:" and before the next; and whether the last "answer:" has none."""
-    starts, marks = [one.at for one in found], [*_MARK.finditer(body)]
-    picks, empty = [], False
+    starts, marks, picks, empty = [one.at for one in found], [*_MARK.finditer(body)], [], False
     for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), len(body)], strict=False):
         at = bisect_left(starts, mark.end())
         pick = found[at] if at < len(found) and found[at].at < until else None
@@ -335,9 +333,9 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
         return Parsed(None, "no answer stands where one is announced" if empty else f"no list of {count} answers")
     chosen = ((marked := [pick for pick in picks if pick.sure]) or firm)[-1]
     rivals = [one for one in found if not marked or one.at >= chosen.at] + picks
-    right = {one.at: one.items for one in rivals if one.items and len(one.items) == count}
+    right = {(one.items, one.at) for one in rivals if one.items and len(one.items) == count}
     weak, reason = not (marked or chosen.alone), None
-    if len({*right.values()}) > 1:
+    if len({items for items, _ in right}) > 1:
         reason = f"two different lists of {count} answers"
     elif chosen.items is None:
         reason = "a list has a blank, an unknown value or an alternative in it"
@@ -345,7 +343,7 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
         reason = f"found {len(chosen.items)} answers, wanted {count}"
     elif _CORRECTION.search(body, max(one.at for one in firm if one.items == chosen.items)):
         reason = "the answer is followed by a correction"
-    elif weak and count == 1 and ({*mentioned} != {chosen.items} or (len(mentioned) != len(right) and not chosen.so)):
+    elif weak and count == 1 and (len({*mentioned}) > 1 or (len(mentioned) != len(right) and not chosen.so)):
         reason = "values are mentioned, but none as the answer"
     elif weak and count > 1 and len(firm) > len(right):
         reason = "values run together are not the only list"

@@ -46,7 +46,7 @@ def prompt(
     """Render one question with its shots. ``next_read`` counts reads as a list index does; -1 is the last."""
     ops, _ = string
     count = int(np.count_nonzero(ops == READ))
-    asked = (next_read % count,) if elicitation == "next" else tuple(range(count))
+    asked = (range(count)[next_read],) if elicitation == "next" else tuple(range(count))
     if form == "chat":
         return _chat(words, elicitation, string, shots, asked)
     if elicitation == "list":
@@ -91,10 +91,10 @@ def _chat(
     for number, shot in enumerate((*shots, string)):
         last = number == len(shots)
         frame = words.chat[turn if number == 0 else f"{turn}_again"]
-        before, after = words.around(frame, _reads(shot))
+        # For next, a shot shows its last read answered; the question stops at the read that is asked.
+        until = asked[0] if last and turn == "next" else _reads(shot) - 1
+        before, after = words.around(frame, until + 1)
         if turn == "next":
-            # A shot shows its last read answered; the question stops at the read that is asked.
-            until = asked[0] if last else _reads(shot) - 1
             events = _events(words, shot, until=until)[0] + words.template.instructions.blank + words.read_after
             reply = words.surfaces[shot[1][shot[0] == READ][until]]
         else:

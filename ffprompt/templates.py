@@ -5,7 +5,7 @@ A template words each instruction once per data symbol; a prompt is those pieces
 
     Alice turns the light on.       write, symbol 1
     Bob eats an apple.              ignore, symbol 0
-    The light is turned on.         read; the prompt knows that "on" is at characters 64 … 66
+    The light is turned on.         read; the prompt knows that "on" is at characters 65 … 67
 
 The texts are Jinja2 in a sandbox, of which a template may use little: names, literals, whitelisted filters, ``if`` and
 ``for`` over what it is given. That rules out attribute access, calls and endless loops before anything is rendered.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,7 +32,9 @@ from ffprompt.language import MAX_SYMBOLS, Spec
 # Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
 EVENTS, ANSWER = "\ue000", "\ue001"
 
+# Names that Jinja2 would know by itself (range, lipsum, cycler …) are none of a template's business.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+_ENVIRONMENT.globals.clear()
 _FILTERS = frozenset({"capitalize", "first", "join", "last", "length", "lower", "title", "trim", "upper"})
 _ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.List, nodes.Tuple, nodes.If,
@@ -154,7 +157,9 @@ def load(name: str) -> Template:
 
 def _first_problem(error: ValidationError) -> str:
     """One line for the first thing pydantic objects to, with the nearest known key for an unknown one."""
-    problem = error.errors()[0]
+    problem = min(
+        error.errors(), key=lambda one: one["type"] != "extra_forbidden"
+    )  # a misspelt key before a missing one
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].lower()} (is {problem['input']!r:.60})"
@@ -174,18 +179,19 @@ def _check(template: Template) -> None:
     _check_values(template.surfaces(symbols), template.reply.ignore_case)
     for key in ("write", "ignore"):
         texts = getattr(template.instructions, key)
-        if isinstance(texts, list) and len(texts) != symbols:
-            raise TemplateError(f"instructions.{key}: {len(texts)} texts for {symbols} values")
-    renderer = Renderer(template, symbols)
-    said: dict[str, str] = {}
-    for kind, pieces in (("write", renderer.write), ("ignore", renderer.ignore)):
-        for symbol, piece in enumerate(pieces):
-            meaning = f"{kind} {renderer.surfaces[symbol]!r}"
-            if piece in said:
-                raise TemplateError(f"instructions: {said[piece]} and {meaning} both read {piece!r}")
-            said[piece] = meaning
-    if template.instructions.blank in renderer.surfaces:
-        raise TemplateError(f"instructions.blank: {template.instructions.blank!r} is also an answer")
+        if isinstance(texts, list) and (values == "numbers" or len(texts) != symbols):
+            these = "numbers, which want one text with {{ value }}" if values == "numbers" else f"{symbols} values"
+            raise TemplateError(f"instructions.{key}: {len(texts)} texts for {these}")
+    for key, text in (
+        ("instructions.separator", template.instructions.separator),
+        ("instructions.blank", template.instructions.blank),
+        ("completion.between", template.completion.between),
+        ("reply.joiner", template.reply.joiner),
+    ):
+        _not_reserved(key, text)
+    if "\n" in template.reply.joiner:
+        raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")
+    Renderer(template, symbols)
 
 
 def _check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
@@ -206,16 +212,18 @@ class Frame:
 
     def __init__(self, source: str, key: str, names: Sequence[str], once: str | None = None) -> None:
         self.key = key
-        if EVENTS in source or ANSWER in source:
-            raise TemplateError(f"{key}: the characters U+E000 and U+E001 are reserved")
+        _not_reserved(key, source)
         try:
             tree = _ENVIRONMENT.parse(source)
         except TemplateSyntaxError as error:
             raise TemplateError(f"{key}: {error.message} (line {error.lineno})") from error
+        except (RecursionError, ValueError) as error:
+            raise TemplateError(f"{key}: cannot be parsed ({error})") from error
         for node in _walk(tree, key):
             if not isinstance(node, _ALLOWED):
+                where = f" (line {node.lineno})" if node.lineno else ""
                 raise TemplateError(
-                    f"{key}: {type(node).__name__} (line {node.lineno}) is not allowed; a template may use names, "
+                    f"{key}: {type(node).__name__}{where} is not allowed; a template may use names, "
                     "literals, [number], if, for over values, and the filters " + ", ".join(sorted(_FILTERS))
                 )
         for name in sorted(meta.find_undeclared_variables(tree)):
@@ -225,11 +233,17 @@ class Frame:
             found = sum(isinstance(node, nodes.Name) and node.name == once for node in tree.find_all(nodes.Name))
             if found != 1:
                 raise TemplateError(f"{key}: {{{{ {once} }}}} must stand in it exactly once, not {found} times")
+        # Names that stand by themselves on the top level: certain to be rendered, exactly once each.
+        top = [part for node in tree.body if isinstance(node, nodes.Output) for part in node.nodes]
+        self.plain = [part.name for part in top if isinstance(part, nodes.Name)]
         self._template = _ENVIRONMENT.from_string(source)
 
     def render(self, **names: Any) -> str:
         """Fill in the names."""
-        text = self._template.render(names)
+        try:
+            text = self._template.render(names)
+        except (JinjaError, TypeError, ValueError, LookupError) as error:
+            raise TemplateError(f"{self.key}: cannot be rendered ({error})") from error
         if len(text) > _MOST_CHARACTERS:
             raise TemplateError(f"{self.key}: renders to {len(text)} characters; {_MOST_CHARACTERS} are allowed")
         return text
@@ -240,14 +254,31 @@ def _walk(tree: nodes.Node, key: str, loops: int = 0) -> Iterator[nodes.Node]:
         if isinstance(node, nodes.For):
             if loops or not isinstance(node.iter, (nodes.Name, nodes.List, nodes.Tuple)) or node.recursive:
                 raise TemplateError(f"{key}: for (line {node.lineno}) may run over values only, and not be nested")
-        elif isinstance(node, nodes.Filter) and node.name not in _FILTERS:
-            raise TemplateError(f"{key}: filter {node.name!r} (line {node.lineno}){did_you_mean(node.name, _FILTERS)}")
+        elif isinstance(node, nodes.Filter):
+            _check_filter(node, key)
         elif isinstance(node, nodes.Getitem) and not (
             isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int)
         ):
             raise TemplateError(f"{key}: [ ] (line {node.lineno}) takes a number only")
         yield node
         yield from _walk(node, key, loops + isinstance(node, nodes.For))
+
+
+def _not_reserved(key: str, text: str) -> None:
+    if EVENTS in text or ANSWER in text:
+        raise TemplateError(f"{key}: the characters U+E000 and U+E001 are reserved")
+
+
+def _check_filter(node: nodes.Filter, key: str) -> None:
+    """Filters take no arguments, but join a literal; and joins of joins, which can grow without bound, are out."""
+    where = f"{key}: filter {node.name!r} (line {node.lineno})"
+    if node.name not in _FILTERS:
+        raise TemplateError(f"{where}{did_you_mean(node.name, _FILTERS)}")
+    literal = node.name == "join" and len(node.args) == 1 and isinstance(node.args[0], nodes.Const)
+    if (node.args and not literal) or node.kwargs or node.dyn_args or node.dyn_kwargs:
+        raise TemplateError(f"{where} takes no argument" + (" but one literal text" if node.name == "join" else ""))
+    if node.name == "join" and any(inner.name == "join" for inner in node.find_all(nodes.Filter)):
+        raise TemplateError(f"{where} may not be applied to another join")
 
 
 class Renderer:
@@ -260,7 +291,12 @@ class Renderer:
         self.write = self._pieces(words.write, "instructions.write")
         self.ignore = self._pieces(words.ignore, "instructions.ignore")
         read = Frame(words.read, "instructions.read", ["answer"], once="answer").render(answer=ANSWER)
+        if read.count(ANSWER) != 1:
+            raise TemplateError(
+                "instructions.read: {{ answer }} must stand in it by itself, not in if, for or a filter"
+            )
         self.read_before, self.read_after = read.split(ANSWER)
+        self._check_pieces()
         completion, chat = template.completion, template.chat
         self.intro = Frame(completion.intro, "completion.intro", ["values"]).render(values=self.surfaces)
         self.string = self._frame("completion.string", completion.string)
@@ -269,6 +305,19 @@ class Renderer:
             key: self._frame(f"chat.{key}", getattr(chat, key)) for key in ("list", "list_again", "next", "next_again")
         }
         self.system = Frame(chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+
+    def _check_pieces(self) -> None:
+        """No two instructions may read the same, or the string could not be told from its text."""
+        read = tuple(self.read_before + surface + self.read_after for surface in self.surfaces)
+        said: dict[str, str] = {}
+        for kind, pieces in (("write", self.write), ("ignore", self.ignore), ("read", read)):
+            for surface, piece in zip(self.surfaces, pieces, strict=True):
+                if piece in said:
+                    raise TemplateError(f"instructions: {said[piece]} and {kind} {surface!r} both read {piece!r}")
+                said[piece] = f"{kind} {surface!r}"
+        blank = self.template.instructions.blank
+        if blank in self.surfaces:
+            raise TemplateError(f"instructions.blank: {blank!r} is also an answer")
 
     def _pieces(self, texts: str | list[str], key: str) -> tuple[str, ...]:
         sources = texts if isinstance(texts, list) else [texts] * len(self.surfaces)
@@ -279,9 +328,12 @@ class Renderer:
 
     def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
         frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")
+        for name in ("events", *(["answers"] if answers else [])):
+            if frame.plain.count(name) != 1:
+                raise TemplateError(
+                    f"{key}: {{{{ {name} }}}} must stand in it exactly once, outside if, for and filters"
+                )
         rendered = self._framed(frame, 2)
-        if rendered.count(EVENTS) != 1:
-            raise TemplateError(f"{key}: {{{{ events }}}} must stand in it exactly once, outside if and for")
         if answers and not rendered.endswith(ANSWER):
             raise TemplateError(f"{key}: must end with {{{{ answers }}}}")
         return frame

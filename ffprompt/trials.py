@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ffprompt import templates
 from ffprompt.config import RunConfig
-from ffprompt.errors import ConfigError, ModelError
+from ffprompt.errors import ConfigError, ModelError, SpecError
 from ffprompt.floors import hits, predictions
 from ffprompt.language import Spec, Strings, sample, sample_shots
 from ffprompt.prompting import Prompt, Solved, prompt
@@ -121,7 +121,10 @@ class Plan:
         if any(config.shots or ()):
             for spec in specs:
                 p = (spec.p_write, spec.p_read, spec.p_ignore) if spec else (0.2, 0.2, 0.6)
-                found[spec] = Spec(config.shot_length, *p, config.symbols)
+                try:
+                    found[spec] = Spec(config.shot_length, *p, config.symbols)
+                except SpecError as error:
+                    raise SpecError(f"shot_length: {error}") from error
         return found
 
     def words(self, condition: Condition) -> Renderer:

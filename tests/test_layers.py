@@ -26,7 +26,8 @@ LAYERS = [
 ]
 # Backends see requests and settings; strings, scores and runs are nothing to them.
 BACKENDS_MAY_SEE = {"errors", "requests", "config", "backends", "reference"}
-HEAVY = {"torch", "transformers", "openai", "anthropic", "vllm", "pandas", "pyarrow", "numpy", "jinja2", "pydantic", "rich"}
+SDKS = {"torch", "transformers", "openai", "anthropic", "vllm"}
+HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "jinja2", "pydantic", "rich"}
 
 
 def imported(path: str) -> set[str]:

@@ -63,7 +63,7 @@ ONE_ZERO_ONE = {
     "numbered-remarks": "Read 1: 1 (last write 1)\nRead 2: 0 - nothing since\nRead 3: 1, because of the last write",
     "numbered-explained": "Read 1: 1\nThat was written first.\n\nRead 2: 0\nThen a zero.\n\nRead 3: 1",
     "table": "| Read | Answer |\n|------|--------|\n| 1 | 1 |\n| 2 | 0 |\n| 3 | 1 |",
-    "table-three-columns": "| Read | After | Answer |\n|:--|:-:|--:|\n| 1 | write | 1 |\n| 2 | write | 0 |\n| 3 | it | 1 |",
+    "table-three-columns": "| Read | By | Answer |\n|:--|:-:|--:|\n| 1 | it | 1 |\n| 2 | it | 0 |\n| 3 | it | 1 |",
     "prose-before": "Here are the answers: 1, 0, 1",
     "prose-before-line": "Sure! Here you go:\n\n1, 0, 1",
     "prose-after": "1, 0, 1\n\nLet me know if you want another game!",
@@ -72,11 +72,13 @@ ONE_ZERO_ONE = {
     "prose-and": "The reads return 1, 0 and 1.",
     "prose-oxford": "The results are 1, 0, and 1, respectively.",
     "opener": "So, 1, 0, 1",
+    "explained-with-not": "1, 0, 1\n\nNote that an ignored bit is not stored.",
     "explained-after": "1, 0, 1\n\nThe write 1 sets it, then write 0 clears it, ignored bits 0 and 1 change nothing.",
     "traced-before": "write 1 sets 1. The read gives 1. write 0, read 0. write 1, read 1.\n\nAnswers in order: 1, 0, 1",
     "final-answer": "At first I had 1, 1, 1.\nFinal answer: 1, 0, 1",
     "final-answer-bold": "1, 1, 1?\n\n**Final Answer:** 1, 0, 1",
     "final-heading": "## Steps\n1. write 1\n2. write 0\n\n### Final answer\n\n1, 0, 1",
+    "heading-then-lines": "### Answers\n1\n0\n1",
     "answer-line": "Answer:\n1, 0, 1",
     "answer-heading-explained": "### Answer\n1, 0, 1\n\nExplanation: after write 1 the bit is 1.",
     "the-answers-are": "We see 1, 1, 1 and 0, 0 there, so the answers are 1, 0, 1.",
@@ -84,6 +86,7 @@ ONE_ZERO_ONE = {
     "boxed-math": "Thus\n\\[\\boxed{\\text{1, 0, 1}}\\]",
     "boxed-dollars": "The final answer is $\\boxed{1, 0, 1}$.",
     "answer-tag": "<answer>1, 0, 1</answer>",
+    "confirmed": "Answer: 1, 0, 1\n\nWait, let me check. Yes: 1, 0, 1",
     "said-twice": "The answers are: 1, 0, 1.\n\nFinal answer: 1, 0, 1",
     "shorter-list-first": "The first two are 1, 0.\n\n1, 0, 1",
     "corrected-before-the-end": "1, 0. Wait, there is a third read.\nFinal answer: 1, 0, 1",
@@ -154,6 +157,12 @@ REFUSED = {
     "blank-left-extra": ("1, ?, 1", 2, "blank"),
     "blank-left-row": ("1. 1\n2. ?\n3. 1", 2, "blank"),
     "blank-left-line": ("1\n0\n?\n1", 3, "blank"),
+    "left-out": ("1, , 1", 2, "blank"),
+    "left-out-first": (", 0, 1", 2, "blank"),
+    "left-out-cell": ("| 1 | | 1 |", 2, "blank"),
+    "left-out-item": ("- 1\n-\n- 0", 2, ""),
+    "left-out-star": ("* 1\n*\n* 0", 2, ""),
+    "left-out-row": ("1. 1\n2.\n3. 0", 2, ""),
     "elided": ("1, 0, ..., 1", 3, "blank"),
     "elided-unicode": ("1, 0, …, 1", 3, "blank"),
     "elided-end": ("1, 0, 1...", 3, "blank"),
@@ -180,6 +189,7 @@ REFUSED = {
     "two-boxes": ("\\boxed{1, 0, 1} \\boxed{1, 1, 1}", 3, "two different"),
     "answer-then-other": ("Answer: 1, 0, 1. It could also be 1, 1, 1.", 3, "two different"),
     "taken-back": ("1, 0, 1. Wait, the second one should be 1.", 3, "correction"),
+    "taken-back-briefly": ("1, 0, 1. That is not right.", 3, "correction"),
     "taken-back-marked": ("Final answer: 1, 0, 1\nOops, I made a mistake.", 3, "correction"),
     "negated": ("It is not 1, 0, 1.", 3, "no list"),
     "negated-after": ("1, 0, 1 is wrong.", 3, ""),
@@ -255,6 +265,7 @@ ONE = [
     ("The light is on because Alice turned it on last.", LIGHT, 1),
     ("Alice turned it on last, so the light is on.", LIGHT, 1),
     ("on\n\nExplanation: it was off before.", LIGHT, 1),
+    ("Based on the transcript, the light is off.", LIGHT, 0),
     ("The keys are now on the shelf.", PLACES, 1),
     ("At this point the door is open.", DOOR, 1),
 ]
@@ -273,6 +284,7 @@ NOT_ONE = [
     ("not on", LIGHT),
     ("The light is not on.", LIGHT),
     ("The light isn't on.", LIGHT),
+    ("I don’t think it is on.", LIGHT),
     ("on, off", LIGHT),
     ("on\noff", LIGHT),
     ("on\n\n(or off)", LIGHT),
@@ -378,10 +390,23 @@ def test_one_answer_too_few_or_too_many_is_refused(render, data) -> None:
     assert parse_list(render([LIGHT[answer] for answer in answers]), LIGHT, wanted).answers is None
 
 
+@pytest.mark.parametrize("render", FORMATS.values(), ids=FORMATS)
+@given(data=st.data())
+def test_one_answer_that_is_no_value_spoils_the_list(render, data) -> None:
+    words = [LIGHT[answer] for answer in data.draw(st.lists(st.integers(0, 1), min_size=3, max_size=12))]
+    place = data.draw(st.integers(0, len(words) - 1))
+    no_value = ["?", "unlit", "2", "on/off", "on or off", "unknown", "...", "onn", "on?"]
+    words[place] = data.draw(st.sampled_from(no_value))
+    for wanted in (len(words), len(words) - 1):
+        assert parse_list(render(words), LIGHT, wanted).answers is None
+
+
 PIECES = st.sampled_from(
-    "0|1|2|on|off|, | |\n|\n\n|. |1. |2: |[|]|{|}|?|...|and |or |not |Answer: |Final answer|\\boxed{|<think>|</think>|Read |- "
-    "|= |wait|**|is |\"|because|/".split("|")
-    + ["|", "| 1 | 0 |\n", "|---|\n"]
+    [
+        *("on", "off", ", ", " ", "\n", "\n\n", ". ", "1. ", "2: ", "- ", "= ", "and ", "or ", "not ", "is "),
+        *("Answer: ", "Final answer", "\\boxed{", "<think>", "</think>", "Read ", "wait", "**", '"', "because", "..."),
+        *("| 1 | 0 |\n", "|---|\n", *"012[]{}?|/"),
+    ]
 )
 
 
@@ -448,7 +473,10 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("count", [1, 50])
 def test_a_hostile_reply_is_parsed_within_a_second(text: str, count: int) -> None:
-    start = time.process_time()
-    parsed = parse_list(text, BITS, count)
-    assert time.process_time() - start < 1
+    taken = []
+    while not taken or (len(taken) < 3 and taken[-1] > 1):  # a busy machine is no failure
+        start = time.process_time()
+        parsed = parse_list(text, BITS, count)
+        taken.append(time.process_time() - start)
+    assert min(taken) < 1
     assert parsed.answers is None or len(parsed.answers) == count

@@ -17,6 +17,7 @@ import ffprompt
 from ffprompt.cli import main
 from ffprompt.errors import StoreError
 from tests.conftest import ROOT, only_run
+from tests.tiny import make
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -139,6 +140,25 @@ def test_killed_three_times_a_run_ends_as_if_nothing_had_happened(command: Comma
     assert json.loads((run / "run.json").read_text())["status"] == "done"
 
 
+def test_a_batch_cut_in_half_is_resumed_with_the_same_numbers(command: Command, tmp_path: Path) -> None:
+    model = make(tmp_path / "model", "llama")
+    flags = (
+        "--backend", "transformers", "--model", model, "--template", "game", "--elicitation", "forced",
+        "--length", 10, 40, "--trials", 20, "--shots", 1,
+    )  # fmt: skip
+    assert command(*flags, "--out", tmp_path / "calm").returncode == 0
+    assert command(*flags, "--out", tmp_path / "rough").returncode == 0
+    calm, rough = only_run(tmp_path / "calm"), only_run(tmp_path / "rough")
+    log = rough / "trials.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:21]))  # 16 + 5: within the second batch
+    info = json.loads((rough / "run.json").read_text())
+    (rough / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    (rough / "reads.parquet").unlink()
+    done = command(*flags, "--out", tmp_path / "rough", "--resume")
+    assert "19 of 40 trials are left" in done.stdout
+    assert (calm / "reads.parquet").read_bytes() == (rough / "reads.parquet").read_bytes()
+
+
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, which: signal.Signals) -> None:
     process = start(tmp_path)
@@ -189,9 +209,7 @@ def test_score_notices_outcomes_that_do_not_follow_from_the_raw_answer(command: 
         (lambda text: text.replace('{"trial": 3,', '{"trial": 3333333,'), "line 4: trial 3333333 is not in the plan"),
     ],
 )
-def test_a_corrupt_line_is_named(
-    command: Command, tmp_path: Path, change: Callable[[str], str], message: str
-) -> None:
+def test_a_corrupt_line_is_named(command: Command, tmp_path: Path, change: Callable[[str], str], message: str) -> None:
     scripted(command, "oracle")
     log = only_run(tmp_path / "results") / "trials.jsonl"
     log.write_text(change(log.read_text()))
@@ -228,7 +246,7 @@ def test_load_gives_frames_of_trials_and_reads(command: Command, tmp_path: Path)
 
 
 def test_load_of_no_run_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no run.json"):
+    with pytest.raises(StoreError, match=r"no run\.json"):
         ffprompt.load(tmp_path)
 
 

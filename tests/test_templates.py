@@ -352,15 +352,23 @@ def test_a_digest_does_not_change_with_comments_order_and_layout(tmp_path: Path)
         (
             '\nstring = "{{ events }}"',
             '\nstring = "{% for v in values %}{{ events }}{% endfor %}"',
-            ["completion.string", "outside if and for"],
+            ["completion.string", "outside if, for and filters"],
         ),
         ('\nstring = "{{ events }}"', '\nstring = "{{ events|length }}"', ["completion.string", "exactly once"]),
         ("{{ events }}\\nWhich now?", "Which now?", ["chat.next_again", "{{ events }}", "not 0 times"]),
         ("{{ events }}\\nWhich?", "Which?", ["chat.next:", "{{ events }}", "not 0 times"]),
         ("{{ count }} answers?", "{{ events }}?", ["chat.list:", "not 2 times"]),
         ("{{ count }} answers again?", "{{ events }}?", ["chat.list_again:", "not 2 times"]),
-        ("Answers: {{ answers }}", "Answers:", ["completion.list_string", "must end with {{ answers }}"]),
-        ("Answers: {{ answers }}", "{{ answers }}.", ["completion.list_string", "must end with {{ answers }}"]),
+        (
+            "Answers: {{ answers }}",
+            "Answers:",
+            ["completion.list_string", "{{ answers }} must stand in it exactly once"],
+        ),
+        (
+            "Answers: {{ answers }}",
+            "{{ answers }}.",
+            ["completion.list_string", "must end with {{ answers }}"],
+        ),
         ("{{ events }}\\nAnswers: {{ answers }}", "{{ answers }}", ["completion.list_string", "{{ events }}"]),
         # names
         ("Be exact.", "{{ foo }}", ["chat.system: unknown name 'foo'", "known: values"]),
@@ -429,7 +437,7 @@ def test_a_mistake_is_refused_in_one_line_with_file_and_key(
         ("{{ '%1000000000d' % 1 }}", "Mod"),
         ("{{ {'a': 1} }}", "Dict"),
         ("{{ values is defined }}", "Test"),
-        ("{{ values|join(attribute='x') }}", "Keyword"),
+        ("{{ values|join(attribute='x') }}", "filter 'join'"),
         ("{{ '%1000000000d'|format(1) }}", "filter 'format'"),
         ("{{ 'x'|center(1000000000) }}", "filter 'center'"),
         ("{{ values|attr('count') }}", "filter 'attr'"),
@@ -514,7 +522,6 @@ def test_a_template_cannot_be_changed_after_loading() -> None:
 # ------------------------------------------------------------------------------------------------- known to be wrong
 
 
-@pytest.mark.xfail(strict=True, reason="the key that is missing comes first among the problems, not the misspelt one")
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -527,20 +534,17 @@ def test_a_misspelt_key_that_is_needed_gets_a_hint(tmp_path: Path, old: str, new
     assert said in refusal(file_with(tmp_path, (old, new)))
 
 
-@pytest.mark.xfail(strict=True, reason="the globals of Jinja count as known names; some print an address")
 @pytest.mark.parametrize("name", ["range", "dict", "lipsum", "cycler", "joiner", "namespace"])
 def test_what_jinja_brings_along_is_unknown(tmp_path: Path, name: str) -> None:
     assert f"unknown name '{name}'" in refusal(file_with(tmp_path, ("Be exact.", f"{{{{ {name} }}}}")))
 
 
-@pytest.mark.xfail(strict=True, reason="the second argument of join is an attribute, and prints an address")
 @pytest.mark.parametrize("attribute", ["upper", "__class__"])
 def test_an_attribute_cannot_be_had_through_a_filter(tmp_path: Path, attribute: str) -> None:
     path = file_with(tmp_path, ("Be exact.", f"{{{{ values|join(', ', '{attribute}') }}}}"))
     assert refusal(path).startswith("chat.system: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the texts grow by a factor with every join, before their length is looked at")
 @pytest.mark.parametrize(
     "text",
     [
@@ -553,7 +557,6 @@ def test_joins_of_joins_are_refused(tmp_path: Path, text: str) -> None:
     assert refusal(file_with(tmp_path, ("Be exact.", text))).startswith("chat.system: ")
 
 
-@pytest.mark.xfail(strict=True, reason="errors while rendering are not caught")
 @pytest.mark.parametrize(
     "text",
     [
@@ -569,13 +572,11 @@ def test_what_fails_while_rendering_is_refused(tmp_path: Path, text: str) -> Non
     assert refusal(file_with(tmp_path, ("Be exact.", text))).startswith("chat.system: ")
 
 
-@pytest.mark.xfail(strict=True, reason="RecursionError in the parser of Jinja")
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
     text = "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"
     assert refusal(file_with(tmp_path, ("Be exact.", text))).startswith("chat.system: ")
 
 
-@pytest.mark.xfail(strict=True, reason="{{ answer }} is counted in the source only; splitting what was rendered fails")
 @pytest.mark.parametrize(
     "text",
     [
@@ -588,7 +589,6 @@ def test_an_answer_that_is_not_shown_once_is_refused(tmp_path: Path, text: str) 
     assert refusal(file_with(tmp_path, ("It is {{ answer }}.", text))).startswith("instructions.read: ")
 
 
-@pytest.mark.xfail(strict=True, reason="rendered for a count of 2 only")
 @pytest.mark.parametrize("condition", ["count == 2", "count > 1", "count < 3"])
 @pytest.mark.parametrize("key", ["string", "list_string"])
 def test_events_under_a_condition_are_refused(tmp_path: Path, condition: str, key: str) -> None:
@@ -598,7 +598,6 @@ def test_events_under_a_condition_are_refused(tmp_path: Path, condition: str, ke
     assert message.startswith(f"completion.{key}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="{{ answers }} is looked for at the end only, and for a count of 2 only")
 @pytest.mark.parametrize(
     "text",
     [
@@ -612,7 +611,6 @@ def test_answers_that_do_not_stand_once_are_refused(tmp_path: Path, text: str) -
     assert message.startswith("completion.list_string: ")
 
 
-@pytest.mark.xfail(strict=True, reason="joined and put in as they are, without a look")
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
@@ -626,7 +624,6 @@ def test_reserved_characters_are_refused_in_every_text(tmp_path: Path, old: str,
     assert refusal(file_with(tmp_path, (old, new))).startswith(f"{key}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="the wording of reads is not compared with that of writes and ignores")
 @pytest.mark.parametrize("key", ["Set it", "Say"])
 def test_a_read_that_reads_like_another_instruction_is_refused(tmp_path: Path, key: str) -> None:
     path = file_with(tmp_path, ("It is {{ answer }}.", f"{key} {{{{ answer }}}}."))
@@ -636,14 +633,12 @@ def test_a_read_that_reads_like_another_instruction_is_refused(tmp_path: Path, k
 NUMBERS = ('["off", "on"]', '"numbers"')
 
 
-@pytest.mark.xfail(strict=True, reason="'numbers' counts as two values when texts are counted; IndexError for more")
 def test_numbers_cannot_be_worded_one_by_one(tmp_path: Path) -> None:
     path = file_with(tmp_path, NUMBERS, ('ignore = "Say {{ value }}."', 'ignore = ["A", "B"]'))
     with pytest.raises(TemplateError, match=r"instructions\.ignore: 2 texts"):
         Renderer(load(path), 16)
 
 
-@pytest.mark.xfail(strict=True, reason="wordings are compared for two symbols only")
 def test_numbers_that_read_the_same_are_refused(tmp_path: Path) -> None:
     path = file_with(tmp_path, NUMBERS, ("Set it {{ value }}.", "Set it {{ value|last }}."))
     with pytest.raises(TemplateError, match=r"both read 'Set it 0\.'"):

@@ -30,11 +30,7 @@ def requests(backend: TransformersBackend, trials: int = 3, **settings: Any) -> 
         "length": 24, "p_ignore": 0.6, "trials": trials,
     }  # fmt: skip
     plan = Plan(make_config(defaults | settings), backend.capabilities)
-    return [
-        request
-        for condition in plan.conditions
-        for request in plan.requests(plan.batch(condition, 0, trials))
-    ]
+    return [request for condition in plan.conditions for request in plan.requests(plan.batch(condition, 0, trials))]
 
 
 def naive(backend: TransformersBackend, request: Request) -> np.ndarray:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 CORPUS = [
-    "Alice turns the light on. Bob eats an apple. Bob eats a banana. Alice turns the light off. The light is turned off.",
+    "Alice turns the light on. Bob eats an apple. Bob eats a banana. Alice turns the light off. The light is turned",
     "Carol closes the door. Dan turns the radio up. At this point the door is closed. The theme here is dark light",
     "Alice puts the keys on the table. Alice puts the keys on the shelf. What happened, step by step: answers 0 1",
     "w 1 i 0 r 1 write 1 ignore 0 read 1 x = 1 y = 0 assert x == 1 memory instruction bit puts replacing",
@@ -25,7 +25,7 @@ CORPUS = [
 
 
 def tokenizer(merges: bool = False, bos: bool = False, size: int = 600) -> PreTrainedTokenizerFast:
-    """A byte-level BPE. ``merges`` lets tokens cross from letters into digits, as in "r1"; ``bos`` puts <s> in front."""
+    """A byte-level BPE. ``merges`` lets tokens reach from letters into digits, as "r1"; ``bos`` puts <s> in front."""
     backend = Tokenizer(models.BPE())
     split = [] if merges else [pre_tokenizers.Digits(individual_digits=True)]
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -35,7 +35,10 @@ def tokenizer(merges: bool = False, bos: bool = False, size: int = 600) -> PreTr
     special = ["<s>", "</s>"]
     corpus = ["w1i0r1w0i1r0w1r1i1r0r1w0" * 4] * 50 if merges else CORPUS
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     backend.train_from_iterator(corpus, trainer)
     if bos:

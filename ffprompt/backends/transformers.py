@@ -17,7 +17,7 @@ import numpy as np
 
 from ffprompt.backends.tokens import Encoder, Ids, Tokenised, audit
 from ffprompt.backends.weights import first_line, locate, quiet
-from ffprompt.errors import ModelError, did_you_mean
+from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -147,7 +147,7 @@ class TransformersBackend:
             batch = order[done : done + min(size, most)]
             try:
                 run(batch)
-            except torch.cuda.OutOfMemoryError as error:
+            except torch.OutOfMemoryError as error:
                 if len(batch) == 1 or self.batch_size is not None:
                     raise ModelError(
                         f"model {self.name}: out of memory with {len(batch)} prompts of {lengths[batch[0]]} tokens; "
@@ -156,6 +156,8 @@ class TransformersBackend:
                 self.tokens = max(1, lengths[batch[0]] * (len(batch) // 2))
                 torch.cuda.empty_cache()
                 continue
+            except RuntimeError as error:
+                raise RunFailedError(f"model {self.name}: {first_line(error)}") from error
             done += len(batch)
 
     def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
