@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
         options = _parser(prog, run_only=prog == "run_eval.py").parse(given)
         from ffprompt import commands
 
-        return commands.execute(options, bare=len(given) == 1)
+        return commands.execute(options)
     except SystemExit as end:  # argparse: --help, --version, errors
         return end.code if isinstance(end.code, int) else 2
     except FFPromptError as error:

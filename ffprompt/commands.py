@@ -22,11 +22,11 @@ from ffprompt.trials import Plan
 BARE_SUITE = "quick"
 
 
-def execute(options: Namespace, bare: bool) -> int:
-    """Run the command that was chosen; ``bare`` says that it came without a flag."""
+def execute(options: Namespace) -> int:
+    """Run the command that was chosen."""
     match options.command:
         case "run":
-            return run(options, bare)
+            return run(options)
         case "score":
             return score(Path(options.run))
         case "prompts":
@@ -39,13 +39,13 @@ def execute(options: Namespace, bare: bool) -> int:
             raise AssertionError(other)
 
 
-def run(options: Namespace, bare: bool) -> int:
-    """Evaluate one model, or all runs of a suite. Returns 0, or 3 when a run is incomplete."""
+def run(options: Namespace) -> int:
+    """Evaluate one model, or all runs of a suite; without any setting the bundled quick suite. Returns 0, or 3 when a run is incomplete."""
     settings = {
         key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None
     }
     out = Path(options.out)
-    if bare or options.suite:
+    if options.suite or not settings:
         suite = load_suite(options.suite or BARE_SUITE, settings)
         runs = suite.runs
         display.line(f"{suite.name}: {suite.summary}")

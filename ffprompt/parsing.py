@@ -161,7 +161,7 @@ class _Sentence:
     def hear(self, kind: str, text: str) -> None:
         """Go on by one token."""
         if kind == "p":
-            self.before, self.said, self.clause = "p", set(), set()
+            self.before, self.said, self.clause = ("s" if self.before == "v" else "p"), set(), set()  # "Here: 1. 0, 1"
         elif kind == "s":
             self.before, self.clause = ("p" if self.before == "p" else "s"), set()
         elif kind == "w":

@@ -213,6 +213,7 @@ REFUSED = {
     "together-not-alone": ("101\n\n1, 0", 3, ""),
     "together-within": ("There are 101 reads.", 3, "no list"),
     "columns-without-header": ("| 0 | 1 |\n| 1 | 1 |", 2, "found 4"),
+    "full-stop-in-a-list": ("Here: 1. 0, 1.", 2, ""),
     "product": ("1*0", 2, ""),
 }
 
@@ -472,11 +473,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("count", [1, 50])
-def test_a_hostile_reply_is_parsed_within_a_second(text: str, count: int) -> None:
+def test_a_hostile_reply_does_not_hang_the_parser(text: str, count: int) -> None:
     taken = []
     while not taken or (len(taken) < 3 and taken[-1] > 1):  # a busy machine is no failure
         start = time.process_time()
         parsed = parse_list(text, BITS, count)
         taken.append(time.process_time() - start)
-    assert min(taken) < 1
+    assert min(taken) < 10  # far above what it takes: this is about replies that never end
     assert parsed.answers is None or len(parsed.answers) == count
