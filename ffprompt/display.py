@@ -61,15 +61,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def share(value: float | None) -> str:
-    """Four decimals, or None where there is no data."""
-    return "None" if value is None else f"{value:.4f}"
+    """Four decimals, or as many as show that a share is not quite 0 or 1; None where there is no data."""
+    if value is None:
+        return "None"
+    decimals = 4
+    while 0 < value < 1 and round(value, decimals) in (0, 1) and decimals < 12:
+        decimals += 1
+    return f"{value:.{decimals}f}"
 
 
 def interval(row: Mapping[str, Any]) -> str:
     """A row's interval in brackets."""
     if row["interval_low"] is None:
         return "None"
-    return f"{row['interval_low']:.4f}–{row['interval_high']:.4f}"
+    return f"{share(row['interval_low'])}–{share(row['interval_high'])}"
 
 
 def outcomes(row: Mapping[str, Any]) -> str:

@@ -474,10 +474,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("count", [1, 50])
 def test_a_hostile_reply_does_not_hang_the_parser(text: str, count: int) -> None:
-    taken = []
-    while not taken or (len(taken) < 3 and taken[-1] > 1):  # a busy machine is no failure
-        start = time.process_time()
-        parsed = parse_list(text, BITS, count)
-        taken.append(time.process_time() - start)
-    assert min(taken) < 10  # far above what it takes: this is about replies that never end
+    start = time.process_time()
+    parsed = parse_list(text, BITS, count)
+    assert time.process_time() - start < 30  # it takes below a second; this is about replies that never end
     assert parsed.answers is None or len(parsed.answers) == count
