@@ -40,7 +40,10 @@ def execute(options: Namespace) -> int:
 
 
 def run(options: Namespace) -> int:
-    """Evaluate one model, or all runs of a suite; without any setting the bundled quick suite. Returns 0, or 3 when a run is incomplete."""
+    """Evaluate one model, or all runs of a suite; without any setting the bundled quick suite.
+
+    Returns 0, or 3 when a run is incomplete.
+    """
     settings = {
         key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None
     }
