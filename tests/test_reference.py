@@ -15,21 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-
-from safetensors.torch import load_file, save_file  # noqa: E402
-
-from ffprompt.backends.reference import ReferenceBackend  # noqa: E402
-from ffprompt.errors import ConfigError, ModelError, RunFailedError  # noqa: E402
-from ffprompt.language import Spec, Strings, parse, sample  # noqa: E402
-from ffprompt.reference import checkpoint as files  # noqa: E402
-from ffprompt.reference.models import LSTM, LSTMConfig, encode, parameters, predict  # noqa: E402
-from ffprompt.reference.text import read_positions, tokenise  # noqa: E402
-from ffprompt.reference.threads import Workers  # noqa: E402
-from ffprompt.reference.train import TrainResult, clean_loss, evaluate, train_lstm  # noqa: E402
-from ffprompt.requests import Message, Reply, Request, Scores  # noqa: E402
+from ffprompt.backends.reference import ReferenceBackend
+from ffprompt.errors import ConfigError, ModelError, RunFailedError
+from ffprompt.language import Spec, Strings, parse, sample
+from ffprompt.reference import checkpoint as files
+from ffprompt.reference.models import LSTM, LSTMConfig, encode, parameters, predict
+from ffprompt.reference.text import read_positions, tokenise
+from ffprompt.reference.threads import Workers
+from ffprompt.reference.train import TrainResult, clean_loss, evaluate, train_lstm
+from ffprompt.requests import Message, Reply, Request, Scores
 
 SMALL = LSTMConfig(width=8, hidden=8)
 TRAINING_SETS = [0.8, 0.98, 0.1]
