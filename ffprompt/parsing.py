@@ -125,6 +125,7 @@ def _tokenizer(values: Sequence[str], count: int, ignore_case: bool) -> Callable
             kind = kind.replace("v", "w") if -1 in known or not known else "v" if kind == "v" else "c"
             found.append(_Token(kind, text.lower(), at + match.start(), known))
         return found
+
     return tokens
 
 

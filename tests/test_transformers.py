@@ -131,6 +131,20 @@ def test_a_prompt_begins_with_one_bos_where_the_model_has_one(tmp_path: Path, bo
     assert backend.check([request])["bos"] == (0 if bos else None)
 
 
+def test_a_chat_template_that_writes_the_bos_itself_does_not_double_it(tmp_path: Path) -> None:
+    backend = TransformersBackend(str(make(tmp_path, "llama", bos=True)))
+    turns = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    for template in (turns, "{{ bos_token }}" + turns):
+        backend.encoder.tokenizer.chat_template = template
+        backend.capabilities = CAN
+        (request,) = requests(backend, trials=1, elicitation="list", form="chat", length=8)
+        assert backend.encoder.prompt(request)[:2].count(0) == 1
+    backend.encoder.tokenizer.chat_template = "{{ bos_token }}{{ bos_token }}" + turns
+    (request,) = requests(backend, trials=1, form="chat", length=8)
+    with pytest.raises(AuditError, match="exactly one BOS"):
+        backend.check([request])
+
+
 def test_a_prompt_that_does_not_fit_is_an_error_and_never_cut(tmp_path: Path) -> None:
     backend = TransformersBackend(str(make(tmp_path, "gpt2", context=64)))
     with pytest.raises(AuditError, match=r"tokens do not fit .*context of 64.*--length"):

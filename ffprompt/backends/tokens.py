@@ -99,6 +99,7 @@ class Encoder:
     def prompt(self, request: Request) -> Ids:
         """Token ids for generation. Raises AuditError when the prompt and its reply do not fit."""
         ids = self.encode(self.text(request)[0])
+        self._bos_is_alone(ids)
         self._fits(len(ids), request, request.max_tokens)
         return ids
 

@@ -1,0 +1,133 @@
+"""Outcomes, and the numbers made from them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
+
+from ffprompt.config import make
+from ffprompt.requests import Capabilities, Failure, Reply, Scores
+from ffprompt.scoring import Judged, Outcome, Tally, judge, margin, mass, raw, wilson
+from ffprompt.trials import Plan
+
+BITS = ["0", "1"]
+
+
+def outcomes(
+    response: Reply | Scores | Failure, truth: list[int], completes: bool = False, one: bool = False
+) -> list[str]:
+    judged = judge(raw(response), truth, BITS, completes=completes, one=one, ignore_case=False)
+    assert len(judged.answers) == len(truth)
+    return [str(outcome) for outcome in judged.outcomes]
+
+
+def scores(*reads: tuple[float, float]) -> Scores:
+    answers = np.array(reads)
+    return Scores(answers, answers.argmax(1), answers.argmax(1))
+
+
+def test_each_read_of_a_list_is_judged_by_itself() -> None:
+    assert outcomes(Reply("1, 0, 0", "stop"), [1, 1, 0]) == ["correct", "wrong", "correct"]
+
+
+def test_a_refusal_is_not_a_wrong_answer() -> None:
+    assert outcomes(Reply("1, 0", "refusal"), [1, 0]) == ["refused", "refused"]
+
+
+def test_a_failed_call_is_not_a_wrong_answer() -> None:
+    assert outcomes(Failure("reset"), [1, 0]) == ["error", "error"]
+
+
+def test_a_list_of_another_length_is_invalid_for_every_read() -> None:
+    assert outcomes(Reply("1, 0", "stop"), [1, 0, 1]) == ["invalid"] * 3
+
+
+def test_a_reply_cut_off_at_the_limit_is_truncated_even_if_a_list_stands_in_it() -> None:
+    assert outcomes(Reply("1, 0", "length"), [1, 0]) == ["truncated", "truncated"]
+    assert outcomes(Reply("1", "length"), [1], one=True) == ["truncated"]
+
+
+def test_a_base_model_goes_on_writing_and_its_first_word_counts() -> None:
+    assert outcomes(Reply(" 1 i 0 r", "length"), [1], completes=True, one=True) == ["correct"]
+    assert outcomes(Reply(" 10 i 0 r", "length"), [1], completes=True, one=True) == ["invalid"]
+
+
+def test_a_base_models_list_is_truncated_when_its_line_does_not_end() -> None:
+    assert outcomes(Reply("1, 0, 1, 1", "length"), [1, 0], completes=True) == ["truncated"] * 2
+
+
+def test_the_more_probable_answer_decides_whatever_its_probability() -> None:
+    assert outcomes(scores((-9.0, -9.1), (-0.7, -0.69)), [0, 0]) == ["correct", "wrong"]
+
+
+def test_equal_probabilities_are_no_answer() -> None:
+    assert outcomes(scores((-1.0, -1.0), (-1.0, -2.0)), [0, 0]) == ["invalid", "correct"]
+
+
+def test_a_difference_below_what_the_log_keeps_is_a_tie() -> None:
+    assert outcomes(scores((-1.0, -1.0000001)), [0]) == ["invalid"]
+
+
+def test_margin_and_mass_of_one_read() -> None:
+    assert margin([-3.0, -1.0, -2.5]) == 1.5
+    assert mass([math.log(0.5), math.log(0.25)]) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (1, 10), (37, 100), (499, 500), (5, 100_000)])
+def test_wilson_agrees_with_statsmodels(right: int, n: int) -> None:
+    low, high = proportion_confint(right, n, method="wilson")
+    assert wilson(right / n, n) == pytest.approx((low, high), abs=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6))
+def test_wilson_never_collapses_and_holds_the_share(share: float, n: int) -> None:
+    low, high = wilson(share, n)
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+    assert high - low > 0
+
+
+def tally(judgements: list[list[Outcome]]) -> dict[str, Any]:
+    """The row of a condition whose first strings were judged so; each has that many reads."""
+    plan = Plan(
+        make({"backend": "scripted", "model": "oracle", "length": 30, "trials": 200, "p_ignore": 0.5}),
+        Capabilities(scores=True, completes=True, chats=True),
+    )
+    batch = plan.batch(plan.conditions[0], 0, 200)
+    counted = Tally()
+    row = 0
+    for outcomes in judgements:
+        while len(batch.asked[row]) != len(outcomes):
+            row += 1
+        counted.add(batch, row, Judged([None] * len(outcomes), outcomes), {})
+        row += 1
+    return counted.row()
+
+
+def test_errors_leave_the_accuracy_and_its_n_alone() -> None:
+    good, bad = Outcome.CORRECT, Outcome.WRONG
+    without = tally([[good, good, bad], [good, bad, bad]])
+    row = tally([[good, good, bad], [Outcome.ERROR] * 3, [good, bad, bad]])
+    assert row["accuracy"] == without["accuracy"] == 0.5
+    assert row["strings"] == 2
+    assert (row["interval_low"], row["interval_high"]) == wilson(0.5, 2)
+    assert row["outcomes"]["error"] == 3
+
+
+def test_invalid_refused_and_truncated_count_against_but_not_in_the_glitch_rate() -> None:
+    row = tally([[Outcome.CORRECT, Outcome.WRONG, Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED]])
+    assert row["accuracy"] == 0.2
+    assert row["glitch_rate"] == 0.5
+    assert row["perfect_strings"] == 0
+
+
+def test_no_data_is_none() -> None:
+    row = tally([[Outcome.ERROR, Outcome.ERROR]])
+    assert row["accuracy"] is row["interval_low"] is row["glitch_rate"] is row["floor"] is None
+    assert tally([])["accuracy"] is None
