@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ffprompt.asking import Progress as State
+from ffprompt.asking import Watch
 from ffprompt.requests import Message
-from ffprompt.runner import Progress as State
-from ffprompt.runner import Watch
 from ffprompt.scoring import Outcome
 from ffprompt.templates import Template
 from ffprompt.trials import Plan

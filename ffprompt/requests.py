@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,4 +117,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free what the backend holds."""
+        ...
+
+
+@runtime_checkable
+class Asker(Backend, Protocol):
+    """A backend that answers requests one by one, ``in_flight`` of them at a time."""
+
+    in_flight: int
+
+    async def ask(self, request: Request) -> Reply | Scores | Failure:
+        """Answer one request. Raises RunFailedError or ModelError where going on is of no use."""
         ...

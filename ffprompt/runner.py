@@ -5,43 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ffprompt.asking import Watch, ask_each, ask_in_chunks
 from ffprompt.config import RunConfig, digest_of
 from ffprompt.dataset import read as read_strings
-from ffprompt.errors import AuditError, FFPromptError, RunFailedError
-from ffprompt.requests import Backend, Failure, Reply, Request, Scores
-from ffprompt.scoring import Outcome, raw
-from ffprompt.store import Index, Log, RunFolder, index, provenance, unfinished
-from ffprompt.table import judge_line, rebuild
+from ffprompt.errors import AuditError, FFPromptError
+from ffprompt.requests import Asker, Backend
+from ffprompt.scoring import Outcome
+from ffprompt.store import Log, RunFolder, index, provenance, unfinished
+from ffprompt.table import rebuild
 from ffprompt.templates import names as template_names
-from ffprompt.trials import Batch, Condition, Plan
+from ffprompt.trials import Condition, Plan
 
 # Trials of a condition that are audited before the first question; the others are audited when their turn comes.
 _AUDITED = 32
-
-
-@dataclass
-class Progress:
-    """How far a run is, for whoever watches it."""
-
-    trials: int = 0
-    reads: int = 0
-    right: int = 0
-    scored: int = 0
-    condition: str = ""
-
-
-Watch = Callable[[Progress], None]
 
 
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
@@ -121,7 +105,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
         with Log(folder) as log:
             folder.info |= {"status": "running", "ended": None}
             folder.save()
-            asyncio.run(_ask(folder, log, plan, backend, watch))
+            asyncio.run(_ask(folder, log, plan, backend, watch or (lambda _: None)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         _end(folder, "interrupted", started)
         raise KeyboardInterrupt from None
@@ -143,69 +127,17 @@ def _end(folder: RunFolder, status: str, started: float) -> None:
     folder.save()
 
 
-async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch: Watch | None) -> None:
+async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch: Watch) -> None:
     task = asyncio.current_task()
     assert task is not None
     with contextlib.suppress(NotImplementedError, RuntimeError):  # not on Windows, nor outside the main thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    done = index(folder, len(plan))
-    progress = Progress()
-    # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
-    for condition, first, last in plan.batches(folder.info["chunk"]):
-        trials = slice(condition.number * plan.trials + first, condition.number * plan.trials + last)
-        progress.condition = condition.name
-        if done.done[trials].all():
-            progress.trials += last - first
-        else:
-            batch = plan.batch(condition, first, last)
-            log.append(await _lines(plan, batch, backend, done, progress))
-        if watch:
-            watch(progress)
-
-
-async def _lines(plan: Plan, batch: Batch, backend: Backend, done: Index, progress: Progress) -> list[dict[str, Any]]:
-    """Ask a batch and put what is new into lines."""
-    requests = plan.requests(batch)
-    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-    ask = backend.score if batch.condition.elicitation == "forced" else backend.complete
-    responses: Sequence[Reply | Scores | Failure] = await ask(requests)
-    if len(responses) != len(requests):
-        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
-    seconds = (time.monotonic() - clock) / len(requests)
-    lines = []
-    for row, (request, response) in enumerate(zip(requests, responses, strict=True)):
-        progress.trials += 1
-        if done.done[batch.first_trial + row]:
-            continue
-        line = {
-            "trial": batch.first_trial + row,
-            "trial_id": request.key,
-            "spec": batch.condition.language,
-            "seed": plan.seed,
-            "index": batch.start + row,
-            "string": batch.digests[row],
-            "prompt": _digest(request),
-            **raw(response),
-        }
-        judged = judge_line(plan, batch, row, line)
-        line |= {
-            "answers": list(judged.answers),
-            "outcomes": [str(outcome) for outcome in judged.outcomes],
-            "reason": judged.reason,
-            "started": began.isoformat(timespec="milliseconds"),
-            "seconds": round(seconds, 6),
-        }
-        lines.append(line)
-        progress.reads += len(judged.outcomes)
-        progress.right += judged.outcomes.count(Outcome.CORRECT)
-        progress.scored += sum(outcome is not Outcome.ERROR for outcome in judged.outcomes)
-    return lines
-
-
-def _digest(request: Request) -> str:
-    """16 hex digits of what was sent."""
-    sent = "\x1e".join([*(f"{message.role}\x1f{message.text}" for message in request.messages), request.text])
-    return hashlib.sha256(sent.encode()).hexdigest()[:16]
+    done = index(folder, len(plan)).done
+    if isinstance(backend, Asker):
+        await ask_each(log, plan, backend, done, watch)
+    else:
+        # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
+        await ask_in_chunks(log, plan, backend, folder.info["chunk"], done, watch)
 
 
 def remaining(folder: RunFolder, plan: Plan) -> int:

@@ -19,6 +19,7 @@ LAYERS = [
     {"scoring"},
     {"store"},
     {"table"},
+    {"asking"},
     {"runner"},
     {"display"},
     {"commands"},

@@ -1,0 +1,163 @@
+"""Ask a model everything that has no answer yet, and log every answer as it comes.
+
+Models on this machine are asked in chunks, which they batch. Models behind an API are asked one request at a time with
+many under way; answers are logged in the order in which they arrive, several to a write where they arrive together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.errors import RunFailedError
+from ffprompt.requests import Asker, Backend, Failure, Reply, Request, Scores
+from ffprompt.scoring import Outcome, raw
+from ffprompt.store import Log
+from ffprompt.table import judge_line
+from ffprompt.trials import Batch, Plan
+
+Done = NDArray[np.bool_]  # (trials,) which have a complete answer
+Response = Reply | Scores | Failure
+
+
+@dataclass
+class Progress:
+    """How far a run is, for whoever watches it."""
+
+    trials: int = 0
+    reads: int = 0
+    right: int = 0
+    scored: int = 0
+    condition: str = ""
+
+    def add(self, outcomes: Sequence[str]) -> None:
+        """Count the reads of one more trial."""
+        self.reads += len(outcomes)
+        self.right += outcomes.count(Outcome.CORRECT)
+        self.scored += len(outcomes) - outcomes.count(Outcome.ERROR)
+
+
+Watch = Callable[[Progress], None]
+
+
+async def ask_in_chunks(log: Log, plan: Plan, backend: Backend, size: int, done: Done, watch: Watch) -> None:
+    """Hand the backend ``size`` trials at a time; a chunk of which anything is missing is asked whole."""
+    progress = Progress()
+    for condition, first, last in plan.batches(size):
+        progress.condition = condition.name
+        start = condition.number * plan.trials + first
+        if not done[start : start + last - first].all():
+            batch = plan.batch(condition, first, last)
+            new = [line for line in await _chunk(plan, batch, backend) if not done[line["trial"]]]
+            log.append(new)
+            for line in new:
+                progress.add(line["outcomes"])
+        progress.trials += last - first
+        watch(progress)
+
+
+async def _chunk(plan: Plan, batch: Batch, backend: Backend) -> list[dict[str, Any]]:
+    requests = plan.requests(batch)
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    ask = backend.score if batch.condition.elicitation == "forced" else backend.complete
+    responses: Sequence[Response] = await ask(requests)
+    if len(responses) != len(requests):
+        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
+    seconds = (time.monotonic() - clock) / len(requests)
+    return [
+        _line(plan, batch, row, request, response, began, seconds)
+        for row, (request, response) in enumerate(zip(requests, responses, strict=True))
+    ]
+
+
+async def ask_each(log: Log, plan: Plan, backend: Asker, done: Done, watch: Watch) -> None:
+    """Keep ``backend.in_flight`` requests under way until all are answered; memory does not grow with their number.
+
+    What stops one request for good (a bad key, say) stops all; the answers that are there by then are logged.
+    """
+    answered: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    places = asyncio.Semaphore(backend.in_flight)
+
+    async def one(batch: Batch, row: int, request: Request) -> None:
+        try:
+            began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+            response = await backend.ask(request)
+            answered.put_nowait(_line(plan, batch, row, request, response, began, time.monotonic() - clock))
+        finally:
+            places.release()
+
+    writer = asyncio.create_task(_write(log, answered, len(plan), int(done.sum()), watch))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for condition, first, last in plan.batches(backend.chunk):
+                start = condition.number * plan.trials + first
+                if done[start : start + last - first].all():
+                    continue
+                batch = plan.batch(condition, first, last)
+                for row, request in enumerate(plan.requests(batch)):
+                    if not done[batch.first_trial + row]:
+                        await places.acquire()
+                        group.create_task(one(batch, row, request))
+    except* RunFailedError as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        answered.put_nowait(None)
+        await writer
+
+
+async def _write(
+    log: Log, answered: asyncio.Queue[dict[str, Any] | None], trials: int, done: int, watch: Watch
+) -> None:
+    """Log answers until None comes: all that wait at once, with one sync to the disk, while new ones arrive."""
+    progress = Progress(trials=done)
+    line = await answered.get()
+    while line is not None:
+        lines = [line]
+        while not answered.empty() and (line := answered.get_nowait()) is not None:
+            lines.append(line)
+        await asyncio.to_thread(log.append, lines)
+        for written in lines:
+            progress.trials += 1
+            progress.condition = written["trial_id"].rsplit("/", 2)[0]
+            progress.add(written["outcomes"])
+        watch(progress)
+        if line is not None:
+            line = await answered.get()
+
+
+def _line(
+    plan: Plan, batch: Batch, row: int, request: Request, response: Response, began: dt.datetime, seconds: float
+) -> dict[str, Any]:
+    """One trial as the log keeps it."""
+    line = {
+        "trial": batch.first_trial + row,
+        "trial_id": request.key,
+        "spec": batch.condition.language,
+        "seed": plan.seed,
+        "index": batch.start + row,
+        "string": batch.digests[row],
+        "prompt": _digest(request),
+        **raw(response),
+    }
+    judged = judge_line(plan, batch, row, line)
+    return line | {
+        "answers": list(judged.answers),
+        "outcomes": [str(outcome) for outcome in judged.outcomes],
+        "reason": judged.reason,
+        "started": began.isoformat(timespec="milliseconds"),
+        "seconds": round(seconds, 6),
+    }
+
+
+def _digest(request: Request) -> str:
+    """16 hex digits of what was sent."""
+    sent = "\x1e".join([*(f"{message.role}\x1f{message.text}" for message in request.messages), request.text])
+    return hashlib.sha256(sent.encode()).hexdigest()[:16]
