@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.errors import RunFailedError
+from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.requests import Asker, Backend, Failure, Reply, Request, Scores
 from ffprompt.scoring import Outcome, raw
 from ffprompt.store import Log
@@ -94,23 +94,37 @@ async def ask_each(log: Log, plan: Plan, backend: Asker, done: Done, watch: Watc
         finally:
             places.release()
 
-    writer = asyncio.create_task(_write(log, answered, len(plan), int(done.sum()), watch))
+    async def all_of_them() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for condition, first, last in plan.batches(backend.chunk):
+                    start = condition.number * plan.trials + first
+                    if done[start : start + last - first].all():
+                        continue
+                    batch = plan.batch(condition, first, last)
+                    for row, request in enumerate(plan.requests(batch)):
+                        if not done[batch.first_trial + row]:
+                            await places.acquire()
+                            group.create_task(one(batch, row, request))
+        finally:
+            answered.put_nowait(None)
+            await writer  # what was answered is logged, whatever ended the asking
+
     try:
-        async with asyncio.TaskGroup() as group:
-            for condition, first, last in plan.batches(backend.chunk):
-                start = condition.number * plan.trials + first
-                if done[start : start + last - first].all():
-                    continue
-                batch = plan.batch(condition, first, last)
-                for row, request in enumerate(plan.requests(batch)):
-                    if not done[batch.first_trial + row]:
-                        await places.acquire()
-                        group.create_task(one(batch, row, request))
-    except* RunFailedError as errors:
-        raise errors.exceptions[0] from None
-    finally:
-        answered.put_nowait(None)
-        await writer
+        # In one group, so that a log that cannot be written stops the asking too.
+        async with asyncio.TaskGroup() as both:
+            writer = both.create_task(_write(log, answered, len(plan), int(done.sum()), watch))
+            both.create_task(all_of_them())
+    except* FFPromptError as errors:
+        raise _first(errors) from None
+
+
+def _first(errors: BaseExceptionGroup[FFPromptError]) -> BaseException:
+    """One error out of a group of groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _write(

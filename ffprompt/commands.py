@@ -8,7 +8,7 @@ from typing import Any
 
 from ffprompt import dataset, display, templates
 from ffprompt.backends import open_backend
-from ffprompt.config import ELICITATIONS, RunConfig, load_suite, make
+from ffprompt.config import BACKENDS, ELICITATIONS, RunConfig, load_suite, make
 from ffprompt.errors import ConfigError, ModelError, UsageError, did_you_mean
 from ffprompt.language import Spec, sample, sample_shots
 from ffprompt.prompting import prompt
@@ -54,9 +54,7 @@ def run(options: Namespace) -> int:
         display.line(f"{suite.name}: {suite.summary}")
     else:
         if "backend" not in settings:
-            raise ConfigError(
-                "--backend is missing (transformers, reference or scripted); no flags at all run a quick suite"
-            )
+            raise ConfigError(f"--backend is missing ({', '.join(BACKENDS)}); no flags at all run a quick suite")
         if "model" not in settings:
             raise ConfigError("--model is missing: a short name, a folder, a GGUF file or a hub id")
         runs = [(make(settings), False)]

@@ -15,7 +15,9 @@ from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.language import Spec
 from ffprompt.requests import Capabilities
 
-BACKENDS = ("transformers", "reference", "scripted")
+BACKENDS = ("transformers", "openai", "anthropic", "reference", "scripted")
+# Settings that say how a model is reached or how fast, and nothing of what it answers.
+_NOT_OF_THE_PLAN = {"key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute"}
 ELICITATIONS = ("forced", "next", "list")
 
 Several = Annotated[tuple[Any, ...], Field(min_length=1)]
@@ -30,7 +32,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["transformers", "reference", "scripted"]
+    backend: Literal["transformers", "openai", "anthropic", "reference", "scripted"]
     model: str
     template: tuple[str, ...] | None = None
     shots: tuple[Annotated[int, Field(ge=0, le=64)], ...] | None = None
@@ -54,6 +56,14 @@ class RunConfig(BaseModel):
     dtype: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    base_url: str | None = None
+    api: Literal["chat", "responses", "completions"] | None = None
+    key_file: str | None = None
+    reasoning_effort: str | None = None
+    thinking_budget: Annotated[int, Field(ge=1024)] | None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = None
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
 
     @field_validator("template", "shots", "elicitation", "length", "p_ignore", mode="before")
     @classmethod
@@ -82,10 +92,9 @@ class RunConfig(BaseModel):
             raise ValueError("data brings its own strings; length and probabilities are for sampling")
         return self
 
-    @property
-    def digest(self) -> str:
-        """16 hex digits of every setting; runs with one digest and one model are the same experiment."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+    def plain(self) -> dict[str, Any]:
+        """Every setting that belongs to the experiment, as plain values."""
+        return self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN)
 
     def specs(self) -> tuple[Spec, ...]:
         """The languages sampled from. Raises SpecError."""

@@ -129,3 +129,7 @@ class Asker(Backend, Protocol):
     async def ask(self, request: Request) -> Reply | Scores | Failure:
         """Answer one request. Raises RunFailedError or ModelError where going on is of no use."""
         ...
+
+    async def aclose(self) -> None:
+        """Close connections, in the loop in which the asking was done."""
+        ...

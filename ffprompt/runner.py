@@ -67,7 +67,7 @@ def _working(plan: Plan, backend: Backend, condition: Condition) -> str:
 def start(config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bool) -> tuple[RunFolder, bool]:
     """The folder of a run, and whether it goes on with an earlier one."""
     record = plan.record()
-    settings = plan.config.model_dump(mode="json")
+    settings = plan.config.plain()
     plan_digest = digest_of([settings, record, dict(backend.identity)])
     if resume and (found := unfinished(out, plan_digest)):
         return found, True
@@ -134,7 +134,10 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     done = index(folder, len(plan)).done
     if isinstance(backend, Asker):
-        await ask_each(log, plan, backend, done, watch)
+        try:
+            await ask_each(log, plan, backend, done, watch)
+        finally:
+            await backend.aclose()
     else:
         # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
         await ask_in_chunks(log, plan, backend, folder.info["chunk"], done, watch)

@@ -42,10 +42,13 @@ class Judged:
 
 def raw(response: Reply | Scores | Failure) -> dict[str, Any]:
     """A response as the log keeps it; everything that is ever computed about a trial is computed from this."""
+    call = getattr(response, "call", None)  # an API's answer brings the record of its attempts
+    made = {"call": call.record()} if call is not None else {}
     if isinstance(response, Failure):
-        return {"error": response.error}
+        return {"error": response.error, **made}
     if isinstance(response, Reply):
         return {
+            **made,
             "reply": response.text,
             "stop": response.stop,
             "served_model": response.served_model,
@@ -53,6 +56,7 @@ def raw(response: Reply | Scores | Failure) -> dict[str, Any]:
             "reply_tokens": response.reply_tokens,
         }
     return {
+        **made,
         # Six decimals: below float32's own precision at these magnitudes, and the same after a round trip through JSON.
         "logprobs": [[round(value, 6) for value in read] for read in response.answers.tolist()],
         "argmax": response.argmax.tolist(),

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+# Whose versions a run records, where they are installed.
+_PACKAGES = (
+    "numpy", "pandas", "pyarrow", "torch", "transformers", "tokenizers", "safetensors", "openai", "anthropic",
+    "tenacity",
+)  # fmt: skip
 Status = str  # running | done | incomplete | interrupted | failed
 
 
@@ -252,9 +257,8 @@ def provenance() -> dict[str, Any]:
 
     from ffprompt import __version__
 
-    packages = ("numpy", "pandas", "pyarrow", "torch", "transformers", "tokenizers", "safetensors")
     versions = {"ffprompt": __version__, "python": platform.python_version()}
-    for package in packages:
+    for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from ffprompt.config import RunConfig
 from ffprompt.errors import ModelError
 from ffprompt.requests import Backend
+
+if TYPE_CHECKING:
+    from ffprompt.backends.calls import Policy
 
 
 def open_backend(config: RunConfig, weights: bool = True) -> Backend:
@@ -14,7 +18,17 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
 
     Without ``weights`` only what a dry run needs is loaded: prompts can be checked and counted, nothing can be asked.
     """
-    loading = {
+    reaching = {
+        "base_url": config.base_url,
+        "api": config.api,
+        "key_file": config.key_file,
+        "reasoning_effort": config.reasoning_effort,
+        "thinking_budget": config.thinking_budget,
+        "max_concurrency": config.max_concurrency,
+        "requests_per_minute": config.requests_per_minute,
+        "tokens_per_minute": config.tokens_per_minute,
+    }
+    loading = reaching | {
         "device": config.device,
         "dtype": config.dtype,
         "revision": config.revision,
@@ -32,7 +46,36 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
             from ffprompt.backends.reference import ReferenceBackend
 
             return ReferenceBackend(config.model, config.device, config.batch_size)
+        case "openai":
+            _only(config, loading, reaching.keys() - {"thinking_budget"})
+            from ffprompt.backends.openai import OpenAIBackend
+
+            return OpenAIBackend(
+                config.model,
+                config.api or "chat",
+                config.base_url,
+                config.key_file,
+                config.temperature,
+                config.reasoning_effort,
+                policy=_policy(config),
+                live=weights,
+            )
+        case "anthropic":
+            _only(config, loading, reaching.keys() - {"api"})
+            from ffprompt.backends.anthropic import AnthropicBackend
+
+            return AnthropicBackend(
+                config.model,
+                config.base_url,
+                config.key_file,
+                config.temperature,
+                config.thinking_budget,
+                config.reasoning_effort,
+                policy=_policy(config),
+                live=weights,
+            )
         case "transformers":
+            _only(config, loading, loading.keys() - reaching.keys())
             from ffprompt.backends.transformers import TransformersBackend
 
             return TransformersBackend(
@@ -46,7 +89,17 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
             )
 
 
-def _only(config: RunConfig, given: Mapping[str, object], honoured: set[str]) -> None:
+def _policy(config: RunConfig) -> Policy:
+    from ffprompt.backends.calls import Policy
+
+    return Policy(
+        max_concurrency=config.max_concurrency or 64,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+    )
+
+
+def _only(config: RunConfig, given: Mapping[str, object], honoured: Collection[str]) -> None:
     for key, value in given.items():
         if value is not None and key not in honoured:
             flag = "--" + key.replace("_", "-")

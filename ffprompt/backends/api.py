@@ -1,0 +1,167 @@
+"""A model behind an API: what is the same for every provider."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from ffprompt.backends.calls import (
+    FILTERED,
+    Call,
+    Caller,
+    CallError,
+    LoggedFailure,
+    LoggedReply,
+    LoggedScores,
+    Policy,
+    Sleep,
+    post,
+    redact,
+)
+from ffprompt.errors import ModelError
+from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+
+
+class ApiBackend:
+    """What is the same for every provider. A subclass says what is sent (``payload``) and what came back (``read``).
+
+    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
+    """
+
+    typed: frozenset[str]  # arguments that the SDK's create insists on
+    identity: Mapping[str, Any]
+    capabilities: Capabilities
+
+    def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
+        self.sdk, self.name, self.policy = sdk, name, policy
+        self.caller = Caller(policy, name, sleep)
+        self.in_flight = policy.max_concurrency
+        self.chunk = 64
+        self._client: tuple[asyncio.AbstractEventLoop, Any] | None = None
+
+    def client(self) -> Any:
+        """A new client of the SDK, which leaves retries to the caller."""
+        raise NotImplementedError
+
+    def settings(self, key: str, base_url: str | None) -> dict[str, Any]:
+        """What every client is told."""
+        timeout = self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
+        return {"api_key": key, "base_url": base_url, "timeout": timeout}
+
+    def connections(self) -> Any:
+        """Connections with the SDK's own defaults."""
+        # Without the SDK's wrapper, which when it is collected closes them in whichever loop is running then.
+        timeout = self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
+        return self.sdk.DefaultAsyncHttpxClient(timeout=timeout)
+
+    def create(self, client: Any) -> Callable[..., Awaitable[Any]]:
+        """What sends a payload and returns the raw response."""
+        raise NotImplementedError
+
+    def payload(self, request: Request) -> dict[str, Any]:
+        """What is sent for a request. Raises ModelError for one that this API cannot express."""
+        raise NotImplementedError
+
+    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+        """What an answer means; counts that only the log wants go into ``call``."""
+        raise NotImplementedError
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Whether every request can be put into a payload, and their size; the provider counts tokens, nobody here."""
+        sizes = [len(json.dumps(self.payload(request), ensure_ascii=False)) for request in requests]
+        return {
+            "audited": len(sizes),
+            "mean_prompt_characters": sum(sizes) / len(sizes),
+            "longest_prompt_characters": max(sizes),
+        }
+
+    async def ask(self, request: Request) -> Reply | Scores | Failure:
+        """One request, scored where it has reads. Raises ModelError or RunFailedError where going on is of no use."""
+        call, payload = Call(), self.payload(request)
+        create = self.create(self._own_client())
+        try:
+            answered = await self.caller.call(
+                lambda: post(self.sdk, create, payload, self.typed), _estimate(request), call
+            )
+        except CallError as error:
+            if error.code in FILTERED:
+                return LoggedReply("", "refusal", call=call)
+            tries = len(call.attempts)
+            return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
+        try:
+            response = self.read(request, answered.body, call)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            response = Failure(f"the answer has an unknown shape ({type(error).__name__}: {error})")
+        return self._logged(request, response, call)
+
+    def _logged(self, request: Request, response: Reply | Scores | Failure, call: Call) -> Reply | Scores | Failure:
+        if isinstance(response, Failure):
+            text = redact(response.error)
+            # Not permanent: the next prompt may fare better. But a server that never makes sense is an outage.
+            self.caller.breaker.failure(CallError(text, "unreadable", True))
+            return LoggedFailure(text, call)
+        self.caller.breaker.success()
+        if self.caller.tokens is not None and response.prompt_tokens is not None:
+            written = response.reply_tokens or 0 if isinstance(response, Reply) else 0
+            self.caller.tokens.give_back(_estimate(request) - response.prompt_tokens - written)
+        values = {each.name: getattr(response, each.name) for each in fields(response)}
+        return LoggedReply(**values, call=call) if isinstance(response, Reply) else LoggedScores(**values, call=call)
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Ask all at once, in order."""
+        return cast("list[Reply | Failure]", await self._ask_all(requests))
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """Score all at once, in order. Raises ModelError where this model gives no log-probabilities."""
+        if not self.capabilities.scores:
+            raise ModelError(f"{self.name} gives no log-probabilities of a prompt; use --elicitation list or next")
+        return cast("list[Scores | Failure]", await self._ask_all(requests))
+
+    async def _ask_all(self, requests: Sequence[Request]) -> list[Reply | Scores | Failure]:
+        tasks = [asyncio.ensure_future(self.ask(request)) for request in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _own_client(self) -> Any:
+        """The client of the running loop; connections cannot be taken from one loop to another."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            self._client = (loop, self.client())
+        return self._client[1]
+
+    async def aclose(self) -> None:
+        """Close the connections; to be awaited in the loop in which the asking was done."""
+        if self._client is not None:
+            client, self._client = self._client[1], None
+            await client.close()
+
+    def close(self) -> None:
+        """Let go of the client. Its connections end with their loop, or with ``aclose`` before."""
+        self._client = None
+
+
+def _estimate(request: Request) -> int:
+    """About how many tokens a request costs, from above: flip-flop strings are short words."""
+    return (len(request.text) + sum(len(message.text) for message in request.messages)) // 3 + request.max_tokens
+
+
+def cut(text: str, stop: Sequence[str]) -> str | None:
+    """``text`` up to the first of the stop texts; None where there is none in it.
+
+    Some APIs have no such setting and some servers ignore it.
+    """
+    places = [place for word in stop if (place := text.find(word)) >= 0]
+    return text[: min(places)] if places else None
+
+
+def without_user(url: str) -> str:
+    """A URL without a user name and password in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

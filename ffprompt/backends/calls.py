@@ -1,0 +1,383 @@
+"""What all providers' calls have in common: keys, retries, pace, and when to give up.
+
+A request becomes one ``Call`` of several attempts. An attempt holds one of the ``Limiter``'s places only while it is
+on the wire, so requests that wait for their next attempt keep nobody else from asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import email.utils
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffprompt.backends.pace import Bucket, Limiter
+from ffprompt.errors import FFPromptError, ModelError, RunFailedError
+from ffprompt.requests import Failure, Reply, Scores
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+Sleep = Callable[[float], Awaitable[None]]
+# 503 and 529 say that all who ask are too many, 429 that this key asks too often.
+_OVERLOADED = (429, 503, 529)
+# Statuses of a key, a model or an address that no later call will find right either.
+_HOPELESS = (401, 402, 403, 404, 405)
+# A 429 with one of these is an empty account, which waiting does not fill.
+_SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+# Errors that are a refusal: the provider's filter did not let the prompt through to the model.
+FILTERED = ("content_filter", "content_policy_violation")
+_keys: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patiently and how fast calls are made. Times are seconds.
+
+    ``total`` bounds the attempts of one request with the waits between them, not its wait for a place; ``read`` is the
+    longest silence of a server, ``whole`` the longest attempt. ``breaker`` calls in a row with the same permanent
+    error, or ``outage`` calls in a row without any answer, stop the run.
+    """
+
+    attempts: int = 6
+    total: float = 300.0
+    connect: float = 10.0
+    read: float = 120.0
+    whole: float = 180.0
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    breaker: int = 5
+    outage: int = 20
+    max_concurrency: int = 64
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """What it took to get one answer, for the log."""
+
+    attempts: list[dict[str, Any]] = field(default_factory=list)  # started, seconds, status (or exception), request_id
+    request_id: str | None = None
+    reasoning_tokens: int | None = None  # part of reply_tokens
+    cached_tokens: int | None = None  # part of prompt_tokens
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, as a line of the log keeps them."""
+        return asdict(self)
+
+    @property
+    def spent(self) -> float:
+        """Seconds on the wire."""
+        return math.fsum(attempt["seconds"] for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedReply(Reply):
+    """A Reply with its call."""
+
+    call: Call = field(default_factory=Call)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedScores(Scores):
+    """Scores with their call."""
+
+    call: Call = field(default_factory=Call)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFailure(Failure):
+    """A Failure with its call."""
+
+    call: Call = field(default_factory=Call)
+
+
+def read_key(variable: str, path: str | None = None, default: str | None = None) -> str:
+    """A key from a file or else from the environment. Raises ModelError, which never shows what was found there.
+
+    ``default`` stands in where there is none, for servers that want no key.
+    """
+    where = f"environment variable {variable}"
+    key = os.environ.get(variable)
+    if path is not None:
+        where = "the key file"
+        try:
+            key = Path(path).expanduser().read_text(encoding="utf-8").strip()  # files end in a newline
+        except (OSError, ValueError):
+            # The path is not shown: it may be the key itself, given by mistake.
+            raise ModelError(f"{where} cannot be read; give a file's path, or set {variable}") from None
+    if key is None and default is not None:
+        return default
+    if not key:
+        raise ModelError(f"no API key: {where} is {'empty' if key == '' else 'not set'}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ModelError(f"the API key in {where} is malformed: a key has no spaces, newlines or non-ASCII characters")
+    if len(key) >= 4:  # the stand-ins that local servers take may be one letter
+        _keys.add(key)
+    return key
+
+
+def redact(text: str) -> str:
+    """``text`` without any key that was read, and without what looks like one."""
+    for key in sorted(_keys, key=len, reverse=True):
+        text = text.replace(key, "[key]")
+    return re.sub(r"\bsk-[\w*.-]{6,}", "[key]", text)
+
+
+class CallError(Exception):
+    """An attempt that brought no answer. ``status`` is HTTP's, or the name of what happened."""
+
+    def __init__(
+        self,
+        text: str,
+        status: int | str,
+        retry: bool,
+        wait: float | None = None,
+        request_id: str | None = None,
+        code: str = "",
+    ) -> None:
+        super().__init__(redact(text))
+        self.status, self.retry, self.wait, self.request_id, self.code = status, retry, wait, request_id, code
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The JSON object that a server answered with."""
+
+    body: Mapping[str, Any]
+    request_id: str | None
+
+
+async def post(
+    sdk: Any, create: Callable[..., Awaitable[Any]], payload: Mapping[str, Any], typed: frozenset[str]
+) -> Answered:
+    """One attempt through an SDK's ``with_raw_response.create``. Raises CallError.
+
+    ``typed`` are the keys that ``create`` insists on as arguments; the others go straight into the body, so that the
+    payload is sent as it is whatever arguments this version of the SDK knows.
+    """
+    arguments = {key: value for key, value in payload.items() if key in typed}
+    rest = {key: value for key, value in payload.items() if key not in typed}
+    try:
+        raw = await create(**arguments, extra_body=rest)
+        return read_answer(raw.http_response)
+    except (sdk.APIStatusError, sdk.APIConnectionError) as error:
+        raise as_call_error(sdk, error) from None
+
+
+def read_answer(raw: Any) -> Answered:
+    """The body of an HTTP response with a good status. Raises CallError for one that is no answer."""
+    request_id = _request_id(raw.headers)
+    try:
+        body = json.loads(raw.content)
+    except ValueError:
+        kind = raw.headers.get("content-type", "no content type")
+        raise CallError(
+            f"HTTP 200 without JSON ({kind}): {_line(raw.text)}", "no JSON", True, None, request_id
+        ) from None
+    if not isinstance(body, dict):
+        raise CallError(f"HTTP 200 without an object: {_line(raw.text)}", "no object", True, None, request_id)
+    if body.get("error"):
+        text, code = _told(raw.text)
+        status = int(code) if code.isdecimal() else 200
+        wait = retry_after(raw.headers)
+        raise CallError(f"HTTP 200 with an error: {text}", status, _transient(status, code), wait, request_id)
+    return Answered(body, request_id)
+
+
+def as_call_error(sdk: Any, error: Any) -> CallError:
+    """What an exception of an SDK means."""
+    if isinstance(error, sdk.APITimeoutError):
+        return CallError("the server did not answer in time", "timeout", True)
+    if isinstance(error, sdk.APIConnectionError):
+        cause = error.__cause__
+        why = f"{type(cause).__name__}: {_line(str(cause))}" if cause is not None else "no connection"
+        return CallError(f"the connection failed ({why})", type(cause).__name__ if cause else "no connection", True)
+    response = error.response
+    status: int = response.status_code
+    text, code = _told(response.text)
+    retry, wait = _transient(status, code), retry_after(response.headers)
+    return CallError(f"HTTP {status}: {text}", status, retry, wait, _request_id(response.headers), code)
+
+
+def hopeless(name: str, error: CallError) -> ModelError:
+    """The error for what every later call would meet as well."""
+    hints = {401: "is the API key right?", 404: "are the model's name and the base URL right?"}
+    hint = hints.get(error.status) if isinstance(error.status, int) else None
+    return ModelError(f"{name}: {error}{f' ({hint})' if hint else ''}")
+
+
+def _transient(status: int, code: str) -> bool:
+    return (status in (408, 409, 429) or status >= 500) and code not in _SPENT
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+def _told(text: str) -> tuple[str, str]:
+    """(message on one line, code) of an error body in any of the usual shapes."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return _line(text) or "empty body", ""
+    told = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(told, dict):
+        message = told.get("message") or told.get("detail") or json.dumps(told)
+        return _line(str(message)), str(told.get("code") or told.get("type") or "")
+    return _line(str(told)), ""
+
+
+def _line(text: str, most: int = 300) -> str:
+    line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    return line if len(line) <= most else line[:most] + "…"
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that a server asks to be left alone, from ``retry-after-ms`` or ``Retry-After`` (seconds or a date)."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, date.timestamp() - (time.time() if now is None else now))
+
+
+class Breaker:
+    """Stops a run whose calls all fail. Raises ModelError, RunFailedError."""
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        self.policy, self.name = policy, name
+        self.answered = False
+        self.text, self.same, self.failed = "", 0, 0
+        self.verdict: FFPromptError | None = None
+
+    def check(self) -> None:
+        """Raise again what stopped the run, for calls that were still under way."""
+        if self.verdict is not None:
+            raise type(self.verdict)(str(self.verdict))
+
+    def success(self) -> None:
+        """An answer came that could be read."""
+        self.answered, self.text, self.same, self.failed = True, "", 0, 0
+
+    def failure(self, error: CallError) -> None:
+        """A call ended without an answer."""
+        text = re.sub(r"\breq_\w+", "req", str(error))
+        self.failed += 1
+        self.same = self.same + 1 if text == self.text and not error.retry else int(not error.retry)
+        self.text = text
+        if error.status in _HOPELESS and not self.answered:
+            self.verdict = hopeless(self.name, error)
+        elif self.same >= self.policy.breaker:
+            self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}")
+        elif self.failed >= self.policy.outage:
+            self.verdict = RunFailedError(
+                f"{self.name}: {self.failed} calls in a row brought no answer; the last: {error}"
+            )
+        self.check()
+
+
+class Caller:
+    """Makes calls under one policy. ``name`` is the model in error texts; waits are spent in ``sleep``."""
+
+    def __init__(self, policy: Policy, name: str, sleep: Sleep = asyncio.sleep) -> None:
+        self.policy, self.sleep = policy, sleep
+        self.limiter = Limiter(policy.max_concurrency)
+        self.breaker = Breaker(policy, name)
+        self.requests = Bucket(policy.requests_per_minute) if policy.requests_per_minute else None
+        self.tokens = Bucket(policy.tokens_per_minute) if policy.tokens_per_minute else None
+
+    async def call(self, attempt: Callable[[], Awaitable[Answered]], tokens: int, call: Call) -> Answered:
+        """Attempt until there is an answer. Raises CallError when there will be none, or what the breaker raises.
+
+        ``tokens`` is about how many the request will cost; ``call`` takes the record.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
+
+        first = self.policy.first_wait
+        backoff = wait_exponential(multiplier=first, max=self.policy.longest_wait) + wait_random(0, first)
+
+        def wait(state: RetryCallState) -> float:
+            return max(backoff(state), _error(state).wait or 0.0)
+
+        def stop(state: RetryCallState) -> bool:
+            # A server that asks for more patience than is left is not asked again.
+            late = call.spent + state.idle_for + state.upcoming_sleep > self.policy.total
+            return state.attempt_number >= self.policy.attempts or late
+
+        retrying = AsyncRetrying(
+            sleep=self.sleep,
+            stop=stop,
+            wait=wait,
+            retry=retry_if_exception(lambda error: isinstance(error, CallError) and error.retry),
+            reraise=True,
+        )
+        try:
+            answered: Answered = await retrying(self._attempt, attempt, tokens, call)
+        except CallError as error:
+            if error.code not in FILTERED:
+                self.breaker.failure(error)
+            raise
+        call.request_id = answered.request_id
+        return answered
+
+    async def _attempt(self, attempt: Callable[[], Awaitable[Answered]], tokens: int, call: Call) -> Answered:
+        since = await self.limiter.acquire()
+        try:
+            self.breaker.check()
+            await self._keep_pace(tokens)
+            answered = await self._timed(attempt, call)
+        except CallError as error:
+            if error.status in _OVERLOADED and error.retry:
+                self.limiter.overloaded(since)
+            raise
+        finally:
+            self.limiter.release()
+        self.limiter.succeeded()
+        return answered
+
+    async def _keep_pace(self, tokens: int) -> None:
+        pauses = [bucket.reserve(n) for bucket, n in ((self.requests, 1), (self.tokens, tokens)) if bucket is not None]
+        if pause := max(pauses, default=0.0):
+            await self.sleep(pause)
+
+    async def _timed(self, attempt: Callable[[], Awaitable[Answered]], call: Call) -> Answered:
+        """One attempt with its line in the record."""
+        line: dict[str, Any] = {"started": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")}
+        clock = time.monotonic()
+        try:
+            async with asyncio.timeout(self.policy.whole):
+                answered = await attempt()
+            line |= {"status": 200, "request_id": answered.request_id}
+        except TimeoutError:
+            line |= {"status": "timeout", "request_id": None}
+            raise CallError(f"no whole answer within {self.policy.whole:g} s", "timeout", True) from None
+        except CallError as error:
+            line |= {"status": error.status, "request_id": error.request_id}
+            raise
+        finally:
+            line["seconds"] = round(time.monotonic() - clock, 6)
+            call.attempts.append(line)
+        return answered
+
+
+def _error(state: RetryCallState) -> CallError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, CallError)
+    return error

@@ -1,0 +1,271 @@
+"""A provider that misbehaves on schedule: chat completions, responses, completions and messages over plain HTTP.
+
+It runs in a thread of its own with its own event loop, so that synchronous and asynchronous clients can be tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import json
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
+
+Echo = str  # "full" (OpenAI, vLLM, SGLang), "generated" (llama.cpp leaves the prompt out), "refused" (400), "nulls"
+KEY = "sk-test-0123456789abcdef"
+# A model of sorts: what it finds likely at every place, whatever stands before.
+LIKELY = {" 1": math.log(0.6), " 0": math.log(0.3), ".": math.log(0.05)}
+STATUS = {
+    "400": "invalid_request_error",
+    "401": "authentication_error",
+    "404": "not_found_error",
+    "408": "timeout",
+    "409": "conflict",
+    "429": "rate_limit_error",
+    "500": "api_error",
+    "503": "api_error",
+    "529": "overloaded_error",
+}
+
+
+class FaultyServer:
+    """``faults`` are used up one by one by what is posted, or are a function of its number; afterwards all goes well.
+
+    A fault is a status ("500"), one with a header ("429 seconds 7", "429 date 7", "429 ms 700"), one with a code of
+    its own ("429 quota", "400 filter"), or one of reset, half-json, html, hang, empty-choices, no-content, error-body,
+    error-body-429, refusal, length, slow.
+    With ``capacity`` whoever comes beyond it gets a 429. ``models`` is the status of ``GET /models``.
+    """
+
+    def __init__(
+        self,
+        faults: Iterable[str] | Callable[[int], str | None] = (),
+        capacity: int | None = None,
+        latency: float = 0.0,
+        reply: str = "1, 0",
+        echo: Echo = "full",
+        models: str = "200",
+    ) -> None:
+        schedule = iter(()) if callable(faults) else iter(faults)
+        self._fault = faults if callable(faults) else lambda _: next(schedule, None)
+        self.capacity, self.latency, self.reply, self.echo, self.models = capacity, latency, reply, echo, models
+        self.posted: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.busy = self.peak = 0
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        start = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(5)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.v1 = self.url + "/v1"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            with contextlib.suppress(ConnectionError):
+                writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, path, _ = first.split(" ", 2)
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+        text = await reader.readexactly(int(headers.get("content-length", 0)))
+        if method == "GET":
+            return await self._models(writer, headers)
+        number = len(self.posted)
+        self.posted.append(json.loads(text))
+        self.headers.append(headers)
+        self.times.append(time.monotonic())
+        self.busy += 1
+        self.peak = max(self.peak, self.busy)
+        try:
+            fault = "429" if self.capacity is not None and self.busy > self.capacity else self._fault(number)
+            await asyncio.sleep(self.latency)
+            return await self._answer(writer, path, self.posted[number], headers, fault or "", number)
+        finally:
+            self.busy -= 1
+
+    async def _models(self, writer: asyncio.StreamWriter, headers: Mapping[str, str]) -> bool:
+        if self.models == "200":
+            return await self._send(writer, 200, json.dumps({"object": "list", "data": [{"id": "m"}]}))
+        return await self._error(writer, self.models, headers)
+
+    async def _answer(
+        self,
+        writer: asyncio.StreamWriter,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        fault: str,
+        number: int,
+    ) -> bool:
+        status, _, detail = fault.partition(" ")
+        if status in STATUS:
+            return await self._error(writer, status, headers, detail)
+        if fault == "hang":
+            await asyncio.sleep(60)
+        if fault == "slow":
+            await asyncio.sleep(0.2)
+        answer = self._good(path, body, fault)
+        if answer is None:
+            return await self._error(writer, "400", headers)
+        if fault == "error-body":
+            answer = {"error": {"message": "the upstream provider broke", "code": None, "type": "upstream"}}
+        if fault == "error-body-429":
+            answer = {"error": {"message": "slow down", "code": 429}}
+        whole = json.dumps(answer)
+        if fault == "reset":
+            writer.write(_head(200, len(whole), "application/json", "req_reset") + whole[: len(whole) // 2].encode())
+            await writer.drain()
+            writer.transport.abort()
+            return False
+        if fault == "half-json":
+            whole = whole[: len(whole) // 2]
+        if fault == "html":
+            return await self._send(writer, 200, "<html><body><h1>Bad gateway</h1></body></html>", "text/html")
+        return await self._send(writer, 200, whole, request_id=f"req_{number}")
+
+    async def _error(
+        self, writer: asyncio.StreamWriter, status: str, headers: Mapping[str, str], detail: str = ""
+    ) -> bool:
+        key = headers.get("authorization", headers.get("x-api-key", ""))
+        message = f"a fault of kind {status} for {key}"  # some servers do repeat the key
+        kind, _, amount = detail.partition(" ")
+        more = {}
+        if kind == "seconds":
+            more = {"retry-after": amount}
+        elif kind == "date":
+            more = {"retry-after": email.utils.formatdate(time.time() + float(amount), usegmt=True)}
+        elif kind == "ms":
+            more = {"retry-after-ms": amount, "retry-after": "999"}
+        code = {"quota": "insufficient_quota", "filter": "content_filter"}.get(kind)
+        body = {"type": "error", "error": {"type": STATUS[status], "code": code, "message": message}}
+        return await self._send(writer, int(status), json.dumps(body), more=more)
+
+    async def _send(
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        text: str,
+        kind: str = "application/json",
+        request_id: str = "req_fault",
+        more: Mapping[str, str] | None = None,
+    ) -> bool:
+        writer.write(_head(status, len(text.encode()), kind, request_id, more or {}) + text.encode())
+        await writer.drain()
+        return True
+
+    def _good(self, path: str, body: Mapping[str, Any], fault: str) -> dict[str, Any] | None:
+        if path.endswith("/chat/completions"):
+            return self._chat(body, fault)
+        if path.endswith("/responses"):
+            return self._response(body, fault)
+        if path.endswith("/messages"):
+            return self._message(body, fault)
+        return self._completion(body, fault)
+
+    def _chat(self, body: Mapping[str, Any], fault: str) -> dict[str, Any]:
+        why = {"length": "length", "filter": "content_filter"}.get(fault, "stop")
+        message: dict[str, Any] = {"role": "assistant", "content": self.reply, "refusal": None}
+        if fault == "refusal":
+            message |= {"content": None, "refusal": "I cannot help with that."}
+        if fault in ("no-content", "length"):
+            message["content"] = None
+        choices = [] if fault == "empty-choices" else [{"index": 0, "message": message, "finish_reason": why}]
+        details = {"reasoning_tokens": 7} if "max_completion_tokens" in body else {}
+        usage = {
+            "prompt_tokens": 11,
+            "completion_tokens": 5,
+            "completion_tokens_details": details,
+            "prompt_tokens_details": {"cached_tokens": 3},
+        }
+        return {"id": "c", "object": "chat.completion", "model": f"{body['model']}-2099", "choices": choices} | {
+            "usage": usage
+        }
+
+    def _response(self, body: Mapping[str, Any], fault: str) -> dict[str, Any]:
+        part = {"type": "output_text", "text": self.reply, "annotations": []}
+        if fault == "refusal":
+            part = {"type": "refusal", "refusal": "I cannot help with that."}
+        output = [{"type": "reasoning", "summary": []}, {"type": "message", "role": "assistant", "content": [part]}]
+        status, details = "completed", None
+        if fault == "length":
+            status, details, output = "incomplete", {"reason": "max_output_tokens"}, output[:1]
+        usage = {"input_tokens": 11, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 7}}
+        usage["input_tokens_details"] = {"cached_tokens": 0}
+        found = {"id": "r", "object": "response", "model": f"{body['model']}-2099", "output": output, "usage": usage}
+        return found | {"status": status, "incomplete_details": details}
+
+    def _message(self, body: Mapping[str, Any], fault: str) -> dict[str, Any]:
+        why = {"length": "max_tokens", "refusal": "refusal", "no-content": "pause_turn"}.get(fault, "end_turn")
+        content = [] if fault == "refusal" else [{"type": "text", "text": self.reply}]
+        usage = {"input_tokens": 8, "output_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
+        found = {"id": "m", "type": "message", "role": "assistant", "model": f"{body['model']}-2099", "usage": usage}
+        return found | {"content": None if fault == "empty-choices" else content, "stop_reason": why}
+
+    def _completion(self, body: Mapping[str, Any], fault: str) -> dict[str, Any] | None:
+        choice: dict[str, Any] = {"index": 0, "text": self.reply, "finish_reason": "length", "logprobs": None}
+        if body.get("echo"):
+            if self.echo == "refused" or (self.echo == "five" and body["logprobs"] > 5):
+                return None
+            choice["logprobs"] = self._logprobs(body["prompt"], body["logprobs"])
+        choices = [] if fault == "empty-choices" else [choice]
+        usage = {"prompt_tokens": 11, "completion_tokens": 1}
+        return {"id": "t", "object": "text_completion", "model": f"{body['model']}-2099", "choices": choices} | {
+            "usage": usage
+        }
+
+    def _logprobs(self, prompt: str, most: int) -> dict[str, Any]:
+        tokens = re.findall(r" ?[A-Za-z]+| ?\d|\s|[^\sA-Za-z\d]", prompt)
+        tokens = [*(["<s>"] if self.echo == "bos" else []), *tokens, " and"]
+        if self.echo == "generated":
+            tokens = tokens[-1:]
+        logprobs = [LIKELY.get(token, math.log(0.01)) for token in tokens]
+        shown = dict(sorted(LIKELY.items(), key=lambda item: -item[1])[:most])
+        top: list[dict[str, float] | None] = [
+            shown | {token: value} for token, value in zip(tokens, logprobs, strict=True)
+        ]
+        written: list[float | None] = list(logprobs)
+        if self.echo != "generated":
+            written[0] = top[0] = None  # nothing stands before the first token
+        if self.echo == "nulls":
+            written[:-1], top[:-1] = [None] * (len(tokens) - 1), [None] * (len(tokens) - 1)
+        return {"tokens": tokens, "token_logprobs": written, "top_logprobs": top, "text_offset": [0] * len(tokens)}
+
+
+def _head(status: int, length: int, kind: str, request_id: str, more: Mapping[str, str] | None = None) -> bytes:
+    lines = {"content-type": kind, "content-length": str(length), "x-request-id": request_id, "request-id": request_id}
+    lines |= more or {}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode()
