@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,15 +34,22 @@ class Progress:
 
     trials: int = 0
     reads: int = 0
-    right: int = 0
-    scored: int = 0
     condition: str = ""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # of each condition: reads correct, reads scored
 
-    def add(self, outcomes: Sequence[str]) -> None:
+    def add(self, condition: str, outcomes: Sequence[str]) -> None:
         """Count the reads of one more trial."""
+        self.condition = condition
         self.reads += len(outcomes)
-        self.right += outcomes.count(Outcome.CORRECT)
-        self.scored += len(outcomes) - outcomes.count(Outcome.ERROR)
+        right, scored = self.counts.get(condition, (0, 0))
+        scored += len(outcomes) - outcomes.count(Outcome.ERROR)
+        self.counts[condition] = (right + outcomes.count(Outcome.CORRECT), scored)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the condition that is being asked, so far; conditions are never pooled."""
+        right, scored = self.counts.get(self.condition, (0, 0))
+        return right / scored if scored else None
 
 
 Watch = Callable[[Progress], None]
@@ -59,7 +66,7 @@ async def ask_in_chunks(log: Log, plan: Plan, backend: Backend, size: int, done:
             new = [line for line in await _chunk(plan, batch, backend) if not done[line["trial"]]]
             log.append(new)
             for line in new:
-                progress.add(line["outcomes"])
+                progress.add(condition.name, line["outcomes"])
         progress.trials += last - first
         watch(progress)
 
@@ -140,8 +147,7 @@ async def _write(
         await asyncio.to_thread(log.append, lines)
         for written in lines:
             progress.trials += 1
-            progress.condition = written["trial_id"].rsplit("/", 2)[0]
-            progress.add(written["outcomes"])
+            progress.add(written["trial_id"].rsplit("/", 2)[0], written["outcomes"])
         watch(progress)
         if line is not None:
             line = await answered.get()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -43,6 +44,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"ffprompt {__version__}")
     what = parser.add_argument_group("what is asked of which model")
     what.add_argument("--backend", metavar="NAME", help="transformers, openai, anthropic, reference or scripted")
     what.add_argument("--model", metavar="NAME", help="short name, folder, GGUF file or hub id; a scripted rule")
@@ -129,7 +131,10 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     train.add_argument("--symbols", type=int, default=2, metavar="M")
     sample = add("sample", "Write strings to a file in the format of the released data.")
     sample.add_argument(
-        "--spec", default="FFL(0.8)", metavar="SPEC", help="FFL(p_ignore), FFL(T, p_ignore) or four numbers"
+        "--spec",
+        default="FFL(0.8)",
+        metavar="SPEC",
+        help="FFL(0.8), FFL(100, 0.6) or FFL(100, 0.2, 0.2, 0.6): T, write, read, ignore",
     )
     sample.add_argument("--strings", type=int, default=1000, metavar="N")
     sample.add_argument("--seed", type=int, default=0, metavar="S")
@@ -152,8 +157,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except KeyboardInterrupt:
-        again = " ".join([prog, *(given[1:] if prog == "run_eval.py" else given)])
-        print(f"{prog}: interrupted; go on with: {again} --resume", file=sys.stderr)  # noqa: T201
+        hint = ""
+        if given[:1] == ["run"]:
+            words = [word for word in (given[1:] if prog == "run_eval.py" else given) if word != "--resume"]
+            hint = f"; go on with: {shlex.join([prog, *words, '--resume'])}"
+        print(f"{prog}: interrupted{hint}", file=sys.stderr)  # noqa: T201
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

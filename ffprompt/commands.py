@@ -13,8 +13,8 @@ from ffprompt.errors import ConfigError, ModelError, UsageError, did_you_mean
 from ffprompt.language import Spec, sample, sample_shots
 from ffprompt.prompting import prompt
 from ffprompt.requests import Backend
-from ffprompt.runner import audit, carry_out, make_plan, remaining, start
-from ffprompt.store import RunFolder
+from ffprompt.runner import audit, carry_out, complete, make_plan, remaining, start
+from ffprompt.store import Log, RunFolder, UnwritableError
 from ffprompt.table import plan_of, rebuild
 from ffprompt.templates import Elicitation, Form
 from ffprompt.trials import Plan
@@ -64,8 +64,8 @@ def run(options: Namespace) -> int:
         if optional and (missing := _missing(config)):
             display.line(f"left out: {missing}")
             continue
-        done = _one_run(config, out, options.resume, options.dry_run)
-        incomplete |= any(row["outcomes"]["error"] or row["missing_trials"] for row in done)
+        done = _one_run(config, out, options.resume, options.dry_run, reuse=len(runs) > 1)
+        incomplete |= not complete(done)
         rows += [{"model": config.model, **row} for row in done]
     if rows:
         display.table(rows)
@@ -83,16 +83,23 @@ def _missing(config: RunConfig) -> str | None:
     return None
 
 
-def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool) -> list[dict[str, Any]]:
+def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool) -> list[dict[str, Any]]:
     backend = open_backend(config, weights=not dry)
     try:
         plan = make_plan(config, backend)
         if dry:
             _dry_run(plan, backend)
             return []
-        folder, resumed = start(config, backend, plan, out, resume)
-        left = remaining(folder, plan)
-        state = f"going on, {left:,} of {len(plan):,} trials are left" if resumed else f"{len(plan):,} trials"
+        folder, found = start(config, backend, plan, out, resume, reuse)
+        if found and folder.info["status"] == "done":
+            display.line(f"{folder.path}: already complete")
+            results: list[dict[str, Any]] = folder.info["results"]
+            return results
+        state = f"{len(plan):,} trials"
+        if found:
+            state = f"going on, {remaining(folder, plan):,} of {state} are left"
+        elif resume:
+            state += ", a new run: there is no unfinished one of this plan"
         display.line(f"{folder.path}: {state}")
         with display.progress(len(plan)) as watch:
             return carry_out(folder, plan, backend, watch)
@@ -102,20 +109,28 @@ def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool) -> list[dict
 
 def _dry_run(plan: Plan, backend: Backend) -> None:
     display.plan(plan, backend.identity, audit(plan, backend))
-    request = plan.requests(plan.batch(plan.conditions[0], 0, 1))[0]
-    display.prompt(f"first prompt, {request.key}", request.messages, request.text, request.reads)
+    batch = plan.batch(plan.conditions[0], 0, 1)
+    display.prompt(f"first prompt, {batch.trial_id(0, plan.seed)}", plan.prompt(batch, 0))
 
 
 def score(path: Path) -> int:
-    """Compute a run's table again. Returns 3 when the run is not complete."""
+    """Compute a run's table again, and save it unless the run is being written. Returns 3 when it is not complete."""
     folder = RunFolder.open(path)
-    rows, differing = rebuild(folder, plan_of(folder))
-    folder.info["results"] = rows
-    folder.save()
+    try:
+        with Log(folder):
+            folder = RunFolder.open(path)  # as it is now that nobody else writes it
+            rows, differing = rebuild(folder, plan_of(folder))
+            status = folder.info["status"]
+            folder.info["results"] = rows
+            folder.info["status"] = "done" if complete(rows) else "incomplete" if status == "done" else status
+            folder.save()
+    except UnwritableError as error:
+        display.line(f"{error}; nothing is saved")
+        rows, differing = rebuild(folder, plan_of(folder), write=False)
     display.table([{"model": folder.info["config"]["model"], **row} for row in rows])
     if differing:
         display.line(f"{differing:,} trials are judged differently now than when they were logged")
-    return 3 if any(row["outcomes"]["error"] or row["missing_trials"] for row in rows) else 0
+    return 0 if complete(rows) else 3
 
 
 def prompts(options: Namespace) -> int:
@@ -150,9 +165,7 @@ def prompts(options: Namespace) -> int:
         wanted = [("forced", options.form), ("list", options.form)]
     for elicitation, form in wanted:
         made = prompt(words, elicitation, form, (strings.ops[0], strings.bits[0]), solved)
-        display.prompt(
-            f"{elicitation}, {form}", made.messages, made.text, made.reads, words.template.instructions.blank
-        )
+        display.prompt(f"{elicitation}, {form}", made)
     return 0
 
 

@@ -52,6 +52,17 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def save(path: Path, strings: Strings) -> None:
+    """Write strings that are in memory to a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_table(pa.table({"text": _column(strings)}), path)
+    except OSError as error:
+        raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
+
+
 def _sampled(spec: Spec, seed: int, count: int) -> Iterator[Strings]:
     for start in range(0, count, _BLOCK):
         yield sample(spec, seed, start, min(start + _BLOCK, count))
@@ -91,7 +102,7 @@ def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
         if count is not None and done >= count:
             break
     if not parts or (count is not None and done < count):
-        raise UsageError(f"data {source}: has {done} strings; {count or 'at least 1'} are wanted")
+        raise UsageError(f"data {source}: has {done} strings; {count or 'at least 1'} are wanted (--trials)")
     return concatenate(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +16,26 @@ from rich.table import Table
 
 from ffprompt.asking import Progress as State
 from ffprompt.asking import Watch
-from ffprompt.requests import Message
+from ffprompt.prompting import Prompt
 from ffprompt.scoring import Outcome
 from ffprompt.templates import Template
 from ffprompt.trials import Plan
 
-_FILE_WIDTH = 160  # where the output is a file or a pipe, tables are not squeezed into 80 columns
+_TABLE_WIDTH = 150
+_FILE_WIDTH = 180  # where the output is a file or a pipe, tables are not squeezed into 80 columns
+
+
+class _Terminal(Console):
+    """A console whose reader may leave: what is on disk matters more than what is shown, so a run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _console(error: bool = False) -> Console:
     stream = sys.stderr if error else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else _FILE_WIDTH, highlight=False, soft_wrap=False)
+    return _Terminal(file=stream, width=None if stream.isatty() else _FILE_WIDTH, highlight=False, soft_wrap=False)
 
 
 def line(text: str) -> None:
@@ -35,6 +45,27 @@ def line(text: str) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
     """The result table: accuracy always with its n, its interval, its floor and its outcome counts."""
+    console = _console()
+    if console.width < _TABLE_WIDTH:
+        for row in rows:
+            _stacked(row)
+    else:
+        _tabled(console, rows)
+    line(
+        "accuracy: correct / (reads - errors); interval: Wilson over strings; "
+        "floor: the best of several rules without memory on the same reads"
+    )
+
+
+def _stacked(row: Mapping[str, Any]) -> None:
+    """A row in lines of its own, for a terminal that a table does not fit into."""
+    floor = f"{share(row['floor'])} {row['floor_rule']}" if row["floor"] is not None else "None"
+    line(f"{row['model']}  {row['condition']}")
+    line(f"  accuracy {share(row['accuracy'])}  95% interval {interval(row)}  floor {floor}")
+    line(f"  {row['reads']:,} reads of {row['strings']:,} strings: {outcomes(row)}")
+
+
+def _tabled(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("model", overflow="fold")
     for name in ("template", "shots", "asked", "language"):
@@ -56,8 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{share(row['floor'])} {row['floor_rule']}" if row["floor"] is not None else "None",
             outcomes(row),
         )
-    _console().print(shown)
-    line("accuracy: correct / (reads - errors); interval: Wilson over strings; floor: the best rule without memory")
+    console.print(shown)
 
 
 def share(value: float | None) -> str:
@@ -78,10 +108,12 @@ def interval(row: Mapping[str, Any]) -> str:
 
 
 def outcomes(row: Mapping[str, Any]) -> str:
-    """The outcomes that occurred, and trials that have none."""
+    """The outcomes that occurred, trials that have none, and the mean probability of all answers where it is known."""
     found = [f"{count:,} {name}" for name in Outcome if (count := row["outcomes"][name])]
     if row["missing_trials"]:
-        found.append(f"{row['missing_trials']:,} trials missing")
+        found.append(f"{row['missing_trials']:,} missing trials")
+    if (weight := row.get("mean_answer_mass")) is not None:
+        found.append(f"answer mass {weight:.2f}")
     return ", ".join(found)
 
 
@@ -96,26 +128,26 @@ def templates(found: Sequence[Template]) -> None:
     _console().print(shown)
 
 
-def prompt(
-    title: str, messages: Sequence[Message], text: str, reads: Sequence[tuple[int, int]], blank: str | None = None
-) -> None:
+def prompt(title: str, made: Prompt) -> None:
     """A prompt as the model will see it; scored answers stand in ⟦ ⟧, and so do the blanks to be filled in."""
     console = _console()
-    marks = f"{len(reads)} reads, each answer scored where ⟦ ⟧ stands" if reads else "the model writes the answer"
+    marks = f"{len(made.reads)} reads, scored where ⟦ ⟧ stands" if made.reads else "the model writes the answer"
     console.rule(escape(f"{title} ({marks})"), align="left")
-    for message in messages:
-        body = message.text.replace(blank, f"⟦{blank}⟧") if blank else message.text
-        console.print(f"[bold]<{message.role}>[/bold]\n{escape(body)}", soft_wrap=True)
-    if messages:
+    blanks = [[(start, end) for where, start, end in made.blanks if where == n] for n in range(-1, len(made.messages))]
+    for message, spans in zip(made.messages, blanks[1:], strict=True):
+        console.print(f"[bold]<{message.role}>[/bold]\n{escape(_marked(message.text, spans))}", soft_wrap=True)
+    if made.messages:
         console.print("[bold]<assistant>[/bold]")
+    body = _marked(made.text, made.reads or blanks[0])
+    console.print(escape(body) + ("" if made.reads else "[bold]▌[/bold]"), soft_wrap=True)
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
     parts, position = [], 0
-    for start, end in reads:
+    for start, end in spans:
         parts += [text[position:start], "⟦", text[start:end], "⟧"]
         position = end
-    body = "".join([*parts, text[position:]])
-    if not reads and blank:
-        body = body.replace(blank, f"⟦{blank}⟧")
-    console.print(escape(body) + ("" if reads else "[bold]▌[/bold]"), soft_wrap=True)
+    return "".join([*parts, text[position:]])
 
 
 def plan(made: Plan, identity: Mapping[str, Any], audits: Sequence[Mapping[str, Any]]) -> None:
@@ -182,7 +214,5 @@ def training(steps: int) -> Iterator[Callable[[int, float], None]]:
 
 
 def _running(state: State, began: float) -> str:
-    if not state.scored:
-        return ""
     rate = state.reads / max(time.monotonic() - began, 1e-9)
-    return f"  {rate:,.0f} reads/s, accuracy {state.right / state.scored:.4f} so far"
+    return f"  {rate:,.0f} reads/s, accuracy {share(state.accuracy)} so far" if state.reads else ""

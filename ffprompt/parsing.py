@@ -51,7 +51,10 @@ def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, c
         return parse_list(text, values, 1, ignore_case=ignore_case)
     # "onion" is not "on", "10" is not "1", but "1w0i1" is 1.
     edges = [r"(?!\d)" if value[-1:].isdigit() else r"(?!\w)" if value[-1:].isalpha() else "" for value in values]
-    patterns = [re.escape(value) + edge if value else "(?!)" for value, edge in zip(values, edges, strict=True)]
+    hedged = r"(?!-\w| ?/ ?\w|\s+or\b)"  # "on-going", "on/off", "on or off" are no answer either
+    patterns = [
+        re.escape(value) + edge + hedged if value else "(?!)" for value, edge in zip(values, edges, strict=True)
+    ]
     fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, text.lstrip(), re.I * ignore_case)]
     return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, "the reply does not start with an answer")
 

@@ -30,6 +30,7 @@ class Prompt:
     reads: tuple[tuple[int, int], ...]
     asked: tuple[int, ...]
     stop: tuple[str, ...] = ()
+    blanks: tuple[tuple[int, int, int], ...] = ()  # (message, start, end) of what the model is to fill in; -1: ``text``
 
 
 Solved = tuple[U8, U8]  # one string: its instructions (n,) and data symbols (n,)
@@ -79,8 +80,10 @@ def _completion_list(words: Renderer, string: Solved, shots: Sequence[Solved], a
         before, after = words.around(words.list_string, _reads(shot))
         text += before + _events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot)) + between
     before, after = words.around(words.list_string, _reads(string))
-    text += before + _events(words, string, blank=True)[0] + after.removesuffix(ANSWER)
-    return Prompt(text.rstrip(" "), (), (), asked, stop=("\n",))
+    events, spans = _events(words, string, blank=True)
+    blanks = tuple((-1, start + len(text + before), end + len(text + before)) for start, end in spans)
+    text += before + events + after.removesuffix(ANSWER)
+    return Prompt(text.rstrip(" "), (), (), asked, ("\n",), blanks)
 
 
 def _chat(
@@ -95,21 +98,25 @@ def _chat(
         until = asked[0] if last and turn == "next" else _reads(shot) - 1
         before, after = words.around(frame, until + 1)
         if turn == "next":
-            events = _events(words, shot, until=until)[0] + words.template.instructions.blank + words.read_after
+            events = _events(words, shot, until=until)[0]
+            spans = [(len(events), len(events) + len(words.template.instructions.blank))]
+            events += words.template.instructions.blank + words.read_after
             reply = words.surfaces[shot[1][shot[0] == READ][until]]
         else:
-            events, reply = _events(words, shot, blank=True)[0], answers(words, shot)
+            events, spans = _events(words, shot, blank=True)
+            reply = answers(words, shot)
+        blanks = tuple((len(messages), start + len(before), end + len(before)) for start, end in spans)
         messages.append(Message("user", before + events + after))
         if not last:
             messages.append(Message("assistant", reply))
     if elicitation != "forced":
-        return Prompt("", tuple(messages), (), asked)
+        return Prompt("", tuple(messages), (), asked, (), blanks)
     text, spans = "", []
     for symbol in string[1][string[0] == READ]:
         text += words.template.reply.joiner if text else ""
         spans.append((len(text), len(text) + len(words.surfaces[symbol])))
         text += words.surfaces[symbol]
-    return Prompt(text, tuple(messages), tuple(spans), asked)
+    return Prompt(text, tuple(messages), tuple(spans), asked, (), blanks)
 
 
 def answers(words: Renderer, string: Solved) -> str:

@@ -16,10 +16,11 @@ import numpy as np
 from ffprompt.asking import Watch, ask_each, ask_in_chunks
 from ffprompt.config import RunConfig, digest_of
 from ffprompt.dataset import read as read_strings
-from ffprompt.errors import AuditError, FFPromptError
+from ffprompt.dataset import save
+from ffprompt.errors import AuditError, FFPromptError, StoreError
 from ffprompt.requests import Asker, Backend
 from ffprompt.scoring import Outcome
-from ffprompt.store import Log, RunFolder, index, provenance, unfinished
+from ffprompt.store import Log, RunFolder, find, index, provenance
 from ffprompt.table import rebuild
 from ffprompt.templates import names as template_names
 from ffprompt.trials import Condition, Plan
@@ -64,12 +65,20 @@ def _working(plan: Plan, backend: Backend, condition: Condition) -> str:
     return f"; templates that would work: {', '.join(fine)}" if fine else ""
 
 
-def start(config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bool) -> tuple[RunFolder, bool]:
-    """The folder of a run, and whether it goes on with an earlier one."""
+def start(
+    config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bool, reuse: bool = False
+) -> tuple[RunFolder, bool]:
+    """The folder of a run, and whether it is an earlier one.
+
+    ``resume`` looks for the newest unfinished run of this plan; with ``reuse`` a finished one will do too.
+    """
     record = plan.record()
     settings = plan.config.plain()
     plan_digest = digest_of([settings, record, dict(backend.identity)])
-    if resume and (found := unfinished(out, plan_digest)):
+    found = find(out, plan_digest, done=False) if resume else None
+    if found is None and resume and reuse:
+        found = find(out, plan_digest, done=True)
+    if found is not None:
         return found, True
     now = dt.datetime.now(dt.UTC)
     model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
@@ -87,7 +96,10 @@ def start(config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bo
         "chunk": backend.chunk,
         **provenance(),
     }
-    return RunFolder.create(out, name, info), False
+    folder = RunFolder.create(out, name, info)
+    if plan.file is not None:
+        save(folder.strings_path, plan.file)
+    return folder, False
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -110,13 +122,18 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
         _end(folder, "interrupted", started)
         raise KeyboardInterrupt from None
     except FFPromptError:
-        _end(folder, "failed", started)
+        with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
+            _end(folder, "failed", started)
         raise
     rows, _ = rebuild(folder, plan)
-    failed = any(row["outcomes"][Outcome.ERROR] or row["missing_trials"] for row in rows)
     folder.info["results"] = rows
-    _end(folder, "incomplete" if failed else "done", started)
+    _end(folder, "done" if complete(rows) else "incomplete", started)
     return rows
+
+
+def complete(rows: list[dict[str, Any]]) -> bool:
+    """Whether every trial of a table has an answer."""
+    return not any(row["outcomes"][Outcome.ERROR] or row["missing_trials"] for row in rows)
 
 
 def _end(folder: RunFolder, status: str, started: float) -> None:

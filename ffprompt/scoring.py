@@ -145,6 +145,9 @@ class Tally:
 
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     strings: int = 0  # with at least one read that was not an error
+    squares: int = 0  # sum over these of (reads of the string) squared
+    mass: float = 0.0  # sum over scored reads of the probability of all answers together
+    weighed: int = 0  # reads that have such a probability
     perfect: int = 0  # of these, all reads correct
     floors: dict[str, int] = field(default_factory=dict)
     missing: int = 0  # trials without a line
@@ -160,6 +163,10 @@ class Tally:
         if judged.outcomes[0] is Outcome.ERROR:
             return
         self.strings += 1
+        self.squares += len(judged.outcomes) ** 2
+        for read in line.get("logprobs", ()):
+            self.mass += mass(read)
+            self.weighed += 1
         self.perfect += all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
         positions = batch.positions(row)
         for name, right in batch.floor_hits.items():
@@ -173,13 +180,14 @@ class Tally:
     def row(self) -> dict[str, Any]:
         """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
 
-        The interval is Wilson's with the number of strings as n: reads of one string are treated as if they all fell
-        together, which is the most that their correlation can do.
+        The interval is Wilson's for reads of one string that all fall together, which is the most that their
+        correlation can do: n is the effective number of strings, (sum of m) squared over sum of m squared for strings
+        of m reads (Kish 1965).
         """
         scored = self.reads - self.outcomes[Outcome.ERROR]
         right, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
         accuracy = right / scored if scored else None
-        low, high = wilson(accuracy, self.strings) if accuracy is not None else (None, None)
+        low, high = wilson(accuracy, scored**2 / self.squares) if accuracy is not None else (None, None)
         floor = max(self.floors, key=lambda name: self.floors[name]) if self.floors else None
         return {
             "reads": self.reads,
@@ -188,6 +196,7 @@ class Tally:
             "interval_low": low,
             "interval_high": high,
             "glitch_rate": wrong / (right + wrong) if right + wrong else None,
+            "mean_answer_mass": self.mass / self.weighed if self.weighed else None,
             "perfect_strings": self.perfect,
             "floor": self.floors[floor] / scored if floor and scored else None,
             "floor_rule": floor,

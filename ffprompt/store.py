@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.errors import StoreError
+from ffprompt.errors import RunFailedError, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,10 @@ _PACKAGES = (
 Status = str  # running | done | incomplete | interrupted | failed
 
 
+class UnwritableError(StoreError):
+    """A run that cannot be written now, though it can be read."""
+
+
 class RunFolder:
     """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it."""
 
@@ -42,6 +46,11 @@ class RunFolder:
     def trials_path(self) -> Path:
         """The log, one JSON object a line."""
         return self.path / "trials.jsonl"
+
+    @property
+    def strings_path(self) -> Path:
+        """The strings of a run whose strings came from a file."""
+        return self.path / "strings.parquet"
 
     @property
     def reads_path(self) -> Path:
@@ -87,14 +96,14 @@ class RunFolder:
         _replace(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
 
 
-def unfinished(out: Path, plan_digest: str) -> RunFolder | None:
-    """The newest run under ``out`` of the same plan that did not come to its end."""
+def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:
+    """The newest run under ``out`` of the same plan that came to its end (``done``) or did not."""
     for path in sorted(out.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
         try:
             folder = RunFolder.open(path.parent)
         except StoreError:
             continue  # not ours to judge here; `ffprompt score` says what is wrong with it
-        if folder.info.get("plan_digest") == plan_digest and folder.info.get("status") != "done":
+        if folder.info.get("plan_digest") == plan_digest and (folder.info.get("status") == "done") == done:
             return folder
     return None
 
@@ -105,9 +114,12 @@ class Log:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         try:
-            self._file: IO[bytes] = folder.trials_path.open("ab")
+            self._file: IO[bytes] = folder.trials_path.open("r+b")
+            self._file.seek(0, os.SEEK_END)
+        except FileNotFoundError as error:
+            raise StoreError(f"run {folder.path}: no trials.jsonl in it") from error
         except OSError as error:
-            raise StoreError(f"run {folder.path}: cannot be written ({error.strerror})") from error
+            raise UnwritableError(f"run {folder.path}: cannot be written ({error.strerror})") from error
         self._lock()
         self._repair()
 
@@ -119,24 +131,25 @@ class Log:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StoreError(f"run {self.folder.path}: another process is writing it") from error
+            raise UnwritableError(f"run {self.folder.path}: another process is writing it") from error
 
     def _repair(self) -> None:
         """Cut off a last line that a crash left without its end."""
-        with self.folder.trials_path.open("rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            end = size
-            while end:
-                start = max(0, end - 65536)
-                file.seek(start)
-                newline = file.read(end - start).rfind(b"\n")
-                if newline >= 0:
-                    end = start + newline + 1
-                    break
-                end = start
-            if end < size:
-                file.truncate(end)
-                os.fsync(file.fileno())
+        file = self._file
+        size = file.seek(0, os.SEEK_END)
+        end = size
+        while end:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+        file.seek(end)
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Write lines and wait until they are on the disk."""
@@ -146,7 +159,10 @@ class Log:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise StoreError(f"run {self.folder.path}: trials cannot be written ({error.strerror})") from error
+            raise RunFailedError(
+                f"run {self.folder.path}: trials cannot be written ({error.strerror}); what is written is kept, "
+                "make room and go on with --resume"
+            ) from error
 
     def close(self) -> None:
         """Let go of the file and its lock."""
@@ -190,7 +206,11 @@ def index(folder: RunFolder, trials: int) -> Index:
 def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """(line number from 1, byte offset, content) of every complete line."""
     start = 0
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
         for number, text in enumerate(file, start=1):
             if text.endswith(b"\n"):
                 yield number, start, _content(path, number, text)
@@ -247,7 +267,11 @@ def load(run: str | os.PathLike[str]) -> Run:
     if not folder.reads_path.is_file():
         raise StoreError(f"run {folder.path}: no reads.parquet yet; make it with: ffprompt score {folder.path}")
     trials = pd.DataFrame([line for _, _, line in _lines(folder.trials_path)])
-    return Run(folder.info, trials, pd.read_parquet(folder.reads_path))
+    try:
+        reads = pd.read_parquet(folder.reads_path)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise StoreError(f"{folder.reads_path}: not readable ({error}); run: ffprompt score {folder.path}") from error
+    return Run(folder.info, trials, reads)
 
 
 def provenance() -> dict[str, Any]:

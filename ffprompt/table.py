@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from ffprompt.config import make
 from ffprompt.dataset import read as read_strings
@@ -12,6 +15,7 @@ from ffprompt.errors import StoreError
 from ffprompt.requests import Capabilities
 from ffprompt.scoring import Judged, Tally, judge, margin, mass
 from ffprompt.store import Index, RunFolder, index, read_at
+from ffprompt.templates import Template
 from ffprompt.trials import Batch, Condition, Plan
 
 if TYPE_CHECKING:
@@ -26,32 +30,31 @@ COLUMNS = {
     "symbols": "int16", "seed": "int64", "string_index": "int64", "read_index": "int32", "position": "int32",
     "gap": "int32", "truth": "int16", "answer": "int16", "outcome": "string", "answer_logprobs": "list",
     "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
-    "reason": "string",
+    "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
+    "temperature": "float64", "data": "string",
 }  # fmt: skip
 
 
 def plan_of(folder: RunFolder) -> Plan:
-    """The plan that a run was started with, from its own record. Raises StoreError where it would differ today."""
+    """The plan that a run was started with, from its own record: neither templates nor data files are looked up again.
+
+    Raises StoreError where the record is damaged.
+    """
     info = folder.info
     try:
         config = make(info["config"], f"run {folder.path}: ")
-        strings = read_strings(config.data, config.trials, config.symbols) if config.data else None
-        plan = Plan(config, Capabilities(**info["capabilities"]), strings)
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"run {folder.path}: run.json lacks or garbles {error}") from error
-    for name, known in info["plan"]["templates"].items():
-        digest = plan.record_of_template(name)
-        if digest != known["digest"]:
-            raise StoreError(
-                f"run {folder.path}: template {name} has changed since (digest {digest}, then {known['digest']})"
-            )
-    return plan
+        kept = {name: Template.model_validate(one["content"]) for name, one in info["plan"]["templates"].items()}
+        strings = read_strings(str(folder.strings_path), config.trials, config.symbols) if config.data else None
+        return Plan(config, Capabilities(**info["capabilities"]), strings, kept)
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise StoreError(f"run {folder.path}: run.json lacks or garbles something ({error!r:.80})") from error
 
 
-def rebuild(folder: RunFolder, plan: Plan) -> tuple[list[dict[str, Any]], int]:
+def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dict[str, Any]], int]:
     """Write ``reads.parquet`` anew and return the table's rows and how many lines disagreed with their own outcomes.
 
-    Trials are written in the order of the plan, so that a run that was interrupted gives the same file.
+    Trials are written in the order of the plan, so that a run that was interrupted gives the same file. Without
+    ``write`` only the numbers are computed.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -61,7 +64,10 @@ def rebuild(folder: RunFolder, plan: Plan) -> tuple[list[dict[str, Any]], int]:
     differing = 0
     temporary = folder.reads_path.with_name(f".reads.parquet.{os.getpid()}")
     try:
-        with folder.trials_path.open("rb") as log, pq.ParquetWriter(temporary, _schema()) as out:
+        with (
+            folder.trials_path.open("rb") as log,
+            pq.ParquetWriter(temporary if write else os.devnull, _schema()) as out,
+        ):
             for condition, start, stop in plan.batches(_BATCH):
                 batch = plan.batch(condition, start, stop, shots=False)
                 columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -69,11 +75,13 @@ def rebuild(folder: RunFolder, plan: Plan) -> tuple[list[dict[str, Any]], int]:
                     differing += [str(outcome) for outcome in judged.outcomes] != line["outcomes"]
                     _add_reads(columns, plan, batch, row, judged, line)
                 out.write_table(pa.table(columns, schema=_schema()))
-        temporary.replace(folder.reads_path)
+        if write:
+            temporary.replace(folder.reads_path)
     except OSError as error:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return [_row(condition, tally) for condition, tally in zip(plan.conditions, tallies, strict=True)], differing
 
 
@@ -99,13 +107,17 @@ def _judged(
             tally.missing += 1
             continue
         line = read_at(log, offset)
-        if line["string"] != batch.digests[row]:
+        if line.get("string") != batch.digests[row]:
             raise StoreError(
-                f"{folder.trials_path}: trial {line['trial']} is about string {line['string']}, "
+                f"{folder.trials_path}: trial {line['trial']} is about string {line.get('string')}, "
                 f"but its seed and index give {batch.digests[row]}"
             )
-        judged = judge_line(plan, batch, row, line)
-        tally.add(batch, row, judged, line)
+        try:
+            judged = judge_line(plan, batch, row, line)
+            tally.add(batch, row, judged, line)
+            line["outcomes"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{folder.trials_path}: trial {line['trial']}: damaged line ({error!r})") from error
         yield row, judged, line
 
 
@@ -145,6 +157,11 @@ def _add_reads(
         "seed": plan.seed,
         "string_index": batch.start + row,
         "reason": judged.reason,
+        "shot_length": condition.shot_length if condition.shots else None,
+        "shared_shots": plan.config.shared_shots if condition.shots else None,
+        "next_read": plan.config.next_read if condition.elicitation == "next" else None,
+        "temperature": None if condition.elicitation == "forced" else plan.config.temperature,
+        "data": plan.config.data,
     }
     each = {
         "read_index": batch.asked[row].tolist(),

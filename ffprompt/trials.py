@@ -7,7 +7,7 @@ of the run is string ``t % trials`` of condition ``t // trials``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from ffprompt.floors import hits, predictions
 from ffprompt.language import Spec, Strings, sample, sample_shots
 from ffprompt.prompting import Prompt, Solved, prompt
 from ffprompt.requests import Capabilities, Request
-from ffprompt.templates import Elicitation, Form, Renderer
+from ffprompt.templates import Elicitation, Form, Renderer, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Condition:
     number: int
     template: str
     shots: int
+    shot_length: int
     elicitation: Elicitation
     form: Form
     length: int
@@ -44,8 +45,9 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Unique in its run: template, shots, elicitation, form, language."""
-        return f"{self.template}/{self.shots}-shot/{self.elicitation}/{self.form}/{self.language}"
+        """Unique in its run: template, shots and their length, elicitation, form, language."""
+        shots = f"{self.shots}-shot" + (f"-of-{self.shot_length}" if self.shots else "")
+        return f"{self.template}/{shots}/{self.elicitation}/{self.form}/{self.language}"
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,24 @@ class Batch:
         return hits(self.strings, see_reads=self.condition.elicitation != "list")
 
     def trial_id(self, row: int, seed: int) -> str:
-        """The name of a trial, unique over seeds and settings of a model."""
+        """The name of a trial, unique in its run; runs that differ in other settings may use it again."""
         return f"{self.condition.name}/seed-{seed}/{self.start + row}"
 
 
 class Plan:
-    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out."""
+    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
 
-    def __init__(self, config: RunConfig, can: Capabilities, strings: Strings | None = None) -> None:
+    ``strings`` are those of a file; ``kept`` are templates as an earlier run has recorded them, by the names or paths
+    in its settings, used in place of what the files hold today.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        can: Capabilities,
+        strings: Strings | None = None,
+        kept: Mapping[str, Template] | None = None,
+    ) -> None:
         self.config = config = config.settled(can)
         self.wants_hints = can.wants_hints
         assert config.template and config.shots and config.elicitation and config.trials
@@ -95,9 +107,12 @@ class Plan:
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
-        for template in config.template:
-            symbols = config.symbols
-            templates.load(template).surfaces(symbols)
+        self.templates = {given: kept[given] if kept else templates.load(given) for given in config.template}
+        self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
+        for given, template in self.templates.items():
+            known = template.name in templates.names() and templates.load(template.name)
+            if not kept and known and known.digest != template.digest:
+                raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in config.elicitation:
                 form = _form(config, elicitation, can)
                 for spec in specs:
@@ -105,12 +120,10 @@ class Plan:
                         length = spec.length if spec else strings.length if strings else 0
                         number = len(self.conditions)
                         self.conditions.append(
-                            Condition(number, templates.load(template).name, shots, elicitation, form, length, spec)
+                            Condition(number, template.name, shots, config.shot_length, elicitation, form, length, spec)
                         )
         if len({condition.name for condition in self.conditions}) < len(self.conditions):
             raise ConfigError("two conditions of this run are the same; look for templates of one name")
-        self._words = {t: Renderer(templates.load(t), config.symbols) for t in config.template}
-        self._words |= {words.template.name: words for words in list(self._words.values())}
 
     def __len__(self) -> int:
         return len(self.conditions) * self.trials
@@ -147,10 +160,6 @@ class Plan:
         digests = strings.digests()
         asked = [self._asked(condition, strings, row, digests[row]) for row in range(len(strings))]
         return Batch(condition, start, condition.number * self.trials + start, strings, shown, asked, digests)
-
-    def record_of_template(self, name: str) -> str:
-        """The digest of a template of this plan, as it is now."""
-        return self._words[name].template.digest
 
     def strings(self, spec: Spec | None, start: int, stop: int) -> Strings:
         """Strings of a language, or of the file."""
@@ -243,8 +252,8 @@ class Plan:
                 for c in self.conditions
             ],
             "templates": {
-                words.template.name: {"version": words.template.version, "digest": words.template.digest}
-                for words in self._words.values()
+                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.model_dump()}
+                for given, made in self.templates.items()
             },
             "data_digest": self.data_digest(),
         }

@@ -95,7 +95,8 @@ def test_forced_through_echoed_log_probabilities(command: Command, tmp_path: Pat
     with FaultyServer() as server:
         done = command(
             "--backend", "openai", "--model", "a-model", "--base-url", server.v1, "--api", "completions",
-            "--template", "raw-spaced", "--elicitation", "forced", "--length", 20, "--trials", 20, "--shots", 0, env=environment,
+            "--template", "raw-spaced", "--elicitation", "forced", "--length", 20, "--trials", 20, "--shots", 0,
+            env=environment,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((only_run(tmp_path / "results") / "run.json").read_text())["results"]

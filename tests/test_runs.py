@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import ffprompt
+from ffprompt import display
 from ffprompt.cli import main
 from ffprompt.errors import StoreError
+from ffprompt.scoring import Tally
 from tests.conftest import ROOT, only_run
 from tests.tiny import make
 
@@ -201,9 +204,88 @@ def test_score_notices_outcomes_that_do_not_follow_from_the_raw_answer(command: 
     assert "1 trials are judged differently" in done.stdout
 
 
+def test_score_leaves_a_run_alone_that_is_being_written(command: Command, tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for_lines(tmp_path, 5)
+    shown = command("score", only_run(tmp_path), entry=("-m", "ffprompt"))
+    assert "another process is writing it; nothing is saved" in shown.stdout
+    assert shown.returncode == 3
+    assert process.wait(60) == 0
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "done"
+
+
+def test_score_says_that_a_finished_run_lost_a_line_and_resume_mends_it(command: Command, tmp_path: Path) -> None:
+    scripted(command, "oracle")
+    log = only_run(tmp_path / "results") / "trials.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert command("score", log.parent, entry=("-m", "ffprompt")).returncode == 3
+    assert json.loads((log.parent / "run.json").read_text())["status"] == "incomplete"
+    assert "1 of 180 trials are left" in scripted(command, "oracle", "--resume").stdout
+    assert json.loads((log.parent / "run.json").read_text())["status"] == "done"
+
+
+def test_a_run_is_scored_without_the_template_and_data_it_was_made_from(command: Command, tmp_path: Path) -> None:
+    template, data = tmp_path / "mine.toml", tmp_path / "data.jsonl"
+    template.write_text((ROOT / "prompts" / "game.toml").read_text().replace('name = "game"', 'name = "mine"'))
+    command("sample", "--spec", "FFL(20, 0.6)", "--strings", 5, "--out", data, entry=("-m", "ffprompt"))
+    done = command(
+        "--backend", "scripted", "--model", "coin", "--template", template, "--data", data, "--trials", 5
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path / "results")
+    before = (run / "reads.parquet").read_bytes()
+    template.unlink()
+    data.unlink()
+    assert command("score", run, entry=("-m", "ffprompt")).returncode == 0
+    assert (run / "reads.parquet").read_bytes() == before
+
+
+def test_a_template_of_ones_own_may_not_pass_for_a_bundled_one(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text((ROOT / "prompts" / "game.toml").read_text().replace("Hi!", "Hello!"))
+    assert scripted(command, "oracle", "--template", "prompts/game.toml").returncode == 0
+    done = scripted(command, "oracle", "--template", tmp_path / "own.toml")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "give yours another name" in done.stderr
+
+
+def test_a_resumed_suite_does_not_ask_its_finished_runs_again(command: Command, tmp_path: Path) -> None:
+    suite = tmp_path / "two.toml"
+    run = '[[run]]\nbackend = "scripted"\nmodel = "{}"\nlength = 10\ntrials = 5\n'
+    suite.write_text(run.format("oracle") + run.format("coin"))
+    first = command("--suite", suite)
+    again = command("--suite", suite, "--resume")
+    assert again.stdout.count("already complete") == 2
+    assert first.stdout.split("outcomes")[1] == again.stdout.split("outcomes")[1]
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_a_reader_that_leaves_does_not_stop_a_run(tmp_path: Path) -> None:
+    words = f"{sys.executable} run_eval.py --backend scripted --model oracle --trials 3 --out {tmp_path} | head -n 0"
+    subprocess.run(words, shell=True, cwd=ROOT, check=True, timeout=60, capture_output=True)
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_table_keeps_every_number_on_any_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    row = Tally().row() | {
+        "model": "a-model-with-a-rather-long-name", "condition": "light-switch/0-shot/forced/completion/FFL(10, 0.6)",
+        "template": "light-switch", "shots": 0, "elicitation": "forced", "form": "completion",
+        "language": "FFL(10, 0.6)",
+        "reads": 1234567, "accuracy": 0.999999, "interval_low": 0.99999, "interval_high": 1.0,
+    }  # fmt: skip
+    monkeypatch.setattr(display, "_console", lambda error=False: Console(width=width, highlight=False))
+    display.table([row])
+    shown = capsys.readouterr().out
+    assert all(part in shown for part in (row["model"], "1,234,567", "0.999999", "0.99999–1.0000"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda text: text.replace('"reply": "', '"rply": "', 1), "trial 0: damaged line"),
+        (lambda text: text.replace('"outcomes": ', '"outcome": ', 1), "trial 0: damaged line"),
         (lambda text: text.replace('"string": "', '"string": "0', 1), "is about string 0"),
         (lambda text: "nonsense\n" + text, "line 1: not JSON"),
         (lambda text: text.replace('{"trial": 3,', '{"trial": 3333333,'), "line 4: trial 3333333 is not in the plan"),
@@ -274,7 +356,7 @@ def test_strings_from_a_file_are_evaluated(command: Command, tmp_path: Path) -> 
 def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: Path) -> None:
     done = command("--backend", "scripted", "--model", "failing", "--dry-run", "--shots", 0, 1)
     assert done.returncode == 0, done.stderr
-    assert "game/1-shot/list/chat" in done.stdout
+    assert "game/1-shot-of-16/list/chat" in done.stdout
     assert "Hi! I would like to play a game" in done.stdout
     assert not (tmp_path / "results").exists()
 

@@ -120,6 +120,12 @@ def test_errors_leave_the_accuracy_and_its_n_alone() -> None:
     assert row["outcomes"]["error"] == 3
 
 
+def test_strings_with_unequal_reads_count_as_fewer() -> None:
+    good, bad = Outcome.CORRECT, Outcome.WRONG
+    row = tally([[good] * 6, [bad, bad]])
+    assert (row["interval_low"], row["interval_high"]) == wilson(0.75, 64 / 40)
+
+
 def test_invalid_refused_and_truncated_count_against_but_not_in_the_glitch_rate() -> None:
     row = tally([[Outcome.CORRECT, Outcome.WRONG, Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED]])
     assert row["accuracy"] == 0.2

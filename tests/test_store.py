@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ffprompt.errors import StoreError
-from ffprompt.store import Log, RunFolder, index, read_at, unfinished
+from ffprompt.store import Log, RunFolder, find, index, read_at
 
 
 @pytest.fixture
@@ -80,10 +80,12 @@ def test_the_newest_unfinished_run_of_the_plan_is_found(tmp_path: Path) -> None:
         RunFolder.create(tmp_path, name, {"status": status, "plan_digest": plan})
     (tmp_path / "20260105-e").mkdir()
     (tmp_path / "20260105-e" / "run.json").write_text("{")
-    found = unfinished(tmp_path, "abc")
+    found, finished = find(tmp_path, "abc", done=False), find(tmp_path, "abc", done=True)
     assert found is not None
     assert found.path.name == "20260102-b"
-    assert unfinished(tmp_path, "none of them") is None
+    assert finished is not None
+    assert finished.path.name == "20260103-c"
+    assert find(tmp_path, "none of them", done=False) is None
 
 
 def test_two_runs_started_in_one_second_get_folders_of_their_own(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def installed(name: str) -> bool:
 
 def locate(model: str, revision: str | None = None) -> Located:
     """Find a model. Raises ModelError naming what is missing and how to get it."""
+    local = model in SHIPPED or Path(model).expanduser().exists()
+    if local and revision is not None:
+        raise ModelError(f"--revision {revision}: only a model on a hub has revisions, and {model} is on this machine")
     if model in SHIPPED:
         return _convert(_shipped_file(model), SHIPPED[model].sha256)
     path = Path(model).expanduser()
