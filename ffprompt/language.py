@@ -52,6 +52,9 @@ class Spec:
     symbols: int = 2
 
     def __post_init__(self) -> None:
+        for name in ("length", "symbols"):
+            if not isinstance(getattr(self, name), (int, np.integer)):
+                raise SpecError(f"{name} {getattr(self, name)!r}: a whole number is wanted")
         if self.length < 4 or self.length % 2:
             raise SpecError(f"length {self.length}: T counts symbols and must be even and at least 4")
         for name in ("p_write", "p_read", "p_ignore"):
