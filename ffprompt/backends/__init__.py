@@ -48,32 +48,10 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
             return ReferenceBackend(config.model, config.device, config.batch_size)
         case "openai":
             _only(config, loading, reaching.keys() - {"thinking_budget"})
-            from ffprompt.backends.openai import OpenAIBackend
-
-            return OpenAIBackend(
-                config.model,
-                config.api or "chat",
-                config.base_url,
-                config.key_file,
-                config.temperature,
-                config.reasoning_effort,
-                policy=_policy(config),
-                live=weights,
-            )
+            return _openai(config, weights)
         case "anthropic":
             _only(config, loading, reaching.keys() - {"api"})
-            from ffprompt.backends.anthropic import AnthropicBackend
-
-            return AnthropicBackend(
-                config.model,
-                config.base_url,
-                config.key_file,
-                config.temperature,
-                config.thinking_budget,
-                config.reasoning_effort,
-                policy=_policy(config),
-                live=weights,
-            )
+            return _anthropic(config, weights)
         case "transformers":
             _only(config, loading, loading.keys() - reaching.keys())
             from ffprompt.backends.transformers import TransformersBackend
@@ -87,6 +65,36 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
                 config.trust_remote_code,
                 weights,
             )
+
+
+def _openai(config: RunConfig, live: bool) -> Backend:
+    from ffprompt.backends.openai import OpenAIBackend
+
+    return OpenAIBackend(
+        config.model,
+        config.api or "chat",
+        config.base_url,
+        config.key_file,
+        config.temperature,
+        config.reasoning_effort,
+        policy=_policy(config),
+        live=live,
+    )
+
+
+def _anthropic(config: RunConfig, live: bool) -> Backend:
+    from ffprompt.backends.anthropic import AnthropicBackend
+
+    return AnthropicBackend(
+        config.model,
+        config.base_url,
+        config.key_file,
+        config.temperature,
+        config.thinking_budget,
+        config.reasoning_effort,
+        policy=_policy(config),
+        live=live,
+    )
 
 
 def _policy(config: RunConfig) -> Policy:

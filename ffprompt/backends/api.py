@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -26,7 +27,7 @@ from ffprompt.errors import ModelError
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 
 
-class ApiBackend:
+class ApiBackend(ABC):
     """What is the same for every provider. A subclass says what is sent (``payload``) and what came back (``read``).
 
     ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
@@ -43,9 +44,9 @@ class ApiBackend:
         self.chunk = 64
         self._client: tuple[asyncio.AbstractEventLoop, Any] | None = None
 
+    @abstractmethod
     def client(self) -> Any:
         """A new client of the SDK, which leaves retries to the caller."""
-        raise NotImplementedError
 
     def settings(self, key: str, base_url: str | None) -> dict[str, Any]:
         """What every client is told."""
@@ -58,17 +59,17 @@ class ApiBackend:
         timeout = self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
         return self.sdk.DefaultAsyncHttpxClient(timeout=timeout)
 
+    @abstractmethod
     def create(self, client: Any) -> Callable[..., Awaitable[Any]]:
         """What sends a payload and returns the raw response."""
-        raise NotImplementedError
 
+    @abstractmethod
     def payload(self, request: Request) -> dict[str, Any]:
         """What is sent for a request. Raises ModelError for one that this API cannot express."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What an answer means; counts that only the log wants go into ``call``."""
-        raise NotImplementedError
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Whether every request can be put into a payload, and their size; the provider counts tokens, nobody here."""
