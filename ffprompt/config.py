@@ -6,6 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +20,6 @@ BACKENDS = ("transformers", "openai", "anthropic", "reference", "scripted")
 # Settings that say how a model is reached or how fast, and nothing of what it answers.
 _NOT_OF_THE_PLAN = {"key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute"}
 ELICITATIONS = ("forced", "next", "list")
-
-Several = Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
 class RunConfig(BaseModel):
@@ -150,11 +149,13 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key} {problem['input']!r}: {message[:1].lower()}{message[1:]}" if key else message
 
 
+@dataclass(frozen=True, slots=True)
 class Suite:
-    """Several runs under one name. ``optional`` runs are left out, with a word, where their weights are missing."""
+    """Runs under one name, each with whether it is left out, with a word, where its weights are missing."""
 
-    def __init__(self, name: str, summary: str, runs: Sequence[tuple[RunConfig, bool]]) -> None:
-        self.name, self.summary, self.runs = name, summary, runs
+    name: str
+    summary: str
+    runs: Sequence[tuple[RunConfig, bool]]
 
 
 def suite_folder() -> Path:

@@ -58,7 +58,9 @@ def save(path: Path, strings: Strings) -> None:
     import pyarrow.parquet as pq
 
     try:
-        pq.write_table(pa.table({"text": _column(strings)}), path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        pq.write_table(pa.table({"text": _column(strings)}), temporary)
+        temporary.replace(path)
     except OSError as error:
         raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
 

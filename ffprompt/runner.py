@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import re
 import signal
@@ -89,21 +90,14 @@ def start(
         "started": now.isoformat(timespec="seconds"),
         "ended": None,
         "config": settings,
-        "capabilities": _plain(backend.capabilities),
+        "capabilities": dataclasses.asdict(backend.capabilities),
         "model": dict(backend.identity),
         "plan": record,
         "audit": audit(plan, backend),
         "chunk": backend.chunk,
         **provenance(),
     }
-    folder = RunFolder.create(out, name, info)
-    if plan.file is not None:
-        save(folder.strings_path, plan.file)
-    return folder, False
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return RunFolder.create(out, name, info), False
 
 
 def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[dict[str, Any]]:
@@ -112,23 +106,26 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
     Returns its rows; ``run.json`` ends as ``done`` or, where calls failed, ``incomplete``. An interruption or an error
     is noted there too and raised again: KeyboardInterrupt, or an FFPromptError.
     """
-    started = time.monotonic()
-    try:
-        with Log(folder) as log:
-            folder.info |= {"status": "running", "ended": None}
-            folder.save()
+    # The lock is taken before anything is noted, so that a second process leaves a run's record alone.
+    with Log(folder) as log:
+        started = time.monotonic()
+        folder.info |= {"status": "running", "ended": None}
+        folder.save()
+        if plan.file is not None and not folder.strings_path.exists():
+            save(folder.strings_path, plan.file)
+        try:
             asyncio.run(_ask(folder, log, plan, backend, watch or (lambda _: None)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _end(folder, "interrupted", started)
-        raise KeyboardInterrupt from None
-    except FFPromptError:
-        with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
-            _end(folder, "failed", started)
-        raise
-    rows, _ = rebuild(folder, plan)
-    folder.info["results"] = rows
-    _end(folder, "done" if complete(rows) else "incomplete", started)
-    return rows
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            _end(folder, "interrupted", started)
+            raise KeyboardInterrupt from None
+        except FFPromptError:
+            with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
+                _end(folder, "failed", started)
+            raise
+        rows, _ = rebuild(folder, plan)
+        folder.info["results"] = rows
+        _end(folder, "done" if complete(rows) else "incomplete", started)
+        return rows
 
 
 def complete(rows: list[dict[str, Any]]) -> bool:

@@ -28,7 +28,6 @@ _PACKAGES = (
     "numpy", "pandas", "pyarrow", "torch", "transformers", "tokenizers", "safetensors", "openai", "anthropic",
     "tenacity",
 )  # fmt: skip
-Status = str  # running | done | incomplete | interrupted | failed
 
 
 class UnwritableError(StoreError):
@@ -36,7 +35,10 @@ class UnwritableError(StoreError):
 
 
 class RunFolder:
-    """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it."""
+    """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it.
+
+    Its ``status`` is running, done, incomplete, interrupted or failed.
+    """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path

@@ -27,7 +27,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffprompt.errors import TemplateError, did_you_mean
-from ffprompt.language import MAX_SYMBOLS, Spec
+from ffprompt.language import MAX_SYMBOLS
 
 # Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
 EVENTS, ANSWER = "\ue000", "\ue001"
@@ -345,14 +345,3 @@ class Renderer:
         """The text before and after the events of a string with ``count`` reads."""
         before, after = self._framed(frame, count).split(EVENTS)
         return before, after
-
-
-@lru_cache
-def renderer(name: str, symbols: int) -> Renderer:
-    """The renderer of a template for an alphabet of ``symbols``, made once."""
-    return Renderer(load(name), symbols)
-
-
-def check_spec(name: str, spec: Spec) -> None:
-    """Raise TemplateError where the template cannot word the strings of ``spec``."""
-    load(name).surfaces(spec.symbols)

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from ffprompt.language import READ, WRITE, Spec, Strings, parse, sample, sample_shots
 from ffprompt.prompting import Prompt, Solved, answers, prompt
-from ffprompt.templates import Elicitation, Form, Renderer, Reply, Template, load, names, renderer
+from ffprompt.templates import Elicitation, Form, Renderer, Reply, Template, load, names
 
 ELICITATIONS: tuple[Elicitation, ...] = get_args(Elicitation)
 FORMS: tuple[Form, ...] = get_args(Form)
 
 quick = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+
+
+def renderer(name: str, symbols: int) -> Renderer:
+    return Renderer(load(name), symbols)
 
 
 def solved(strings: Strings, row: int = 0) -> Solved:

@@ -178,6 +178,7 @@ def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
     wait_for_lines(tmp_path, 2)
     second = start(tmp_path)
     _, errors = second.communicate(timeout=60)
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "running"
     process.kill()
     process.communicate()
     assert second.returncode == 2

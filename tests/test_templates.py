@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ffprompt.errors import TemplateError
-from ffprompt.language import LETTERS, Spec, parse
-from ffprompt.templates import Renderer, Template, check_spec, folder, load, names, renderer
+from ffprompt.language import LETTERS, parse
+from ffprompt.templates import Renderer, Template, folder, load, names
 
 BUNDLED = [
     "code",
@@ -99,7 +99,7 @@ def test_a_bundled_template_loads_under_its_own_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_template_tells_all_its_events_apart(name: str) -> None:
-    pieces = renderer(name, 2)
+    pieces = Renderer(load(name), 2)
     said = [*pieces.write, *pieces.ignore, *(pieces.read_before + s + pieces.read_after for s in pieces.surfaces)]
     assert len(set(said)) == 6
     assert all(len(set(texts)) == 2 for texts in (pieces.write, pieces.ignore, pieces.surfaces))
@@ -114,17 +114,17 @@ def test_digests_of_bundled_templates_differ() -> None:
 @pytest.mark.parametrize("symbols", [2, 3, 10, 16, 256])
 @pytest.mark.parametrize("name", ["raw-compact", "raw-spaced"])
 def test_the_raw_notation_words_any_alphabet_and_no_number_begins_another(name: str, symbols: int) -> None:
-    check_spec(name, Spec.ffl(0.6, 20, symbols))
-    surfaces = renderer(name, symbols).surfaces
+    load(name).surfaces(symbols)
+    surfaces = Renderer(load(name), symbols).surfaces
     assert [int(surface) for surface in surfaces] == list(range(symbols))
     assert len({len(surface) for surface in surfaces}) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLED if not name.startswith("raw")])
 def test_a_template_of_two_words_refuses_a_third(name: str) -> None:
-    check_spec(name, Spec.ffl(0.6, 20))
+    load(name).surfaces(2)
     with pytest.raises(TemplateError, match=f"template '{name}' words 2 data symbols, not 3"):
-        check_spec(name, Spec.ffl(0.6, 20, 3))
+        load(name).surfaces(3)
 
 
 def game_example(key: str) -> tuple[str, str]:
