@@ -39,7 +39,7 @@ class ReferenceBackend:
             import torch
 
             from ffprompt.reference.checkpoint import load, resolve
-            from ffprompt.reference.models import parameters, predict
+            from ffprompt.reference.network import parameters, predict
             from ffprompt.reference.threads import Workers
         except ImportError as error:
             raise ModelError(
@@ -60,8 +60,8 @@ class ReferenceBackend:
             "path": checkpoint.path.name,
             "sha256": checkpoint.sha256,
             "parameters": parameters(checkpoint.model),
-            "trained_on": str(checkpoint.training.data),
-            "steps": checkpoint.training.steps,
+            "trained_on": str(checkpoint.training.data) if checkpoint.training else None,
+            "steps": checkpoint.training.steps if checkpoint.training else 0,
             "device": str(self._model.head.weight.device),
             "dtype": "float32",
             "torch": str(torch.__version__),

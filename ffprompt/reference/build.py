@@ -8,22 +8,24 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ffprompt.language import Spec
-from ffprompt.reference.checkpoint import BUNDLED, save
-from ffprompt.reference.train import evaluate, train_lstm
+import torch
 
-SETS = ((0.8, 1_000), (0.98, 100_000), (0.1, 3_000))
-"""p_ignore and number of strings of each test set."""
-SEED = 1000
+from ffprompt.reference.checkpoint import BUNDLED, save
+from ffprompt.reference.data import Mixture
+from ffprompt.reference.evaluate import TEST_SEED, evaluate, paper_sets
+from ffprompt.reference.lstm import LSTMConfig
+from ffprompt.reference.recipe import Training
+from ffprompt.reference.train import train
 
 
 def build(path: Path, seed: int = 0) -> None:
     """Train the paper's LSTM with ``seed``, count its errors on the three test sets and write it to ``path``."""
-    result = train_lstm(seed=seed, progress=_progress)
+    training = Training(Mixture.parse("FFL(0.8)"), seed, seed, steps=500, torch=str(torch.__version__))
+    result = train(LSTMConfig(), training, _progress)
     _say(f"\ntrained in {result.seconds:.1f} s, loss {result.loss:.3g} nats per read\n")
     evaluations = []
-    for p_ignore, strings in SETS:
-        evaluations.append(evaluate(result.model, Spec.ffl(p_ignore), SEED, strings))
+    for data, strings in paper_sets():
+        evaluations.append(evaluate(result.model, data, TEST_SEED, strings))
         one = evaluations[-1]
         _say(f"{one.data}: {one.errors} errors in {one.reads:,} reads of {one.strings:,} strings\n")
     save(path, result.model, result.training, result.loss, evaluations)

@@ -2,8 +2,8 @@
 
 Nothing in such a file is executed. Its metadata has one entry, ``ffprompt``::
 
-    {"format": 1, "architecture": "lstm", "config": {…LSTMConfig…}, "training": {…Training…},
-     "loss": nats per read at the last step, "evaluation": [{…Evaluation…}, …]}
+    {"format": 2, "architecture": "lstm", "config": {…LSTMConfig…}, "training": {…Training…},
+     "loss": nats per prediction at the last step, "evaluation": [{…Evaluation…}, …]}
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ffprompt.errors import ModelError, UsageError, did_you_mean
-from ffprompt.language import Spec
-from ffprompt.reference.models import LSTM, LSTMConfig
-from ffprompt.reference.train import Evaluation, Training
+from ffprompt.reference.architectures import ARCHITECTURES, configure, name_of, skeleton
+from ffprompt.reference.evaluate import Evaluation
+from ffprompt.reference.network import Network, NetworkConfig
+from ffprompt.reference.recipe import Training
 
-FORMAT = 1
+FORMAT = 2
 BUNDLED = Path(__file__).parent / "checkpoints"
+WEIGHTS = "model.safetensors"
+"""The file of the model in the folder of its training."""
 _KEY = "ffprompt"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model with its record; ``loss`` is in nats per read, ``sha256`` of the whole file."""
+    """A model with its record; ``training`` is None where it was built by hand, ``sha256`` is of the whole file."""
 
-    model: LSTM
-    training: Training
-    loss: float
+    model: Network
+    training: Training | None
+    loss: float | None
     evaluation: tuple[Evaluation, ...]
     path: Path
     sha256: str
@@ -48,29 +51,46 @@ def bundled() -> dict[str, Path]:
 
 
 def resolve(name_or_path: str) -> Path:
-    """The file of a bundled model, or else the file of that path. Raises ModelError when there is neither."""
+    """The file of a bundled model, or else of that path: a checkpoint, or the folder of a training with one in it.
+
+    Raises ModelError when there is neither.
+    """
     known = bundled()
     if name_or_path in known:
         return known[name_or_path]
-    if Path(name_or_path).is_file():
-        return Path(name_or_path)
+    path = Path(name_or_path)
+    if path.is_dir() and (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    if path.is_file():
+        return path
     raise ModelError(
         f"reference model {name_or_path!r}: neither a bundled model nor a file{did_you_mean(name_or_path, known)}"
     )
 
 
-def save(path: Path, model: LSTM, training: Training, loss: float, evaluation: Sequence[Evaluation] = ()) -> None:
+def save(
+    path: Path,
+    model: Network,
+    training: Training | None,
+    loss: float | None,
+    evaluation: Sequence[Evaluation] = (),
+) -> None:
     """Write a checkpoint, whole or not at all. Raises ModelError when the file cannot be written."""
     record = {
         "format": FORMAT,
-        "architecture": "lstm",
+        "architecture": name_of(model.config),
         "config": asdict(model.config),
-        "training": asdict(training),
+        "training": training.record() if training else None,
         "loss": loss,
-        "evaluation": [asdict(one) for one in evaluation],
+        "evaluation": [one.record() for one in evaluation],
     }
     weights = {name: weight.cpu().contiguous() for name, weight in model.state_dict().items()}
-    data = to_bytes(weights, metadata={_KEY: json.dumps(record)})
+    write(path, weights, record)
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+    """Write tensors with their record, whole or not at all. Raises ModelError when the file cannot be written."""
+    data = to_bytes(dict(tensors), metadata={_KEY: json.dumps(record)})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -93,15 +113,16 @@ def load(path: Path) -> Checkpoint:
             record = _record(file.metadata() or {})
             names = list(file.keys())
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            config = LSTMConfig(**record["config"])
+            config = configure(record["architecture"], record["config"])
             _fits(config, shapes)
             weights = {name: file.get_tensor(name) for name in names}
         model = _model(config, weights)
-        training = Training(**{**record["training"], "data": Spec(**record["training"]["data"])})
-        evaluation = tuple(Evaluation(**{**one, "data": Spec(**one["data"])}) for one in record["evaluation"])
+        training = Training.from_record(record["training"]) if record["training"] is not None else None
+        evaluation = tuple(Evaluation.from_record(one) for one in record["evaluation"])
+        loss = None if record["loss"] is None else float(record["loss"])
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return Checkpoint(model, training, float(record["loss"]), evaluation, path, digest)
+        return Checkpoint(model, training, loss, evaluation, path, digest)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -128,15 +149,15 @@ def _record(metadata: dict[str, str]) -> dict[str, Any]:
         raise TypeError("not an object")
     if record.get("format") != FORMAT:
         raise ModelError(f"format {record.get('format')!r} is not known; this ffprompt reads format {FORMAT}")
-    if record.get("architecture") != "lstm":
-        raise ModelError(f"architecture {record.get('architecture')!r} is not known; this ffprompt has lstm")
+    if record.get("architecture") not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"architecture {record.get('architecture')!r} is not known; this ffprompt has {known}")
     return record
 
 
-def _fits(config: LSTMConfig, shapes: dict[str, tuple[int, ...]]) -> None:
+def _fits(config: NetworkConfig, shapes: dict[str, tuple[int, ...]]) -> None:
     # On the meta device nothing is allocated, whatever size the file claims.
-    with torch.device("meta"):
-        wanted = {name: tuple(weight.shape) for name, weight in LSTM(config).state_dict().items()}
+    wanted = {name: tuple(weight.shape) for name, weight in skeleton(config).state_dict().items()}
     if shapes.keys() != wanted.keys():
         odd = sorted(shapes.keys() ^ wanted.keys())[0]
         raise ModelError(f"weight {odd!r} is {'missing' if odd in wanted else 'not one of this model'}")
@@ -145,12 +166,11 @@ def _fits(config: LSTMConfig, shapes: dict[str, tuple[int, ...]]) -> None:
             raise ModelError(f"weight {name!r} has shape {shapes[name]} where its config asks for {shape}")
 
 
-def _model(config: LSTMConfig, weights: dict[str, torch.Tensor]) -> LSTM:
+def _model(config: NetworkConfig, weights: dict[str, torch.Tensor]) -> Network:
     for name, weight in weights.items():
         if weight.dtype != torch.float32 or not bool(weight.isfinite().all()):
             raise ModelError(f"weight {name!r} is not all finite float32 numbers")
-    with torch.device("meta"):
-        model = LSTM(config)
+    model = skeleton(config)
     # assign: the initial weights exist on the meta device only, so loading draws no random numbers.
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)

@@ -1,180 +1,185 @@
-"""Training from scratch, with the paper's recipe and loss (Liu et al. 2023, arXiv 2306.00946).
+"""Training from scratch, step by step, with the paper's two losses (Liu et al. 2023, 3.1).
 
-AdamW, a linear warm-up over 50 steps, then a linear decay that reaches 0 at step 10,001. The loss is the "clean" one:
-cross-entropy on the data symbol after each r and nowhere else, since the other tokens are random. Every step draws
-fresh strings, so a long run has no epochs. The LSTM is trained for 500 steps, where the decay has hardly begun.
+The "clean" one is the cross-entropy on the data symbol after each r and nowhere else, since the other tokens are
+random; the "noisy" one is that of every token from the second on.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ffprompt.errors import ConfigError, RunFailedError
-from ffprompt.language import Spec, Strings, sample
-from ffprompt.reference.models import LSTM, LSTMConfig, encode, predict
+from ffprompt.errors import ConfigError, ModelError, RunFailedError
+from ffprompt.language import Strings
+from ffprompt.reference.architectures import build
+from ffprompt.reference.data import batches
+from ffprompt.reference.network import Network, NetworkConfig, encode
+from ffprompt.reference.penalties import penalty
+from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import INSTRUCTIONS
-from ffprompt.reference.threads import Workers, one_core
+from ffprompt.reference.transformer import Transformer
 
 Progress = Callable[[int, float], None]
-"""Called after each step with its number, from 1, and its loss in nats per read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How a model was trained: together with its config, all that the weights follow from on one machine.
-
-    ``batch`` counts strings a step; ``decay_end`` is the step at which the learning rate would be 0; ``torch`` is the
-    version of PyTorch. Raises ConfigError for a value that no training can have.
-    """
-
-    data: Spec
-    model_seed: int
-    data_seed: int
-    steps: int = 500
-    batch: int = 16
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup: int = 50
-    decay_end: int = 10_001
-    torch: str = ""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.steps < self.decay_end:
-            raise ConfigError(f"steps {self.steps}: a number from 1 to {self.decay_end - 1} is wanted")
-        if self.batch < 1:
-            raise ConfigError(f"batch {self.batch}: at least one string a step is wanted")
-        if not 0 <= self.model_seed < 2**63:
-            raise ConfigError(f"model seed {self.model_seed}: a whole number from 0 to 2**63 - 1 is wanted")
-
-    def rate(self, step: int) -> float:
-        """Learning rate of ``step``, counted from 1."""
-        if step <= self.warmup:
-            return self.learning_rate * step / self.warmup
-        return self.learning_rate * (self.decay_end - step) / (self.decay_end - self.warmup)
+"""Called after each step with its number, from 1, and its loss in nats per prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A trained model, in evaluation mode on the CPU; ``losses`` in nats per read, one a step; wall-clock seconds."""
+    """A trained model, in evaluation mode; ``losses`` in nats per prediction, one a step; wall-clock seconds."""
 
-    model: LSTM
+    model: Network
     training: Training
     losses: tuple[float, ...]
     seconds: float
 
     @property
     def loss(self) -> float:
-        """Loss of the last step, nats per read."""
+        """Loss of the last step, nats per prediction."""
         return self.losses[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Errors of a model on one test set: reads where the token ranked first among all V is not the answer."""
-
-    data: Spec
-    seed: int
-    strings: int
-    reads: int
-    errors: int
+class DivergedError(RunFailedError):
+    """The loss or its gradient is no longer a finite number; the weights are those before the step."""
 
 
-def train_lstm(
-    config: LSTMConfig | None = None,
-    *,
-    seed: int = 0,
-    model_seed: int | None = None,
-    data_seed: int | None = None,
-    steps: int = 500,
-    batch: int = 16,
-    length: int | None = None,
-    data: Spec | None = None,
-    learning_rate: float = 3e-4,
-    progress: Progress | None = None,
-) -> TrainResult:
-    """Train an LSTM on ``data`` (default FFL(0.8), T = 512; ``length`` replaces T), on the CPU.
+class Trainer:
+    """A model on its way: ``step`` counts what is done, from 0. The same recipe gives the same weights bit for bit.
 
-    The same seeds on the same machine, with the same torch, give the same weights bit for bit; torch's generator and
-    number of threads are left as they were. ``model_seed`` (initial weights) and ``data_seed`` (strings) default to
-    ``seed``. Raises ConfigError for settings that cannot be, RunFailedError when the loss is no longer a finite number.
+    Torch's generators are left as they were. Raises ConfigError when the data has other symbols or longer strings than
+    the model, or a penalty is asked of a model without attention, ModelError for a device that is not there.
     """
-    config = config or LSTMConfig()
-    data = data or Spec.ffl(0.8, symbols=config.symbols)
-    if length is not None:
-        data = Spec(length, data.p_write, data.p_read, data.p_ignore, data.symbols)
+
+    def __init__(self, config: NetworkConfig, training: Training) -> None:
+        agree(config, training)
+        self.config, self.training, self.step = config, training, 0
+        self.device = torch.device(training.device)
+        try:
+            self.model = build(config, training.model_seed).to(self.device).train()
+        except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
+            raise ModelError(f"device {training.device!r}: {str(error).splitlines()[0]}") from error
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=training.learning_rate,
+            betas=(training.beta1, training.beta2),
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        self._logits_at = (
+            torch.compile(self.model.logits_at, dynamic=True) if training.compiled else self.model.logits_at
+        )
+
+    def advance(self, strings: Strings) -> tuple[float, float]:
+        """One step on a batch: its loss, and the norm of the gradient before any clipping.
+
+        Raises DivergedError when either is not finite; then no weight has changed.
+        """
+        training, step = self.training, self.step + 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = training.rate(step)
+        self.optimizer.zero_grad()
+        with self._randomness(step):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                loss, extra = self._loss(strings, step)
+            (loss + extra).backward()  # type: ignore[no-untyped-call]
+        found = loss.item()
+        norm = float(
+            nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if training.clip is None else training.clip)
+        )
+        if not (math.isfinite(found) and math.isfinite(norm)):
+            what = f"the loss is {found}" if not math.isfinite(found) else f"the norm of the gradient is {norm}"
+            raise DivergedError(f"training step {step}: {what}")
+        self.optimizer.step()
+        self.step = step
+        return found, norm
+
+    def batches(self) -> Iterator[Strings]:
+        """The batches of the steps that are still to come."""
+        return batches(self.training.source, self.training.batch, self.step + 1, self.training.steps)
+
+    def _loss(self, strings: Strings, step: int) -> tuple[Tensor, Tensor | float]:
+        """The loss, and what the sharpening of attention adds to it."""
+        coefficient = self.training.sharpening.at(step, self.training.steps)
+        tokens, rows, positions, answers = (x.to(self.device) for x in targets(strings, self.training.objective))
+        if not coefficient:
+            logits = self._logits_at(tokens, rows, positions)  # (R, V)
+            return nn.functional.cross_entropy(logits.float(), answers), 0.0
+        assert isinstance(self.model, Transformer)
+        seen: list[Tensor] = []
+        logits = self.model.head(self.model.hidden(tokens, seen)[rows, positions - 1])
+        extra = coefficient * penalty(self.training.sharpening.penalty, seen)
+        return nn.functional.cross_entropy(logits.float(), answers), extra
+
+    @contextmanager
+    def _randomness(self, step: int) -> Iterator[None]:
+        """Dropout draws from (model seed, step), so that a resumed training has nothing to remember."""
+        if not any(getattr(self.config, f"{place}_dropout", 0) for place in ("attention", "mlp", "embedding")):
+            yield
+            return
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            seed = int(np.random.SeedSequence([self.training.model_seed, step]).generate_state(1, np.uint64)[0] >> 1)
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
+            yield
+
+
+def agree(config: NetworkConfig, training: Training) -> None:
+    """Raise ConfigError unless a model of ``config`` can be trained so."""
+    data = training.data
     if data.symbols != config.symbols:
         raise ConfigError(f"data {data} has {data.symbols} symbols and the model {config.symbols}: they must agree")
-    training = Training(
-        data=data,
-        model_seed=seed if model_seed is None else model_seed,
-        data_seed=seed if data_seed is None else data_seed,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        torch=str(torch.__version__),
-    )
-    began = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed every GPU too, which the fork does not restore.
-        torch.default_generator.manual_seed(training.model_seed)
-        model = LSTM(config)
-    with one_core():
-        losses = _fit(model, training, progress)
-    return TrainResult(model.eval(), training, losses, time.perf_counter() - began)
+    length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
+    if length is not None and learned and data.length > length:
+        raise ConfigError(f"data {data} has strings of {data.length} symbols and the model learns {length} positions")
+    if training.sharpening.penalty != "none" and not hasattr(config, "heads"):
+        raise ConfigError(f"sharpen {training.sharpening.penalty!r}: only a transformer has attention to sharpen")
 
 
-def _fit(model: LSTM, training: Training, progress: Progress | None) -> tuple[float, ...]:
-    optimizer = torch.optim.AdamW(
-        model.parameters(), betas=(training.beta1, training.beta2), weight_decay=training.weight_decay
-    )
-    losses = []
-    for step in range(1, training.steps + 1):
-        first = (step - 1) * training.batch
-        strings = sample(training.data, training.data_seed, first, first + training.batch, stream="train")
-        for group in optimizer.param_groups:
-            group["lr"] = training.rate(step)
-        loss = clean_loss(model, strings)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise RunFailedError(f"training step {step}: the loss is {losses[-1]}; nothing was saved")
-        optimizer.step()
-        if progress:
-            progress(step, losses[-1])
-    return tuple(losses)
+def targets(strings: Strings, objective: str = "clean") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tokens (B, T - 1), and for R predictions their strings, positions and answers, (R,) each.
 
-
-def clean_loss(model: LSTM, strings: Strings) -> torch.Tensor:
-    """Mean cross-entropy, nats, of the data symbols after all r of a batch, each from the tokens before it."""
+    The last token is only ever predicted; ``w1 r1`` is tokens ``[[0, 4, 1]]``, rows ``[0]``, positions ``[3]``, answers
+    ``[4]``.
+    """
     tokens = encode(strings)  # (B, T)
-    rows, reads = np.nonzero(strings.reads)  # (R,) each
-    answers = torch.from_numpy(strings.bits[rows, reads].astype(np.int64) + INSTRUCTIONS)  # (R,)
-    logits = model.logits_at(tokens, torch.from_numpy(rows), torch.from_numpy(2 * reads + 1))  # (R, V)
-    return nn.functional.cross_entropy(logits, answers)
+    if objective == "noisy":
+        B, T = tokens.shape
+        rows = torch.arange(B).repeat_interleave(T - 1)
+        positions = torch.arange(1, T).repeat(B)
+        return tokens[:, :-1], rows, positions, tokens[:, 1:].reshape(-1)
+    found, reads = np.nonzero(strings.reads)  # (R,) each
+    answers = strings.bits[found, reads].astype(np.int64) + INSTRUCTIONS
+    return tokens[:, :-1], torch.from_numpy(found), torch.from_numpy(2 * reads + 1), torch.from_numpy(answers)
 
 
-def evaluate(model: LSTM, data: Spec, seed: int, strings: int, batch: int = 16) -> Evaluation:
-    """Count the errors on the strings 0 … ``strings`` - 1 that ``language.sample`` draws for (data, seed)."""
-
-    def count(low: int) -> tuple[int, int]:
-        part = sample(data, seed, low, min(low + batch, strings))
-        rows, reads = np.nonzero(part.reads)  # (R,) each
-        best = predict(model, encode(part).numpy(), rows, 2 * reads + 1).argmax(1)  # (R,)
-        return len(rows), int((best != part.bits[rows, reads].astype(np.int64) + INSTRUCTIONS).sum())
-
-    workers = Workers()
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run the kernels of this thread on ``count`` cores, and put its setting back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        counts = workers.map(count, range(0, strings, batch))
+        yield
     finally:
-        workers.close()
-    return Evaluation(data, seed, strings, sum(reads for reads, _ in counts), sum(errors for _, errors in counts))
+        torch.set_num_threads(before)
+
+
+def train(config: NetworkConfig, training: Training, progress: Progress | None = None) -> TrainResult:
+    """Train in one go, in memory. Raises as ``Trainer`` does, DivergedError among them."""
+    began = time.perf_counter()
+    losses = []
+    with threads(training.threads):
+        trainer = Trainer(config, training)
+        for strings in trainer.batches():
+            loss, _ = trainer.advance(strings)
+            losses.append(loss)
+            if progress:
+                progress(trainer.step, loss)
+    return TrainResult(trainer.model.eval(), training, tuple(losses), time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The recurrent baseline of the paper: a one-layer LSTM over single symbols (Liu et al. 2023, arXiv 2306.00946).
+"""What every reference model is: tokens of a flip-flop string in, logits of the next token out.
 
 Glossary for the shapes in this package:
 
@@ -6,47 +6,34 @@ Glossary for the shapes in this package:
     T   tokens in a string, one per symbol of text: instruction, data symbol, instruction, …
     M   data symbols of the language
     V   vocabulary, 3 + M: the tokens 0, 1, 2 are w, r, i, token 3 + s is data symbol s
-    e   width of the embedding
     d   width of the hidden state
+    H   attention heads;  D = d / H the width of one
     R   predictions asked for, over all strings of a batch
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ffprompt.errors import ConfigError
+from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.language import MAX_SYMBOLS, Strings
 from ffprompt.reference.text import INSTRUCTIONS
 
-_MOST = {"symbols": MAX_SYMBOLS, "width": 65_536, "hidden": 65_536, "layers": 64}
-
 
 @dataclass(frozen=True, slots=True)
-class LSTMConfig:
-    """The size of an LSTM; the defaults are the paper's, 133,381 parameters with two data symbols.
-
-    ``symbols`` is M, ``width`` the embedding dimension e, ``hidden`` the state dimension d. Raises ConfigError when a
-    field is no whole number in its range.
-    """
+class NetworkConfig:
+    """What every config has: ``symbols`` is M. Raises ConfigError when a field is not in its range."""
 
     symbols: int = 2
-    width: int = 128
-    hidden: int = 128
-    layers: int = 1
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least, most = (2 if field.name == "symbols" else 1), _MOST[field.name]
-            if type(value) is not int or not least <= value <= most:
-                raise ConfigError(f"{field.name} {value!r}: a whole number between {least} and {most} is wanted")
+        whole("symbols", self.symbols, 2, MAX_SYMBOLS)
 
     @property
     def vocabulary(self) -> int:
@@ -54,35 +41,49 @@ class LSTMConfig:
         return INSTRUCTIONS + self.symbols
 
 
-class LSTM(nn.Module):
-    """Embedding, LSTM, linear head over the vocabulary; weights are drawn from torch's global generator."""
+class Network(nn.Module):
+    """A reference model. A new one sets ``config`` and ``head`` and says what ``hidden`` is."""
 
-    def __init__(self, config: LSTMConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
-        # Time comes first: on a CPU this layout runs a quarter faster than batch_first.
-        self.lstm = nn.LSTM(config.width, config.hidden, config.layers)
-        self.head = nn.Linear(config.hidden, config.vocabulary)
+    config: NetworkConfig
+    head: nn.Linear
 
-    def states(self, tokens: Tensor) -> Tensor:
-        """The top layer's hidden state after each token, (T, B, d), for ``tokens`` (B, T)."""
-        x = self.embedding(tokens.T)  # (T, B, e)
-        h, _ = self.lstm(x)  # (T, B, d)
-        return torch.as_tensor(h)
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T); token t sees 0 … t alone."""
+        raise NotImplementedError
+
+    def hidden_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        """``hidden`` (R, d) of the strings ``rows`` (R,) just before their tokens ``positions`` (R,)."""
+        return self.hidden(tokens)[rows, positions - 1]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the token that follows each token, (B, T, V), for ``tokens`` (B, T)."""
-        return torch.as_tensor(self.head(self.states(tokens).transpose(0, 1)))  # (B, T, V)
+        return torch.as_tensor(self.head(self.hidden(tokens)))
 
     def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         """Logits (R, V) of the tokens ``positions`` (R,) of the strings ``rows`` (R,), each from the tokens before it.
 
-        ``tokens`` is (B, T); a position lies in 1 … T, T being the token after the last. Only the states that are asked
-        for go through the head.
+        ``tokens`` is (B, T); a position lies in 1 … T, T being the token after the last. What is computed for these
+        positions only, a network leaves out elsewhere.
         """
-        h = self.states(tokens)  # (T, B, d)
-        return torch.as_tensor(self.head(h[positions - 1, rows]))  # (R, V)
+        return torch.as_tensor(self.head(self.hidden_at(tokens, rows, positions)))
+
+
+def whole(name: str, value: object, least: int, most: int) -> None:
+    """Raise ConfigError unless ``value`` is a whole number from ``least`` to ``most``."""
+    if type(value) is not int or not least <= value <= most:
+        raise ConfigError(f"{name} {value!r}: a whole number between {least} and {most} is wanted")
+
+
+def number(name: str, value: object, least: float, most: float) -> None:
+    """Raise ConfigError unless ``value`` is a number from ``least`` to ``most``."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigError(f"{name} {value!r}: a number between {least} and {most} is wanted")
+
+
+def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ConfigError unless ``value`` is among ``choices``."""
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r}: {', '.join(choices)} are known{did_you_mean(str(value), choices)}")
 
 
 def parameters(model: nn.Module) -> int:
@@ -103,9 +104,9 @@ def encode(strings: Strings) -> Tensor:
 
 
 def predict(
-    model: LSTM, ids: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64]
+    model: Network, ids: NDArray[np.int64], rows: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Log-probabilities (R, V), natural logarithm over the whole vocabulary, as ``LSTM.logits_at`` places them.
+    """Log-probabilities (R, V), natural logarithm over the whole vocabulary, as ``Network.logits_at`` places them.
 
     One pass over ``ids`` (B, T) in the model's own float32; the last softmax is in float64 so that rows sum to one.
     """
