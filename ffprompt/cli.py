@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ffprompt import __version__, compare_parser
+from ffprompt import __version__, compare_parser, train_parser
 from ffprompt.errors import FFPromptError, did_you_mean
 
 _RUN_EPILOG = """\
@@ -174,13 +174,7 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     show.add_argument("--elicitation", metavar="NAME", help=elicitations)
     show.add_argument("--turn-instructions", type=int, metavar="N", help=_TURNS)
     show.add_argument("--form", metavar="NAME", help="completion or chat")
-    train = add("train", "Train a reference model from scratch.")
-    train.add_argument("architecture", metavar="lstm")
-    train.add_argument("--out", default="lstm.safetensors", metavar="FILE")
-    train.add_argument("--steps", type=int, default=500, metavar="N")
-    train.add_argument("--seed", type=int, default=0, metavar="S")
-    train.add_argument("--data", default="FFL(0.8)", metavar="SPEC", help="the language trained on")
-    train.add_argument("--symbols", type=int, default=2, metavar="M")
+    train_parser.add(add("train", "Train a reference model from scratch.", epilog=train_parser.EPILOG))
     sample = add("sample", "Write strings to a file in the format of the released data.")
     sample.add_argument(
         "--spec",

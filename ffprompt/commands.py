@@ -18,11 +18,12 @@ from ffprompt import (
     report_commands,
     spending,
     templates,
+    train_command,
 )  # fmt: skip
 from ffprompt.backends import needs_batches, open_backend
 from ffprompt.batches import batchable
 from ffprompt.config import BACKENDS, ELICITATIONS, RunConfig, Suite, load_suite, make, suite_folder
-from ffprompt.errors import ConfigError, ModelError, UsageError, did_you_mean
+from ffprompt.errors import ConfigError, UsageError, did_you_mean
 from ffprompt.estimates import of_plan
 from ffprompt.language import Spec, sample, sample_shots
 from ffprompt.prompting import prompt
@@ -56,7 +57,7 @@ def execute(options: Namespace) -> int:
         case "prompts":
             return prompts(options)
         case "train":
-            return train(options)
+            return train_command.train(options)
         case "sample":
             return write_sample(options)
         case name if name in compare_parser.COMMANDS:
@@ -304,49 +305,6 @@ def _check_turns(options: Namespace) -> None:
             raise ConfigError(f"turn-instructions {options.turn_instructions}: at least 1 is wanted")
     elif options.turn_instructions is not None:
         raise ConfigError(f"turn-instructions {options.turn_instructions}: only dialogue has turns")
-
-
-def train(options: Namespace) -> int:
-    """Train a reference model and write its checkpoint."""
-    if options.architecture != "lstm":
-        raise ConfigError(
-            f"architecture {options.architecture!r} is unknown{did_you_mean(options.architecture, ['lstm'])}"
-        )
-    if options.steps < 1:
-        raise ConfigError(f"steps {options.steps}: at least 1 is wanted")
-    out = Path(options.out)
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"out {out}: the file's name must end in .safetensors")
-    if not out.parent.is_dir():
-        raise ConfigError(f"out {out}: the folder {out.parent} is not there")
-    try:
-        from ffprompt.reference.checkpoint import save
-        from ffprompt.reference.models import LSTMConfig
-        from ffprompt.reference.train import evaluate, train_lstm
-    except ImportError as error:
-        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
-    spec = Spec.parse(options.data, symbols=options.symbols)
-    with display.training(options.steps) as watch:
-        result = train_lstm(
-            LSTMConfig(options.symbols), seed=options.seed, steps=options.steps, data=spec, progress=watch
-        )
-    display.line(f"trained {options.steps:,} steps in {result.seconds:.1f} s, loss {result.loss:.3g} nats a read")
-    found = [evaluate(result.model, tested, _TEST_SEED, strings) for tested, strings in _tested_on(spec)]
-    for one in found:
-        display.line(f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings")
-    save(out, result.model, result.training, result.loss, found)
-    display.line(f"{out}: evaluate it with: python run_eval.py --backend reference --model {out}")
-    return 0
-
-
-# Strings to test on come from a seed of their own, and from another stream than those trained on.
-_TEST_SEED = 1000
-
-
-def _tested_on(spec: Spec) -> list[tuple[Spec, int]]:
-    """A quick look at a new model: its own language, and at T = 512 the paper's two tails."""
-    tails = [Spec.ffl(p, spec.length, spec.symbols) for p in (0.8, 0.98, 0.1)]
-    return [(one, 500) for one in dict.fromkeys([spec, *tails])]
 
 
 def write_sample(options: Namespace) -> int:

@@ -332,15 +332,24 @@ def waiting() -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def training(steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A bar with the loss on standard error; nothing where it is no terminal."""
+def training(steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar with the loss on standard error, nothing where it is no terminal; warnings and evaluations as lines."""
     console = _console(error=True)
-    with Progress(
-        BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console, transient=True
-    ) as bar:
-        bar.disable = not console.is_terminal
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps)
-        yield lambda step, loss: bar.update(task, completed=step, description=f"loss {loss:.2e}")
+
+        def watch(event: Mapping[str, Any]) -> None:
+            match event["event"]:
+                case "step":
+                    bar.update(task, completed=event["step"], description=f"loss {event['loss']:.2e}")
+                case "warning":
+                    console.print(f"warning: step {event['step']:,}: {event['text']}", highlight=False)
+                case "evaluation":
+                    found = f"{event['errors']:,} errors in {event['reads']:,} reads"
+                    console.print(f"step {event['step']:,}: {event['data']}: {found}", highlight=False)
+
+        yield watch
 
 
 def _running(state: State, began: float) -> str:

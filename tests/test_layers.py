@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 # Each module may import those of the rows above its own, and its own row.
 LAYERS = [
-    {"errors", "usage", "compare_parser"},
+    {"errors", "usage", "compare_parser", "train_parser"},
     {"stats"},
     {"prices"},
     {"language", "requests", "parsing", "templates"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"compare_display"},
     {"report"},
     {"compare_commands"},
-    {"anatomy_command", "batch_commands", "report_commands"},
+    {"anatomy_command", "batch_commands", "report_commands", "train_command"},
     {"commands"},
     {"cli", "__main__"},
 ]

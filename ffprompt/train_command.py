@@ -1,0 +1,136 @@
+"""What ``ffprompt train`` does: flags to a config, a recipe and a plan, and a training in a folder."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffprompt import display, train_parser
+from ffprompt.errors import ConfigError, ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.reference.network import NetworkConfig
+    from ffprompt.reference.recipe import Training
+    from ffprompt.reference.session import Plan
+
+_FINAL = 500  # strings of each set at the end, unless more are asked for
+_PAPER_STEPS, _LSTM_STEPS, _DECAY_END = 10_000, 500, 10_001
+
+
+def train(options: Namespace) -> int:
+    """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
+    try:
+        from ffprompt.reference import session
+    except ImportError as error:
+        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+    config, training, plan = configure(vars(options))
+    folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
+    display.line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
+    with display.training(training.steps) as watch:
+        made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
+    for one in made.evaluation:
+        display.line(
+            f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
+            f"glitch rate {one.rate:.2g} ({one.low:.2g} to {one.high:.2g})"
+        )
+    display.line(f"evaluate it with: python run_eval.py --backend reference --model {folder}")
+    return 0
+
+
+def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
+    """Config, recipe and plan from flags by name; None stands for a flag that was not given.
+
+    Raises UsageError for a flag that the architecture has no use for, or a value that is not possible.
+    """
+    from ffprompt.reference import architectures
+    from ffprompt.reference.data import Mixture
+
+    architecture = given["architecture"]
+    known = tuple(architectures.ARCHITECTURES)
+    if architecture not in known:
+        hint = did_you_mean(architecture, known)
+        raise ConfigError(f"architecture {architecture!r} is unknown{hint}: {', '.join(known)}")
+    data = Mixture.parse(given["data"], given["length"], given["symbols"])
+    possible = {field.name for field in fields(architectures.ARCHITECTURES[architecture][0])}
+    chosen = _given(given, train_parser.MODEL)
+    for flag in chosen:
+        if train_parser.FIELDS.get(flag, flag) not in possible:
+            raise ConfigError(f"--{flag.replace('_', '-')}: a model of type {architecture} has no such setting")
+    model = {train_parser.FIELDS.get(flag, flag): value for flag, value in chosen.items()} | {"symbols": data.symbols}
+    if "length" in possible:
+        model["length"] = data.length
+    return architectures.configure(architecture, model), _recipe(given, architecture, data), _plan(given)
+
+
+def _recipe(given: Mapping[str, Any], architecture: str, data: Any) -> Training:
+    import torch
+
+    from ffprompt.reference.recipe import Sharpening, Training
+
+    steps = given["steps"] if given["steps"] is not None else _LSTM_STEPS if architecture == "lstm" else _PAPER_STEPS
+    settings = {"decay_end": max(_DECAY_END, steps + 1), **_given(given, train_parser.RECIPE)}
+    # One core: an LSTM's kernels are so small that more would wait for each other.
+    settings.setdefault("threads", 1 if architecture == "lstm" else torch.get_num_threads())
+    return Training(
+        data=data,
+        model_seed=given["seed"] if given["model_seed"] is None else given["model_seed"],
+        data_seed=given["seed"] if given["data_seed"] is None else given["data_seed"],
+        steps=steps,
+        data_size=given["data_size"],
+        sharpening=Sharpening(**_sharpening(given)),
+        compiled=bool(given["compile"]),
+        torch=str(torch.__version__),
+        **settings,
+    )
+
+
+def _sharpening(given: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {flag.removeprefix("sharpen_"): value for flag, value in _given(given, train_parser.SHARPENING).items()}
+    if "sharpen" in chosen:
+        chosen["penalty"] = chosen.pop("sharpen")
+    if chosen and ("penalty" in chosen) != ("coefficient" in chosen):
+        raise ConfigError("--sharpen and --sharpen-coefficient: a penalty needs both")
+    if chosen and "penalty" not in chosen:
+        raise ConfigError(f"--sharpen-{next(iter(chosen))}: it needs --sharpen with a penalty")
+    return chosen
+
+
+def _plan(given: Mapping[str, Any]) -> Plan:
+    from ffprompt.reference.session import Plan
+
+    settings = {"final_strings": _FINAL, **_given(given, train_parser.PLAN)}
+    return Plan(**{**settings, "final_strings": settings["final_strings"] or None})
+
+
+def _given(given: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    return {flag: given[flag] for flag in table if given.get(flag) is not None}
+
+
+def name(config: NetworkConfig, training: Training) -> str:
+    """The name of a training's folder, when none is given: its architecture, sizes, data and seeds."""
+    from ffprompt.reference.architectures import name_of
+
+    sizes = "x".join(str(getattr(config, part)) for part in ("layers", "width", "heads") if hasattr(config, part))
+    data = str(training.data).replace(f"FFL({training.data.length}, ", "").replace(")", "").replace(" ", "")
+    seeds = f"s{training.model_seed}"
+    if training.data_seed != training.model_seed:
+        seeds += f"-d{training.data_seed}"
+    length = "" if training.data.length == 512 else f"-T{training.data.length}"
+    return f"{name_of(config)}-{sizes}-ffl{data}{length}-{seeds}"
+
+
+def describe(config: NetworkConfig) -> str:
+    """A model in a few words: ``transformer of 4 layers, width 256, 4 heads``."""
+    from ffprompt.reference.architectures import name_of
+
+    words = []
+    for part, text in (("layers", "{} layers"), ("width", "width {}"), ("heads", "{} heads")):
+        if hasattr(config, part):
+            words.append(text.format(getattr(config, part)))
+    return f"{name_of(config)} of {', '.join(words)}" if words else name_of(config)
+
+
+Watch = Callable[[dict[str, Any]], None]
