@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.attention import attend, attend_openly, hidden_keys
+from ffprompt.reference.kernels import Linear
 from ffprompt.reference.network import Network, NetworkConfig, number, one_of, whole
 from ffprompt.reference.positions import POSITIONS, Alibi, Cope, T5Bias, rotate, sinusoids
 
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         super().__init__()
         self.config = config
         d = config.width
-        self.query, self.key, self.value, self.out = (nn.Linear(d, d, bias=False) for _ in range(4))
+        self.query, self.key, self.value, self.out = (Linear(d, d, bias=False) for _ in range(4))
         self.bias: Alibi | T5Bias | None = None
         self.cope: Cope | None = None
         if config.positions == "alibi":
@@ -105,7 +106,7 @@ class Attention(nn.Module):
                 seen.append(weights)
         return torch.as_tensor(self.out(out.transpose(1, 2).reshape(B, -1, d)))
 
-    def _heads(self, x: Tensor, layer: nn.Linear) -> Tensor:
+    def _heads(self, x: Tensor, layer: Linear) -> Tensor:
         B, T = x.shape[:2]
         return torch.as_tensor(layer(x)).view(B, T, self.config.heads, -1).transpose(1, 2)  # (B, H, T, D)
 
@@ -128,9 +129,9 @@ class MLP(nn.Module):
         super().__init__()
         self.config = config
         inner = config.width * config.expansion
-        self.up = nn.Linear(config.width, inner)
-        self.gate = nn.Linear(config.width, inner) if config.activation != "gelu" else None
-        self.down = nn.Linear(inner, config.width)
+        self.up = Linear(config.width, inner)
+        self.gate = Linear(config.width, inner) if config.activation != "gelu" else None
+        self.down = Linear(inner, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) for ``x`` (B, T, d)."""
