@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,18 +23,30 @@ from ffprompt.backends.reference import ReferenceBackend
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.language import Spec, Strings, parse, sample
 from ffprompt.reference import checkpoint as files
-from ffprompt.reference.models import LSTM, LSTMConfig, encode, parameters, predict
+from ffprompt.reference.data import Mixture
+from ffprompt.reference.evaluate import evaluate
+from ffprompt.reference.lstm import LSTM, LSTMConfig
+from ffprompt.reference.network import encode, parameters, predict
+from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import read_positions, tokenise
 from ffprompt.reference.threads import Workers
-from ffprompt.reference.train import TrainResult, clean_loss, evaluate, train_lstm
+from ffprompt.reference.train import Progress, Trainer, TrainResult, targets, train
 from ffprompt.requests import Message, Reply, Request, Scores
 
 SMALL = LSTMConfig(width=8, hidden=8)
 TRAINING_SETS = [0.8, 0.98, 0.1]
 
 
-def train_small(seed: int = 0, **settings: object) -> TrainResult:
-    return train_lstm(SMALL, seed=seed, **{"steps": 4, "batch": 2, "length": 16, **settings})  # type: ignore[arg-type]
+def train_small(
+    seed: int = 0,
+    config: LSTMConfig = SMALL,
+    data: Spec | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> TrainResult:
+    mixture = Mixture.of(data or Spec.ffl(0.8, 16, config.symbols))
+    recipe = {"model_seed": seed, "data_seed": seed, "steps": 4, "batch": 2, **settings}
+    return train(config, Training(mixture, **recipe), progress)
 
 
 def requests_for(strings: Strings, separator: str = "") -> list[Request]:
@@ -65,7 +78,7 @@ def lstm() -> ReferenceBackend:
 @pytest.fixture(scope="module")
 def wide_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of twelve symbols, whose digits have different lengths."""
-    result = train_lstm(LSTMConfig(12, 8, 8), steps=1, batch=1, length=8)
+    result = train_small(config=LSTMConfig(12, 8, 8), data=Spec.ffl(0.8, 8, 12), steps=1, batch=1)
     path = tmp_path_factory.mktemp("wide") / "wide.safetensors"
     files.save(path, result.model, result.training, result.loss)
     return path
@@ -148,9 +161,10 @@ def test_training_leaves_global_state_alone(three_threads: None) -> None:
 def test_training_learns() -> None:
     # Two symbols on short strings: from chance, log 5, to nearly nothing in a few seconds.
     seen: list[tuple[int, float]] = []
-    result = train_lstm(
-        LSTMConfig(width=16, hidden=32),
+    result = train_small(
+        config=LSTMConfig(width=16, hidden=32),
         steps=150,
+        batch=16,
         data=Spec.ffl(0.1, 16),
         learning_rate=1e-2,
         progress=lambda step, loss: seen.append((step, loss)),
@@ -177,16 +191,34 @@ def test_the_clean_loss_looks_at_reads_only() -> None:
     logp = model(encode(strings)).log_softmax(-1)
     # the symbols after the two r are tokens 5 and 9; each is predicted from the token before
     wanted = -(logp[0, 4, 4] + logp[0, 8, 4]) / 2
-    assert clean_loss(model, strings).item() == pytest.approx(wanted.item(), abs=1e-6)
+    tokens, rows, positions, answers = targets(strings)
+    found = torch.nn.functional.cross_entropy(model.logits_at(tokens, rows, positions), answers)
+    assert found.item() == pytest.approx(wanted.item(), abs=1e-6)
+
+
+def test_the_noisy_loss_looks_at_every_token_but_the_first() -> None:
+    model = train_small().model
+    strings = parse("w1i0r1")
+    logp = model(encode(strings)).log_softmax(-1)
+    wanted = -sum(logp[0, t, token] for t, token in enumerate([4, 2, 3, 1, 4])) / 5
+    tokens, rows, positions, answers = targets(strings, "noisy")
+    found = torch.nn.functional.cross_entropy(model.logits_at(tokens, rows, positions), answers)
+    assert found.item() == pytest.approx(wanted.item(), abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_training() -> None:
-    with pytest.raises(RunFailedError, match=r"training step \d+: the loss is (nan|inf)"):
-        train_small(steps=100, learning_rate=1e38)
+    # A rate so large that the first step leaves no finite logit.
+    trainer = Trainer(SMALL, Training(Mixture.of(Spec.ffl(0.8, 16)), 0, 0, steps=100, learning_rate=1e3, warmup=0))
+    with torch.no_grad():
+        trainer.model.head.bias.fill_(torch.inf)
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    with pytest.raises(RunFailedError, match=r"training step 1: the loss is (nan|inf)"):
+        trainer.advance(sample(Spec.ffl(0.8, 16), 0, 0, 2))
+    assert all(torch.equal(before[name], weight) for name, weight in trainer.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"steps": 10_001}, {"batch": 0}, {"seed": -1}, {"data": Spec.ffl(0.8, symbols=3)}]
+    "settings", [{"steps": 0}, {"steps": 10_001}, {"batch": 0}, {"seed": -1}, {"data": Spec.ffl(0.8, 16, 3)}]
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
@@ -254,7 +286,7 @@ def spoil(path: Path, how: str) -> None:
         save_file(weights, path, {"ffprompt": "{"})
     else:
         if how == "newer":
-            record["format"] = 2
+            record["format"] = 3
         elif how == "other network":
             record["architecture"] = "mamba"
         elif how == "shape":
@@ -288,7 +320,7 @@ def spoil(path: Path, how: str) -> None:
         ("text", "not a whole safetensors file"),
         ("no record", "not a reference model of ffprompt"),
         ("not json", "record is damaged"),
-        ("newer", "format 2 is not known; this ffprompt reads format 1"),
+        ("newer", "format 3 is not known; this ffprompt reads format 2"),
         ("other network", "architecture 'mamba' is not known"),
         ("shape", r"weight 'head.weight' has shape \(5, 4\) where its config asks for \(5, 8\)"),
         ("config", "has shape"),
@@ -356,12 +388,13 @@ def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
     assert identity["model"] == "lstm"
     assert identity["path"] == "lstm.safetensors"
     assert identity["parameters"] == 133_381
-    assert identity["trained_on"] == str(Spec.ffl(0.8))
+    assert identity["trained_on"] == str(Mixture.of(Spec.ffl(0.8)))
     assert identity["steps"] == 500
     assert identity["note"] == "trained on this task"
     assert len(identity["sha256"]) == 64
     json.dumps(identity)
     recorded = files.load(files.resolve("lstm"))
+    assert recorded.training is not None
     assert (recorded.training.model_seed, recorded.training.data_seed) == (0, 0)
     assert [(one.data, one.strings, one.reads, one.errors) for one in recorded.evaluation] == [
         (Spec.ffl(0.8), 1_000, 26_208, 0),
