@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
         return error.exit_code
     except KeyboardInterrupt:
         hint = ""
-        if given[:1] == ["run"]:
+        if given[:1] in (["run"], ["train"]):
             words = [word for word in (given[1:] if prog == "run_eval.py" else given) if word != "--resume"]
             hint = f"; go on with: {shlex.join([prog, *words, '--resume'])}"
         print(f"{prog}: interrupted{hint}", file=sys.stderr)  # noqa: T201

@@ -264,6 +264,23 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_a_packed_checkpoint_is_a_quarter_of_the_size_and_gives_what_was_rounded(tmp_path: Path) -> None:
+    result = train_small(config=LSTMConfig(width=64, hidden=64))
+    exact, path = tmp_path / "exact.safetensors", tmp_path / "packed.safetensors"
+    files.save(exact, result.model, result.training, result.loss)
+    before = {name: weight.clone() for name, weight in result.model.state_dict().items()}
+    model = files.rounded(result.model)
+    files.save(path, model, result.training, result.loss, packed=True)
+    assert path.stat().st_size < exact.stat().st_size * 0.4
+    back = files.load(path).model.state_dict()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(back[name], weight)
+        step = before[name].abs().amax(-1, keepdim=True) / 127
+        assert ((weight - before[name]).abs() <= step / 2 * 1.001).all()
+    files.save(exact, files.rounded(files.load(path).model), result.training, result.loss, packed=True)
+    assert exact.read_bytes() == path.read_bytes()
+
+
 def spoil(path: Path, how: str) -> None:
     result = train_small()
     files.save(path, result.model, result.training, result.loss)
@@ -301,6 +318,10 @@ def spoil(path: Path, how: str) -> None:
             weights["surplus"] = torch.zeros(1)
         elif how == "nan":
             weights["head.bias"][0] = torch.nan
+        elif how == "scale of nothing":
+            weights["head.bias:scale"] = torch.zeros(5)
+        elif how == "no scale":
+            weights["head.weight"] = weights["head.weight"].to(torch.int8)
         elif how == "half":
             weights["head.bias"] = weights["head.bias"].half()
         elif how == "no training":
@@ -329,6 +350,8 @@ def spoil(path: Path, how: str) -> None:
         ("extra", "weight 'surplus' is not one of this model"),
         ("nan", "weight 'head.bias' is not all finite float32"),
         ("half", "weight 'head.bias' is not all finite float32"),
+        ("scale of nothing", "weight 'head.bias:scale' is not one of this model"),
+        ("no scale", "weight 'head.weight' is not all finite float32"),
         ("no training", "record is damaged"),
         ("odd training", "record is damaged"),
     ],

@@ -1,39 +1,42 @@
-"""Make the checkpoints that are shipped: ``python -m ffprompt.reference.build`` trains, evaluates and saves the LSTM.
+"""Make a checkpoint that is shipped: ``python -m ffprompt.reference.build FOLDER NAME``, from a finished training.
 
-The test sets have the paper's sizes; they come from another stream of random numbers than the training strings.
+Its matrices are rounded to 8 bits, the paper's full test sets are gone through with what is left, and the file goes to
+``checkpoints/`` with the log of the training beside it. ``--exact`` keeps all 32 bits.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import sys
+import time
 from pathlib import Path
 
-import torch
-
-from ffprompt.reference.checkpoint import BUNDLED, save
-from ffprompt.reference.data import Mixture
+from ffprompt.reference.checkpoint import BUNDLED, WEIGHTS, load, rounded, save
 from ffprompt.reference.evaluate import TEST_SEED, evaluate, paper_sets
-from ffprompt.reference.lstm import LSTMConfig
-from ffprompt.reference.recipe import Training
-from ffprompt.reference.train import train
+from ffprompt.reference.session import LOG
 
 
-def build(path: Path, seed: int = 0) -> None:
-    """Train the paper's LSTM with ``seed``, count its errors on the three test sets and write it to ``path``."""
-    training = Training(Mixture.parse("FFL(0.8)"), seed, seed, steps=500, torch=str(torch.__version__))
-    result = train(LSTMConfig(), training, _progress)
-    _say(f"\ntrained in {result.seconds:.1f} s, loss {result.loss:.3g} nats per read\n")
+def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED) -> Path:
+    """Round, evaluate and write the model of a training as ``name``; the path of the file."""
+    trained = load(folder / WEIGHTS)
+    model = rounded(trained.model) if packed else trained.model
     evaluations = []
-    for data, strings in paper_sets():
-        evaluations.append(evaluate(result.model, data, TEST_SEED, strings))
-        one = evaluations[-1]
-        _say(f"{one.data}: {one.errors} errors in {one.reads:,} reads of {one.strings:,} strings\n")
-    save(path, result.model, result.training, result.loss, evaluations)
+    for data, strings in paper_sets(trained.training.data.length if trained.training else 512):
+        began = time.monotonic()
+        one = evaluate(model, data, TEST_SEED, strings, progress=_progress)
+        evaluations.append(one)
+        found = f"{one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings"
+        _say(f"\r{one.data}: {found} ({one.low:.3g} to {one.high:.3g}), {time.monotonic() - began:.0f} s\n")
+    path = into / f"{name}.safetensors"
+    save(path, model, trained.training, trained.loss, evaluations, packed)
+    shutil.copyfile(folder / LOG, into / f"{name}.jsonl")
+    return path
 
 
-def _progress(step: int, loss: float) -> None:
-    if step % 10 == 0:
-        _say(f"\rstep {step}  loss {loss:.2e}  ")
+def _progress(strings: int) -> None:
+    if strings % 1_600 == 0:
+        _say(f"\r{strings:,} strings")
 
 
 def _say(text: str) -> None:
@@ -42,4 +45,9 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    build(BUNDLED / "lstm.safetensors")
+    parser = argparse.ArgumentParser(description="Make a checkpoint that is shipped.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--exact", action="store_true")
+    chosen = parser.parse_args()
+    bundle(chosen.folder, chosen.name, not chosen.exact)

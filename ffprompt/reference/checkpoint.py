@@ -4,6 +4,9 @@ Nothing in such a file is executed. Its metadata has one entry, ``ffprompt``::
 
     {"format": 2, "architecture": "lstm", "config": {…LSTMConfig…}, "training": {…Training…},
      "loss": nats per prediction at the last step, "evaluation": [{…Evaluation…}, …]}
+
+Weights are float32. In a packed file, for a quarter of the size, a matrix is 8-bit whole numbers, and beside it stands
+``NAME:scale`` with one float32 a row to multiply them by; the evaluation in its record is then that of these numbers.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ BUNDLED = Path(__file__).parent / "checkpoints"
 WEIGHTS = "model.safetensors"
 """The file of the model in the folder of its training."""
 _KEY = "ffprompt"
+_SCALE, _MOST = ":scale", 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,12 @@ def save(
     training: Training | None,
     loss: float | None,
     evaluation: Sequence[Evaluation] = (),
+    packed: bool = False,
 ) -> None:
-    """Write a checkpoint, whole or not at all. Raises ModelError when the file cannot be written."""
+    """Write a checkpoint, whole or not at all; ``packed`` is for a model that ``rounded`` has been at.
+
+    Raises ModelError when the file cannot be written.
+    """
     record = {
         "format": FORMAT,
         "architecture": name_of(model.config),
@@ -85,7 +93,37 @@ def save(
         "evaluation": [one.record() for one in evaluation],
     }
     weights = {name: weight.cpu().contiguous() for name, weight in model.state_dict().items()}
-    write(path, weights, record)
+    write(path, _pack(weights) if packed else weights, record)
+
+
+def rounded(model: Network) -> Network:
+    """``model`` with every matrix replaced by what a packed file can hold of it, in place."""
+    weights = _unpack(_pack({name: weight.cpu() for name, weight in model.state_dict().items()}))
+    model.load_state_dict(weights)
+    return model
+
+
+def _pack(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices as whole numbers from -127 to 127 and a scale a row; everything else as it is."""
+    packed = {}
+    for name, weight in weights.items():
+        if weight.dim() != 2:
+            packed[name] = weight
+            continue
+        scale = weight.abs().amax(1) / _MOST
+        # A row of zeros has no scale; any will do.
+        steps = (weight / torch.where(scale > 0, scale, 1.0)[:, None]).round()
+        packed |= {name: steps.to(torch.int8), f"{name}{_SCALE}": scale}
+    return packed
+
+
+def _unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    weights = {}
+    for name, tensor in tensors.items():
+        if not name.endswith(_SCALE):
+            scale = tensors.get(name + _SCALE)
+            weights[name] = tensor if scale is None else tensor.float() * scale[:, None]
+    return weights
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
@@ -115,7 +153,7 @@ def load(path: Path) -> Checkpoint:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             config = configure(record["architecture"], record["config"])
             _fits(config, shapes)
-            weights = {name: file.get_tensor(name) for name in names}
+            weights = _unpack(_numbers({name: file.get_tensor(name) for name in names}))
         model = _model(config, weights)
         training = Training.from_record(record["training"]) if record["training"] is not None else None
         evaluation = tuple(Evaluation.from_record(one) for one in record["evaluation"])
@@ -158,6 +196,7 @@ def _record(metadata: dict[str, str]) -> dict[str, Any]:
 def _fits(config: NetworkConfig, shapes: dict[str, tuple[int, ...]]) -> None:
     # On the meta device nothing is allocated, whatever size the file claims.
     wanted = {name: tuple(weight.shape) for name, weight in skeleton(config).state_dict().items()}
+    wanted |= {name: wanted.get(name.removesuffix(_SCALE), ())[:1] for name in shapes if _is_scale(name, shapes)}
     if shapes.keys() != wanted.keys():
         odd = sorted(shapes.keys() ^ wanted.keys())[0]
         raise ModelError(f"weight {odd!r} is {'missing' if odd in wanted else 'not one of this model'}")
@@ -166,10 +205,20 @@ def _fits(config: NetworkConfig, shapes: dict[str, tuple[int, ...]]) -> None:
             raise ModelError(f"weight {name!r} has shape {shapes[name]} where its config asks for {shape}")
 
 
+def _is_scale(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    return name.endswith(_SCALE) and len(shapes.get(name.removesuffix(_SCALE), ())) == 2
+
+
+def _numbers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors, if all are finite float32 numbers, or 8-bit ones that have a scale."""
+    for name, tensor in tensors.items():
+        wanted = torch.int8 if name + _SCALE in tensors else torch.float32
+        if tensor.dtype != wanted or not bool(tensor.isfinite().all()):
+            raise ModelError(f"weight {name!r} is not all finite {str(wanted).removeprefix('torch.')} numbers")
+    return tensors
+
+
 def _model(config: NetworkConfig, weights: dict[str, torch.Tensor]) -> Network:
-    for name, weight in weights.items():
-        if weight.dtype != torch.float32 or not bool(weight.isfinite().all()):
-            raise ModelError(f"weight {name!r} is not all finite float32 numbers")
     model = skeleton(config)
     # assign: the initial weights exist on the meta device only, so loading draws no random numbers.
     model.load_state_dict(weights, assign=True)

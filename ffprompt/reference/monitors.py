@@ -1,7 +1,7 @@
 """Early warnings while a model trains: what has gone wrong before the loss is no number, or the test sets show it.
 
-Two looks at a training: ``Monitors.step`` at the loss and the gradient of every step, ``Monitors.probe`` now and then at
-the model on a fixed batch. Each trouble is told once, when it begins, and again only after it was over.
+Two looks at a training: ``Monitors.step`` at the loss and the gradient of every step, ``Monitors.probe`` now and then
+at the model on a fixed batch. Each trouble is told once, when it begins, and again only after it was over.
 The limits are this project's: quiet on healthy trainings of the reference models, loud on broken ones. The sources say
 what each of them looks for.
 """

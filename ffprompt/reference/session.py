@@ -163,13 +163,15 @@ class _Session:
     def _same(self, found: Mapping[str, Any], resume: bool) -> None:
         """Raise ConfigError unless this is the training that the folder is of, and it may go on."""
         mine = self._identity()
+        if found["architecture"] != mine["architecture"]:
+            raise ConfigError(
+                f"out {self.folder}: it holds a training of {found['architecture']}, not of {mine['architecture']}"
+            )
         for group in ("config", "training"):
             for name, value in mine[group].items():
                 if found[group].get(name) != value and name != "torch":
                     was = found[group].get(name)
                     raise ConfigError(f"out {self.folder}: it holds a training with {name} {was!r}, not {value!r}")
-        if found["architecture"] != mine["architecture"]:
-            raise ConfigError(f"out {self.folder}: it holds a training of {found['architecture']}")
         if found["training"]["torch"] != self.training.torch and found["status"] != "finished":
             was = found["training"]["torch"]
             raise ConfigError(f"out {self.folder}: begun with torch {was}, this is {self.training.torch}: train anew")
