@@ -1,9 +1,8 @@
 """Early warnings while a model trains: what has gone wrong before the loss is no number, or the test sets show it.
 
-Two looks at a training: ``Monitors.step`` at the loss and the gradient of every step, ``Monitors.probe`` now and then
-at the model on a fixed batch. Each trouble is told once, when it begins, and again only after it was over.
-The limits are this project's: quiet on healthy trainings of the reference models, loud on broken ones. The sources say
-what each of them looks for.
+``Monitors.step`` looks at the loss and the gradient of every step, ``Monitors.probe`` now and then at the model on a
+batch. Each trouble is told once, when it begins, and again only after it was over. The limits are this project's: quiet
+on healthy trainings of the reference models, loud on broken ones.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ class Limits:
     loss_deviations: float = 4.0
     explosion: float = 20.0
     vanishing: float = 1e-3
-    layer_vanishing: float = 1e-4
+    layer_vanishing: float = 1e-5
     attention_entropy: float = 0.01
     rank_residual: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Warning:  # noqa: A001 – the word for it; nothing here warns by the built-in one
-    """One trouble at its beginning: ``value`` went beyond ``limit``, None where it is no number; ``text`` is one line."""
+    """One trouble at its beginning: ``value`` went beyond ``limit``, both None where it is no number."""
 
     step: int
     monitor: str
     value: float | None
-    limit: float
+    limit: float | None
     text: str
 
 
@@ -80,7 +79,7 @@ class Monitors:
       what the curvature bears shows as a loss that goes up and down (Cohen et al. 2021, arXiv 2103.00065). The best so
       far is what a spike is measured from, the deviation tells it from the noise of batches.
     * ``exploding-gradient``: the norm of a step is ``explosion`` times its median over the first 20 steps, and over the
-      last 20 (Pascanu et al. 2013, arXiv 1211.5063).
+      last 20; over when 20 steps have stayed below half of that (Pascanu et al. 2013, arXiv 1211.5063).
     * ``vanishing-gradient``: the median over 20 steps of norm / loss is below ``vanishing`` times that of the first 20.
       Over the loss, because the gradient of the cross-entropy falls with it in a training that goes well.
     * ``vanishing-layer``: the median over 20 steps of a layer's norm over the largest layer's is below
@@ -155,7 +154,7 @@ class Monitors:
     def _broken(self, step: int, what: str, where: str = "step") -> Iterator[Warning]:
         if self._begins(f"non-finite/{where}", bool(what), not what):
             text = f"{what} not finite at step {step:,}: lower --learning-rate, or set --clip 1"
-            yield Warning(step, "non-finite", None, math.inf, text)
+            yield Warning(step, "non-finite", None, None, text)
 
     def _loss(self, step: int, loss: float) -> Iterator[Warning]:
         memory = self._memory
@@ -176,12 +175,10 @@ class Monitors:
         memory = self._memory
         if memory.early_norm is not None:
             limit = self.limits.explosion * max(memory.early_norm, median(memory.norms))
-            if self._begins("exploding-gradient", norm > limit, norm < limit / 2):
+            if self._begins("exploding-gradient", norm > limit, max(*memory.norms, norm) < limit / 2):
                 text = (
-                    f"norm of the gradient is {norm:.2g}, {norm / limit * self.limits.explosion:.0f} times the usual "
+                    f"norm of the gradient jumped from {limit / self.limits.explosion:.2g} to {norm:.2g} "
                     f"at step {step:,}: lower --learning-rate, or set --clip 1"
-                    if limit
-                    else f"norm of the gradient is {norm:.2g} after zeros at step {step:,}: lower --learning-rate"
                 )
                 yield Warning(step, "exploding-gradient", norm, limit, text)
         if _push(memory.norms, norm) and memory.early_norm is None:
@@ -252,8 +249,8 @@ def look(model: Network, tokens: Tensor) -> dict[str, float]:
     with _undisturbed(model):
         tokens = tokens.to(model.head.weight.device)
         x = model.hidden(tokens, entropies) if isinstance(model, Transformer) else model.hidden(tokens)
-        values = torch.stack([*entropies, residual(x)]).tolist()
-    return dict(zip([*(f"attention_entropy/{layer}" for layer in range(len(entropies))), "rank_residual"], values))
+        layers = {f"attention_entropy/{layer}": float(entropy) for layer, entropy in enumerate(entropies)}
+        return {**layers, "rank_residual": float(residual(x))}
 
 
 def residual(x: Tensor) -> Tensor:
