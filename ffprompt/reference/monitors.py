@@ -175,7 +175,7 @@ class Monitors:
         memory = self._memory
         if memory.early_norm is not None:
             limit = self.limits.explosion * max(memory.early_norm, median(memory.norms))
-            if self._begins("exploding-gradient", norm > limit, max(*memory.norms, norm) < limit / 2):
+            if self._begins("exploding-gradient", norm > limit, max(*memory.norms[1:], norm) < limit / 2):
                 text = (
                     f"norm of the gradient jumped from {limit / self.limits.explosion:.2g} to {norm:.2g} "
                     f"at step {step:,}: lower --learning-rate, or set --clip 1"
