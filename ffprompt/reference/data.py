@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,12 +101,12 @@ class Source:
         places = np.arange((step - 1) * size, step * size)
         if self.strings is None:
             return self._draw(places)
-        order = np.array([self._shuffled(place // self.strings)[place % self.strings] for place in places.tolist()])
-        return self._draw(order)
-
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        assert self.strings is not None
-        return _generator(f"order|{self.seed}|{epoch}").permutation(self.strings)
+        epochs, within = np.divmod(places, self.strings)
+        order = [
+            _order(self.seed, self.strings, epoch)[place]
+            for epoch, place in zip(epochs.tolist(), within.tolist(), strict=True)
+        ]
+        return self._draw(np.array(order))
 
     def _draw(self, places: NDArray[np.int64]) -> Strings:
         """The strings at these places, each from the part of the mixture that its own draw says."""
@@ -150,6 +151,12 @@ def batches(source: Source, size: int, first: int, last: int) -> Iterator[String
             if step + _AHEAD <= last:
                 waiting.append(pool.submit(source.batch, step + _AHEAD, size))
             yield ready.result()
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, strings: int, epoch: int) -> NDArray[np.int64]:
+    """The order of one pass over a fixed set; kept, as the next batch needs it again and a set may have millions."""
+    return _generator(f"order|{seed}|{epoch}").permutation(strings)
 
 
 def _generator(name: str) -> np.random.Generator:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.language import Spec, sample
 from ffprompt.reference.network import Network, encode, predict
 from ffprompt.reference.text import INSTRUCTIONS
@@ -73,15 +74,21 @@ def evaluate(
 ) -> Evaluation:
     """Count the errors on the strings 0 … ``strings`` - 1 that ``language.sample`` draws for (data, seed).
 
-    ``progress`` is called with the number of strings that are done. The model's training mode is put back.
+    ``progress`` is called with the number of strings that are done. The model's training mode is put back. Raises
+    ConfigError when there is no string, RunFailedError when outputs of the model are no numbers: they are no errors.
     """
+    if strings < 1:
+        raise ConfigError(f"strings {strings}: an evaluation needs at least one")
     parts: list[tuple[Sequence[int], Sequence[int]]] = []
     gaps: Counter[int] = Counter()
 
     def count(low: int) -> None:
         part = sample(data, seed, low, min(low + batch, strings))
         rows, reads = np.nonzero(part.reads)  # (R,) each
-        best = predict(model, encode(part).numpy(), rows, 2 * reads + 1).argmax(1)  # (R,)
+        logp = predict(model, encode(part).numpy(), rows, 2 * reads + 1)  # (R, V)
+        if np.isnan(logp).any():
+            raise RunFailedError(f"{data}, strings from {low} on: the outputs of the model are no numbers")
+        best = logp.argmax(1)  # (R,)
         wrong = best != part.bits[rows, reads].astype(np.int64) + INSTRUCTIONS
         errors = np.bincount(rows[wrong], minlength=len(part))
         found.append((low, errors, part.reads.sum(1), part.gaps[rows[wrong], reads[wrong]]))

@@ -25,9 +25,9 @@ SCHEDULES = ("constant", "linear", "oscillating")
 class Sharpening:
     """A penalty on soft attention, averaged over layers, heads and queries (R6), added to the loss.
 
-    ``penalty`` is the entropy of the weights, or minus their L2 or L∞ norm; ``coefficient`` multiplies it from step
-    ``start`` on: constant, growing linearly from 0 at ``start`` to the last step, or oscillating between 0 and itself
-    with ``period`` steps a wave.
+    ``penalty`` is the entropy of the weights, or minus their L2 or L∞ norm; ``coefficient`` multiplies it in the steps
+    after the first ``start``: constant, growing linearly from 0 at ``start`` to itself at the last step, or oscillating
+    between 0 and itself with ``period`` steps a wave.
     """
 
     penalty: str = "none"
@@ -44,7 +44,7 @@ class Sharpening:
         whole("sharpen-period", self.period, 1, 1 << 40)
 
     def at(self, step: int, steps: int) -> float:
-        """The coefficient of ``step``, counted from 1, in a training of ``steps``; 0 before ``start``."""
+        """The coefficient of ``step``, counted from 1, in a training of ``steps``; 0 up to ``start``."""
         if self.penalty == "none" or step <= self.start:
             return 0.0
         match self.schedule:
@@ -103,6 +103,10 @@ class Training:
             number("clip", self.clip, 1e-12, 1e12)
         one_of("objective", self.objective, OBJECTIVES)
         one_of("precision", self.precision, PRECISIONS)
+        if self.sharpening.penalty != "none" and self.sharpening.start >= self.steps:
+            raise ConfigError(
+                f"sharpen-start {self.sharpening.start}: the training has {self.steps} steps and would have no penalty"
+            )
         self.source  # noqa: B018 – checks the data seed and size
 
     def rate(self, step: int) -> float:
