@@ -144,7 +144,8 @@ def test_a_loss_that_is_no_number_is_told_once_and_does_not_stay_in_the_windows(
     (one,) = losses(monitors, 21, [math.nan, math.inf, math.nan])
     assert (one.step, one.monitor, one.value, one.limit) == (21, "non-finite", None, None)
     assert "loss" in one.text
-    assert losses(monitors, 24, [0.5] * WINDOW) == []
+    assert losses(monitors, 24, [0.5]) == []
+    assert names(losses(monitors, 25, [9.0])) == ["loss-oscillation"]  # not hidden by what came before
     (again,) = monitors.step(99, 0.5, math.inf)
     assert again.monitor == "non-finite" and "gradient" in again.text
     json.dumps(monitors.state(), allow_nan=False)
