@@ -21,11 +21,22 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, out) for ``x`` (…, in)."""
-        plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        if _OPERATOR is None or plain or self.weight.dtype != torch.float32:
+        if _OPERATOR is None or not _suits(self, x):
             return F.linear(x, self.weight, self.bias)
         out: Tensor = _OneDNN.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return out
+
+
+def gelu(layer: Linear, x: Tensor) -> Tensor:
+    """GELU of ``layer(x)``; in one kernel where no gradient is wanted."""
+    if _OPERATOR is None or torch.is_grad_enabled() or not _suits(layer, x):
+        return F.gelu(layer(x))
+    return torch.as_tensor(_OPERATOR(x, layer.weight, layer.bias, "gelu", [], "none"))
+
+
+def _suits(layer: nn.Linear, x: Tensor) -> bool:
+    float32 = x.dtype == torch.float32 == layer.weight.dtype and not torch.is_autocast_enabled("cpu")
+    return float32 and x.device.type == "cpu"
 
 
 class _OneDNN(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.attention import attend, attend_openly, hidden_keys
-from ffprompt.reference.kernels import Linear
+from ffprompt.reference.kernels import Linear, gelu
 from ffprompt.reference.network import Network, NetworkConfig, number, one_of, whole
 from ffprompt.reference.positions import POSITIONS, Alibi, Cope, T5Bias, rotate, sinusoids
 
@@ -136,9 +136,9 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) for ``x`` (B, T, d)."""
         if self.gate is None:
-            h = F.gelu(self.up(x))  # (B, T, expansion · d)
+            h = gelu(self.up, x)  # (B, T, expansion · d)
         else:
-            opened = F.gelu(self.gate(x)) if self.config.activation == "geglu" else F.silu(self.gate(x))
+            opened = gelu(self.gate, x) if self.config.activation == "geglu" else F.silu(self.gate(x))
             h = opened * self.up(x)
         return torch.as_tensor(self.down(F.dropout(h, self.config.mlp_dropout, self.training)))
 
