@@ -23,8 +23,9 @@ from ffprompt.backends.reference import ReferenceBackend
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.language import Spec, Strings, parse, sample
 from ffprompt.reference import checkpoint as files
+from ffprompt.reference import summary
 from ffprompt.reference.data import Mixture
-from ffprompt.reference.evaluate import evaluate
+from ffprompt.reference.evaluate import Evaluation, evaluate
 from ffprompt.reference.lstm import LSTM, LSTMConfig
 from ffprompt.reference.network import encode, parameters, predict
 from ffprompt.reference.recipe import Training
@@ -32,6 +33,7 @@ from ffprompt.reference.text import read_positions, tokenise
 from ffprompt.reference.threads import Workers
 from ffprompt.reference.train import Progress, Trainer, TrainResult, targets, train
 from ffprompt.requests import Message, Reply, Request, Scores
+from tests.conftest import ROOT
 
 SMALL = LSTMConfig(width=8, hidden=8)
 TRAINING_SETS = [0.8, 0.98, 0.1]
@@ -603,3 +605,26 @@ def test_torch_is_imported_late_and_missed_politely() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("ModelError ")
     assert 'pip install "ffprompt[reference]"' in ran.stdout
+
+
+# --- what the README says of them ---
+
+
+def test_the_readme_tells_of_the_bundled_models_what_their_files_do() -> None:
+    rows = summary.table().splitlines()
+    assert len(rows) == 2 + len(files.bundled())
+    readme = (ROOT / "README.md").read_text()
+    for row in rows:
+        assert row in readme
+
+
+@pytest.mark.parametrize(
+    ("errors", "reads", "low", "high", "says"),
+    [
+        (0, 26_208, 0.0, 0.0038001, "0 / 26,208 (< 0.38 %)"),
+        (3, 30_000, 0.00002, 0.00031, "3 / 30,000: 0.01 % (0.002–0.031)"),
+        (60_000, 354_086, 0.1663, 0.1731, "60,000 / 354,086: 17 % (17–17)"),
+    ],
+)
+def test_a_cell_of_the_table(errors: int, reads: int, low: float, high: float, says: str) -> None:
+    assert summary.cell(Evaluation(Spec.ffl(0.8), 1000, 10, reads, errors, low, high)) == says
