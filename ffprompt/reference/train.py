@@ -24,7 +24,7 @@ from ffprompt.reference.network import Network, NetworkConfig, encode
 from ffprompt.reference.penalties import penalty
 from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import INSTRUCTIONS
-from ffprompt.reference.transformer import Transformer
+from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 Progress = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its loss in nats per prediction."""
@@ -139,7 +139,7 @@ def agree(config: NetworkConfig, training: Training) -> None:
     length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
     if length is not None and learned and data.length > length:
         raise ConfigError(f"data {data} has strings of {data.length} symbols and the model learns {length} positions")
-    if training.sharpening.penalty != "none" and not hasattr(config, "heads"):
+    if training.sharpening.penalty != "none" and not isinstance(config, TransformerConfig):
         raise ConfigError(f"sharpen {training.sharpening.penalty!r}: only a transformer has attention to sharpen")
 
 
