@@ -9,8 +9,8 @@ no MLP, no norm. With λ = 32:
 2. *Look at the latest write.* A token r scores token s by λ (s + length · mark_s): marked tokens first, the latest of
    them first among those. Its value is the data symbol there. Other tokens score s by λ s alone and see themselves.
 
-All products are whole numbers below 2²⁴, exact in float32, and all but e⁻³² of the attention is on the one token. After
-w or i the data symbols come out equally probable, after a data symbol the instructions.
+All scores are λ times whole numbers below 2²⁴, exact in float32, and all but e⁻³² of the attention is on one token.
+After w or i the data symbols come out equally probable, after a data symbol the instructions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SURE = 32.0
 
 @dataclass(frozen=True, slots=True)
 class HandbuiltConfig(NetworkConfig):
-    """``length`` is the most tokens of a string; beyond 512 products are no longer exact in float32.
+    """``length`` is the most tokens of a string; from 2,896 on float32 could no longer hold the scores exactly.
 
     Raises ConfigError when a field is no whole number in its range.
     """
@@ -42,7 +42,7 @@ class HandbuiltConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         NetworkConfig.__post_init__(self)
-        whole("length", self.length, 1, 512)
+        whole("length", self.length, 1, 2_048)
 
     @property
     def width(self) -> int:
@@ -85,7 +85,7 @@ class Handbuilt(Network):
     def hidden(self, tokens: Tensor) -> Tensor:
         """The stream after the second layer, (B, T, d), for ``tokens`` (B, T)."""
         T = tokens.shape[1]
-        if T > self.config.length:
+        if self.config.length < T:
             raise ConfigError(f"{T} tokens: this model has {self.config.length} positions")
         x = self.embedding(tokens) + self.positions.weight[:T]  # (B, T, d)
         x = x + self.before(x)

@@ -57,31 +57,34 @@ class SSMConfig(NetworkConfig):
         return self.width * self.expansion
 
 
-def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """h_t C_t (b, T, H, P) of the recurrence above, from h = 0, for b strings.
+def scan(x: Tensor, delta: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> Tensor:
+    """h_t C_t (B, T, H, P) of the recurrence above, from h = 0.
 
-    ``x`` is (b, T, H, P), ``delta`` (b, T, H), ``A`` (H, N), ``B`` and ``C`` (b, T, N), shared by the heads. Every
-    exponent is a sum of Δ A over later tokens of one chunk, so at most 0: nothing overflows, however long the string.
+    ``x`` is (B, T, H, P), ``delta`` Δ (B, T, H), ``rate`` A (H, N), ``write`` B and ``read`` C (B, T, N), shared by the
+    heads. Every exponent is a sum of Δ A over later tokens of one chunk, so at most 0: nothing overflows, however long
+    the string.
     """
     T = x.shape[1]
-    x, delta, B, C = (chunks(one, _CHUNK) for one in (x * delta[..., None], delta, B, C))  # (b, K, Q, …)
-    total = delta.cumsum(2)  # (b, K, Q, H)
-    since = (total[:, :, :, None] - total[:, :, None]).clamp(min=0)  # (b, K, Q, Q, H): from token s to token t
-    decay = (since[..., None] * A).exp()  # (b, K, Q, Q, H, N)
+    x, delta, write, read = (
+        chunks(part, _CHUNK) for part in (x * delta[..., None], delta, write, read)
+    )  # (B, K, Q, …)
+    total = delta.cumsum(2)  # (B, K, Q, H)
+    since = (total[:, :, :, None] - total[:, :, None]).clamp(min=0)  # (B, K, Q, Q, H): from token s to token t
+    decay = (since[..., None] * rate).exp()  # (B, K, Q, Q, H, N)
     behind = torch.ones(_CHUNK, _CHUNK, device=x.device).tril()[..., None]  # (Q, Q, 1): s is not after t
-    pairs = C[:, :, :, None] * B[:, :, None] * behind  # (b, K, Q, Q, N)
-    weights = (decay * pairs[..., None, :]).sum(-1)  # (b, K, Q, Q, H)
+    pairs = read[:, :, :, None] * write[:, :, None] * behind  # (B, K, Q, Q, N)
+    weights = (decay * pairs[..., None, :]).sum(-1)  # (B, K, Q, Q, H)
     inside = torch.einsum("bktsh,bkshp->bkthp", weights, x)
 
-    to_end = ((total[:, :, -1:] - total)[..., None] * A).exp()  # (b, K, Q, H, N)
-    written = torch.einsum("bkshp,bkshn->bkhpn", x, to_end * B[:, :, :, None])  # (b, K, H, P, N)
-    kept = (total[:, :, -1, :, None] * A).exp()[:, :, :, None]  # (b, K, H, 1, N)
+    to_end = ((total[:, :, -1:] - total)[..., None] * rate).exp()  # (B, K, Q, H, N)
+    written = torch.einsum("bkshp,bkshn->bkhpn", x, to_end * write[:, :, :, None])  # (B, K, H, P, N)
+    kept = (total[:, :, -1, :, None] * rate).exp()[:, :, :, None]  # (B, K, H, 1, N)
     state, before = torch.zeros_like(written[:, 0]), []
     # unbind, since the gradient of an index is as large as what was indexed, once a chunk.
     for keep, add in zip(kept.unbind(1), written.unbind(1), strict=True):
         before.append(state)
         state = state * keep + add
-    seen = (total[..., None] * A).exp() * C[:, :, :, None]  # (b, K, Q, H, N)
+    seen = (total[..., None] * rate).exp() * read[:, :, :, None]  # (B, K, Q, H, N)
     y = inside + torch.einsum("bkthn,bkhpn->bkthp", seen, torch.stack(before, 1))
     return y.flatten(1, 2)[:, :T]
 
@@ -112,9 +115,10 @@ class Mixer(nn.Module):
         # The state must keep a bit over hundreds of tokens: in float32 also where a training computes in bfloat16.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            step, B, C = self.select(x).split([H, N, N], -1)
+            step, write, read = self.select(x).split([H, N, N], -1)
             delta = F.softplus(step + self.step)  # (B, T, H)
-            y = scan(x.unflatten(-1, (H, -1)), delta, -self.log_rate.exp(), B, C).flatten(2)  # (B, T, e)
+            heads = x.view(*x.shape[:2], H, -1)  # (B, T, H, P)
+            y = scan(heads, delta, -self.log_rate.exp(), write, read).flatten(2)  # (B, T, e)
             y = y + x * self.skip
         return torch.as_tensor(self.output(self.norm(y * F.silu(gate))))
 
