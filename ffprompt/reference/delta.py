@@ -109,7 +109,6 @@ class Mixer(nn.Module):
         x = F.silu(self.convolution(u))
         # The memory must keep a bit over hundreds of tokens: in float32 also where a training computes in bfloat16.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
             q, k, v = (layer(x).unflatten(-1, (self.config.heads, -1)) for layer in (self.query, self.key, self.value))
             fade = F.logsigmoid(self.fade(x)) if self.fade is not None else None  # (B, T, H)
             strength = self.strength(x).sigmoid() if self.strength is not None else None
