@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize, one_hot
 
+from ffprompt.cli import main
 from ffprompt.errors import ConfigError
 from ffprompt.language import Spec, parse, sample
 from ffprompt.reference import checkpoint as files
@@ -30,7 +29,6 @@ from ffprompt.reference.recipe import Sharpening, Training
 from ffprompt.reference.ssm import SSMConfig, scan
 from ffprompt.reference.train import Trainer, train
 from ffprompt.reference.transformer import ACTIVATIONS, NORMS, TransformerConfig
-from tests.conftest import ROOT
 
 # More than one block of every fast attention or recurrence, and no multiple of one.
 LENGTH = 75
@@ -166,6 +164,24 @@ def test_sharpening_is_refused_where_there_is_no_softmax_attention(config: Netwo
         Trainer(config, training)
 
 
+def test_what_is_written_by_hand_is_not_trained() -> None:
+    with pytest.raises(ConfigError, match="'handbuilt': its weights are written down; there is nothing to train"):
+        Trainer(HandbuiltConfig(), Training(Mixture.parse("FFL(0.8)", 16), 0, 0))
+
+
+@pytest.mark.parametrize(
+    "flags", [["ssm", "--state", "4", "--heads", "2", "--convolution", "3"], ["delta", "--rule", "delta"]]
+)
+def test_a_recurrent_model_is_trained_from_the_command_line(flags: list[str], tmp_path: Path) -> None:
+    small = ["--width", "8", "--length", "16", "--steps", "2", "--batch", "2", "--final-strings", "4", "--seed", "3"]
+    assert main(["train", *flags, *small, "--monitor-every", "1", "--out", str(tmp_path / "made")]) == 0
+    made = files.load(files.resolve(str(tmp_path / "made")))
+    assert name_of(made.model.config) == flags[0]
+    assert getattr(made.model.config, flags[1].removeprefix("--")) in (4, "delta")
+    assert made.training is not None
+    assert made.training.steps == 2
+
+
 # --- fast forms against plain ones ---
 
 
@@ -298,15 +314,10 @@ def test_the_bundled_handbuilt_transformer_is_what_the_code_builds_and_made_no_e
     assert bundled.path.stat().st_size < 300_000
 
 
-def test_the_bundled_handbuilt_transformer_runs_as_a_backend(tmp_path: Path) -> None:
+def test_the_bundled_handbuilt_transformer_runs_as_a_backend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ["--backend", "reference", "--model", "handbuilt", "--length", "32", "--trials", "5", "--no-report"]
-    done = subprocess.run(
-        [sys.executable, "-m", "ffprompt", "run", *asked, "--out", str(tmp_path / "run")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "handbuilt" in done.stdout
-    assert "1.0000" in done.stdout
+    assert main(["run", *asked, "--out", str(tmp_path / "run")]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("handbuilt"))
+    assert "1.0000" in row

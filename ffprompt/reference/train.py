@@ -20,6 +20,7 @@ from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.language import Strings
 from ffprompt.reference.architectures import build
 from ffprompt.reference.data import batches
+from ffprompt.reference.handbuilt import HandbuiltConfig
 from ffprompt.reference.network import Network, NetworkConfig, encode
 from ffprompt.reference.penalties import penalty
 from ffprompt.reference.recipe import Training
@@ -134,6 +135,8 @@ class Trainer:
 def agree(config: NetworkConfig, training: Training) -> None:
     """Raise ConfigError unless a model of ``config`` can be trained so."""
     data = training.data
+    if isinstance(config, HandbuiltConfig):
+        raise ConfigError("architecture 'handbuilt': its weights are written down; there is nothing to train")
     if data.symbols != config.symbols:
         raise ConfigError(f"data {data} has {data.symbols} symbols and the model {config.symbols}: they must agree")
     length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
