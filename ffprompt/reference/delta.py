@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.convolution import ShortConvolution, chunks
+from ffprompt.reference.kernels import Linear
 from ffprompt.reference.network import Network, NetworkConfig, one_of, whole
 
 RULES = ("gated", "delta", "gated-delta")
@@ -96,13 +97,13 @@ class Mixer(nn.Module):
         d, H = config.width, config.heads
         # The published layers convolve q, k and v and not the gates; then one layer cannot tell a bit by its letter.
         self.convolution = ShortConvolution(d, config.convolution)
-        self.query, self.key, self.value, self.gate = (nn.Linear(d, d, bias=False) for _ in range(4))
-        self.fade = nn.Linear(d, H) if config.rule != "delta" else None
-        self.strength = nn.Linear(d, H) if config.rule != "gated" else None
+        self.query, self.key, self.value, self.gate = (Linear(d, d, bias=False) for _ in range(4))
+        self.fade = Linear(d, H) if config.rule != "delta" else None
+        self.strength = Linear(d, H) if config.rule != "gated" else None
         if self.fade is not None:
             nn.init.constant_(self.fade.bias, 4.0)  # α begins near 0.98, so that gradients reach back
         self.norm = nn.RMSNorm(d // H, eps=1e-5)
-        self.output = nn.Linear(d, d, bias=False)
+        self.output = Linear(d, d, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, T, d) for ``u`` (B, T, d)."""
@@ -128,7 +129,7 @@ class DeltaNetwork(Network):
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-5) for _ in range(config.layers))
         self.mixers = nn.ModuleList(Mixer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
-        self.head = nn.Linear(config.width, config.vocabulary, bias=False)
+        self.head = Linear(config.width, config.vocabulary, bias=False)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T)."""

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.convolution import ShortConvolution, chunks
+from ffprompt.reference.kernels import Linear
 from ffprompt.reference.network import Network, NetworkConfig, whole
 
 # Tokens that are compared pair by pair, per head and state; a loop carries the state from chunk to chunk. What is
@@ -96,16 +97,16 @@ class Mixer(nn.Module):
         super().__init__()
         self.config = config
         e, H, N = config.channels, config.heads, config.state
-        self.input = nn.Linear(config.width, 2 * e, bias=False)
+        self.input = Linear(config.width, 2 * e, bias=False)
         self.convolution = ShortConvolution(e, config.convolution)
-        self.select = nn.Linear(e, H + 2 * N, bias=False)  # Δ, B, C
+        self.select = Linear(e, H + 2 * N, bias=False)  # Δ, B, C
         # As Mamba begins: rates A of 1 … N, and a Δ between 0.001 and 0.1.
         self.log_rate = nn.Parameter(torch.arange(1.0, N + 1).log().repeat(H, 1))  # (H, N), A = -exp of it
         steps = torch.empty(H).uniform_(math.log(1e-3), math.log(1e-1)).exp()
         self.step = nn.Parameter(steps + (-(-steps).expm1()).log())  # softplus of it is ``steps``
         self.skip = nn.Parameter(torch.ones(e))  # D
         self.norm = nn.RMSNorm(e, eps=1e-5)
-        self.output = nn.Linear(e, config.width, bias=False)
+        self.output = Linear(e, config.width, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, T, d) for ``u`` (B, T, d)."""
@@ -135,7 +136,7 @@ class SSM(Network):
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-5) for _ in range(config.layers))
         self.mixers = nn.ModuleList(Mixer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, eps=1e-5)
-        self.head = nn.Linear(config.width, config.vocabulary, bias=False)
+        self.head = Linear(config.width, config.vocabulary, bias=False)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T)."""
