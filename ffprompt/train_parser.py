@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-ARCHITECTURES = ("transformer", "lstm")
+ARCHITECTURES = ("transformer", "lstm", "ssm", "delta")
 
 EPILOG = """\
 The defaults are the recipe of Liu et al. 2023: AdamW, 10,000 steps (an LSTM 500) of 16 fresh strings of FFL(0.8).
@@ -16,14 +16,17 @@ The defaults are the recipe of Liu et al. 2023: AdamW, 10,000 steps (an LSTM 500
 
 # Flags that set a field of a model's config: what kind of value, and what it is.
 MODEL: dict[str, tuple[type, str, str]] = {
-    "layers": (int, "N", "layers (transformer 6, lstm 1)"),
-    "width": (int, "D", "width of the model (transformer 512, lstm 128)"),
-    "heads": (int, "H", "attention heads (8)"),
+    "layers": (int, "N", "layers (transformer 6, others 1)"),
+    "width": (int, "D", "width of the model (transformer 512, others 128)"),
+    "heads": (int, "H", "heads (transformer 8, ssm 4, delta 2)"),
     "hidden": (int, "D", "lstm: width of the state (128)"),
+    "state": (int, "N", "ssm: numbers that a channel keeps (16)"),
+    "rule": (str, "NAME", "delta: gated-delta (default), delta, gated"),
+    "convolution": (int, "N", "ssm, delta: tokens that the convolution before the recurrence sees (4)"),
     "positions": (str, "NAME", "learned (default), sinusoidal, rope, alibi, t5, cope, none"),
     "activation": (str, "NAME", "gelu (default), geglu, swiglu"),
     "norm": (str, "NAME", "layernorm (default), rmsnorm"),
-    "expansion": (int, "N", "width of the MLP over that of the model (4)"),
+    "expansion": (int, "N", "width of the MLP, in an ssm of the recurrence, over that of the model (4; ssm 2)"),
     "attention_dropout": (float, "P", "on the weights of attention (0)"),
     "mlp_dropout": (float, "P", "inside the MLP (0)"),
     "embedding_dropout": (float, "P", "on the embedded tokens (0)"),

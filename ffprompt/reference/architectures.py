@@ -6,13 +6,19 @@ from typing import Any
 
 import torch
 
+from ffprompt.reference.delta import DeltaConfig, DeltaNetwork
+from ffprompt.reference.handbuilt import Handbuilt, HandbuiltConfig
 from ffprompt.reference.lstm import LSTM, LSTMConfig
 from ffprompt.reference.network import Network, NetworkConfig, one_of
+from ffprompt.reference.ssm import SSM, SSMConfig
 from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
     "lstm": (LSTMConfig, LSTM),
     "transformer": (TransformerConfig, Transformer),
+    "ssm": (SSMConfig, SSM),
+    "delta": (DeltaConfig, DeltaNetwork),
+    "handbuilt": (HandbuiltConfig, Handbuilt),
 }
 
 

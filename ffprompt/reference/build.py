@@ -2,6 +2,8 @@
 
 Its matrices are rounded to 8 bits, the paper's full test sets are gone through with what is left, and the file goes to
 ``checkpoints/`` with the log of the training beside it. ``--exact`` keeps all 32 bits.
+
+``python -m ffprompt.reference.build handbuilt`` writes down the Transformer that no training makes.
 """
 
 from __future__ import annotations
@@ -10,10 +12,15 @@ import argparse
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from ffprompt.language import Spec
+from ffprompt.reference.architectures import build as network
 from ffprompt.reference.checkpoint import BUNDLED, WEIGHTS, load, rounded, save
-from ffprompt.reference.evaluate import TEST_SEED, evaluate, paper_sets
+from ffprompt.reference.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
+from ffprompt.reference.handbuilt import HandbuiltConfig
+from ffprompt.reference.network import Network
 from ffprompt.reference.session import LOG
 
 
@@ -21,17 +28,30 @@ def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED) -
     """Round, evaluate and write the model of a training as ``name``; the path of the file."""
     trained = load(folder / WEIGHTS)
     model = rounded(trained.model) if packed else trained.model
+    evaluations = _evaluations(model, paper_sets(trained.training.data.length if trained.training else 512))
+    path = into / f"{name}.safetensors"
+    save(path, model, trained.training, trained.loss, evaluations, packed)
+    shutil.copyfile(folder / LOG, into / f"{name}.jsonl")
+    return path
+
+
+def bundle_by_hand(into: Path = BUNDLED, most: int = 10_000) -> Path:
+    """Write the hand-built Transformer, with its errors on at most ``most`` strings of each test set; its path."""
+    model = network(HandbuiltConfig(), seed=0).eval()  # its weights follow from no seed
+    path = into / "handbuilt.safetensors"
+    save(path, model, None, None, _evaluations(model, paper_sets(most=most)))
+    return path
+
+
+def _evaluations(model: Network, sets: Sequence[tuple[Spec, int]]) -> list[Evaluation]:
     evaluations = []
-    for data, strings in paper_sets(trained.training.data.length if trained.training else 512):
+    for data, strings in sets:
         began = time.monotonic()
         one = evaluate(model, data, TEST_SEED, strings, progress=_progress)
         evaluations.append(one)
         found = f"{one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings"
         _say(f"\r{one.data}: {found} ({one.low:.3g} to {one.high:.3g}), {time.monotonic() - began:.0f} s\n")
-    path = into / f"{name}.safetensors"
-    save(path, model, trained.training, trained.loss, evaluations, packed)
-    shutil.copyfile(folder / LOG, into / f"{name}.jsonl")
-    return path
+    return evaluations
 
 
 def _progress(strings: int) -> None:
@@ -46,8 +66,11 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make a checkpoint that is shipped.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("name")
+    parser.add_argument("folder", type=Path, help="of a finished training, or the word handbuilt")
+    parser.add_argument("name", nargs="?", help="of the checkpoint (that of the folder)")
     parser.add_argument("--exact", action="store_true")
     chosen = parser.parse_args()
-    bundle(chosen.folder, chosen.name, not chosen.exact)
+    if str(chosen.folder) == "handbuilt":
+        bundle_by_hand()
+    else:
+        bundle(chosen.folder, chosen.name or chosen.folder.name, not chosen.exact)

@@ -55,11 +55,15 @@ class Alibi(nn.Module):
 
 
 class T5Bias(nn.Module):
-    """A learnt bias per head and bucket of distance (Raffel et al. 2020): exact near by, logarithmic to 128."""
+    """A learnt bias per head and bucket of distance (Raffel et al. 2020): exact near by, logarithmic to 128.
 
-    def __init__(self, heads: int, buckets: int = 32, furthest: int = 128) -> None:
+    It is multiplied by √D, as in the library that the paper trained with; T5 itself does not divide scores by √D.
+    """
+
+    def __init__(self, heads: int, width: int, buckets: int = 32, furthest: int = 128) -> None:
         super().__init__()
         self.table = nn.Embedding(buckets, heads)
+        self.scale = width**0.5
         self.buckets, self.furthest = buckets, furthest
 
     def forward(self, distance: Tensor) -> Tensor:
@@ -68,7 +72,7 @@ class T5Bias(nn.Module):
         distance = distance.clamp(min=0)
         beyond = (distance / exact).clamp(min=1).log() / math.log(self.furthest / exact) * (self.buckets - exact)
         bucket = torch.where(distance < exact, distance, (exact + beyond.long()).clamp(max=self.buckets - 1))
-        return torch.as_tensor(self.table(bucket)).permute(0, 3, 1, 2)
+        return torch.as_tensor(self.table(bucket) * self.scale).permute(0, 3, 1, 2)
 
 
 class Cope(nn.Module):

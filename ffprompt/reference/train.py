@@ -20,11 +20,12 @@ from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.language import Strings
 from ffprompt.reference.architectures import build
 from ffprompt.reference.data import batches
+from ffprompt.reference.handbuilt import HandbuiltConfig
 from ffprompt.reference.network import Network, NetworkConfig, encode
 from ffprompt.reference.penalties import penalty
 from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import INSTRUCTIONS
-from ffprompt.reference.transformer import Transformer
+from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 Progress = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its loss in nats per prediction."""
@@ -134,12 +135,14 @@ class Trainer:
 def agree(config: NetworkConfig, training: Training) -> None:
     """Raise ConfigError unless a model of ``config`` can be trained so."""
     data = training.data
+    if isinstance(config, HandbuiltConfig):
+        raise ConfigError("architecture 'handbuilt': its weights are written down; there is nothing to train")
     if data.symbols != config.symbols:
         raise ConfigError(f"data {data} has {data.symbols} symbols and the model {config.symbols}: they must agree")
     length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
     if length is not None and learned and data.length > length:
         raise ConfigError(f"data {data} has strings of {data.length} symbols and the model learns {length} positions")
-    if training.sharpening.penalty != "none" and not hasattr(config, "heads"):
+    if training.sharpening.penalty != "none" and not isinstance(config, TransformerConfig):
         raise ConfigError(f"sharpen {training.sharpening.penalty!r}: only a transformer has attention to sharpen")
 
 

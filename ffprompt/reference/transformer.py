@@ -82,7 +82,7 @@ class Attention(nn.Module):
         if config.positions == "alibi":
             self.bias = Alibi(config.heads)
         elif config.positions == "t5":
-            self.bias = T5Bias(config.heads)
+            self.bias = T5Bias(config.heads, d // config.heads)
         elif config.positions == "cope":
             self.cope = Cope(d // config.heads, config.length)
 
