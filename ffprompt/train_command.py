@@ -119,7 +119,13 @@ def name(config: NetworkConfig, training: Training) -> str:
     if training.data_seed != training.model_seed:
         seeds += f"-d{training.data_seed}"
     length = "" if training.data.length == 512 else f"-T{training.data.length}"
-    return f"{name_of(config)}-{sizes}-ffl{data}{length}-{seeds}"
+    plain = {"layers", "width", "heads", "length", "symbols"}
+    other = "".join(
+        f"-{getattr(config, field.name)}"
+        for field in fields(config)
+        if field.name not in plain and getattr(config, field.name) != field.default
+    )
+    return f"{name_of(config)}-{sizes}{other}-ffl{data}{length}-{seeds}"
 
 
 def describe(config: NetworkConfig) -> str:
