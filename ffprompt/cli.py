@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ffprompt import __version__, compare_parser, train_parser
+from ffprompt import __version__, compare_parser, export_command, train_parser
 from ffprompt.errors import FFPromptError, did_you_mean
 
 _RUN_EPILOG = """\
@@ -175,6 +175,7 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     show.add_argument("--turn-instructions", type=int, metavar="N", help=_TURNS)
     show.add_argument("--form", metavar="NAME", help="completion or chat")
     train_parser.add(add("train", "Train a reference model from scratch.", epilog=train_parser.EPILOG))
+    export_command.add_parser(add)
     sample = add("sample", "Write strings to a file in the format of the released data.")
     sample.add_argument(
         "--spec",

@@ -15,6 +15,7 @@ from ffprompt import (
     compare_parser,
     dataset,
     display,
+    export_command,
     report_commands,
     spending,
     templates,
@@ -58,6 +59,8 @@ def execute(options: Namespace) -> int:
             return prompts(options)
         case "train":
             return train_command.train(options)
+        case "export":
+            return export_command.export(options)
         case "sample":
             return write_sample(options)
         case name if name in compare_parser.COMMANDS:

@@ -33,7 +33,7 @@ LAYERS = [
     {"compare_display"},
     {"report"},
     {"compare_commands"},
-    {"anatomy_command", "batch_commands", "report_commands", "train_command"},
+    {"anatomy_command", "batch_commands", "export_command", "report_commands", "train_command"},
     {"commands"},
     {"cli", "__main__"},
 ]

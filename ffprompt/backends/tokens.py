@@ -55,7 +55,7 @@ class Encoder:
         self.name = name
         self.context = context
         self.bos: int | None = tokenizer.bos_token_id
-        with_special = tokenizer("a", add_special_tokens=True)["input_ids"]
+        with_special = tokenizer("0", add_special_tokens=True)["input_ids"]  # a digit: all that some know
         by_itself = self.bos is not None and with_special[:1] == [self.bos]
         self.adds_bos = by_itself or bool(adds_bos if adds_bos is not None else getattr(tokenizer, "add_bos_token", 0))
         if self.adds_bos and self.bos is None:
@@ -67,7 +67,15 @@ class Encoder:
 
     def encode_many(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of several prompts."""
-        batch: list[Ids] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        try:
+            batch: list[Ids] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        except Exception as error:
+            if type(error) is not Exception:  # the class that the tokenizers library raises, with no name of its own
+                raise
+            raise ModelError(
+                f"model {self.name}: its tokenizer has no token for something in {_short(texts[0])}; a model of raw "
+                "symbols takes --template raw-compact --shots 0"
+            ) from error
         return [self._one_bos(ids) for ids in batch]
 
     def _one_bos(self, ids: Ids) -> Ids:
@@ -181,6 +189,10 @@ def _written(text: str, spans: Sequence[tuple[int, int]], answers: Sequence[str]
         parts += [text[position:start], answer]
         position = end
     return "".join([*parts, text[position:]])
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

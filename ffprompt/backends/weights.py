@@ -80,7 +80,8 @@ def locate(model: str, revision: str | None = None) -> Located:
         if not (path / "config.json").is_file():
             raise ModelError(f"model {model}: no config.json in this folder")
         record = _read_record(path)
-        return Located(str(path), {"model_path": path.name, **fingerprint(path)}, record.get("adds_bos"))
+        identity = {"model_path": path.name, **fingerprint(path), **record.get("identity", {})}
+        return Located(str(path), identity, record.get("adds_bos"))
     if path.is_file():
         if path.suffix != ".gguf":
             raise ModelError(f"model {model}: a file must be GGUF (.gguf); otherwise give the model's folder")
