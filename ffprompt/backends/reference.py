@@ -107,7 +107,8 @@ class ReferenceBackend:
                 noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
                 weights = weights / request.temperature + noise
             token = int(weights.argmax())
-            text = LETTERS[token] if token < INSTRUCTIONS else str(token - INSTRUCTIONS)
+            written = dict(enumerate(request.surfaces, INSTRUCTIONS)) | dict(enumerate(LETTERS))
+            text = written.get(token, str(token - INSTRUCTIONS)).strip()
             replies.append(Reply(text, "stop", prompt_tokens=len(one), reply_tokens=1))
         return replies
 
@@ -127,7 +128,7 @@ class ReferenceBackend:
             if request.is_chat:
                 raise ModelError(f"a reference model does not chat: {HOW}")
             answers = tuple(surface.strip() for surface in request.surfaces)
-            if answers != names[: len(answers)]:
+            if tuple(str(int(answer)) if answer.isdecimal() else answer for answer in answers) != names[: len(answers)]:
                 hint = "" if all(map(str.isdecimal, answers)) else f": {HOW}"
                 raise ModelError(f"answers {', '.join(answers)}: this reference model knows 0 … {names[-1]}{hint}")
         return tokenise([request.text for request in requests], self._symbols)

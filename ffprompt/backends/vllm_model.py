@@ -97,7 +97,8 @@ class Engine:
 
     def _score_top(self, rows: Sequence[Row]) -> list[Found]:
         """What the most probable tokens tell; NaN for a wanted token that is not among them."""
-        outputs = self._run([_whole(row) for row in rows], [self._parameters(prompt_logprobs=TOP)] * len(rows))
+        most = min(TOP, self.config.model_config.get_vocab_size())  # a model of raw symbols has fewer tokens
+        outputs = self._run([_whole(row) for row in rows], [self._parameters(prompt_logprobs=most)] * len(rows))
         return [_from_top(row, output.prompt_logprobs) for row, output in zip(rows, outputs, strict=True)]
 
     def _fill_in(self, rows: Sequence[Row], found: list[Found]) -> list[Found]:

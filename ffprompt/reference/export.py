@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 
 from ffprompt import __version__
 from ffprompt.errors import ConfigError, ModelError
-from ffprompt.language import LETTERS
 from ffprompt.reference.architectures import name_of
 from ffprompt.reference.checkpoint import WEIGHTS, Checkpoint
 from ffprompt.reference.export_layouts import EXPORTED, Layout, layout_of
+from ffprompt.reference.export_tokenizer import tokenizer, tokenizer_config
 from ffprompt.reference.network import parameters, whole
 from ffprompt.reference.transformer import Transformer
 
@@ -76,37 +76,6 @@ def check_free(folder: Path) -> None:
         raise ConfigError(f"{folder}: {what}; a new or empty folder is wanted")
 
 
-def tokenizer(symbols: int) -> dict[str, Any]:
-    """What tokenizer.json holds for M = ``symbols``: one token a symbol, spaces left out, anything else refused.
-
-    ``w1i0r1`` and ``w 1 i 0 r 1`` are ``[0, 4, 2, 3, 1, 4]``. There are no special tokens, and no token for what is
-    unknown: a prompt in words is an error and not a string of w, r and i.
-    """
-    vocabulary = {name: token for token, name in enumerate([*LETTERS, *map(str, range(symbols))])}
-    pieces = [({"String": " "}, "Removed"), ({"Regex": f"[{LETTERS}]|[0-9]+"}, "Isolated")]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": False}
-                for pattern, behavior in pieces
-            ],
-        },
-        "post_processor": None,
-        "decoder": None,
-        "model": {
-            "type": "WordLevel",
-            "vocab": vocabulary,
-            "unk_token": "<unk>",
-        },
-    }
-
-
 def _length(model: Transformer, length: int | None) -> int:
     config = model.config
     if length is None:
@@ -129,17 +98,7 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Transformer, layout: Lay
     _json(folder / "config.json", {**config, **common})
     _json(folder / "generation_config.json", {"do_sample": False, **none})
     _json(folder / "tokenizer.json", tokenizer(model.config.symbols))
-    _json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "add_bos_token": False,
-            "add_eos_token": False,
-            "clean_up_tokenization_spaces": False,
-            "model_max_length": places,
-            "model_input_names": ["input_ids", "attention_mask"],
-        },
-    )
+    _json(folder / "tokenizer_config.json", tokenizer_config(places))
     _json(folder / RECORD, _record(checkpoint))
     (folder / "README.md").write_text(_card(checkpoint, model, layout, length), encoding="utf-8")
 

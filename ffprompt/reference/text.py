@@ -112,9 +112,11 @@ def _one(text: str, symbols: int) -> Tokens:
         if (token in LETTERS) == (number % 2 == 1):
             wanted = "a data symbol" if number % 2 else "an instruction"
             raise ModelError(f"prompt {_short(core)}: {wanted} is wanted at character {match.start() + 1}: {HOW}")
-        if token not in known:
+        # Templates write more than ten symbols with equally many digits each, 00 to 11.
+        name = token.lstrip("0") or "0" if symbols > 10 and token.isdecimal() else token
+        if name not in known:
             raise ModelError(f"data symbol {_short(token)}: this reference model knows 0 … {symbols - 1}")
-        ids.append(known[token])
+        ids.append(known[name])
     spans = np.array([match.span() for match in matches], np.int64)
     return Tokens(np.array(ids, np.int64), spans[:, 0], spans[:, 1])
 
