@@ -69,13 +69,17 @@ def exported(path: Path, folder: Path, **options: Any) -> Path:
     return export(checkpoint.load(path), folder, **options).folder
 
 
-def reads_of(out: Path, backend: str, model: object, *flags: object) -> Any:
-    """The table of reads of a run with these flags, asked zero-shot on raw symbols."""
-    words = [
+def words_of(out: Path, backend: str, model: object, *flags: object) -> list[object]:
+    """The command of a run, zero-shot on raw symbols."""
+    return [
         "run", "--backend", backend, "--model", model, "--shots", 0, "--p-ignore", 0.6, "--length", T, "--trials", 6,
         "--template", "raw-compact", "raw-spaced", "--no-report", "--out", out, *flags,
     ]  # fmt: skip
-    assert main([str(word) for word in words]) == 0
+
+
+def reads_of(out: Path, backend: str, model: object, *flags: object) -> Any:
+    """The table of reads of that run."""
+    assert main([str(word) for word in words_of(out, backend, model, *flags)]) == 0
     return ffprompt.load(only_run(out)).reads
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import ffprompt
 from tests.conftest import only_run
-from tests.test_export import KINDS, T, assert_same_reads, exported, reads_of, saved, trained
+from tests.test_export import KINDS, T, assert_same_reads, exported, reads_of, saved, trained, words_of
 
 pytestmark = pytest.mark.vllm
 
@@ -19,14 +22,16 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "trained"])
-def test_three_backends_agree_on_every_read(tmp_path: Path, kind: str) -> None:
+def test_three_backends_agree_on_every_read(tmp_path: Path, kind: str, command: Callable[..., Any]) -> None:
     config = KINDS.get(kind, KINDS["learned"])
     path = trained(tmp_path, config) if kind == "trained" else saved(tmp_path, config)
     folder = exported(path, tmp_path / "hf")
     forced = ("--elicitation", "forced", "--symbols", config.symbols)
     wanted = reads_of(tmp_path / "a", "reference", path, *forced)
-    # First: vLLM changes GPT-NeoX's class in this process.
-    assert_same_reads(reads_of(tmp_path / "b", "transformers", folder, *forced), wanted)
+    # In a process of its own: vLLM changes GPT-NeoX's class in this one.
+    done = command(*words_of(tmp_path / "b", "transformers", folder, *forced), entry=("-m", "ffprompt"))
+    assert done.returncode == 0, done.stderr
+    assert_same_reads(ffprompt.load(only_run(tmp_path / "b")).reads, wanted)
     assert_same_reads(reads_of(tmp_path / "c", "vllm", folder, *forced, "--dtype", "float32"), wanted)
     run = json.loads((only_run(tmp_path / "c") / "run.json").read_text())
     # The longest string of the model fits, with the token that vLLM writes after it.
