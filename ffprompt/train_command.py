@@ -133,9 +133,11 @@ def describe(config: NetworkConfig) -> str:
     from ffprompt.reference.architectures import name_of
 
     words = []
-    for part, text in (("layers", "{} layers"), ("width", "width {}"), ("heads", "{} heads")):
+    for part in ("layers", "width", "heads"):
         if hasattr(config, part):
-            words.append(text.format(getattr(config, part)))
+            count = getattr(config, part)
+            one = part.removesuffix("s") if count == 1 else part
+            words.append(f"width {count}" if part == "width" else f"{count} {one}")
     return f"{name_of(config)} of {', '.join(words)}" if words else name_of(config)
 
 

@@ -254,7 +254,7 @@ def test_the_command_trains_and_says_how_to_evaluate(tmp_path: Path, capsys: pyt
     out = str(tmp_path / "m")
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 0
     shown = capsys.readouterr().out
-    assert "transformer of 1 layers, width 16, 2 heads on FFL(16, 0.8)+FFL(16, 0.1), 6 steps" in shown
+    assert "transformer of 1 layer, width 16, 2 heads on FFL(16, 0.8)+FFL(16, 0.1), 6 steps" in shown
     assert f"python run_eval.py --backend reference --model {out}" in shown
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 2
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out, "--resume") == 0
