@@ -1,8 +1,7 @@
 """Make a checkpoint that is shipped: ``python -m ffprompt.reference.build FOLDER NAME``, from a finished training.
 
 Its matrices are rounded to 8 bits, the paper's full test sets are gone through with what is left, and the file goes to
-``checkpoints/`` with the log of the training beside it. ``--exact`` keeps all 32 bits.
-
+``checkpoints/`` with the log of the training beside it.
 ``python -m ffprompt.reference.build handbuilt`` writes down the Transformer that no training makes.
 """
 
@@ -24,18 +23,18 @@ from ffprompt.reference.network import Network
 from ffprompt.reference.session import LOG
 
 
-def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED) -> Path:
-    """Round, evaluate and write the model of a training as ``name``; the path of the file."""
+def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, most: int | None = None) -> Path:
+    """Round, evaluate on at most ``most`` strings of each set, write the model of a training as ``name``; its path."""
     trained = load(folder / WEIGHTS)
     model = rounded(trained.model) if packed else trained.model
-    evaluations = _evaluations(model, paper_sets(trained.training.data.length if trained.training else 512))
+    evaluations = _evaluations(model, paper_sets(most=most))
     path = into / f"{name}.safetensors"
     save(path, model, trained.training, trained.loss, evaluations, packed)
     shutil.copyfile(folder / LOG, into / f"{name}.jsonl")
     return path
 
 
-def bundle_by_hand(into: Path = BUNDLED, most: int = 10_000) -> Path:
+def bundle_by_hand(into: Path = BUNDLED, most: int | None = None) -> Path:
     """Write the hand-built Transformer, with its errors on at most ``most`` strings of each test set; its path."""
     model = network(HandbuiltConfig(), seed=0).eval()  # its weights follow from no seed
     path = into / "handbuilt.safetensors"
@@ -68,9 +67,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make a checkpoint that is shipped.")
     parser.add_argument("folder", type=Path, help="of a finished training, or the word handbuilt")
     parser.add_argument("name", nargs="?", help="of the checkpoint (that of the folder)")
-    parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--exact", action="store_true", help="keep all 32 bits")
+    parser.add_argument("--strings", type=int, metavar="N", help="most of each test set (default: all)")
+    parser.add_argument("--into", type=Path, default=BUNDLED, metavar="DIR")
     chosen = parser.parse_args()
     if str(chosen.folder) == "handbuilt":
-        bundle_by_hand()
+        bundle_by_hand(chosen.into, chosen.strings)
     else:
-        bundle(chosen.folder, chosen.name or chosen.folder.name, not chosen.exact)
+        bundle(chosen.folder, chosen.name or chosen.folder.name, not chosen.exact, chosen.into, chosen.strings)
