@@ -2,6 +2,7 @@
 
 Its matrices are rounded to 8 bits, the paper's full test sets are gone through with what is left, and the file goes to
 ``checkpoints/`` with the log of the training beside it.
+
 ``python -m ffprompt.reference.build handbuilt`` writes down the Transformer that no training makes.
 """
 
