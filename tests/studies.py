@@ -58,7 +58,7 @@ def training(
     """A training with final glitch rates near ``glitches`` on SETS; without ``reached`` it got to its end."""
     reached = steps if reached is None else reached
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, *json.dumps(config).encode()])
     lines: list[dict[str, Any]] = []
     for step in range(10, reached + 1, 10):
         loss = 0.7 * np.exp(-step / 60) * np.exp(0.3 * rng.normal()) + 1e-5
@@ -103,7 +103,7 @@ def study(folder: Path, replicates: int = 9) -> Path:
     for dropout, scale in ((0.0, 1.0), (0.5, 0.04)):
         for seed in range(replicates):
             spread = float(np.exp(np.random.default_rng([seed, int(10 * dropout)]).normal()))
-            glitches = (0.001 if seed == 3 else 0.0, 0.03 * scale * spread, 0.004 * scale / spread)
+            glitches = (0.02 if seed == 3 else 0.0, 0.03 * scale * spread, 0.004 * scale / spread)
             warnings = (200,) if seed == 2 else ()
             name = f"embedding_dropout-{dropout}-seed-{seed}"
             training(folder / name, seed=seed, glitches=glitches, warnings=warnings, embedding_dropout=dropout)

@@ -124,8 +124,8 @@ def _notes(trainings: Sequence[Mapping[str, Any]]) -> list[str]:
     for one in trainings:
         if one["unfinished"]:
             found.append(
-                f"Training {one['id']} has not ended ({one['status']}, step {one['step']:,} of {one['steps']:,}); it is "
-                "marked †, and no number of its cell includes it."
+                f"Training {one['id']} has not ended ({one['status']}, step {one['step']:,} of {one['steps']:,}); it "
+                "is marked †, and no number of its cell includes it."
             )
         elif one["status"] == "diverged":
             found.append(

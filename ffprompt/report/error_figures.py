@@ -1,4 +1,4 @@
-"""Errors against length on a logarithmic axis: where models that are nearly right can be told apart (the paper's R3)."""
+"""Errors against length on a logarithmic axis, which tells models apart that are nearly right (the paper's R3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
 def _errors(elicitation: str, mine: Sequence[Mapping[str, Any]]) -> Figure:
     shown = mine[:MOST_SERIES]
     points = [point for one in shown for point in one["points"]]
-    ends = [end for point in points for end in _ends(point) if end > 0]
+    ends = [_ends(point)[1] for point in points]
     floors = [1 - point["floor"] for point in points if point["floor"] is not None]
     axis = RateAxis.of([*(_rate(point) for point in points), *ends, *floors])
     names, shared = short([one["name"] for one in shown])
@@ -37,7 +37,7 @@ def _errors(elicitation: str, mine: Sequence[Mapping[str, Any]]) -> Figure:
                 [axis.at(_rate(point)) for point in one["points"]],
                 "line",
                 number,
-                low=[axis.at(low) for low, _ in bars],
+                low=[axis.down_to(low) for low, _ in bars],
                 high=[high for _, high in bars],
                 hover=[_describe(one["name"], point) for point in one["points"]],
                 hollow=incomplete,

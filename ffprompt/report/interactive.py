@@ -91,7 +91,12 @@ def _trace(series: Series, number: int, figure: Figure) -> dict[str, Any]:
         "rule": {"mode": "lines", "line": {"color": shade, "dash": "dash", "width": 1.5}},
         "ticks": {
             "mode": "markers",
-            "marker": {"color": shade, "size": 14, "symbol": "line-ns-open", "line": {"width": 2}},
+            "marker": {
+                "color": shade,
+                "size": 44 if figure.placed else 14,
+                "symbol": "line-ns-open",
+                "line": {"width": 2},
+            },
         },
     }
     made |= {"type": "scatter", **styles[series.style]}

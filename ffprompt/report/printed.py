@@ -29,7 +29,7 @@ def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
     with mpl.rc_context({"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
         for figure in figures:
-            height = max(_HEIGHT, 1.2 + 0.3 * len(figure.categories))
+            height = max(_HEIGHT, 1.2 + (0.9 if figure.placed else 0.3) * len(figure.categories))
             sheet = Sheet(figsize=(_WIDTH, height), layout="constrained")
             FigureCanvasAgg(sheet)
             _draw(sheet.add_subplot(), figure)
@@ -63,7 +63,8 @@ def _draw(axes: Any, figure: Figure) -> None:
             for name, more in zip(series.y, series.x, strict=True):
                 left[name] += more
         elif series.style == "ticks":
-            axes.plot(x, y, linestyle="none", marker="|", markersize=12, markeredgewidth=2, color=shade, label=label)
+            size = 30 if figure.placed else 12
+            axes.plot(x, y, linestyle="none", marker="|", markersize=size, markeredgewidth=2, color=shade, label=label)
         elif series.style == "shape":
             axes.fill(x, y, color=shade, alpha=0.3, linewidth=0, label=label)
         elif series.style == "curve":
@@ -76,8 +77,8 @@ def _draw(axes: Any, figure: Figure) -> None:
             bounds = {"yerr": _bounds(y, series.low, series.high)} if series.low else {}
             bounds |= {"xerr": _bounds(x, series.x_low, series.x_high)} if series.x_low else {}
             axes.errorbar(
-                x, y, **bounds, linestyle=line, marker=_MARKERS[series.symbol], markersize=5, color=shade, markerfacecolor=face, capsize=2,
-                linewidth=1.5, elinewidth=1, label=label,
+                x, y, **bounds, linestyle=line, marker=_MARKERS[series.symbol], markersize=5, color=shade,
+                markerfacecolor=face, capsize=2, linewidth=1.5, elinewidth=1, label=label,
             )  # fmt: skip
     _axes(axes, figure)
 

@@ -59,6 +59,10 @@ class RateAxis:
         assert self.zero is not None
         return self.zero * 10 ** (0.4 * (spread - 0.5))
 
+    def down_to(self, low: float | None) -> float | None:
+        """Where a bar begins: at ``low``, or at the foot of the axis where that is out of sight."""
+        return None if low is None else max(low, self.low if self.zero is None else self.zero)
+
     @property
     def band(self) -> tuple[float, float] | None:
         """The strip in which zeros are drawn."""
@@ -66,9 +70,9 @@ class RateAxis:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> RateAxis:
-        """An axis for these values, and for the ends of their intervals among them; it has room for 1 value or none.
+        """An axis for these values. Lower ends of intervals are best not among them: they may be 1e-30.
 
-        >>> RateAxis.of([0.0, 0.002, 0.5]).ticks
+        >>> RateAxis.of([0.0, 0.002, 0.7]).ticks
         ((0.0001, '0'), (0.001, '0.001'), (0.01, '0.01'), (0.1, '0.1'), (1.0, '1'))
         """
         known = [value for value in values if value is not None]
@@ -82,7 +86,8 @@ class RateAxis:
         low = 10.0**first * 0.8 if zero is None else zero * 10**-0.3
         if zero is not None:
             ticks.insert(0, (zero, "0"))
-        return cls(zero, low, 10.0**last * 1.1, tuple(ticks))
+        high = min(10.0**last * 1.1, max(some, default=1.0) * 1.6)
+        return cls(zero, low, high, tuple(tick for tick in ticks if tick[0] <= high))
 
 
 def _power(mark: float) -> str:

@@ -11,12 +11,13 @@ from ffprompt.report.cells import DENSE, SPARSE
 from ffprompt.report.density import outline
 from ffprompt.report.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
 
-_MOST_WITH_BARS = 40  # points of a scatter whose intervals do not hide each other
+_MOST_BARS = 12  # points of a scatter, or replicates of a cell, whose intervals do not hide each other
 _VIOLIN = 8  # replicates
 _JITTER = 0.3  # of the room between two categories
 # Multiples of these, modulo 1, fill a square evenly: trainings with 0 on both tails do not hide each other.
 _STRIDES = (0.7548776662, 0.5698402910)
 _ZEROS = "A glitch rate of exactly 0 stands on the line 0; its bar ends at the one-sided 95% bound."
+_LONGEST = f" Among more than {_MOST_BARS} only the longest bar of a 0 is drawn."
 
 Study = Mapping[str, Any]
 
@@ -121,7 +122,7 @@ def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
 
 def _axis(evaluations: Sequence[Mapping[str, Any]], bars: bool = True) -> RateAxis:
     values = [one["rate"] for one in evaluations]
-    return RateAxis.of([*values, *(end for one in evaluations for end in _ends(one) if bars and end > 0)])
+    return RateAxis.of([*values, *(_ends(one)[1] for one in evaluations if bars)])
 
 
 def _glitches(study: Study, data: str) -> Figure | None:
@@ -135,7 +136,7 @@ def _glitches(study: Study, data: str) -> Figure | None:
         low, high = [], []
         for _, found in mine:
             start, end = (None, None) if found is None else _ends(found)
-            low.append(axis.at(start))
+            low.append(axis.down_to(start))
             high.append(end)
         if mine:
             series.append(
@@ -168,17 +169,19 @@ def _tails(study: Study) -> Figure | None:
     x_set, y_set = sets[SPARSE], sets[DENSE]
     others = [data for data in study["sets"] if data not in (x_set, y_set)]
     having = [one for one in study["trainings"] if x_set in one["final"] and y_set in one["final"]]
-    axes = [_axis([one["final"][data] for one in having], len(having) <= _MOST_WITH_BARS) for data in (x_set, y_set)]
+    axes = [_axis([one["final"][data] for one in having]) for data in (x_set, y_set)]
     series: list[Series] = []
     for number, name, members in _members(study):
         for clean in (True, False):
             mine = [one for one in members if one in having and _clean(one, others) == clean]
             if mine:
                 what = name if clean else f"{name}, errs on {' or '.join(others)} too"
-                series.append(_scatter(what, number, mine, (x_set, y_set), axes, len(having) <= _MOST_WITH_BARS))
+                series.append(_scatter(what, number, mine, (x_set, y_set), axes, len(having)))
     note = f"A point a training that has finished. {_ZEROS}"
     if others:
         note += f" Crosses err on {' or '.join(others)} as well, dots do not."
+    if len(having) > _MOST_BARS:
+        note += _LONGEST
     titles = [f"glitch rate on {data}, {tail}" for data, tail in ((x_set, "sparse"), (y_set, "dense"))]
     return Figure(
         "training-tails", "Sparse against dense, after training", _note(study, note), *titles, series,
@@ -196,80 +199,106 @@ def _scatter(
     members: Sequence[Mapping[str, Any]],
     sets: tuple[str, str],
     axes: Sequence[RateAxis],
-    bars: bool,
+    points: int,
 ) -> Series:
-    """Points of one cell. Among many, only an exact 0 keeps its bar: its place alone does not say how little it shows."""
-    columns: list[tuple[list[Any], list[Any], list[Any]]] = []
+    """Points of one cell, in a figure of so many ``points``."""
+    columns = []
     for data, axis, stride in zip(sets, axes, _STRIDES, strict=True):
         finals = [one["final"][data] for one in members]
         at = [axis.at(found["rate"], (0.5 + stride * (n + 7 * colour)) % 1) for n, found in enumerate(finals)]
-        drawn = [bars or found["errors"] == 0 for found in finals]
-        low = [place if found["errors"] == 0 else _ends(found)[0] for place, found in zip(at, finals, strict=True)]
-        high = [_ends(found)[1] for found in finals]
-        columns.append(
-            (
-                at,
-                [one if shown else None for one, shown in zip(low, drawn, strict=True)],
-                [one if shown else None for one, shown in zip(high, drawn, strict=True)],
-            )
-        )
+        columns.append((at, *_bars(finals, axis, points, at)))
     (x, x_low, x_high), (y, low, high) = columns
     hover = ["\n".join(_glitch(one["label"], one["final"][data]) for data in one["final"]) for one in members]
     symbol: Any = "cross" if ", errs on " in name else "circle"
     return Series(name, x, y, "points", colour, low, high, x_low, x_high, hover=hover, symbol=symbol)
 
 
+def _bars(
+    finals: Sequence[Mapping[str, Any]], axis: RateAxis, points: int, at: Sequence[float | None]
+) -> tuple[list[float | None], list[float | None]]:
+    """Ends of the bars. Among many points, only the zero that shows least keeps its own."""
+    zeros = [n for n, found in enumerate(finals) if found["errors"] == 0]
+    kept = set(range(len(finals)))
+    if points > _MOST_BARS:
+        kept = {max(zeros, key=lambda n: finals[n]["at_most"])} if zeros else set()
+    low = [at[n] if n in zeros else axis.down_to(found["low"]) for n, found in enumerate(finals)]
+    high = [_ends(found)[1] for found in finals]
+    return (
+        [one if n in kept else None for n, one in enumerate(low)],
+        [one if n in kept else None for n, one in enumerate(high)],
+    )
+
+
 def _replicates(study: Study, data: str) -> Figure | None:
     """Last glitch rates of a cell's replicates: dots, from eight on with the outline of their density around them."""
-    finals = {number: _finals(members, data) for number, _, members in _members(study)}
-    if max(map(len, finals.values()), default=0) < 2:
+    finals = [(number, name, _finals(members, data)) for number, name, members in _members(study)]
+    rows = [one for one in finals if one[2]]
+    if max((len(mine) for _, _, mine in rows), default=0) < 2:
         return None
-    axis = _axis([found for mine in finals.values() for _, found in mine], bars=True)
-    dots, shapes, middles = [], [], []
-    cells = [cell for number, cell in enumerate(study["cells"]) if finals.get(number)]
-    rows = [number for number in finals if finals[number]]
-    for row, number in enumerate(rows):
-        mine = finals[number]
-        x = [axis.at(found["rate"]) for _, found in mine]
-        places = [row + _JITTER * (2 * ((n + 0.5) / len(mine)) - 1) for n in range(len(mine))]
-        bars = len(study["trainings"]) <= _MOST_WITH_BARS
-        drawn = [bars or found["errors"] == 0 for _, found in mine]
-        hover = [_glitch(one["label"], found) for one, found in mine]
-        ends = [(axis.at(_ends(found)[0]), _ends(found)[1]) for _, found in mine]
-        low = [end[0] if shown else None for end, shown in zip(ends, drawn, strict=True)]
-        high = [end[1] if shown else None for end, shown in zip(ends, drawn, strict=True)]
-        dots.append(
-            Series(cells[row]["name"], x, places, "points", number, x_low=low, x_high=high, hover=hover, twin=True)
-        )
-        positive = [found["rate"] for _, found in mine if found["rate"] > 0]
-        if len(mine) >= _VIOLIN and len(set(positive)) > 2:
-            around, half = outline([math.log10(value) for value in positive])
-            # The area is the share of replicates that it stands for: the others are on the line 0.
-            half = [0.42 * len(positive) / len(mine) * one for one in half]
-            at = [10**value for value in around]
-            edge = [row - one for one in half] + [row + one for one in reversed(half)]
-            shapes.append(Series(cells[row]["name"], [*at, *reversed(at)], edge, "shape", number, twin=True))
-        middles.append((axis.at(cells[row]["sets"][data]["median"]), row, cells[row]))
-    text = [f"{cell['name']}\nmedian {rate(cell['sets'][data]['median'])}" for _, _, cell in middles]
-    middle = Series("median", [x for x, _, _ in middles], [row for _, row, _ in middles], "ticks", None, hover=text)
-    names = [f"{cell['name']} ({_counted(cell['sets'][data])})" for cell in cells]
+    axis = _axis([found for _, _, mine in rows for _, found in mine])
+    dots = [_dots(row, one, axis) for row, one in enumerate(rows)]
+    shapes = [shape for row, one in enumerate(rows) if (shape := _outline(row, one)) is not None]
+    found = [study["cells"][number]["sets"][data] for number, _, _ in rows]
+    middle = Series(
+        "median",
+        [axis.at(one["median"]) for one in found],
+        list(range(len(rows))),
+        "ticks",
+        None,
+        hover=[f"{name}\nmedian {rate(one['median'])}" for (_, name, _), one in zip(rows, found, strict=True)],
+    )
+    names = [
+        f"{name} ({one['trainings']}, {one['zeros']} of them exactly 0)"
+        for (_, name, _), one in zip(rows, found, strict=True)
+    ]
     note = f"A dot a training that has finished. {_ZEROS} The upright mark is the median."
     if shapes:
-        note += " Outlines show the density of the rates above 0, as wide as their share of the trainings."
-    title = f"Replicates, {_named(study, data)}"
+        note += " Outlines show the density of the rates above 0, the wider the larger their share of the trainings."
+    if any(len(mine) > _MOST_BARS for _, _, mine in rows):
+        note += _LONGEST
     return Figure(
-        f"replicates-{_slug(data)}", title, _note(study, note), "glitch rate after training", "",
-        [*shapes, *dots, middle], categories=names, x_rates=axis, placed=True,
+        f"replicates-{_slug(data)}", f"Replicates, {_named(study, data)}", _note(study, note),
+        "glitch rate after training", "", [*shapes, *dots, middle], categories=names, x_rates=axis, placed=True,
     )  # fmt: skip
+
+
+_Row = tuple[int, str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]]
+
+
+def _dots(row: int, one: _Row, axis: RateAxis) -> Series:
+    """The replicates of a cell, one above the other by their rate."""
+    number, name, mine = one
+    at = [axis.at(found["rate"]) for _, found in mine]
+    low, high = _bars([found for _, found in mine], axis, len(mine), at)
+    return Series(
+        name,
+        at,
+        [row + _JITTER * (2 * (n + 0.5) / len(mine) - 1) for n in range(len(mine))],
+        "points",
+        number,
+        x_low=low,
+        x_high=high,
+        hover=[_glitch(training["label"], found) for training, found in mine],
+        twin=True,
+    )
+
+
+def _outline(row: int, one: _Row) -> Series | None:
+    """A violin of the rates above 0, whose area is the share that they are of the cell's trainings."""
+    number, name, mine = one
+    positive = [found["rate"] for _, found in mine if found["rate"] > 0]
+    if len(mine) < _VIOLIN or len(set(positive)) < 3:
+        return None
+    around, density = outline([math.log10(value) for value in positive])
+    half = [0.42 * len(positive) / len(mine) * value for value in density]
+    at = [10**value for value in around]
+    edge = [row - value for value in half] + [row + value for value in reversed(half)]
+    return Series(name, [*at, *reversed(at)], edge, "shape", number, twin=True)
 
 
 def _finals(members: Sequence[Mapping[str, Any]], data: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     found = [(one, one["final"][data]) for one in members if data in one["final"]]
     return sorted(found, key=lambda pair: pair[1]["rate"])
-
-
-def _counted(found: Mapping[str, Any]) -> str:
-    return f"{found['trainings']}, {found['zeros']} of them exactly 0"
 
 
 def _gaps(study: Study, data: str) -> Figure | None:
@@ -287,7 +316,7 @@ def _gaps(study: Study, data: str) -> Figure | None:
                 + _share(one, found, expected)
                 for one, errors in bins.items()
             ]
-            name = f"{cell['name']}, errors ({found['errors']:,} of {found['trainings']} trainings)"
+            name = f"{cell['name']}: {found['errors']:,} errors of {found['trainings']} trainings"
             shares = [errors / found["errors"] for errors in bins.values()]
             series.append(Series(name, [_middle(one) for one in bins], shares, "line", number, hover=hover))
     if not series:
