@@ -114,7 +114,7 @@ def _cell(name: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) 
 def _reads(data: str) -> list[float] | None:
     """Expected reads of one string of a data set at gap 1, 2, …; None for one whose language is not in its name."""
     try:
-        return gap_counts(Spec.parse(re.sub(r", M=\d+", "", data))).tolist()
+        return [float(one) for one in gap_counts(Spec.parse(re.sub(r", M=\d+", "", data)))]
     except SpecError:
         return None
 

@@ -182,11 +182,16 @@ def _tails(study: Study) -> Figure | None:
         note += f" Crosses err on {' or '.join(others)} as well, dots do not."
     if len(having) > _MOST_BARS:
         note += _LONGEST
-    titles = [f"glitch rate on {data}, {tail}" for data, tail in ((x_set, "sparse"), (y_set, "dense"))]
     return Figure(
-        "training-tails", "Sparse against dense, after training", _note(study, note), *titles, series,
-        x_rates=axes[0], y_rates=axes[1],
-    )  # fmt: skip
+        "training-tails",
+        "Sparse against dense, after training",
+        _note(study, note),
+        f"glitch rate on {x_set}, sparse",
+        f"glitch rate on {y_set}, dense",
+        series,
+        x_rates=axes[0],
+        y_rates=axes[1],
+    )
 
 
 def _clean(one: Mapping[str, Any], sets: Sequence[str]) -> bool:
