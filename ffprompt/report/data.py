@@ -135,7 +135,8 @@ def _label(runs: Sequence[dict[str, Any]]) -> None:
 
     A model that has been trained on this very task is no language model that happens to solve it: its label says so.
     """
-    short = [run["model"].rstrip("/").rsplit("/", 1)[-1] for run in runs]
+    # The file of a training's model has the same name in every folder.
+    short = [run["model"].removesuffix("/model.safetensors").rstrip("/").rsplit("/", 1)[-1] for run in runs]
     for run, name in zip(runs, short, strict=True):
         run["label"] = f"{name} ({run['id']})" if short.count(name) > 1 else name
         run["label"] += " (trained on this task)" if run["backend"] == "reference" else ""

@@ -91,8 +91,11 @@ def _loss(study: Study) -> Figure | None:
                 hover=[f"{one['label']}\nstep {warning['step']:,}: {warning['text']}" for _, (one, warning) in shown],
             )
         )
-    note = _note(study, "A line a training; each point is the mean since the one before. Triangles are warnings.")
-    return Figure("training-loss", "Training loss", note, "step", "loss, nats per prediction", series, y_rates=axis)
+    note = "A line a training; each point is the mean since the one before." + (
+        " Triangles: warnings." if marks else ""
+    )
+    axes = ("step", "loss, nats per prediction")
+    return Figure("training-loss", "Training loss", _note(study, note), *axes, series, y_rates=axis)
 
 
 def _point(one: Mapping[str, Any], point: Mapping[str, Any] | None, what: str) -> str:
@@ -253,8 +256,7 @@ def _replicates(study: Study, data: str) -> Figure | None:
         hover=[f"{name}\nmedian {rate(one['median'])}" for (_, name, _), one in zip(rows, found, strict=True)],
     )
     names = [
-        f"{name} ({one['trainings']}, {one['zeros']} of them exactly 0)"
-        for (_, name, _), one in zip(rows, found, strict=True)
+        f"{name} · {one['trainings']}, {one['zeros']} exactly 0" for (_, name, _), one in zip(rows, found, strict=True)
     ]
     note = f"A dot a training that has finished. {_ZEROS} The upright mark is the median."
     if shapes:
