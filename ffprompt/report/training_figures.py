@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ffprompt.report.cells import DENSE, SPARSE
@@ -179,7 +180,8 @@ def _tails(study: Study) -> Figure | None:
             mine = [one for one in members if one in having and _clean(one, others) == clean]
             if mine:
                 what = name if clean else f"{name}, errs on {' or '.join(others)} too"
-                series.append(_scatter(what, number, mine, (x_set, y_set), axes, len(having)))
+                points = _scatter(what, number, mine, (x_set, y_set), axes, len(having))
+                series.append(points if clean else replace(points, symbol="cross"))
     note = f"A point a training that has finished. {_ZEROS}"
     if others:
         note += f" Crosses err on {' or '.join(others)} as well, dots do not."
@@ -217,8 +219,7 @@ def _scatter(
         columns.append((at, *_bars(finals, axis, points, at)))
     (x, x_low, x_high), (y, low, high) = columns
     hover = ["\n".join(_glitch(one["label"], one["final"][data]) for data in one["final"]) for one in members]
-    symbol: Any = "cross" if ", errs on " in name else "circle"
-    return Series(name, x, y, "points", colour, low, high, x_low, x_high, hover=hover, symbol=symbol)
+    return Series(name, x, y, "points", colour, low, high, x_low, x_high, hover=hover)
 
 
 def _bars(
