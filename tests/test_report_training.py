@@ -269,12 +269,14 @@ def test_a_real_training_and_a_run_of_its_model_stand_in_one_report(tmp_path: Pa
     assert main(words) == 0
     given = ["run", "--length", "10", "20", "--p-ignore", "0.6", "--trials", "20", "--elicitation", "forced"]
     given += ["--no-report"]
-    for backend, model in (("reference", str(tmp_path / "small")), ("scripted", "oracle")):
-        out = str(tmp_path / backend)
+    asked = (("reference", str(tmp_path / "small")), ("reference", "handbuilt"), ("scripted", "oracle"))
+    for backend, model in asked:
+        out = str(tmp_path / Path(model).name / "runs")
         assert main([*given, "--backend", backend, "--model", model, "--template", "raw-compact", "--out", out]) == 0
-    runs = [only_run(tmp_path / backend) for backend in ("reference", "scripted")]
+    runs = [only_run(tmp_path / Path(model).name / "runs") for _, model in asked]
     found = data.build([*runs, tmp_path / "small"])
-    assert [run["label"] for run in found["runs"]] == ["small (trained on this task)", "oracle"]
+    labels = ["small (trained on this task)", "handbuilt (built for this task)", "oracle"]
+    assert [run["label"] for run in found["runs"]] == labels
     (one,) = found["study"]["trainings"]
     for line in log_of(tmp_path / "small")[-3:]:
         assert one["final"][line["data"]]["rate"] == line["errors"] / line["reads"]
@@ -283,10 +285,7 @@ def test_a_real_training_and_a_run_of_its_model_stand_in_one_report(tmp_path: Pa
     assert 'id="results"' in text
     assert 'id="trainings"' in text
     drawn = named(figures.figures(found), "errors-forced")
-    assert [series.name.split(" · ")[0] for series in drawn.series if not series.twin] == [
-        "small (trained on this task)",
-        "oracle",
-    ]
+    assert [series.name.split(" · ")[0] for series in drawn.series if not series.twin] == labels
 
 
 def test_errors_against_length_keep_a_model_that_made_none(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def _run(source: Source) -> dict[str, Any]:
         "id": source.folder.path.name,
         "model": str(info["config"]["model"]),
         "backend": str(info["config"]["backend"]),
+        "origin": _origin(info),
         "status": str(info.get("status")),
         "started": info.get("started"),
         "ended": info.get("ended"),
@@ -124,6 +125,15 @@ def _run(source: Source) -> dict[str, Any]:
     }
 
 
+def _origin(info: Mapping[str, Any]) -> str | None:
+    """How a reference model came to do this task; None for other models."""
+    if info["config"]["backend"] != "reference":
+        return None
+    # Weights that were written by hand were trained on nothing.
+    made = info.get("model") or {}
+    return "built for this task" if made.get("trained_on", "") is None else "trained on this task"
+
+
 def _sum(counts: Iterable[int | None]) -> int | None:
     """The sum, None where a part of it is not known."""
     known = list(counts)
@@ -133,13 +143,13 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 def _label(runs: Sequence[dict[str, Any]]) -> None:
     """A run goes by the last part of its model's name, and by its own where that of another run is the same.
 
-    A model that has been trained on this very task is no language model that happens to solve it: its label says so.
+    A model that was made for this very task is no language model that happens to solve it: its label says so.
     """
     # The file of a training's model has the same name in every folder.
     short = [run["model"].removesuffix("/model.safetensors").rstrip("/").rsplit("/", 1)[-1] for run in runs]
     for run, name in zip(runs, short, strict=True):
         run["label"] = f"{name} ({run['id']})" if short.count(name) > 1 else name
-        run["label"] += " (trained on this task)" if run["backend"] == "reference" else ""
+        run["label"] += f" ({run['origin']})" if run["origin"] else ""
 
 
 def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[str, Any]:
