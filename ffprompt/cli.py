@@ -191,7 +191,12 @@ def _parser(prog: str, run_only: bool) -> _Parser:
 
 
 def _report_parser(report: argparse.ArgumentParser) -> None:
-    report.add_argument("run", nargs="+", metavar="RUN", help="a run's folder, several of them, or a results folder")
+    report.add_argument(
+        "run",
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs and of trainings, results folders and folders of a study; any number of them",
+    )
     report.add_argument("-o", "--output", metavar="FILE", help="default: report.html in the one folder named, or here")
     report.add_argument("--figures", metavar="DIR", help="also write every figure as PNG and SVG")
     report.add_argument("--table", metavar="FILE", help="also write the table, as .tex or .md")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ffprompt import display
 from ffprompt.errors import ConfigError, StoreError
@@ -12,10 +13,10 @@ from ffprompt.errors import ConfigError, StoreError
 
 def report(options: argparse.Namespace) -> int:
     """Write a report; with ``--figures`` and ``--table`` also its figures and its table as files."""
-    from ffprompt.report import data, figures, page, printed, source, tables
+    from ffprompt.report import data, figures, page, printed, tables, trainings
 
     given = [Path(one) for one in options.run]
-    source.find_runs(given)  # a mistyped run is told before anything else
+    trainings.find(given)  # a mistyped run is told before anything else
     out = Path(options.output) if options.output else place(given)
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"output {out}: the file's name must end in .html")
@@ -29,14 +30,23 @@ def report(options: argparse.Namespace) -> int:
     for text in made["left_out"]:
         display.line(f"left out: {text}")
     page.write(made, out)
-    display.line(f"{out}: {len(made['rows'])} conditions of {len(made['runs'])} runs, {out.stat().st_size:,} bytes")
+    display.line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
     if table is not None:
         tables.save(made, table)
-        display.line(f"{table}: {len(made['rows'])} rows")
+        cells = tables.of_cells(made["study"]) if made["study"] else []
+        display.line(f"{table}: {len(made['rows']) + len(cells)} rows")
     if options.figures:
         files = printed.save(figures.figures(made), Path(options.figures))
         display.line(f"{options.figures}: {len(files)} files")
     return 0
+
+
+def _what(made: Mapping[str, Any]) -> str:
+    """What is in a report."""
+    parts = [f"{len(made['rows'])} conditions of {len(made['runs'])} runs"] if made["runs"] else []
+    if made["study"]:
+        parts.append(f"{len(made['study']['trainings'])} trainings in {len(made['study']['cells'])} cells")
+    return ", ".join(parts)
 
 
 def place(given: Sequence[Path]) -> Path:

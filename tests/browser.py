@@ -75,7 +75,9 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self._call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && !!document.querySelector('#found')?.textContent")
+        # A page of trainings alone has no list of trials to be filled.
+        filled = "!document.querySelector('#trials') || !!document.querySelector('#found')?.textContent"
+        self.wait(f"document.readyState === 'complete' && ({filled})")
         self.wait("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.main-svg'))")
 
     def run(self, script: str) -> Any:

@@ -336,7 +336,7 @@ def test_reads_known_only_as_bounds_are_left_out_and_counted(broken: Path) -> No
 
 def test_no_run_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
-    assert "no run and no folder of runs" in capsys.readouterr().err
+    assert "no run, no training and no folder of them" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "gone")]) == 2
     assert "no such folder" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from ffprompt.report import data
 from ffprompt.report import page as pages
 from tests.browser import Page, opened
 from tests.conftest import only_run
+from tests.studies import study
 
 pytestmark = pytest.mark.browser
 
@@ -149,3 +150,36 @@ def test_nothing_is_cut_off_on_a_phone(page: Page, report: Path) -> None:
     )
     # The number that matters is in view without scrolling to the side.
     assert page.run("document.querySelector('td.strong').getBoundingClientRect().right <= 400")
+
+
+@pytest.fixture
+def of_study(page: Page, report: Path, tmp_path: Path) -> Iterator[Path]:
+    """A page of trainings alone, with its cells and one that diverged."""
+    path = tmp_path / "study.html"
+    pages.write(data.build([study(tmp_path / "dropout", replicates=4)]), path)
+    yield path
+    page.open(report)  # what follows looks at its requests
+    page.requests[:] = [url for url in page.requests if url != path.resolve().as_uri()]
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_page_of_trainings_draws_its_figures_with_every_zero_in_sight(page: Page, of_study: Path, width: int) -> None:
+    page.open(of_study, width=width)
+    drawn = page.run(
+        "[...document.querySelectorAll('.chart')].map(c => [c.dataset.name, c.querySelectorAll('.trace').length])"
+    )
+    assert {name for name, _ in drawn} >= {"training-loss", "training-tails", "replicates-ffl-64-0.98"}
+    assert all(traces > 0 for _, traces in drawn)
+    # Points that an axis cannot show are left out by the library without a word.
+    hidden = (
+        "[...document.querySelectorAll('.chart')].filter(c => /^(training-tails|replicates)/.test(c.dataset.name))"
+        ".map(c => { const r = c.querySelector('.nsewdrag').getBoundingClientRect();"
+        " return [...c.querySelectorAll('.points path')].filter(p => { const b = p.getBoundingClientRect();"
+        " const x = (b.left + b.right) / 2; return x < r.left || x > r.right; }).length; })"
+    )
+    assert page.run(hidden) == [0, 0, 0, 0]
+    counted = "document.querySelectorAll('#chart-training-tails .points path').length"
+    assert page.run(counted) == 8
+    assert page.run("document.documentElement.scrollWidth") == width
+    zeros = page.run("[...document.querySelectorAll('.xtick text')].filter(t => t.textContent === '0').length")
+    assert zeros >= 1

@@ -14,8 +14,10 @@ from ffprompt import __version__
 from ffprompt.dissection import anatomy as dissect
 from ffprompt.errors import FFPromptError, StoreError
 from ffprompt.report.anatomy import anatomy
+from ffprompt.report.cells import study
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
-from ffprompt.report.source import Source, find_runs, open_run
+from ffprompt.report.source import Source, open_run
+from ffprompt.report.trainings import find, read_all
 from ffprompt.stopping import stops
 
 MOST_TRIALS = 2_000
@@ -27,24 +29,24 @@ _FACETS = ("by_contradictions", "by_position", "by_truth", "by_earlier_read", "r
 
 
 def build(given: Sequence[Path], incomplete: bool = False, title: str | None = None) -> dict[str, Any]:
-    """The dict of a report on runs and on folders of runs.
+    """The dict of a report on runs, on trainings of reference models (``study``), and on folders of either.
 
-    In a results folder, runs that are not complete (unless ``incomplete``) or cannot be read are left out, and the
-    report says which; a run that is named itself must be fit for a report. Raises StoreError, RunFailedError.
+    In a folder of them, those that are not complete (unless ``incomplete``) or cannot be read are left out, and the
+    report says which; one that is named itself must be fit for a report. Raises StoreError, RunFailedError.
     """
-    paths, folders = find_runs(given)
+    found = find(given)
+    trainings, left_out = read_all(found, given, incomplete)
     sources: list[Source] = []
-    left_out: list[str] = []
-    for path in paths:
+    for path in found.runs:
         try:
             sources.append(open_run(path, incomplete))
         except FFPromptError as error:
             if path in given:
                 raise
             left_out.append(str(error))
-    if not sources:
+    if not sources and not trainings:
         raise StoreError(f"no run in {given[0]} can be reported; the first: {left_out[0]}")
-    kind = "results" if folders else "run" if len(sources) == 1 else "comparison"
+    kind = "results" if found.folders else "comparison" if len(sources) + len(trainings) > 1 else "run"
     runs = [_run(source) for source in sources]
     _label(runs)
     rows: list[dict[str, Any]] = []
@@ -59,12 +61,12 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
             of_bad, of_good = outcome_of_trials(reads)
             bad.append(of_bad)
             good.append(of_good)
-        for row, found in zip(mine, dissect(source.folder.path, calibrate=False)["conditions"], strict=True):
-            row["anatomy"] = {key: found[key] for key in _FACETS}
+        for row, facets in zip(mine, dissect(source.folder.path, calibrate=False)["conditions"], strict=True):
+            row["anatomy"] = {key: facets[key] for key in _FACETS}
         rows += mine
         prompts += _prompts(source, first, MOST_PROMPTS - len(prompts))
     return {
-        "title": title or _title(kind, runs, given),
+        "title": title or _title(kind, runs, trainings, given),
         "kind": kind,
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "version": __version__,
@@ -72,6 +74,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         "interval": interval_of(rows),
         "warnings": _warnings(rows),
         "left_out": left_out,
+        "study": study(trainings),
         "runs": runs,
         "rows": rows,
         "lengths": _lengths(rows),
@@ -102,6 +105,7 @@ def _run(source: Source) -> dict[str, Any]:
         "id": source.folder.path.name,
         "model": str(info["config"]["model"]),
         "backend": str(info["config"]["backend"]),
+        "origin": _origin(info),
         "status": str(info.get("status")),
         "started": info.get("started"),
         "ended": info.get("ended"),
@@ -121,6 +125,15 @@ def _run(source: Source) -> dict[str, Any]:
     }
 
 
+def _origin(info: Mapping[str, Any]) -> str | None:
+    """How a reference model came to do this task; None for other models."""
+    if info["config"]["backend"] != "reference":
+        return None
+    # Weights that were written by hand were trained on nothing.
+    made = info.get("model") or {}
+    return "built for this task" if made.get("trained_on", "") is None else "trained on this task"
+
+
 def _sum(counts: Iterable[int | None]) -> int | None:
     """The sum, None where a part of it is not known."""
     known = list(counts)
@@ -128,10 +141,15 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 
 def _label(runs: Sequence[dict[str, Any]]) -> None:
-    """A run goes by the last part of its model's name, and by its own where that of another run is the same."""
-    short = [run["model"].rstrip("/").rsplit("/", 1)[-1] for run in runs]
+    """A run goes by the last part of its model's name, and by its own where that of another run is the same.
+
+    A model that was made for this very task is no language model that happens to solve it: its label says so.
+    """
+    # The file of a training's model has the same name in every folder.
+    short = [run["model"].removesuffix("/model.safetensors").rstrip("/").rsplit("/", 1)[-1] for run in runs]
     for run, name in zip(runs, short, strict=True):
         run["label"] = f"{name} ({run['id']})" if short.count(name) > 1 else name
+        run["label"] += f" ({run['origin']})" if run["origin"] else ""
 
 
 def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[str, Any]:
@@ -162,7 +180,10 @@ def _language(row: Mapping[str, Any]) -> str:
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("accuracy", "interval_low", "interval_high", "floor", "floor_rule", "reads", "strings", "incomplete")
-    return {name: row[name] for name in names} | {"length": row["length"]}
+    bounds = row.get("zero_error_bounds")
+    # What all reads being right leaves possible, from one side; None where one was not, or a run does not say.
+    at_most = bounds["strings"]["high"] if bounds and row["accuracy"] == 1 else None
+    return {name: row[name] for name in names} | {"length": row["length"], "at_most": at_most}
 
 
 def _lengths(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -285,12 +306,16 @@ def _prompts(source: Source, first_row: int, room: int) -> list[dict[str, Any]]:
     ]
 
 
-def _title(kind: str, runs: Sequence[Mapping[str, Any]], given: Sequence[Path]) -> str:
+def _title(
+    kind: str, runs: Sequence[Mapping[str, Any]], trainings: Sequence[Mapping[str, Any]], given: Sequence[Path]
+) -> str:
+    counts = [(len(runs), "run"), (len(trainings), "training")]
+    count = " and ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts if n)
     match kind:
         case "run":
-            return str(runs[0]["model"])
+            return str(runs[0]["model"]) if runs else f"Training of {trainings[0]['id']}"
         case "comparison":
-            return " and ".join(run["label"] for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
+            labels = [run["label"] for run in runs] + [f"training of {one['id']}" for one in trainings]
+            return " and ".join(labels) if len(labels) < 4 else count
         case _:
-            count = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
             return f"{', '.join(path.resolve().name for path in given)}: {count}"

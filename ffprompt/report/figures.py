@@ -3,111 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ffprompt.display import share
+from ffprompt.report.error_figures import by_length as errors_by_length
+from ffprompt.report.series import (
+    MOST_BARS,
+    MOST_SERIES,
+    MOST_WITH_BARS,
+    Figure,
+    Series,
+    barless,
+    common,
+    describe,
+    fewer,
+    marked,
+    short,
+)
 from ffprompt.report.source import OUTCOMES
-
-MOST_SERIES = 40
-MOST_BARS = 120
-# The bars of more curves than these hide each other; an interval is then seen by pointing at its mark.
-_MOST_WITH_BARS = 6
-
-
-@dataclass(frozen=True)
-class Series:
-    """Points, a line through points, a line alone (``rule``), or bars; bounds are None where there are none.
-
-    ``colour`` is a place in the palette, an outcome, or None for a neutral one; ``hollow`` marks what is not complete.
-    ``twin`` belongs to the series before it, and is left out of the legend.
-    """
-
-    name: str
-    x: Sequence[Any]
-    y: Sequence[Any]
-    style: Literal["points", "line", "rule", "ticks", "bars"] = "line"
-    colour: int | str | None = None
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
-    x_low: Sequence[float] | None = None
-    x_high: Sequence[float] | None = None
-    hover: Sequence[str] = ()
-    hollow: bool = False
-    twin: bool = False
-
-
-@dataclass(frozen=True)
-class Figure:
-    """``categories``: the y axis holds these, from the top; ``x_values``: ticks of a logarithmic x axis."""
-
-    name: str
-    title: str
-    note: str
-    x_title: str
-    y_title: str
-    series: Sequence[Series]
-    categories: Sequence[str] = ()
-    x_values: Sequence[float] = ()
-    x_dates: bool = False
-    stacked: bool = False
-    x_range: tuple[float, float] | None = None
+from ffprompt.report.training_figures import figures as of_trainings
 
 
 def figures(data: Mapping[str, Any]) -> list[Figure]:
     """All figures that the data of a report give; one without a point is left out."""
-    found = [_accuracies(data["rows"]), *_by_length(data["lengths"]), _tails(data["tails"]), _trend(data["trend"])]
+    found = [*of_trainings(data["study"])] if data["study"] else []
+    found += [_accuracies(data["rows"]), *_by_length(data["lengths"]), *errors_by_length(data["lengths"])]
+    found += [_tails(data["tails"]), _trend(data["trend"])]
     found += [*_gaps(data["rows"])]
     found += [figure for facet in _FACETS for figure in _cells(data["rows"], *facet)]
     found += [_reliability(data["rows"]), _outcomes(data["rows"])]
     return [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
 
 
-def _hover(name: str, row: Mapping[str, Any]) -> str:
-    text = f"{name}\naccuracy {share(row['accuracy'])} ({share(row['interval_low'])} to {share(row['interval_high'])})"
-    text += f"\n{row['reads']:,} reads of {row['strings']:,} strings"
-    if row.get("floor") is not None:
-        text += f"\nfloor {share(row['floor'])} {row['floor_rule']}"
-    return text + ("\n† not complete" if row["incomplete"] else "")
-
-
-def _marked(name: str, incomplete: bool) -> str:
-    return f"{name} †" if incomplete else name
-
-
-def short(names: Sequence[str]) -> tuple[list[str], str]:
-    """Names without the parts that all of them share, and these parts.
-
-    >>> short(["a · game · T = 2", "a · game · T = 4"])
-    (['T = 2', 'T = 4'], 'a · game')
-    """
-    if len(names) == 1:
-        return list(names), names[0]
-    parts = [name.split(" · ") for name in names]
-    if not names or len({len(one) for one in parts}) > 1 or len(set(names)) < len(names):
-        return list(names), ""
-    same = [len(set(column)) == 1 for column in zip(*parts, strict=True)]
-    kept = [" · ".join(part for part, shared in zip(one, same, strict=True) if not shared) for one in parts]
-    return kept, " · ".join(part for part, shared in zip(parts[0], same, strict=True) if shared)
-
-
-def _all(note: str, shared: str) -> str:
-    return f"{note} All: {shared}." if shared else note
-
-
-def _fewer(note: str, shown: int, of: int, what: str) -> str:
-    return note if shown == of else f"{note} The first {shown} of {of} {what} are drawn."
-
-
-def _barless(note: str, curves: int) -> str:
-    return note if curves <= _MOST_WITH_BARS else f"{note} Pointing at a mark of the page shows its interval."
-
-
 def _accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     having = [row for row in rows if row["accuracy"] is not None]
     shown = having[:MOST_BARS]
     plain, shared = short([row["name"] for row in shown])
-    names = [_marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
+    names = [marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
     series = []
     for incomplete in (False, True):
         here = [(row, name) for row, name in zip(shown, names, strict=True) if row["incomplete"] == incomplete]
@@ -120,7 +52,7 @@ def _accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 0,
                 x_low=[row["interval_low"] for row, _ in here],
                 x_high=[row["interval_high"] for row, _ in here],
-                hover=[_hover(row["name"], row) for row, _ in here],
+                hover=[describe(row["name"], row) for row, _ in here],
                 hollow=incomplete,
             )
         )
@@ -128,11 +60,11 @@ def _accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     rules = [f"{row['name']}\nfloor {share(row['floor'])} {row['floor_rule']}" for row, _ in floors]
     at = ([row["floor"] for row, _ in floors], [name for _, name in floors])
     series.append(Series("floor: best rule without memory", *at, "ticks", None, hover=rules))
-    note = _fewer(
+    note = fewer(
         "Left of its floor, a model has not shown that it remembers anything.", len(shown), len(having), "rows"
     )
     made = [one for one in series if len(one.x)]
-    return Figure("accuracy", "Accuracy and floor", _all(note, shared), "accuracy", "", made, categories=names)
+    return Figure("accuracy", "Accuracy and floor", common(note, shared), "accuracy", "", made, categories=names)
 
 
 def _by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
@@ -152,14 +84,14 @@ def _by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
             incomplete = any(point["incomplete"] for point in points)
             series.append(
                 Series(
-                    _marked(names[number], incomplete),
+                    marked(names[number], incomplete),
                     x,
                     [point["accuracy"] for point in points],
                     "line",
                     number,
                     low=[point["interval_low"] for point in points],
                     high=[point["interval_high"] for point in points],
-                    hover=[_hover(f"{one['name']}\nT = {point['length']}", point) for point in points],
+                    hover=[describe(f"{one['name']}\nT = {point['length']}", point) for point in points],
                     hollow=incomplete,
                 )
             )
@@ -167,11 +99,11 @@ def _by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
             texts = [f"floor at T = {p['length']}: {share(p['floor'])} {p['floor_rule']}" for p in floors]
             at = ([point["length"] for point in floors], [point["floor"] for point in floors])
             series.append(Series("floor", *at, "rule", number, hover=texts, twin=True))
-        note = _fewer("Dashed: the best rule without memory on the same reads.", len(shown), len(mine), "series")
+        note = fewer("Dashed: the best rule without memory on the same reads.", len(shown), len(mine), "series")
         name, title = f"length-{elicitation}", f"Accuracy against length, {elicitation}"
         ticks = sorted(lengths_seen)
         found.append(
-            Figure(name, title, _all(note, shared), "T, symbols in a string", "accuracy", series, x_values=ticks)
+            Figure(name, title, common(note, shared), "T, symbols in a string", "accuracy", series, x_values=ticks)
         )
     return found
 
@@ -184,7 +116,7 @@ def _tails(pairs: Sequence[Mapping[str, Any]]) -> Figure | None:
         incomplete = sparse["incomplete"] or dense["incomplete"]
         series.append(
             Series(
-                _marked(names[number], incomplete),
+                marked(names[number], incomplete),
                 [sparse["accuracy"]],
                 [dense["accuracy"]],
                 "points",
@@ -193,13 +125,13 @@ def _tails(pairs: Sequence[Mapping[str, Any]]) -> Figure | None:
                 high=[dense["interval_high"]],
                 x_low=[sparse["interval_low"]],
                 x_high=[sparse["interval_high"]],
-                hover=[f"{_hover('FFL(0.98)', sparse)}\n{_hover('FFL(0.1)', dense)}"],
+                hover=[f"{describe('FFL(0.98)', sparse)}\n{describe('FFL(0.1)', dense)}"],
                 hollow=incomplete,
             )
         )
-    note = _fewer("The paper's two tails: few reads, far from their write, and many.", len(series), len(pairs), "pairs")
+    note = fewer("The paper's two tails: few reads, far from their write, and many.", len(series), len(pairs), "pairs")
     axes = ("accuracy on FFL(0.98), sparse", "accuracy on FFL(0.1), dense")
-    return Figure("tails", "Sparse against dense", _all(note, shared), *axes, series)
+    return Figure("tails", "Sparse against dense", common(note, shared), *axes, series)
 
 
 def _trend(trend: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -210,19 +142,19 @@ def _trend(trend: Sequence[Mapping[str, Any]]) -> Figure | None:
         incomplete = any(point["incomplete"] for point in points)
         series.append(
             Series(
-                _marked(names[number], incomplete),
+                marked(names[number], incomplete),
                 [point["started"] for point in points],
                 [point["accuracy"] for point in points],
                 "line",
                 number,
                 low=[point["interval_low"] for point in points],
                 high=[point["interval_high"] for point in points],
-                hover=[_hover(point["label"], point) for point in points],
+                hover=[describe(point["label"], point) for point in points],
                 hollow=incomplete,
             )
         )
-    note = _fewer("One model under one condition, run after run.", len(series), len(trend), "series")
-    return Figure("trend", "Accuracy over time", _all(note, shared), "run started", "accuracy", series, x_dates=True)
+    note = fewer("One model under one condition, run after run.", len(series), len(trend), "series")
+    return Figure("trend", "Accuracy over time", common(note, shared), "run started", "accuracy", series, x_dates=True)
 
 
 def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
@@ -242,18 +174,20 @@ def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
                     f"{share(point['high'])})\n{point['reads']:,} reads of {point['strings']:,} strings"
                 )
             values = {name: [point[name] for point in points] for name in ("mean_gap", "accuracy", "low", "high")}
-            name = _marked(names[number], row["incomplete"])
+            name = marked(names[number], row["incomplete"])
             x, y, low, high = values.values()
-            ends = (low, high) if len(mine) <= _MOST_WITH_BARS else (None, None)
+            ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
             series.append(
                 Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
             )
         note = "Gap: instructions since the write that is asked for; reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
-        note = _fewer(_barless(note, len(mine)), len(series), len(mine), "conditions")
+        note = fewer(barless(note, len(mine)), len(series), len(mine), "conditions")
         longest = max((point["to"] for row in mine for point in row["gaps"]), default=1)
         ticks = [2.0**power for power in range(int(longest).bit_length())]
         title = f"Accuracy by gap, {elicitation}"
-        found.append(Figure(f"gap-{elicitation}", title, _all(note, shared), "gap", "accuracy", series, x_values=ticks))
+        found.append(
+            Figure(f"gap-{elicitation}", title, common(note, shared), "gap", "accuracy", series, x_values=ticks)
+        )
     return found
 
 
@@ -280,8 +214,8 @@ def _cells(rows: Sequence[Mapping[str, Any]], key: str, title: str, counted: str
         mine = [row for row in rows if row["elicitation"] == elicitation and len(row["anatomy"][key]) > 1]
         if mine:
             series = _curves(mine, key, counted)
-            said = _fewer(_barless(note, len(mine)), len(series), len(mine), "conditions")
-            said = _all(said, short([row["name"] for row in mine[:MOST_SERIES]])[1])
+            said = fewer(barless(note, len(mine)), len(series), len(mine), "conditions")
+            said = common(said, short([row["name"] for row in mine[:MOST_SERIES]])[1])
             name = f"{key.replace('_', '-')}-{elicitation}"
             yield Figure(name, f"{title}, {elicitation}", said, counted, "accuracy", series)
 
@@ -299,8 +233,8 @@ def _curves(mine: Sequence[Mapping[str, Any]], key: str, counted: str) -> list[S
         ]
         x = [(one["from"] + one["to"]) / 2 for one in cells]
         y, low, high = ([one[name] for one in cells] for name in ("accuracy", "low", "high"))
-        ends = (low, high) if len(mine) <= _MOST_WITH_BARS else (None, None)
-        name = _marked(names[number], row["incomplete"])
+        ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
+        name = marked(names[number], row["incomplete"])
         series.append(
             Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
         )
@@ -322,25 +256,25 @@ def _reliability(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
             for one in found["bins"]
         ]
         x, y, low, high = ([one[name] for one in found["bins"]] for name in ("probability", "accuracy", "low", "high"))
-        name = _marked(names[number], row["incomplete"])
-        ends = (low, high) if len(mine) <= _MOST_WITH_BARS else (None, None)
+        name = marked(names[number], row["incomplete"])
+        ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
         series.append(
             Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
         )
     series.append(Series("calibrated", [0.0, 1.0], [0.0, 1.0], "rule", None))
     note = "Probability of the answer chosen, among the answers. Below the dashed line a model is too sure."
-    note = _fewer(_barless(note, len(mine)), len(mine[:MOST_SERIES]), len(mine), "conditions")
+    note = fewer(barless(note, len(mine)), len(mine[:MOST_SERIES]), len(mine), "conditions")
     left_out = sum(row["reliability"]["left_out"] for row in mine)
     if left_out:
         note += f" {left_out:,} reads whose probabilities are only known as bounds are not in it."
-    return Figure("reliability", "Reliability", _all(note, shared), "probability", "share right", series)
+    return Figure("reliability", "Reliability", common(note, shared), "probability", "share right", series)
 
 
 def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     having = [row for row in rows if row["reads"]]
     shown = having[:MOST_BARS]
     plain, shared = short([row["name"] for row in shown])
-    names = [_marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
+    names = [marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
     series = []
     for outcome in OUTCOMES:
         counts = [row["outcomes"].get(outcome, 0) for row in shown]
@@ -351,8 +285,8 @@ def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
                 for count, row in zip(counts, shown, strict=True)
             ]
             series.append(Series(outcome, parts, names, "bars", outcome, hover=texts))
-    note = _fewer("What became of the reads; counts are in the table.", len(shown), len(having), "rows")
+    note = fewer("What became of the reads; counts are in the table.", len(shown), len(having), "rows")
     axes = ("share of reads", "")
     return Figure(
-        "outcomes", "Outcomes", _all(note, shared), *axes, series, categories=names, stacked=True, x_range=(0, 1)
+        "outcomes", "Outcomes", common(note, shared), *axes, series, categories=names, stacked=True, x_range=(0, 1)
     )

@@ -27,17 +27,18 @@
     const rows = Number(box.dataset.rows), series = made.showlegend ? Number(box.dataset.series) : 0;
     const legend = rows ? 30 : 20 * series;
     if (rows) {
-      const names = made.yaxis.categoryarray, parts = narrow() ? "<br>" : " · ";
+      const placed = made.yaxis.ticktext, names = placed || made.yaxis.categoryarray, parts = narrow() ? "<br>" : " · ";
       const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
       const folded = (text) => narrow() ? text.split(" · ").map((part) => part.length > 22 ? part.slice(0, 21) + "…" : part) : [text];
-      Object.assign(made.yaxis, { tickvals: names, ticktext: names.map((name) => folded(name).map(escaped).join(parts)) });
+      Object.assign(made.yaxis, { tickvals: placed ? made.yaxis.tickvals : names, ticktext: names.map((name) => folded(name).map(escaped).join(parts)) });
       made.yaxis.tickfont = { size: narrow() ? 8 : 11 };
-      made.yaxis.range = [-0.6, rows - 0.4];
+      made.yaxis.range = placed ? [rows - 0.4, -0.6] : [-0.6, rows - 0.4];
+      if (placed) made.yaxis.zeroline = false;
       made.legend = { orientation: "h", x: 0, y: 1.0, yanchor: "bottom" };
       if (narrow()) made.legend.font = { size: 9 };
       made.margin.t = narrow() ? 64 : 30;
       const lines = narrow() ? Math.max(...names.map((name) => name.split(" · ").length)) : 2;
-      made.height = (narrow() ? 130 : 110) + rows * (12 + 8 * lines);
+      made.height = (narrow() ? 130 : 110) + rows * (placed ? 64 : 12 + 8 * lines);
     } else {
       made.height = 340 + legend;
       if (series) { made.legend.font = { size: narrow() ? 9 : 11 }; made.legend.orientation = "v"; made.legend.y = -0.3; }
@@ -53,6 +54,9 @@
   };
   let last = narrow();
   addEventListener("resize", () => { if (narrow() !== last) { last = narrow(); draw(); } });
+
+  draw();
+  if (!at("list")) return;
 
   // Trials: whatever a model said is put in as text, never as markup.
   const { outcomes, trials, names } = held("trial-data");
@@ -118,5 +122,4 @@
   for (const id of ["by-condition", "by-outcome", "by-text"]) at(id).addEventListener("input", filter);
   at("more").addEventListener("click", more);
   filter();
-  draw();
 })();

@@ -18,9 +18,11 @@ from ffprompt.errors import ModelError, StoreError
 from ffprompt.report.figures import figures
 from ffprompt.report.interactive import chart, plotly_js
 from ffprompt.report.palette import OUTCOMES as COLOURS
+from ffprompt.report.series import rate
 from ffprompt.report.source import OUTCOMES
 
 LARGEST = 15_000_000  # bytes
+_MOST_RECORDS = 50  # trainings whose record is in the page
 _MOST_PROVENANCE = 40_000  # characters of a run's record
 
 
@@ -35,13 +37,15 @@ def render(data: Mapping[str, Any]) -> str:
         raise ModelError(f'a report needs {error.name}; run: pip install "ffprompt[report]"') from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "record": _record, "duration": duration}
+    environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate}
     shown = figures(data)
     page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
         data=data,
         rows=data["rows"],
         runs=data["runs"],
+        study=data["study"],
         figures=shown,
+        most_records=_MOST_RECORDS,
         outcomes=OUTCOMES,
         colours=COLOURS,
         style=Markup((files / "page.css").read_text(encoding="utf-8")),

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ModelError, StoreError
-from ffprompt.report.figures import Figure
-from ffprompt.report.palette import colour
+from ffprompt.report.palette import NEUTRAL, colour
+from ffprompt.report.series import Figure, RateAxis
 
 _WIDTH, _HEIGHT = 7.0, 4.2  # inches
 _MOST_IN_LEGEND = 12
+_MARKERS = {"circle": "o", "cross": "x", "triangle": "^"}
+_GAP = float("nan")  # breaks a line
 
 
 def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
@@ -27,7 +29,7 @@ def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
     with mpl.rc_context({"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
         for figure in figures:
-            height = max(_HEIGHT, 1.2 + 0.3 * len(figure.categories))
+            height = max(_HEIGHT, 1.2 + (0.9 if figure.placed else 0.3) * len(figure.categories))
             sheet = Sheet(figsize=(_WIDTH, height), layout="constrained")
             FigureCanvasAgg(sheet)
             _draw(sheet.add_subplot(), figure)
@@ -52,34 +54,52 @@ def _draw(axes: Any, figure: Figure) -> None:
     left = dict.fromkeys(figure.categories, 0.0)
     for series in figure.series:
         x: list[Any] = [dt.datetime.fromisoformat(str(one)) for one in series.x] if figure.x_dates else list(series.x)
-        y: list[Any] = [places[one] for one in series.y] if places else list(series.y)
+        y: list[Any] = [places[one] for one in series.y] if places and not figure.placed else list(series.y)
+        if not figure.x_dates:
+            x, y = ([_GAP if one is None else one for one in values] for values in (x, y))
         shade, label = colour(series.colour), "_" if series.twin else _plain(series.name)
         if series.style == "bars":
             axes.barh(y, x, left=[left[name] for name in series.y], color=shade, label=label, height=0.65)
             for name, more in zip(series.y, series.x, strict=True):
                 left[name] += more
         elif series.style == "ticks":
-            axes.plot(x, y, linestyle="none", marker="|", markersize=12, markeredgewidth=2, color=shade, label=label)
+            size = 30 if figure.placed else 12
+            axes.plot(x, y, linestyle="none", marker="|", markersize=size, markeredgewidth=2, color=shade, label=label)
+        elif series.style == "shape":
+            axes.fill(x, y, color=shade, alpha=0.3, linewidth=0, label=label)
+        elif series.style == "curve":
+            axes.plot(x, y, linewidth=0.9, color=shade, label=label)
         elif series.style == "rule":
             axes.plot(x, y, linestyle="--", linewidth=1, color=shade, label=label)
         else:
             line = "-" if series.style == "line" else "none"
             face = "none" if series.hollow else shade
-            bounds = {"yerr": _bounds(series.y, series.low, series.high)} if series.low else {}
-            bounds |= {"xerr": _bounds(series.x, series.x_low, series.x_high)} if series.x_low else {}
+            bounds = {"yerr": _bounds(y, series.low, series.high)} if series.low else {}
+            bounds |= {"xerr": _bounds(x, series.x_low, series.x_high)} if series.x_low else {}
             axes.errorbar(
-                x, y, **bounds, linestyle=line, marker="o", markersize=5, color=shade, markerfacecolor=face, capsize=2,
-                linewidth=1.5, elinewidth=1, label=label,
+                x, y, **bounds, linestyle=line, marker=_MARKERS[series.symbol], markersize=5, color=shade,
+                markerfacecolor=face, capsize=2, linewidth=1.5, elinewidth=1, label=label,
             )  # fmt: skip
     _axes(axes, figure)
 
 
-def _bounds(at: Sequence[Any], low: Sequence[float] | None, high: Sequence[float] | None) -> list[list[float]]:
+def _bounds(
+    at: Sequence[Any], low: Sequence[float | None] | None, high: Sequence[float | None] | None
+) -> list[list[float]]:
     assert low is not None
     assert high is not None
     # Rounding may put a bound an ulp on the wrong side of its value, which matplotlib refuses.
-    down = [max(0.0, value - bottom) for value, bottom in zip(at, low, strict=True)]
-    return [down, [max(0.0, top - value) for value, top in zip(at, high, strict=True)]]
+    down = [_GAP if bottom is None else max(0.0, value - bottom) for value, bottom in zip(at, low, strict=True)]
+    return [down, [_GAP if top is None else max(0.0, top - value) for value, top in zip(at, high, strict=True)]]
+
+
+def _logarithmic(axes: Any, letter: str, rates: RateAxis) -> None:
+    getattr(axes, f"set_{letter}scale")("log")
+    getattr(axes, f"set_{letter}ticks")([value for value, _ in rates.ticks], [text for _, text in rates.ticks])
+    axes.minorticks_off()
+    getattr(axes, f"set_{letter}lim")(rates.low, rates.high)
+    if rates.band:
+        (axes.axvspan if letter == "x" else axes.axhspan)(*rates.band, color=NEUTRAL, alpha=0.16, linewidth=0, zorder=0)
 
 
 def _axes(axes: Any, figure: Figure) -> None:
@@ -93,6 +113,9 @@ def _axes(axes: Any, figure: Figure) -> None:
         axes.set_xscale("log")
         axes.set_xticks(list(figure.x_values), [f"{value:g}" for value in figure.x_values])
         axes.minorticks_off()
+    for letter, rates in (("x", figure.x_rates), ("y", figure.y_rates)):
+        if rates is not None:
+            _logarithmic(axes, letter, rates)
     if figure.x_range:
         axes.set_xlim(*figure.x_range)
     if figure.x_dates:

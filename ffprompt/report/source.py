@@ -191,23 +191,3 @@ def _adds_up(row: Mapping[str, Any]) -> bool:
     if row["accuracy"] is None or abs(row["accuracy"] - right) > 1e-9:
         return False
     return row["interval_low"] is None or bool(row["interval_low"] - 1e-9 <= right <= row["interval_high"] + 1e-9)
-
-
-def find_runs(given: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The run folders that are named, and whether a results folder was among them, which stands for all runs in it.
-
-    Raises StoreError for a path that is neither.
-    """
-    found: list[Path] = []
-    folders = False
-    for path in given:
-        inside = sorted(one.parent for one in path.glob("*/run.json")) if path.is_dir() else []
-        if (path / "run.json").is_file():
-            found.append(path)
-        elif inside:
-            found += inside
-            folders = True
-        else:
-            what = "no run and no folder of runs" if path.is_dir() else "no such folder"
-            raise StoreError(f"run {path}: {what}; a folder with a run.json, or one of such folders, is wanted")
-    return list(dict.fromkeys(found)), folders

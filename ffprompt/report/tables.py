@@ -9,10 +9,19 @@ from typing import Any
 from ffprompt.display import share
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.data import interval_of
+from ffprompt.report.series import rate
 from ffprompt.report.source import OUTCOMES
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers
+CELL_HEADER = (
+    "cell", "data", "trainings", "finished", "diverged", "median", "least", "most", "exactly 0", "parameters", "steps"
+)  # fmt: skip
+CELL_NOTE = (
+    "Glitch rates after training: errors / reads of the finished trainings of a cell, which differ by their seeds "
+    "alone. At most: the largest one-sided 95% bound, over strings, of the trainings without an error."
+)
+_CELL_NUMBERS_FROM = 2
 _NOTE = "Accuracy: correct / (reads - errors). Interval: {}. Floor: the best rule without memory on the same reads."
 _DAGGER = "The run is not complete: numbers marked † are of what there is."
 _LATEX = {
@@ -31,7 +40,11 @@ def writable(path: Path) -> None:
 def save(data: Mapping[str, Any], path: Path) -> None:
     """Write the table of a report. Raises ConfigError for a name that does not end in .tex or .md, StoreError."""
     writable(path)
-    text = latex(data["rows"]) if path.suffix == ".tex" else markdown(data["rows"])
+    written = _in_latex if path.suffix == ".tex" else _in_markdown
+    parts = [written(*_shown(data["rows"]), _NUMBERS_FROM, _note(data["rows"]))] if data["rows"] else []
+    if data["study"]:
+        parts.append(written(CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, CELL_NOTE))
+    text = "\n".join(parts)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -62,10 +75,25 @@ def _shown(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table in Markdown."""
-    header, body = _shown(rows)
-    lines = [header, ["---" if n < _NUMBERS_FROM else "---:" for n in range(len(header))], *body]
-    table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
-    return f"{table}\n\n{_note(rows)}\n"
+    return _in_markdown(*_shown(rows), _NUMBERS_FROM, _note(rows))
+
+
+def latex(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table in LaTeX; it needs the package booktabs."""
+    return _in_latex(*_shown(rows), _NUMBERS_FROM, _note(rows))
+
+
+def of_cells(study: Mapping[str, Any]) -> list[list[str]]:
+    """A study as text, in the order of ``CELL_HEADER``: a row for each cell and data set."""
+    rows = []
+    for cell in study["cells"]:
+        for data, found in cell["sets"].items():
+            zeros = f"{found['zeros']}" + (f" (at most {rate(found['at_most'])})" if found["zeros"] else "")
+            middle = [rate(found[name]) for name in ("median", "least", "most")]
+            ended = [f"{cell['trainings']}", f"{found['trainings']}", f"{cell['diverged']}"]
+            size = [f"{value:,}" if value is not None else "None" for value in (cell["parameters"], cell["steps"])]
+            rows.append([cell["name"], data, *ended, *middle, zeros, *size])
+    return rows
 
 
 def _markdown(text: str) -> str:
@@ -73,12 +101,16 @@ def _markdown(text: str) -> str:
     return " ".join(escaped.split())
 
 
-def latex(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table in LaTeX; it needs the package booktabs."""
-    header, body = _shown(rows)
-    columns = "l" * _NUMBERS_FROM + "r" * (len(header) - _NUMBERS_FROM)
+def _in_markdown(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
+    lines = [header, ["---" if n < numbers_from else "---:" for n in range(len(header))], *body]
+    table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
+    return f"{table}\n\n{note}\n"
+
+
+def _in_latex(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
+    columns = "l" * numbers_from + "r" * (len(header) - numbers_from)
     lines = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in (header, *body)]
-    parts = [f"% {_note(rows)}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
+    parts = [f"% {note}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
     return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
 
 

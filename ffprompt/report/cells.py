@@ -1,0 +1,182 @@
+"""A study as one plain dict: trainings, the cells that they are replicates of, and what each cell shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ffprompt.errors import SpecError
+from ffprompt.language import Spec, gap_counts
+from ffprompt.report.trainings import cell_key
+
+MOST_POINTS = 24_000  # of all loss curves together
+_FEWEST_POINTS = 20  # of one
+SPARSE, DENSE = 0.98, 0.1
+
+
+def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs); None without a training.
+
+    Numbers of a cell are of its finished trainings alone: a training that diverged has no last glitch rate, and one
+    that has not ended has not got it yet.
+    """
+    if not trainings:
+        return None
+    keys = list(dict.fromkeys(cell_key(one) for one in trainings))
+    members: list[list[Mapping[str, Any]]] = [[] for _ in keys]
+    for one in trainings:
+        members[keys.index(cell_key(one))].append(one)
+    names = _names([json.loads(key) for key in keys])
+    order = sorted(range(len(keys)), key=lambda n: _natural(names[n]))
+    sets = list(dict.fromkeys(data for one in trainings for data in one["evaluations"]))
+    room = max(_FEWEST_POINTS, MOST_POINTS // len(trainings))
+    shown, cells = [], []
+    for number, n in enumerate(order):
+        shown += [_training(one, number, names[n], room) for one in members[n]]
+        cells.append(_cell(names[n], members[n], sets))
+    return {
+        "trainings": shown,
+        "cells": cells,
+        "sets": sets,
+        "reads_by_gap": {data: _reads(data) for data in sets},
+        "notes": _notes(trainings),
+    }
+
+
+def _training(one: Mapping[str, Any], cell: int, name: str, room: int) -> dict[str, Any]:
+    seeds = "seeds " + "/".join(str(seed) for seed in one["seeds"])
+    kept = {key: value for key, value in one.items() if key not in ("key", "config", "training")}
+    return kept | {
+        "cell": cell,
+        "label": f"{name} · {seeds}" + (" †" if one["unfinished"] else ""),
+        "curve": thinned(one["curve"], room),
+    }
+
+
+def thinned(curve: Sequence[Mapping[str, Any]], room: int) -> list[dict[str, Any]]:
+    """A loss curve of at most ``room`` points: several lines of the log are averaged, each by the steps it is about.
+
+    A loss that is no number (None) stays one, so that a divergence shows as a break.
+    """
+    every = -(-len(curve) // room)
+    if every <= 1:
+        return [dict(point) for point in curve]
+    steps = [0, *(point["step"] for point in curve)]
+    found = []
+    for start in range(0, len(curve), every):
+        part = curve[start : start + every]
+        weights = np.diff(steps[start : start + len(part) + 1])
+        losses = [point["loss"] for point in part]
+        loss = None if None in losses or not weights.sum() else float(np.average(losses, weights=weights))
+        found.append({"step": part[-1]["step"], "loss": loss})
+    return found
+
+
+def _cell(name: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) -> dict[str, Any]:
+    finished = [one for one in members if one["final"]]
+    found = {}
+    for data in sets:
+        finals = [one["final"][data] for one in finished if data in one["final"]]
+        rates = [one["rate"] for one in finals]
+        gaps: dict[int, int] = {}
+        for one in finals:
+            for gap, errors in one["gaps"]:
+                gaps[gap] = gaps.get(gap, 0) + errors
+        found[data] = {
+            "trainings": len(rates),
+            "median": median(rates) if rates else None,
+            "least": min(rates, default=None),
+            "most": max(rates, default=None),
+            "zeros": sum(one["errors"] == 0 for one in finals),
+            "at_most": max((one["at_most"] for one in finals if one["errors"] == 0), default=None),
+            "reads": sum(one["reads"] for one in finals),
+            "errors": sum(one["errors"] for one in finals),
+            "gaps": sorted(gaps.items()),
+        }
+    return {
+        "name": name,
+        "trainings": len(members),
+        "finished": len(finished),
+        "diverged": sum(one["status"] == "diverged" for one in members),
+        "unfinished": sum(one["unfinished"] for one in members),
+        "warned": sum(bool(one["warnings"]) for one in members),
+        "parameters": members[0]["parameters"],
+        "steps": members[0]["steps"],
+        "sets": found,
+    }
+
+
+def _reads(data: str) -> list[float] | None:
+    """Expected reads of one string of a data set at gap 1, 2, …; None for one whose language is not in its name."""
+    try:
+        return [float(one) for one in gap_counts(Spec.parse(re.sub(r", M=\d+", "", data)))]
+    except SpecError:
+        return None
+
+
+def _notes(trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = []
+    for one in trainings:
+        if one["unfinished"]:
+            found.append(
+                f"Training {one['id']} has not ended ({one['status']}, step {one['step']:,} of {one['steps']:,}); it "
+                "is marked †, and no number of its cell includes it."
+            )
+        elif one["status"] == "diverged":
+            found.append(
+                f"Training {one['id']} diverged and has no last glitch rate: {one['why'] or 'no reason given'}"
+            )
+    return found
+
+
+def _names(cells: Sequence[Any]) -> list[str]:
+    """What tells each cell from the others: the architecture and the settings that differ, or the architecture."""
+    architectures = [cell[0] for cell in cells]
+    flat = [_flat(cell[1]) for cell in cells], [_flat(cell[2]) for cell in cells]
+    names = []
+    for number, architecture in enumerate(architectures):
+        alike = [n for n, other in enumerate(architectures) if other == architecture]
+        parts = [architecture] if len(set(architectures)) > 1 else []
+        # A setting of the network means something among networks of one kind alone; one of the training, to all.
+        for settings, among in zip(flat, (alike, range(len(cells))), strict=True):
+            for name, value in settings[number].items():
+                if any(settings[other].get(name) != value for other in among):
+                    parts.append(value if name == "data" else f"{name} {value}")
+        names.append(" · ".join(parts) or architecture)
+    return names
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as text, those inside another under both names; a mixture of languages as one writes it."""
+    found = {}
+    for name, value in settings.items():
+        text = name.replace("_", "-")
+        if isinstance(value, Mapping) and "parts" in value and "shares" in value:
+            found[text] = _mixture(value)
+        elif isinstance(value, Mapping):
+            found |= {f"{text} {inner}": one for inner, one in _flat(value).items()}
+        else:
+            found[text] = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return found
+
+
+def _mixture(data: Mapping[str, Any]) -> str:
+    """``FFL(0.8)+FFL(0.98)``, with shares where they are not equal, and with T where it is not the paper's."""
+    try:
+        parts = [str(Spec(**part)).replace("(512, ", "(") for part in data["parts"]]
+    except (TypeError, SpecError):
+        return json.dumps(data)
+    if max(data["shares"]) - min(data["shares"]) < 1e-9:
+        return "+".join(parts)
+    return "+".join(f"{share:.6g}*{part}" for share, part in zip(data["shares"], parts, strict=True))
+
+
+def _natural(name: str) -> list[tuple[int, float, str]]:
+    """A key that puts 2 before 10."""
+    pieces = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|[^\d]+", name)
+    return [(0, float(one), "") if one[0].isdigit() else (1, 0.0, one) for one in pieces]
