@@ -3,7 +3,7 @@
 Nothing in such a file is executed. Its metadata has one entry, ``ffprompt``::
 
     {"format": 2, "architecture": "lstm", "config": {…LSTMConfig…}, "training": {…Training…},
-     "loss": nats per prediction at the last step, "evaluation": [{…Evaluation…}, …]}
+     "loss": nats per prediction over the last steps, "evaluation": [{…Evaluation…}, …]}
 
 Weights are float32. In a packed file, for a quarter of the size, a matrix is 8-bit whole numbers, and beside it stands
 ``NAME:scale`` with one float32 a row to multiply them by; the evaluation in its record is then that of these numbers.
