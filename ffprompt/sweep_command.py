@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ffprompt import __version__, display, sweep_display
 from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, ModelError, StoreError
@@ -39,7 +39,7 @@ def sweep(options: Namespace) -> int:
         return 0
     _write(out, study, jobs)
     todo, whys = _remaining(jobs)
-    display.line(f"{out}: {len(jobs)} trainings, {len(jobs) - len(todo) - len(whys)} finished before")
+    display.line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
     with sweep_display.sweeping({job.name: job.training.steps for job in todo}) as shown:
 
         def ended(name: str, why: str | None) -> None:
@@ -114,7 +114,7 @@ def _close(out: Path, count: int, whys: dict[str, str]) -> int:
         raise IncompleteRunError(
             f"{len(whys)} of {count} trainings in {out} are not finished; the same command goes on with what can go on"
         )
-    display.line(f"{count} trainings are finished in {out}")
+    display.line(f"all finished: {out}")
     return 0
 
 
@@ -122,21 +122,26 @@ def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
     from ffprompt.reference.timing import Cost, key, measure
 
     costs: dict[object, Cost] = {}
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, sweep_display.Estimate] = {}
     for cell, job in zip(study.cells, jobs, strict=True):
+        row = groups.setdefault(cell.group or study.name, sweep_display.Estimate())
+        row.trainings += 1
+        row.steps += job.training.steps
+        if job.training.device != "cpu":  # what a step takes there, no timing here can tell
+            if study.gpu_minutes is not None:
+                row.gpu_hours = (row.gpu_hours or 0.0) + study.gpu_minutes / 60
+            continue
         like = key(job.config, job.training)
         if like not in costs:
             costs[like] = measure(job.config, job.training)
-        row = groups.setdefault(cell.group or study.name, {"trainings": 0, "steps": 0, "core_hours": 0.0})
-        row["trainings"] += 1
-        row["steps"] += job.training.steps
-        row["core_hours"] += costs[like].hours(job.training, job.plan)
-        row["step_ms"] = 1000 * costs[like].step
-    gpu_hours = None if study.gpu_minutes is None else study.gpu_minutes / 60
-    sweep_display.estimates(groups, gpu_hours)
-    display.line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
-    if gpu_hours is not None:
-        display.line(f"GPU hours: the file's {study.gpu_minutes:g} minutes a training ({study.source or 'no source'})")
+        row.core_hours = (row.core_hours or 0.0) + costs[like].hours(job.training, job.plan)
+        row.step = costs[like].step
+    sweep_display.estimates(groups)
+    if costs:
+        display.line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
+    if any(job.training.device != "cpu" for job in jobs):
+        stated = f"{study.gpu_minutes:g} minutes a training, says the file" if study.gpu_minutes else "not in the file"
+        display.line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
 
 
 def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ffprompt import display
+
+
+@dataclass
+class Estimate:
+    """Of one cell: trainings, their steps, seconds a step on one core, hours of a core and of a GPU for all of them."""
+
+    trainings: int = 0
+    steps: int = 0
+    step: float | None = None
+    core_hours: float | None = None
+    gpu_hours: float | None = None
 
 
 class Shown:
@@ -51,20 +63,24 @@ def sweeping(steps: Mapping[str, int]) -> Iterator[Shown]:
         yield Shown(bar, bar.add_task("", total=sum(steps.values())), steps)
 
 
-def estimates(groups: Mapping[str, Mapping[str, Any]], gpu_hours: float | None) -> None:
-    """Table of the cells of a study: trainings, steps, milliseconds a step on one core, core and GPU hours."""
+def estimates(groups: Mapping[str, Estimate]) -> None:
+    """Table of the cells of a study and what they would cost; what is not known is left empty."""
     table = Table("cell", box=None, pad_edge=False)
     for title in ("trainings", "steps", "ms a step", "core hours", "GPU hours"):
         table.add_column(title, justify="right")
-    totals = [0, 0, 0.0]
     for name, row in groups.items():
-        _row(table, name, row["trainings"], row["steps"], f"{row['step_ms']:.0f}", row["core_hours"], gpu_hours)
-        totals = [totals[0] + row["trainings"], totals[1] + row["steps"], totals[2] + row["core_hours"]]
+        _row(table, name, row)
     if len(groups) > 1:
-        _row(table, "all", int(totals[0]), int(totals[1]), "", totals[2], gpu_hours)
+        rows = list(groups.values())
+        cores = [row.core_hours for row in rows if row.core_hours is not None]
+        gpus = [row.gpu_hours for row in rows if row.gpu_hours is not None]
+        trainings, steps = sum(row.trainings for row in rows), sum(row.steps for row in rows)
+        total = Estimate(trainings, steps, None, sum(cores) if cores else None, sum(gpus) if gpus else None)
+        _row(table, "all", total)
     display.show(table)
 
 
-def _row(table: Table, name: str, trainings: int, steps: int, step: str, hours: float, gpu: float | None) -> None:
-    on_gpu = "" if gpu is None else f"{trainings * gpu:.2f}"
-    table.add_row(name, f"{trainings:,}", f"{steps:,}", step, f"{hours:.2f}", on_gpu)
+def _row(table: Table, name: str, row: Estimate) -> None:
+    step = "" if row.step is None else f"{1000 * row.step:.0f}"
+    hours = ["" if one is None else f"{one:.2f}" for one in (row.core_hours, row.gpu_hours)]
+    table.add_row(name, f"{row.trainings:,}", f"{row.steps:,}", step, *hours)

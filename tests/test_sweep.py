@@ -144,12 +144,16 @@ def test_the_bundled_studies_can_be_trained(tmp_path):
 
 
 def test_a_dry_run_shows_cells_and_hours_and_makes_nothing(tmp_path, capsys):
-    text = TINY + '[grid]\nwidth = [8, 16]\n[estimate]\ngpu_minutes = 6\nsource = "a guess"\n'
+    text = TINY + (
+        '[estimate]\ngpu_minutes = 6\nsource = "a guess"\n'
+        '[[variant]]\nname = "here"\n[[variant]]\nname = "there"\ndevice = "cuda"\n'
+    )
     assert main(["sweep", write(tmp_path, text), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line}
-    assert rows["width-8"][1:3] == ["2", "40"] and rows["all"][1:3] == ["4", "80"]
-    assert rows["all"][-1] == "0.40" and "6 minutes a training (a guess)" in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line}
+    assert rows["here"][:2] == ["2", "40"] and len(rows["here"]) == 4, "milliseconds and core hours"
+    assert rows["there"] == ["2", "40", "0.20"] and rows["all"][:2] == ["4", "80"] and rows["all"][-1] == "0.20"
+    assert "6 minutes a training, says the file (a guess)" in shown
     assert not (tmp_path / "out").exists()
 
 
@@ -167,7 +171,7 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     before = (out / "s0" / "model.safetensors").stat().st_mtime_ns
     assert main(["sweep", file, "--out", str(out)]) == 0
     assert (out / "s0" / "model.safetensors").stat().st_mtime_ns == before
-    assert "2 trainings, 2 finished before" in capsys.readouterr().out
+    assert "trainings: 2, finished before: 2" in capsys.readouterr().out
 
 
 def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
