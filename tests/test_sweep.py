@@ -116,6 +116,12 @@ def test_every_training_is_looked_at_before_the_first_is_begun(tmp_path, new, sa
         _jobs(study, tmp_path)
 
 
+def test_a_penalty_on_attention_is_refused_where_there_is_none(tmp_path):
+    text = TINY.replace("heads = 2", 'sharpen = "l2"\nsharpen_coefficient = 1.0').replace("transformer", "lstm")
+    with pytest.raises(ConfigError, match="training s0: sharpen 'l2': only a transformer"):
+        _jobs(load_study(write(tmp_path, text.replace("layers = 1", ""))), tmp_path)
+
+
 def test_an_unknown_study_is_named_with_the_nearest(capsys):
     assert main(["sweep", "r2-lsmt"]) == 2
     assert "did you mean 'r2-lstm'?" in capsys.readouterr().err
@@ -192,14 +198,13 @@ def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
     assert "not finished: taken_s0: " in told.out and "with width 4, not 6" in told.out
 
 
-def test_a_process_that_is_killed_leaves_the_next_task_alone(tmp_path):
+def test_a_process_that_is_killed_leaves_the_next_task_alone_and_ctrl_c_is_the_parents(tmp_path):
     jobs = _jobs(load_study(write(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))), tmp_path / "out")
     found: dict[str, str | None] = {}
 
     def tell(name, event):
-        if name == "s0":
-            for child in multiprocessing.active_children():
-                os.kill(child.pid, signal.SIGKILL)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL if name == "s0" else signal.SIGINT)
 
     locally(jobs[:1] + jobs[2:], 1, 1, tell, lambda name, why: found.update({name: why}))
     assert found == {"s0": "its process ended with code -9", "s2": None}
