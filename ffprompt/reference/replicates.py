@@ -1,7 +1,7 @@
 """Replicates trained together: the same model with other seeds, each in a thread of its own with one core.
 
-A network of this size gains little from a second core on each kernel and loses nearly all of it on a machine that is
-busy, while two replicates on two cores keep both at work. Grouping the products of S replicates into one was measured
+Cores that share every kernel of a network this small wait for each other, on a machine that is busy most of the time;
+cores with a replicate each do not. Grouping the products of S replicates into one was measured
 too (``benchmarks/replicates.py``): it costs up to twice the time on a CPU. The kernels of a replicate are those of a
 training alone with ``threads=1``, so losses and weights are the same bit for bit.
 """
