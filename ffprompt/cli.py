@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ffprompt import __version__, compare_parser, export_command, train_parser
+from ffprompt import __version__, compare_parser, export_command, sweep_parser, train_parser
 from ffprompt.errors import FFPromptError, did_you_mean
 
 _RUN_EPILOG = """\
@@ -176,6 +176,7 @@ def _parser(prog: str, run_only: bool) -> _Parser:
     show.add_argument("--form", metavar="NAME", help="completion or chat")
     train_parser.add(add("train", "Train a reference model from scratch.", epilog=train_parser.EPILOG))
     export_command.add_parser(add)
+    sweep_parser.add(add("sweep", "Train every cell of a study, with every seed.", epilog=sweep_parser.EPILOG))
     sample = add("sample", "Write strings to a file in the format of the released data.")
     sample.add_argument(
         "--spec",
@@ -240,6 +241,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
         if given[:1] in (["run"], ["train"]):
             words = [word for word in (given[1:] if prog == "run_eval.py" else given) if word != "--resume"]
             hint = f"; go on with: {shlex.join([prog, *words, '--resume'])}"
+        elif given[:1] == ["sweep"]:
+            hint = f"; go on with: {shlex.join([prog, *given])}"
         print(f"{prog}: interrupted{hint}", file=sys.stderr)  # noqa: T201
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough

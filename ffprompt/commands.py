@@ -18,6 +18,7 @@ from ffprompt import (
     export_command,
     report_commands,
     spending,
+    sweep_command,
     templates,
     train_command,
 )  # fmt: skip
@@ -61,6 +62,8 @@ def execute(options: Namespace) -> int:
             return train_command.train(options)
         case "export":
             return export_command.export(options)
+        case "sweep":
+            return sweep_command.sweep(options)
         case "sample":
             return write_sample(options)
         case name if name in compare_parser.COMMANDS:

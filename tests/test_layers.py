@@ -12,11 +12,11 @@ from tests.conftest import ROOT
 
 # Each module may import those of the rows above its own, and its own row.
 LAYERS = [
-    {"errors", "usage", "compare_parser", "train_parser"},
+    {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
     {"stats"},
     {"prices"},
     {"language", "requests", "parsing", "templates"},
-    {"floors", "history", "dataset", "prompting", "config", "dialogue"},
+    {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
     {"scoring", "estimates", "facets"},
     {"stopping", "store"},
@@ -30,16 +30,16 @@ LAYERS = [
     {"batches"},
     {"wording"},
     {"display"},
-    {"compare_display"},
+    {"compare_display", "sweep_display"},
     {"report"},
     {"compare_commands"},
-    {"anatomy_command", "batch_commands", "export_command", "report_commands", "train_command"},
+    {"anatomy_command", "batch_commands", "export_command", "report_commands", "sweep_command", "train_command"},
     {"commands"},
     {"cli", "__main__"},
 ]
 # Backends see requests and settings; strings, scores and runs are nothing to them.
 BACKENDS_MAY_SEE = {"errors", "usage", "prices", "requests", "config", "backends", "reference"}
-SDKS = {"torch", "transformers", "openai", "anthropic", "vllm"}
+SDKS = {"torch", "transformers", "openai", "anthropic", "vllm", "ray"}
 HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "scipy", "jinja2", "pydantic", "rich"}
 
 

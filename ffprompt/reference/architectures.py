@@ -11,6 +11,7 @@ from ffprompt.reference.handbuilt import Handbuilt, HandbuiltConfig
 from ffprompt.reference.lstm import LSTM, LSTMConfig
 from ffprompt.reference.network import Network, NetworkConfig, one_of
 from ffprompt.reference.ssm import SSM, SSMConfig
+from ffprompt.reference.threads import DICE
 from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
@@ -35,7 +36,7 @@ def name_of(config: NetworkConfig) -> str:
 
 def build(config: NetworkConfig, seed: int) -> Network:
     """The network with its initial weights, which follow from ``seed`` alone; torch's generators are left as found."""
-    with torch.random.fork_rng(devices=[]):
+    with DICE, torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed every GPU too, which the fork does not restore.
         torch.default_generator.manual_seed(seed)
         return ARCHITECTURES[name_of(config)][1](config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,9 @@ import torch
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+DICE = threading.RLock()
+"""Held while torch's global generator is seeded and drawn from: it is one for all threads of a process."""
 
 
 @contextmanager
@@ -50,6 +53,10 @@ class Workers:
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """``function`` of each item, in order; the first exception is raised."""
         return list(self._pool.map(function, items))
+
+    def submit(self, function: Callable[[A], B], item: A) -> Future[B]:
+        """``function`` of one item, when a thread is free."""
+        return self._pool.submit(function, item)
 
     def close(self) -> None:
         """End the threads."""

@@ -25,6 +25,7 @@ from ffprompt.reference.network import Network, NetworkConfig, encode
 from ffprompt.reference.penalties import penalty
 from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import INSTRUCTIONS
+from ffprompt.reference.threads import DICE
 from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 Progress = Callable[[int, float], None]
@@ -85,10 +86,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = training.rate(step)
         self.optimizer.zero_grad()
-        with self._randomness(step):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-                loss, extra = self._loss(strings, step)
-            (loss + extra).backward()  # type: ignore[no-untyped-call]
+        low = torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+        with self._randomness(step), low:
+            loss, extra = self._loss(strings, step)
+        (loss + extra).backward()  # type: ignore[no-untyped-call]
         found = loss.item()
         norm = float(
             nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if training.clip is None else training.clip)
@@ -124,7 +125,8 @@ class Trainer:
             yield
             return
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        # Only the way forward draws; replicates in other threads wait for it to end.
+        with DICE, torch.random.fork_rng(devices=devices):
             seed = int(np.random.SeedSequence([self.training.model_seed, step]).generate_state(1, np.uint64)[0] >> 1)
             torch.default_generator.manual_seed(seed)
             if devices:
