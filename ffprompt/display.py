@@ -344,7 +344,7 @@ def training(steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
                 case "step":
                     bar.update(task, completed=event["step"], description=f"loss {event['loss']:.2e}")
                 case "warning":
-                    console.print(f"warning: step {event['step']:,}: {event['text']}", highlight=False)
+                    console.print(f"warning: {event['text']}", highlight=False)
                 case "evaluation":
                     found = f"{event['errors']:,} errors in {event['reads']:,} reads"
                     console.print(f"step {event['step']:,}: {event['data']}: {found}", highlight=False)

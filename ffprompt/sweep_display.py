@@ -38,7 +38,7 @@ class Shown:
         """A line of the log of the training ``name``."""
         self._at[name] = int(event["step"])
         if event["event"] == "warning":
-            self._bar.console.print(f"{name}: step {event['step']:,}: {event['text']}", markup=False, soft_wrap=True)
+            self._bar.console.print(f"{name}: warning: {event['text']}", markup=False, soft_wrap=True)
         self._update()
 
     def ended(self, name: str, why: str | None) -> None:

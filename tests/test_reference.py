@@ -428,6 +428,30 @@ def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", sorted(files.bundled()))
+def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
+    kept = files.load(files.resolve(name))
+    assert [one.data for one in kept.evaluation] == [Spec.ffl(p) for p in TRAINING_SETS]
+    for recorded in kept.evaluation:
+        found = evaluate(kept.model, recorded.data, recorded.seed, 64)
+        if not recorded.errors:
+            assert found.errors == 0
+        elif recorded.rate * found.reads > 10:
+            # Of 64 strings a rate is known within a factor of two, with much to spare.
+            assert recorded.rate / 2 < found.rate < recorded.rate * 2
+
+
+@pytest.mark.parametrize("name", sorted(name for name in files.bundled() if name.startswith("transformer")))
+def test_a_bundled_transformer_is_perfect_in_distribution(name: str) -> None:
+    kept = files.load(files.resolve(name))
+    assert kept.training is not None
+    errors = {one.data.p_ignore: one.errors for one in kept.evaluation}
+    assert errors[0.8] == 0
+    if len(kept.training.data.parts) == 1:  # trained on FFL(0.8) alone: it glitches on the tails
+        assert errors[0.98] > 0
+        assert errors[0.1] > 0
+
+
 # --- the backend ---
 
 
