@@ -148,7 +148,7 @@ def load_study(name: str) -> Study:
     file = _checked(_File, content, where)
     assert isinstance(file, _File)
     title = file.name or path.stem
-    if _slug(title) != title:
+    if _slug(title) != title or not title.strip("."):
         raise ConfigError(f"{where}name {title!r}: letters, digits, '.', '+', '=' and '-' are wanted")
     if "architecture" not in file.base and "architecture" not in file.grid:
         raise ConfigError(f"{where}base.architecture is not given")

@@ -37,8 +37,8 @@ def sweep(options: Namespace) -> int:
     if options.dry_run:
         _dry_run(study, jobs)
         return 0
-    _write(out, study, jobs)
     todo, whys = _remaining(jobs)
+    _write(out, study, jobs)
     display.line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
     with sweep_display.sweeping({job.name: job.training.steps for job in todo}) as shown:
 
@@ -94,7 +94,10 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
 
 
 def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
-    """Those that are not finished, and why some cannot be: their folder holds another training."""
+    """Those that are not finished, and why some cannot be: they diverged.
+
+    Raises ConfigError when a folder holds another training than the study asks for.
+    """
     from ffprompt.reference.sweep import finished
 
     todo, whys = [], {}
@@ -102,6 +105,8 @@ def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
         try:
             if not finished(job):
                 todo.append(job)
+        except ConfigError as error:
+            raise ConfigError(f"training {job.name}: {error}") from error
         except FFPromptError as error:
             whys[job.name] = str(error)
     return todo, whys

@@ -49,10 +49,9 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     from ffprompt.reference.data import Mixture
 
     architecture = given["architecture"]
-    known = tuple(architectures.ARCHITECTURES)
+    known = train_parser.ARCHITECTURES
     if architecture not in known:
-        hint = did_you_mean(architecture, known)
-        raise ConfigError(f"architecture {architecture!r} is unknown{hint}: {', '.join(known)}")
+        raise ConfigError(f"architecture {architecture!r} is unknown{did_you_mean(architecture, known)}")
     data = Mixture.parse(given["data"], given["length"], given["symbols"])
     possible = {field.name for field in fields(architectures.ARCHITECTURES[architecture][0])}
     chosen = _given(given, train_parser.MODEL)
@@ -118,14 +117,29 @@ def name(config: NetworkConfig, training: Training) -> str:
     seeds = f"s{training.model_seed}"
     if training.data_seed != training.model_seed:
         seeds += f"-d{training.data_seed}"
-    length = "" if training.data.length == 512 else f"-T{training.data.length}"
+    if training.data.length != 512:
+        data += f"-T{training.data.length}"
+    return f"{name_of(config)}-{sizes}-ffl{data}{_unusual(config, training)}-{seeds}"
+
+
+def _unusual(config: NetworkConfig, training: Training) -> str:
+    """Every other setting that changes a model and is not the default, with its name."""
     plain = {"layers", "width", "heads", "length", "symbols"}
-    other = "".join(
-        f"-{getattr(config, field.name)}"
-        for field in fields(config)
-        if field.name not in plain and getattr(config, field.name) != field.default
-    )
-    return f"{name_of(config)}-{sizes}{other}-ffl{data}{length}-{seeds}"
+    usual = {"data", "model_seed", "data_seed", "decay_end", "device", "threads", "compiled", "torch"}
+    odd = [
+        (field.name, value)
+        for of, without in ((config, plain), (training, usual))
+        for field in fields(of)
+        if field.name not in without and (value := getattr(of, field.name)) != field.default
+    ]
+    words = [f"{name}-{_short(value)}" for name, value in odd if (name, value) != ("steps", _LSTM_STEPS)]
+    return "".join(f"-{word}" for word in words)
+
+
+def _short(value: object) -> str:
+    """A value as a part of a name; of a penalty its kind and coefficient."""
+    penalty = getattr(value, "penalty", None)
+    return str(value) if penalty is None else f"{penalty}-{getattr(value, 'coefficient', '')}"
 
 
 def describe(config: NetworkConfig) -> str:

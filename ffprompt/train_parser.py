@@ -53,7 +53,7 @@ SHARPENING: dict[str, tuple[type, str, str]] = {
     "sharpen": (str, "NAME", "penalty on soft attention: entropy, l2, linf"),
     "sharpen_coefficient": (float, "X", "what it is multiplied by"),
     "sharpen_schedule": (str, "NAME", "constant (default), linear, oscillating"),
-    "sharpen_start": (int, "STEP", "first step with it (0)"),
+    "sharpen_start": (int, "STEP", "steps before it begins (0)"),
     "sharpen_period": (int, "STEPS", "of an oscillating one (1000)"),
 }
 

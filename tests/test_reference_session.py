@@ -182,9 +182,7 @@ def test_a_divergence_stops_says_where_and_keeps_the_last_good_model(
         return advance(self, strings)
 
     monkeypatch.setattr(Trainer, "advance", poisoned)
-    with pytest.raises(
-        DivergedError, match=r"training step 14: the loss is (nan|inf).*model before that step"
-    ) as caught:
+    with pytest.raises(DivergedError, match=r"training step 14: the loss is (nan|inf).*model after step 13") as caught:
         session.run(tmp_path, TRANSFORMER, RECIPE, PLAN)
     assert caught.value.exit_code == 3
     record = session.read_record(tmp_path)
@@ -193,6 +191,32 @@ def test_a_divergence_stops_says_where_and_keeps_the_last_good_model(
     assert load(tmp_path / "model.safetensors").loss is None
     with pytest.raises(RunFailedError, match="this training diverged"):
         session.run(tmp_path, TRANSFORMER, RECIPE, PLAN, resume=True)
+
+
+def test_weights_that_are_no_numbers_after_a_step_are_not_kept(tmp_path: Path) -> None:
+    """The loss and the gradient were finite, the step was not: the model of the last save is what there is."""
+    plan = replace(PLAN, save_every=2, log_every=50, monitor_every=0, evaluate_every=0)
+    wild = replace(RECIPE, precision="float32", learning_rate=1e3, weight_decay=1e3, warmup=0, steps=100)
+    with pytest.raises(DivergedError, match=r"training step (\d+): .* is the model after step (\d+)") as caught:
+        session.run(tmp_path, LSTMConfig(width=8, hidden=8), wild, plan)
+    assert load(tmp_path / "model.safetensors").training == wild
+    log = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in log[-2:]] == ["step", "warning"]
+    assert log[-1]["monitor"] == "non-finite"
+    assert log[-1]["text"] in str(caught.value)
+
+
+def test_a_stop_in_the_last_evaluation_doubles_no_line(tmp_path: Path) -> None:
+    session.run(tmp_path / "whole", TRANSFORMER, RECIPE, PLAN)
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "evaluation" and event["step"] == 30 and event["p_ignore"] == 0.98:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        session.run(tmp_path / "parts", TRANSFORMER, RECIPE, PLAN, watch=stop)
+    session.run(tmp_path / "parts", TRANSFORMER, RECIPE, PLAN, resume=True)
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
 
 
 def test_a_full_disk_stops_and_the_training_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +287,24 @@ def test_the_command_trains_and_says_how_to_evaluate(tmp_path: Path, capsys: pyt
     assert (str(training.data), training.steps, training.decay_end) == ("FFL(16, 0.8)+FFL(16, 0.1)", 6, 10_001)
 
 
+def test_a_folder_is_named_after_what_is_not_usual() -> None:
+    from ffprompt.cli import _parser
+    from ffprompt.train_command import configure, name
+
+    def named(*words: str) -> str:
+        config, training, _ = configure(vars(_parser("ffprompt", run_only=False).parse(["train", *words])))
+        return name(config, training)
+
+    assert named("lstm") == "lstm-1x128-ffl0.8-s0"
+    assert (
+        named("transformer", "--data", "FFL(0.8)+FFL(0.1)", "--length", "64") == "transformer-6x512x8-ffl0.8+0.1-T64-s0"
+    )
+    assert named("transformer", "--embedding-dropout", "0.5", "--seed", "3").endswith("-embedding_dropout-0.5-s3")
+    assert named("transformer", "--attention-dropout", "0.5").endswith("-attention_dropout-0.5-s0")
+    sharpened = ["--sharpen", "l2", "--sharpen-coefficient", "0.1", "--steps", "300"]
+    assert named("transformer", *sharpened).endswith("-steps-300-sharpening-l2-0.1-s0")
+
+
 def test_the_papers_recipe_is_the_default() -> None:
     from ffprompt.cli import _parser
     from ffprompt.train_command import configure
@@ -293,6 +335,8 @@ def test_the_papers_recipe_is_the_default() -> None:
         (["transformer", "--steps", "0"], "steps 0"),
         (["transformer", "--embedding-dropout", "1.5"], "embedding_dropout 1.5"),
         (["transformer", "--device", "cuda:99"], "device 'cuda:99'"),
+        (["transformer", "--device", "abacus"], "device 'abacus'"),
+        (["transformer", "--threads", "0"], "threads 0"),
         (["transformer", "--precision", "float8"], "precision 'float8'"),
         (["transformer", "--data-size", "0"], "data-size 0"),
     ],
@@ -312,8 +356,9 @@ def test_strings_beyond_the_learned_positions_are_refused(tmp_path: Path, capsys
     out = str(tmp_path / "m")
     assert command("transformer", *TINY, "--out", out) == 0
     flags = ["--backend", "reference", "--model", out, "--template", "raw-compact", "--trials", "2", "--no-report"]
-    assert main(["run", *flags, "--length", "32", "--out", str(tmp_path)]) == 2
-    assert "this model has learnt 16 positions" in capsys.readouterr().err
+    assert main(["run", *flags, "--length", "18", "--out", str(tmp_path / "runs")]) == 2
+    assert "length 18: this model has learnt 16 positions" in capsys.readouterr().err
+    assert main(["run", *flags, "--length", "16", "--out", str(tmp_path / "runs")]) == 0
 
 
 def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path) -> None:

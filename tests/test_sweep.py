@@ -181,21 +181,33 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
 
 
 def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
-    """One diverges, one has a folder with a finished training of another kind, one is well."""
+    """One diverges, one is well."""
     text = TINY.replace("seeds = 2", "seeds = 1") + (
-        '[[variant]]\nname = "bad"\nlearning_rate = 1e3\nweight_decay = 1e3\nwarmup = 0\n'
-        '[[variant]]\nname = "taken"\nwidth = 4\n[[variant]]\nname = "good"\n'
+        '[[variant]]\nname = "bad"\nlearning_rate = 1e3\nweight_decay = 1e3\nwarmup = 0\n[[variant]]\nname = "good"\n'
     )
     out = tmp_path / "out"
-    taken = _jobs(load_study(write(tmp_path, text)), out)[1]
-    session.run(taken.folder, taken.config, taken.training, taken.plan)
-    kept = (taken.folder / "model.safetensors").read_bytes()
-    assert main(["sweep", write(tmp_path, text.replace("width = 4", "width = 6")), "--out", str(out)]) == 3
+    assert main(["sweep", write(tmp_path, text), "--out", str(out)]) == 3
     assert (status(out / "bad_s0"), status(out / "good_s0")) == ("diverged", "finished")
-    assert (taken.folder / "model.safetensors").read_bytes() == kept
     told = capsys.readouterr()
-    assert "not finished: bad_s0: training step" in told.out and "2 of 3 trainings" in told.err
-    assert "not finished: taken_s0: " in told.out and "with width 4, not 6" in told.out
+    assert "not finished: bad_s0: training step" in told.out and "1 of 2 trainings" in told.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("width = 8", "width = 6", "training s0: out {out}/s0: it holds a training with width 8, not 6"),
+        ("final_strings = 2", "final_strings = 5", "finished, and evaluated with --final-strings 2, not 5"),
+    ],
+)
+def test_a_study_that_was_changed_does_not_go_on_in_the_folders_of_the_old_one(tmp_path, capsys, before, after, says):
+    assert before in TINY
+    out = tmp_path / "out"
+    assert main(["sweep", write(tmp_path, TINY), "--out", str(out)]) == 0
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main(["sweep", write(tmp_path, TINY.replace(before, after)), "--out", str(out)]) == 2
+    assert says.format(out=out) in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
 
 
 def test_a_process_that_is_killed_leaves_the_next_task_alone_and_ctrl_c_is_the_parents(tmp_path):

@@ -38,7 +38,7 @@ class ReferenceBackend:
         try:
             import torch
 
-            from ffprompt.reference.checkpoint import load, resolve
+            from ffprompt.reference.checkpoint import WEIGHTS, load, resolve
             from ffprompt.reference.network import parameters, predict
             from ffprompt.reference.threads import Workers
         except ImportError as error:
@@ -56,7 +56,8 @@ class ReferenceBackend:
         self._symbols = checkpoint.model.config.symbols
         self.identity = {
             "backend": "reference",
-            "model": checkpoint.path.stem,
+            # The model of a training is named after its folder.
+            "model": checkpoint.path.parent.name if checkpoint.path.name == WEIGHTS else checkpoint.path.stem,
             "path": checkpoint.path.name,
             "sha256": checkpoint.sha256,
             "parameters": parameters(checkpoint.model),
@@ -65,7 +66,7 @@ class ReferenceBackend:
             "device": str(self._model.head.weight.device),
             "dtype": "float32",
             "torch": str(torch.__version__),
-            "note": "trained on this task",
+            "note": "trained on this task" if checkpoint.training else "built for this task",
         }
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
@@ -74,7 +75,14 @@ class ReferenceBackend:
         Returns ``{"tokens": "one per symbol", "longest": tokens}``. Raises ModelError for a prompt that is not one
         string of symbols which the model knows.
         """
-        tokens, _ = self._read(requests)
+        tokens, positions = self._read(requests)
+        most = self._model.longest
+        for one, at in zip(tokens, positions, strict=True):
+            # A token is predicted from those before it: the last of a string is never read.
+            if most is not None and (int(at.max()) if len(at) else len(one)) > most:
+                raise ModelError(
+                    f"length {len(one)}: this model has learnt {most} positions; longer strings have no meaning"
+                )
         return {"tokens": "one per symbol", "longest": max(map(len, tokens), default=0)}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ffprompt import __version__
@@ -60,8 +61,9 @@ def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> E
             made.mkdir()
             _write(made, checkpoint, model, layout, length)
             made.replace(target)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ConfigError(f"{folder}: cannot be written: {why}") from error
     return Exported(folder, layout.name, length)
 
 

@@ -82,6 +82,11 @@ class Handbuilt(Network):
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self.load_state_dict(construct(config))
 
+    @property
+    def longest(self) -> int | None:
+        """The length that it was written down for."""
+        return self.config.length
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """The stream after the second layer, (B, T, d), for ``tokens`` (B, T)."""
         T = tokens.shape[1]

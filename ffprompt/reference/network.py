@@ -47,6 +47,11 @@ class Network(nn.Module):
     config: NetworkConfig
     head: nn.Linear
 
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that it can read, None where there is no limit."""
+        return None
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T); token t sees 0 … t alone."""
         raise NotImplementedError

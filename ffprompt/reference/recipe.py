@@ -95,6 +95,7 @@ class Training:
             raise ConfigError(f"batch {self.batch!r}: at least one string a step is wanted")
         if type(self.model_seed) is not int or not 0 <= self.model_seed < 2**63:
             raise ConfigError(f"model seed {self.model_seed!r}: a whole number from 0 to 2**63 - 1 is wanted")
+        whole("threads", self.threads, 1, 4_096)
         number("learning-rate", self.learning_rate, 0, 1e3)
         number("weight-decay", self.weight_decay, 0, 1e3)
         number("beta1", self.beta1, 0, 1 - 1e-12)

@@ -45,6 +45,7 @@ Watch = Callable[[Event], None]
 
 LOG, RECORD, STATE = "train.jsonl", "training.json", "state.safetensors"
 FORMAT = 1
+_MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class _Session:
     before: float = 0.0  # seconds spent before this process
     began: float = field(default_factory=time.monotonic)
     pending: list[float] = field(default_factory=list)  # losses since the last line
+    norm: float = 0.0  # of the last gradient
+    saved: float = field(default_factory=time.monotonic)  # when the state was last written
     _started: str = ""
     _held: int | None = None  # the folder, locked
 
@@ -133,6 +136,7 @@ class _Session:
         found = read_record(self.folder)
         self._same(found, resume)
         if found["status"] == "finished":
+            self._evaluated(found)
             return False
         if found["status"] == "diverged":
             raise RunFailedError(
@@ -181,6 +185,15 @@ class _Session:
                 f"out {self.folder}: this training is there, {state}; add --resume or choose another --out"
             )
 
+    def _evaluated(self, found: Mapping[str, Any]) -> None:
+        """Raise ConfigError when the model that is there was not evaluated as this plan says."""
+        was, wanted = found["plan"].get("final_strings"), self.plan.final_strings
+        if was != wanted:
+            raise ConfigError(
+                f"out {self.folder}: finished, and evaluated with --final-strings {was or 0}, not {wanted or 0}; "
+                "for another evaluation use run_eval.py --backend reference"
+            )
+
     def _restore(self) -> None:
         path = self.folder / STATE
         if not path.exists():
@@ -189,16 +202,19 @@ class _Session:
         extra = states.restore(path, self.trainer)
         self.monitors = Monitors.restore(extra["monitors"])
         self.pending = [float(loss) for loss in extra["pending"]]
+        self.before = max(self.before, float(extra["seconds"]))
         self._truncate(self.trainer.step)
 
     def _truncate(self, step: int) -> None:
-        """Drop the lines after ``step``: what they tell is about to happen again."""
+        """Drop the lines after ``step``, and a last evaluation that was not finished: they are about to come again."""
         path = self.folder / LOG
         with _writing(path):
             lines = path.read_text().splitlines(keepends=True) if path.exists() else []
             kept = []
             for line in lines:
-                if not line.endswith("\n") or json.loads(line)["step"] > step:
+                if not line.endswith("\n") or (event := json.loads(line))["step"] > step:
+                    break
+                if event["event"] == "evaluation" and event["step"] == self.training.steps:
                     break
                 kept.append(line)
             _replace(path, "".join(kept))
@@ -240,26 +256,31 @@ class _Session:
             loss, norm = trainer.advance(strings)
             step, last = trainer.step, trainer.step == self.training.steps
             self.pending.append(loss)
+            self.norm = norm
             logged = step % plan.log_every == 0 or last
             by_layer = layer_norms(trainer.model) if logged else None
             self._warn(self.monitors.step(step, loss, norm, by_layer))
             if logged:
-                self._line(
-                    "step",
-                    loss=math.fsum(self.pending) / len(self.pending),
-                    gradient_norm=norm,
-                    learning_rate=self.training.rate(step),
-                    seconds=round(self.seconds, 3),
-                )
-                self.pending.clear()
+                self._tell_losses()
             if plan.monitor_every and step % plan.monitor_every == 0:
                 readings, warnings = self.monitors.probe(step, trainer.model, probe.to(trainer.device))
                 self._line("monitor", readings=readings)
                 self._warn(warnings)
             if plan.evaluate_every and step % plan.evaluate_every == 0 and not last:
                 self._evaluate(plan.strings)
-            if step % plan.save_every == 0 or last:
+            if step % plan.save_every == 0 or last or time.monotonic() - self.saved > _MOST_LOST:
                 self._save()
+
+    def _tell_losses(self) -> None:
+        """A line on the steps since the line before."""
+        self._line(
+            "step",
+            loss=math.fsum(self.pending) / len(self.pending),
+            gradient_norm=self.norm,
+            learning_rate=self.training.rate(self.trainer.step),
+            seconds=round(self.seconds, 3),
+        )
+        self.pending.clear()
 
     def finish(self) -> None:
         """Evaluate, write the model, and let go of what was only for resuming."""
@@ -267,6 +288,17 @@ class _Session:
         save(self.folder / WEIGHTS, self.trainer.model, self.training, self._last_loss(), found)
         self._record("finished")
         (self.folder / STATE).unlink(missing_ok=True)
+
+    def _keep_good(self) -> str:
+        """After a divergence write the last model whose weights are finite, and say which that is."""
+        path, step = self.folder / WEIGHTS, self.trainer.step
+        if not all(bool(weight.isfinite().all()) for weight in self.trainer.model.parameters()):
+            if not (self.folder / STATE).exists():
+                return "nothing was saved before it"
+            states.restore(self.folder / STATE, self.trainer)
+            step = self.trainer.step
+        save(path, self.trainer.model, self.training, None)
+        return f"{path} is the model after step {step:,}"
 
     def _last_loss(self) -> float:
         lines = (self.folder / LOG).read_text().splitlines()
@@ -289,8 +321,9 @@ class _Session:
         return paper_sets(self.training.data.length, self.training.data.symbols, most)
 
     def _save(self) -> None:
-        extra = {"monitors": self.monitors.state(), "pending": self.pending}
+        extra = {"monitors": self.monitors.state(), "pending": self.pending, "seconds": self.seconds}
         states.save(self.folder / STATE, self.trainer, extra)
+        self.saved = time.monotonic()
 
     def _warn(self, warnings: list[Any]) -> None:
         for one in warnings:
@@ -309,10 +342,12 @@ class _Session:
         try:
             yield
         except DivergedError as error:
-            save(self.folder / WEIGHTS, self.trainer.model, self.training, None)
+            if self.pending:
+                self._tell_losses()
+            self._line("warning", monitor="non-finite", value=None, limit=None, text=str(error))
+            kept = self._keep_good()
             self._record("diverged", str(error))
-            kept = self.folder / WEIGHTS
-            raise DivergedError(f"{error}; {kept} is the model before that step") from error
+            raise DivergedError(f"{error}; {kept}") from error
         except BaseException as error:
             # Where the disk is what failed, the error that is on its way says so.
             with suppress(ModelError):

@@ -26,17 +26,17 @@ def table() -> str:
 
 
 def cell(one: Evaluation) -> str:
-    """``3 / 26,208: 0.011 % (0.002–0.033)``, and for no error the upper bound alone: ``0 / 26,208 (< 0.38 %)``."""
+    """``3 / 26,208: 0.0114 % (0.002–0.033)``, and for no error the upper bound alone: ``0 / 26,208 (< 0.38 %)``."""
     if not one.errors:
         return f"0 / {one.reads:,} (< {percent(one.high)} %)"
     rate, low, high = percent(one.rate), percent(one.low), percent(one.high)
-    return f"{one.errors:,} / {one.reads:,}: {rate} % ({low}–{high})"
+    within = f"{low}–{high}" if low != "0" else f"< {high}"
+    return f"{one.errors:,} / {one.reads:,}: {rate} % ({within})"
 
 
 def percent(share: float) -> str:
-    """Two significant digits, without an exponent."""
-    value = float(f"{100 * share:.2g}")
-    return f"{value:.0f}" if value >= 10 else f"{value:.6f}".rstrip("0").rstrip(".")
+    """Three significant digits, without an exponent."""
+    return f"{float(f'{100 * share:.3g}'):.7f}".rstrip("0").rstrip(".")
 
 
 if __name__ == "__main__":

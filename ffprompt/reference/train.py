@@ -48,7 +48,7 @@ class TrainResult:
 
 
 class DivergedError(RunFailedError):
-    """The loss or its gradient is no longer a finite number; the weights are those before the step."""
+    """The loss, its gradient or the weights are no longer finite numbers; where weights are, no step was made."""
 
 
 class Trainer:
@@ -61,8 +61,8 @@ class Trainer:
     def __init__(self, config: NetworkConfig, training: Training) -> None:
         agree(config, training)
         self.config, self.training, self.step = config, training, 0
-        self.device = torch.device(training.device)
         try:
+            self.device = torch.device(training.device)
             self.model = build(config, training.model_seed).to(self.device).train()
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
             raise ModelError(f"device {training.device!r}: {str(error).splitlines()[0]}") from error
@@ -80,7 +80,7 @@ class Trainer:
     def advance(self, strings: Strings) -> tuple[float, float]:
         """One step on a batch: its loss, and the norm of the gradient before any clipping.
 
-        Raises DivergedError when either is not finite; then no weight has changed.
+        Raises DivergedError when either is not finite, and no weight has changed, or when the new weights are not.
         """
         training, step = self.training, self.step + 1
         for group in self.optimizer.param_groups:
@@ -98,6 +98,8 @@ class Trainer:
             what = f"the loss is {found}" if not math.isfinite(found) else f"the norm of the gradient is {norm}"
             raise DivergedError(f"training step {step}: {what}")
         self.optimizer.step()
+        if not math.isfinite(float(nn.utils.get_total_norm([weight.detach() for weight in self.model.parameters()]))):
+            raise DivergedError(f"training step {step}: it left weights that are not finite")
         self.step = step
         return found, norm
 

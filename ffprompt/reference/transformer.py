@@ -173,6 +173,11 @@ class Transformer(Network):
         self.norm = norm(config)
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
 
+    @property
+    def longest(self) -> int | None:
+        """The length of a learned table of positions."""
+        return self.config.length if self.positions is not None else None
+
     def hidden(self, tokens: Tensor, seen: list[Tensor] | None = None) -> Tensor:
         """The last layer's output after each token, (B, T, d); each block's weights (B, H, T, T) go to ``seen``."""
         x = self._embed(tokens)

@@ -27,7 +27,7 @@ def figures(study: Study) -> list[Figure | None]:
     """All figures of a study."""
     found: list[Figure | None] = [_loss(study)]
     found += [_glitches(study, data) for data in study["sets"]]
-    found += [_tails(study)]
+    found += [_tails(study, family) for family in _families(study)]
     found += [_replicates(study, data) for data in study["sets"]]
     found += [_gaps(study, data) for data in study["sets"]]
     return found
@@ -165,13 +165,21 @@ def _glitches(study: Study, data: str) -> Figure | None:
     return Figure(name, title, _note(study, note), "step", "glitch rate", series, y_rates=axis)
 
 
-def _tails(study: Study) -> Figure | None:
+def _families(study: Study) -> list[list[str]]:
+    """The data sets that differ in p_ignore alone: those of one length and alphabet."""
+    found: dict[str, list[str]] = {}
+    for data in study["sets"]:
+        found.setdefault(data.replace(f" {_p_ignore(study, data)}", "", 1), []).append(data)
+    return list(found.values())
+
+
+def _tails(study: Study, family: Sequence[str]) -> Figure | None:
     """Last glitch rates on the sparse tail against those on the dense one: a point a training."""
-    sets = {_p_ignore(study, data): data for data in study["sets"]}
+    sets = {_p_ignore(study, data): data for data in family}
     if SPARSE not in sets or DENSE not in sets:
         return None
     x_set, y_set = sets[SPARSE], sets[DENSE]
-    others = [data for data in study["sets"] if data not in (x_set, y_set)]
+    others = [data for data in family if data not in (x_set, y_set)]
     having = [one for one in study["trainings"] if x_set in one["final"] and y_set in one["final"]]
     axes = [_axis([one["final"][data] for one in having]) for data in (x_set, y_set)]
     series: list[Series] = []
@@ -188,7 +196,7 @@ def _tails(study: Study) -> Figure | None:
     if len(having) > _MOST_BARS:
         note += _LONGEST
     return Figure(
-        "training-tails",
+        "training-tails" if len(_families(study)) == 1 else f"training-tails-{_slug(x_set)}",
         "Sparse against dense, after training",
         _note(study, note),
         f"glitch rate on {x_set}, sparse",
