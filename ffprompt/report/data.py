@@ -48,7 +48,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         raise StoreError(f"no run in {given[0]} can be reported; the first: {left_out[0]}")
     kind = "results" if found.folders else "comparison" if len(sources) + len(trainings) > 1 else "run"
     runs = [_run(source) for source in sources]
-    _label(runs)
+    _label(runs, sources)
     rows: list[dict[str, Any]] = []
     prompts: list[dict[str, Any]] = []
     of_rows = [(source, condition) for source in sources for condition in source.plan.conditions]
@@ -140,15 +140,33 @@ def _sum(counts: Iterable[int | None]) -> int | None:
     return None if None in known else sum(count for count in known if count is not None)
 
 
-def _label(runs: Sequence[dict[str, Any]]) -> None:
-    """A run goes by the last part of its model's name, and by its own where that of another run is the same.
+# Settings that say which conditions a run has, and not of which model.
+_OF_CONDITIONS = {"template", "shots", "shot_length", "elicitation", "form", "length", "p_ignore", "p_write", "p_read"}
+_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
+
+
+def _apart(one: Source, other: Source) -> bool:
+    """Whether two runs are of one model under the same settings and have no condition in common."""
+    infos = [run.folder.info for run in (one, other)]
+    settings = [{k: v for k, v in info["config"].items() if k not in _OF_CONDITIONS} for info in infos]
+    asked = [
+        {(c.template, c.shots, c.elicitation, c.form, c.turn_instructions, c.language) for c in run.plan.conditions}
+        for run in (one, other)
+    ]
+    same = settings[0] == settings[1] and infos[0].get("model") == infos[1].get("model")
+    return same and not asked[0] & asked[1]
+
+
+def _label(runs: Sequence[dict[str, Any]], sources: Sequence[Source]) -> None:
+    """A run goes by the last part of its model's name, and by its own too where that would not tell rows apart.
 
     A model that was made for this very task is no language model that happens to solve it: its label says so.
     """
     # The file of a training's model has the same name in every folder.
     short = [run["model"].removesuffix("/model.safetensors").rstrip("/").rsplit("/", 1)[-1] for run in runs]
-    for run, name in zip(runs, short, strict=True):
-        run["label"] = f"{name} ({run['id']})" if short.count(name) > 1 else name
+    for run, name, source in zip(runs, short, sources, strict=True):
+        others = [other for other, theirs in zip(sources, short, strict=True) if theirs == name and other is not source]
+        run["label"] = name if all(_apart(source, other) for other in others) else f"{name} ({run['id']})"
         run["label"] += f" ({run['origin']})" if run["origin"] else ""
 
 
@@ -191,7 +209,7 @@ def _lengths(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     series: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         if row["accuracy"] is not None:
-            key = (row["run"], row["how"], row.get("shot_length"), _rest(row))
+            key = (row["label"], row["how"], row.get("shot_length"), _rest(row))
             found = {"elicitation": row["elicitation"], "name": f"{row['label']} · {row['how']} · {_language(row)}"}
             series.setdefault(key, found | {"points": []})["points"].append(_point(row))
     for one in series.values():
