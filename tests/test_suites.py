@@ -23,15 +23,24 @@ SIZES = {
     "slides-game-200": [({"list"}, {94}, 1, 200)],
     "long-chat": [({"list"}, {100, 200, 400, 600, 800, 1000}, 6, 300), ({"dialogue"}, {100, 400, 1000}, 3, 30)],
     "release-check": [({"forced"}, {50, 200, 500}, 6, 3000), ({"next"}, {200}, 2, 1000)],
-    "quick": [({"forced"}, {512}, 3, 1500), ({"forced"}, {10, 50, 100, 200}, 8, 160)],
+    "quick": [
+        ({"forced"}, {512}, 3, 1500),
+        ({"forced"}, {512}, 3, 600),
+        ({"forced"}, {10, 50, 100, 200}, 4, 80),
+        ({"forced"}, {10, 50, 100, 200}, 4, 80),
+        ({"forced"}, {10, 50, 100, 200}, 8, 160),
+    ],
 }
 
 
 def plans(name: str) -> list[Plan]:
     backend = ScriptedBackend("oracle")
     found = [make_plan(config, backend) for config, _ in load_suite(name, SCRIPTED).runs]
-    if name == "quick":  # its first run leaves template, shots and elicitation to the backend that it names
-        found[0] = make_plan(found[0].config.model_copy(update={"elicitation": ("forced",)}), backend)
+    if name == "quick":  # all but its last run leave template, shots and elicitation to the backend that they name
+        forced = [
+            make_plan(plan.config.model_copy(update={"elicitation": ("forced",)}), backend) for plan in found[:-1]
+        ]
+        found[:-1] = forced
     return found
 
 
