@@ -151,8 +151,6 @@ def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
 
 def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:
     """Write sweep.json, whole or not at all."""
-    from ffprompt.reference.session import torch_version
-
     record = {
         "format": FORMAT,
         "name": study.name,
@@ -160,7 +158,7 @@ def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:
         "file": study.text,
         "ffprompt": __version__,
         "python": platform.python_version(),
-        "torch": torch_version(),
+        "torch": jobs[0].training.torch,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": [
             {

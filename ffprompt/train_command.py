@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,3 @@ def describe(config: NetworkConfig) -> str:
             one = part.removesuffix("s") if count == 1 else part
             words.append(f"width {count}" if part == "width" else f"{count} {one}")
     return f"{name_of(config)} of {', '.join(words)}" if words else name_of(config)
-
-
-Watch = Callable[[dict[str, Any]], None]

@@ -21,8 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ffprompt import __version__
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.language import Spec, sample
@@ -33,7 +31,8 @@ from ffprompt.reference.evaluate import TEST_SEED, Evaluation, evaluate, paper_s
 from ffprompt.reference.monitors import Monitors, layer_norms
 from ffprompt.reference.network import NetworkConfig, encode, parameters, whole
 from ffprompt.reference.recipe import Training
-from ffprompt.reference.train import DivergedError, Trainer, threads
+from ffprompt.reference.threads import threads
+from ffprompt.reference.train import DivergedError, Trainer
 
 try:
     import fcntl
@@ -390,8 +389,3 @@ def _replace(path: Path, text: str) -> None:
 
 def _line_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def torch_version() -> str:
-    """What goes into a recipe's ``torch``."""
-    return str(torch.__version__)

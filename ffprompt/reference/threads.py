@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import torch
@@ -22,14 +22,19 @@ DICE = threading.RLock()
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
-    """Run the kernels of this thread on one core, and put its setting back afterwards."""
+def threads(count: int) -> Iterator[None]:
+    """Run the kernels of this thread on ``count`` cores, and put its setting back afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_core() -> AbstractContextManager[None]:
+    """Run the kernels of this thread on one core, and put its setting back afterwards."""
+    return threads(1)
 
 
 class Workers:

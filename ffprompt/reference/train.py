@@ -25,7 +25,7 @@ from ffprompt.reference.network import Network, NetworkConfig, encode
 from ffprompt.reference.penalties import penalty
 from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import INSTRUCTIONS
-from ffprompt.reference.threads import DICE
+from ffprompt.reference.threads import DICE, threads
 from ffprompt.reference.transformer import Transformer, TransformerConfig
 
 Progress = Callable[[int, float], None]
@@ -165,17 +165,6 @@ def targets(strings: Strings, objective: str = "clean") -> tuple[Tensor, Tensor,
     found, reads = np.nonzero(strings.reads)  # (R,) each
     answers = strings.bits[found, reads].astype(np.int64) + INSTRUCTIONS
     return tokens[:, :-1], torch.from_numpy(found), torch.from_numpy(2 * reads + 1), torch.from_numpy(answers)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Run the kernels of this thread on ``count`` cores, and put its setting back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(config: NetworkConfig, training: Training, progress: Progress | None = None) -> TrainResult:
