@@ -48,7 +48,7 @@ def sweep(options: Namespace) -> int:
                 whys[name] = why
 
         if ray and todo:
-            on_ray(todo, replicates, at_once, ended, address=options.ray_address, cpus=cpus, gpus=gpus)
+            on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray_address, cpus=cpus, gpus=gpus)
         else:
             locally(todo, replicates, at_once, shown.tell, ended)
     return _close(out, len(jobs), whys)

@@ -248,6 +248,36 @@ def test_a_state_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         session.run(tmp_path, TRANSFORMER, RECIPE, PLAN, resume=True)
 
 
+def test_a_state_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        session.run(tmp_path / "m", TRANSFORMER, RECIPE, PLAN, watch=stop_at(17))
+    trainer = Trainer(TRANSFORMER, RECIPE)
+    state.restore(tmp_path / "m" / "state.safetensors", trainer)
+    state.save(tmp_path / "m" / "state.safetensors", trainer, {"pending": []})
+    with pytest.raises(ModelError, match=r"state\.safetensors: not the state of a training by this version.*monitors"):
+        session.run(tmp_path / "m", TRANSFORMER, RECIPE, PLAN, resume=True)
+
+
+@pytest.mark.parametrize(("call", "steps"), [(13, 12), (31, 30), (32, 30)])
+def test_a_training_hears_between_steps_and_in_evaluations_that_it_is_to_end(
+    tmp_path: Path, call: int, steps: int
+) -> None:
+    plan, calls = replace(PLAN, log_every=1, evaluate_every=0), []
+
+    def alive() -> None:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session.run(tmp_path / "m", TRANSFORMER, RECIPE, plan, alive=alive)
+    log = lines(tmp_path / "m")
+    assert [line["step"] for line in log if line["event"] == "step"] == list(range(1, steps + 1))
+    assert not any(line["event"] == "evaluation" for line in log)
+    made = session.run(tmp_path / "m", TRANSFORMER, RECIPE, plan, resume=True)
+    assert made.loss == session.run(tmp_path / "whole", TRANSFORMER, RECIPE, plan).loss
+
+
 def test_a_state_holds_all_of_the_optimizer(tmp_path: Path) -> None:
     first = Trainer(TRANSFORMER, RECIPE)
     for strings, _ in zip(first.batches(), range(3), strict=False):

@@ -17,9 +17,10 @@ from ffprompt.cli import main
 from ffprompt.errors import ConfigError
 from ffprompt.reference import session
 from ffprompt.reference.checkpoint import load
-from ffprompt.reference.sweep import locally
+from ffprompt.reference.sweep import _News, locally
 from ffprompt.studies import load_study, studies_folder
 from ffprompt.sweep_command import _jobs
+from ffprompt.sweep_display import Shown
 from tests.conftest import ROOT
 
 TINY = """
@@ -290,11 +291,39 @@ def test_a_sweep_on_ray_makes_the_same_folders_and_names_what_failed(tmp_path, c
         + '[[variant]]\nname = "bad"\nlearning_rate = 1e3\nweight_decay = 1e3\nwarmup = 0\n[[variant]]\nname = "good"\n'
     )
     file, out = write(tmp_path, text.replace("seeds = 2", "seeds = 1")), tmp_path / "out"
+    heard = []
+    monkeypatch.setattr(Shown, "tell", lambda shown, name, event: heard.append((name, event["event"])))
     assert main(["sweep", file, "--out", str(out), "--ray", "--cpus-per-task", "1"]) == 3
+    assert heard.count(("good_s0", "step")) >= 2
     assert "not finished: bad_s0: training step" in capsys.readouterr().out
     job = _jobs(load_study(file), tmp_path / "alone")[1]
     alone = session.run(job.folder, job.config, job.training, job.plan)
     assert alone.sha256 == load(out / "good_s0" / "model.safetensors").sha256
+
+
+def test_what_other_machines_add_to_logs_is_heard_line_by_line(tmp_path):
+    job = _jobs(load_study(write(tmp_path, TINY)), tmp_path)[0]
+    log, heard = job.folder / "train.jsonl", []
+
+    def hear():
+        news.pass_on(lambda name, event: heard.append((name, event["step"])))
+
+    news = _News([job])
+    hear()
+    assert heard == []
+    log.parent.mkdir()
+    log.write_text('{"step": 10}\n{"step": 20}\n{"st')
+    hear()
+    assert heard == [(job.name, 10), (job.name, 20)]
+    log.write_text('{"step": 10}\n{"step": 20}\n{"step": 30}\n')
+    hear()
+    assert heard[2:] == [(job.name, 30)]
+    log.write_text('{"step": 10}\n')
+    hear()
+    log.write_text('{"step": 10}\n{"step": 20}\n')
+    hear()
+    assert heard[3:] == [(job.name, 20)], "heard again after a resume"
+    assert _News([job])._read == {job.folder: len(log.read_bytes())}, "what was there before is no news"
 
 
 def test_tasks_larger_than_the_machine_and_gpus_without_ray_are_refused(tmp_path, capsys):

@@ -80,14 +80,18 @@ def run(
     *,
     resume: bool = False,
     watch: Watch | None = None,
+    alive: Callable[[], None] | None = None,
 ) -> Checkpoint:
     """Train into ``folder`` and evaluate; ``watch`` is handed every line of the log as it is written.
+
+    ``alive`` is called before each step and after each few strings of an evaluation; what it raises ends the training
+    there.
 
     With ``resume`` a training that was stopped goes on from its last save, and a finished one is loaded. Raises
     ConfigError when the folder holds another training or an unfinished one and ``resume`` is off, ModelError when it
     cannot be read or written, DivergedError when the training ends in numbers that are not finite.
     """
-    session = _Session(folder, config, training, plan or Plan(), watch)
+    session = _Session(folder, config, training, plan or Plan(), watch, alive)
     try:
         if session.open(resume):
             with threads(training.threads), session.reported():
@@ -105,6 +109,7 @@ class _Session:
     training: Training
     plan: Plan
     watch: Watch | None
+    alive: Callable[[], None] | None
     trainer: Trainer = field(init=False)
     monitors: Monitors = field(default_factory=Monitors)
     before: float = 0.0  # seconds spent before this process
@@ -199,9 +204,14 @@ class _Session:
             self._truncate(0)
             return
         extra = states.restore(path, self.trainer)
-        self.monitors = Monitors.restore(extra["monitors"])
-        self.pending = [float(loss) for loss in extra["pending"]]
-        self.before = max(self.before, float(extra["seconds"]))
+        try:
+            self.monitors = Monitors.restore(extra["monitors"])
+            self.pending = [float(loss) for loss in extra["pending"]]
+            self.before = max(self.before, float(extra["seconds"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{path}: not the state of a training by this version ({error}); remove it to begin anew"
+            ) from error
         self._truncate(self.trainer.step)
 
     def _truncate(self, step: int) -> None:
@@ -252,6 +262,8 @@ class _Session:
         plan, trainer = self.plan, self.trainer
         probe = encode(sample(self.training.data.parts[0], self.training.data_seed, 0, 4, stream="probe"))
         for strings in trainer.batches():
+            if self.alive:
+                self.alive()
             loss, norm = trainer.advance(strings)
             step, last = trainer.step, trainer.step == self.training.steps
             self.pending.append(loss)
@@ -306,7 +318,7 @@ class _Session:
     def _evaluate(self, most: int | None) -> list[Evaluation]:
         found = []
         for data, strings in self._sets(most):
-            one = evaluate(self.trainer.model, data, TEST_SEED, strings)
+            one = evaluate(self.trainer.model, data, TEST_SEED, strings, progress=self._evaluated_some)
             found.append(one)
             self._line(
                 "evaluation",
@@ -315,6 +327,10 @@ class _Session:
                 **{name: getattr(one, name) for name in ("strings", "reads", "errors", "low", "high", "gaps")},
             )
         return found
+
+    def _evaluated_some(self, strings: int) -> None:
+        if self.alive:
+            self.alive()
 
     def _sets(self, most: int | None) -> list[tuple[Spec, int]]:
         return paper_sets(self.training.data.length, self.training.data.symbols, most)

@@ -6,6 +6,7 @@ the others: what a training is worth is in its folder, and what is not finished 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 import threading
@@ -70,10 +71,9 @@ def work(
     def piece(job: Job) -> Callable[[Alive], None]:
         def run(alive: Alive) -> None:
             def watch(event: session.Event) -> None:
-                alive()
                 tell(job.name, event)
 
-            session.run(job.folder, job.config, job.training, job.plan, resume=True, watch=watch)
+            session.run(job.folder, job.config, job.training, job.plan, resume=True, watch=watch, alive=alive)
             tell(job.name, {"event": "finished", "step": job.training.steps})
 
         return run
@@ -94,6 +94,7 @@ def on_ray(
     jobs: Sequence[Job],
     replicates: int,
     at_once: int,
+    tell: Tell,
     ended: Ended,
     *,
     address: str | None = None,
@@ -102,8 +103,9 @@ def on_ray(
 ) -> None:
     """The tasks on a Ray cluster, or on one that is started here where ``address`` is None.
 
-    Every node needs ffprompt, and the folders on a file system that all of them share. A task whose node was lost is
-    tried again where it stopped. Raises ModelError when Ray is not installed or the cluster cannot be had.
+    Every node needs ffprompt, and the folders on a file system that all of them share, this machine too if ``tell`` is
+    to hear of the logs. A task whose node was lost is tried again where it stopped. Raises ModelError when
+    Ray is not installed or the cluster cannot be had.
     """
     try:
         import ray
@@ -116,10 +118,13 @@ def on_ray(
     try:
         _room(ray.cluster_resources(), cpus, gpus)  # type: ignore[no-untyped-call]
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(_ray_task)
+        news = _News(jobs)
         waiting = {remote.remote(list(task), at_once): task for task in tasks(jobs, replicates)}
         while waiting:
             # A wait without end would keep Ctrl-C waiting too.
-            for reference in ray.wait(list(waiting), timeout=1.0)[0]:
+            done = ray.wait(list(waiting), timeout=1.0)[0]
+            news.pass_on(tell)
+            for reference in done:
                 task = waiting.pop(reference)
                 try:
                     whys = ray.get(reference)
@@ -129,6 +134,33 @@ def on_ray(
                     ended(job.name, whys[job.name])
     finally:
         ray.shutdown()
+
+
+class _News:
+    """What is added to the logs of ``jobs``, by whichever machine."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._read = {job.folder: self._size(job.folder) for job in jobs}
+
+    @staticmethod
+    def _size(folder: Path) -> int:
+        with suppress(OSError):
+            return (folder / session.LOG).stat().st_size
+        return 0
+
+    def pass_on(self, tell: Tell) -> None:
+        """Hand ``tell`` every whole line that is new."""
+        for folder, read in self._read.items():
+            if (size := self._size(folder)) <= read:
+                self._read[folder] = size  # a resumed training has dropped what came after its last save
+                continue
+            with suppress(OSError), (folder / session.LOG).open("rb") as log:
+                log.seek(read)
+                whole = log.read().rpartition(b"\n")[0]
+                self._read[folder] = read + len(whole) + bool(whole)
+                for line in whole.splitlines():
+                    with suppress(ValueError):
+                        tell(folder.name, json.loads(line))
 
 
 def _room(has: dict[str, float], cpus: int, gpus: float) -> None:
