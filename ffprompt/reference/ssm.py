@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
-from ffprompt.reference.convolution import ShortConvolution, chunks
 from ffprompt.reference.kernels import Linear
-from ffprompt.reference.network import Network, NetworkConfig, whole
+from ffprompt.reference.network import NetworkConfig, whole
+from ffprompt.reference.recurrent import ShortConvolution, Stack, chunks
 
 # Tokens that are compared pair by pair, per head and state; a loop carries the state from chunk to chunk. What is
 # computed grows with the chunk, the steps of the loop with its inverse.
@@ -124,23 +124,10 @@ class Mixer(nn.Module):
         return torch.as_tensor(self.output(self.norm(y * F.silu(gate))))
 
 
-class SSM(Network):
-    """Embedding, blocks of norm and mixer added to their input, norm, linear head; weights from torch's generator."""
+class SSM(Stack):
+    """A selective state-space layer in every block."""
 
     config: SSMConfig
 
     def __init__(self, config: SSMConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
-        self.norms = nn.ModuleList(nn.RMSNorm(config.width, eps=1e-5) for _ in range(config.layers))
-        self.mixers = nn.ModuleList(Mixer(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-5)
-        self.head = Linear(config.width, config.vocabulary, bias=False)
-
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T)."""
-        x = self.embedding(tokens)  # (B, T, d)
-        for norm, mixer in zip(self.norms, self.mixers, strict=True):
-            x = x + mixer(norm(x))
-        return torch.as_tensor(self.norm(x))
+        super().__init__(config, config.layers, config.width, lambda: Mixer(config))

@@ -1,10 +1,35 @@
-"""What the recurrent layers share: a look at the last few tokens, and strings cut into chunks."""
+"""What the recurrent networks share: blocks of one layer, a look at the last few tokens, strings cut into chunks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ffprompt.reference.kernels import Linear
+from ffprompt.reference.network import Network, NetworkConfig
+
+
+class Stack(Network):
+    """Embedding, blocks of norm and mixer added to their input, norm, linear head; weights from torch's generator."""
+
+    def __init__(self, config: NetworkConfig, layers: int, width: int, mixer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, width)
+        self.norms = nn.ModuleList(nn.RMSNorm(width, eps=1e-5) for _ in range(layers))
+        self.mixers = nn.ModuleList(mixer() for _ in range(layers))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = Linear(width, config.vocabulary, bias=False)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T)."""
+        x = self.embedding(tokens)  # (B, T, d)
+        for norm, mixer in zip(self.norms, self.mixers, strict=True):
+            x = x + mixer(norm(x))
+        return torch.as_tensor(self.norm(x))
 
 
 class ShortConvolution(nn.Module):
