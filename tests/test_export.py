@@ -28,6 +28,7 @@ from ffprompt.reference.recipe import Training
 from ffprompt.reference.text import tokenise
 from ffprompt.reference.train import train
 from ffprompt.reference.transformer import TransformerConfig
+from ffprompt.report.data import _origin
 from tests.conftest import only_run
 
 T = 48
@@ -133,7 +134,8 @@ def test_runs_through_both_backends_agree_on_every_read(tmp_path: Path, kind: st
     run = json.loads((only_run(tmp_path / "b") / "run.json").read_text())
     assert all(one["answer_tokens"] == {"single": 6} and one["bos"] is None for one in run["audit"])
     assert run["model"]["checkpoint_sha256"] == checkpoint.load(path).sha256
-    assert run["model"]["note"] == "made for this task"
+    assert run["model"]["note"] == "built for this task"
+    assert _origin(run) == "built for this task", "in a report it is no language model"
 
 
 def test_the_token_after_an_r_is_written_as_the_reference_model_writes_it(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def _record(checkpoint: Checkpoint) -> dict[str, Any]:
             "checkpoint_sha256": checkpoint.sha256,
             "trained_on": str(training.data) if training else None,
             "steps": training.steps if training else 0,
-            "note": "trained on this task" if training else "made for this task",
+            "note": "trained on this task" if training else "built for this task",
         },
         "architecture": name_of(checkpoint.model.config),
         "config": asdict(checkpoint.model.config),

@@ -126,11 +126,11 @@ def _run(source: Source) -> dict[str, Any]:
 
 
 def _origin(info: Mapping[str, Any]) -> str | None:
-    """How a reference model came to do this task; None for other models."""
-    if info["config"]["backend"] != "reference":
+    """How a reference model, exported ones too, came to do this task; None for other models."""
+    made = info.get("model") or {}
+    if info["config"]["backend"] != "reference" and "trained_on" not in made:
         return None
     # Weights that were written by hand were trained on nothing.
-    made = info.get("model") or {}
     return "built for this task" if made.get("trained_on", "") is None else "trained on this task"
 
 
