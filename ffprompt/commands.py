@@ -95,7 +95,7 @@ def run(options: Namespace) -> int:
         runs = [(_config(settings), False)]
     gate = _gate_of(options, suite)
     rows: list[dict[str, Any]] = []
-    bills: list[str] = []
+    remarks: list[str] = []
     made: list[Path] = []
     incomplete = False
     for config, optional in runs:
@@ -107,12 +107,12 @@ def run(options: Namespace) -> int:
             done = folder.info["results"]
             incomplete |= not complete(done)
             rows += [{"model": config.model, **row} for row in done]
-            bills += display.bill(folder.info)
+            remarks += [*display.audit_notes(folder.info), *display.bill(folder.info)]
             made.append(folder.path)
     if rows:
         display.table(rows)
-    for bill in bills:
-        display.line(bill)
+    for remark in remarks:
+        display.line(remark)
     compare_commands.few_shot(made)
     if not options.no_report:
         report_commands.after(made, out, suite_name)
@@ -243,8 +243,8 @@ def score(path: Path) -> int:
         rows, differing = rebuild(folder, plan_of(folder), write=False)
         folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
     display.table([{"model": folder.info["config"]["model"], **row} for row in rows])
-    for bill in display.bill(folder.info):
-        display.line(bill)
+    for remark in [*display.audit_notes(folder.info), *display.bill(folder.info)]:
+        display.line(remark)
     if differing:
         display.line(f"{differing:,} trials are judged differently now than when they were logged")
     return verdict(rows) if complete(rows) else 3

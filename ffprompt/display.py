@@ -24,6 +24,7 @@ from ffprompt.scoring import Outcome
 from ffprompt.stopping import describe
 from ffprompt.templates import Template
 from ffprompt.trials import Plan
+from ffprompt.wording import audit_notes as audit_notes
 from ffprompt.wording import interval, legend, notes
 from ffprompt.wording import share as share
 

@@ -185,7 +185,9 @@ def _cells(file: _File, where: str) -> list[Cell]:
             for seed in seeds:
                 name = f"{group}_s{seed}" if group else f"s{seed}"
                 if name in found:
-                    raise ConfigError(f"{where}two trainings would have the folder {name!r}")
+                    raise ConfigError(
+                        f"{where}two trainings would have the folder {name!r}: a seed or a name is there twice"
+                    )
                 given = dict.fromkeys(_KINDS) | base | variant | varied | evaluation | {"seed": seed}
                 found[name] = Cell(name, group, given)
     return list(found.values())

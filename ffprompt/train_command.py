@@ -26,18 +26,40 @@ def train(options: Namespace) -> int:
         from ffprompt.reference import session
     except ImportError as error:
         raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+    from ffprompt.stats.clusters import FEW_CLUSTERS
+
     config, training, plan = configure(vars(options))
     folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
     display.line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
+    if options.resume and not folder.exists():
+        display.line(f"{folder}: there is nothing to resume, a new training begins")
+    for line in schedule(training):
+        display.line(line)
     with display.training(training.steps) as watch:
         made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
     for one in made.evaluation:
+        few = f"; few strings, {FEW_CLUSTERS} or more are wanted" if one.strings < FEW_CLUSTERS else ""
         display.line(
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
-            f"glitch rate {one.rate:.2g} ({one.low:.2g} to {one.high:.2g})"
+            f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
         )
-    display.line(f"evaluate it with: python run_eval.py --backend reference --model {folder}")
+    display.line(
+        "an error: of all tokens that of the stored bit is not the most probable; test strings have the seed 1000"
+    )
+    length = f" --length {training.data.length}" if training.data.length != 512 else ""
+    display.line(f"evaluate it with: python run_eval.py --backend reference --model {folder}{length} --seed 1000")
     return 0
+
+
+def schedule(training: Training) -> list[str]:
+    """What to know of a learning rate that does not come down within the steps."""
+    last, top = training.rate(training.steps), training.learning_rate
+    if training.steps <= training.warmup:
+        return [f"the {training.steps:,} steps end within the warm-up of {training.warmup:,}; fewer: --warmup N"]
+    if last > 0.1 * top and training.decay_end > training.steps + 1:
+        end = f"the decay ends at step {training.decay_end:,}; sooner: --decay-end {training.steps + 1}"
+        return [f"the learning rate of the last step is {last:.2g}, {last / top:.0%} of the highest: {end}"]
+    return []
 
 
 def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
@@ -101,6 +123,8 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     from ffprompt.reference.session import Plan
 
     settings = {"final_strings": _FINAL, **_given(given, train_parser.PLAN)}
+    if settings["final_strings"] < 0:
+        raise ConfigError(f"--final-strings {settings['final_strings']}: 0 for all, or at least 1, is wanted")
     return Plan(**{**settings, "final_strings": settings["final_strings"] or None})
 
 

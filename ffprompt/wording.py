@@ -60,6 +60,12 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def audit_notes(info: Mapping[str, Any]) -> list[str]:
+    """What the audit of a run, by its ``run.json``, has found that a reader of its numbers should know."""
+    noted = dict.fromkeys(note for found in info.get("audit") or () for note in found.get("notes", ()))
+    return [f"note on {info['config']['model']}: {note}" for note in noted]
+
+
 def _hit(row: Mapping[str, Any], hit: Mapping[str, Any]) -> str:
     return (
         f"{hit['count']:,} of {row['strings']:,} strings have a read not answered correctly, "

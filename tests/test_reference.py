@@ -507,8 +507,8 @@ def test_texts_of_different_lengths_keep_their_order(lstm: ReferenceBackend) -> 
         [alone] = score(lstm, [request])
         np.testing.assert_allclose(one.answers, alone.answers, atol=1e-6)
         assert one.prompt_tokens == len(request.text)
-    assert lstm.check(mixed) == {"tokens": "one per symbol", "longest": 32}
-    assert lstm.check([]) == {"tokens": "one per symbol", "longest": 0}
+    assert lstm.check(mixed) == {"tokens": "one per symbol", "longest": 32, "notes": []}
+    assert lstm.check([]) == {"tokens": "one per symbol", "longest": 0, "notes": []}
     assert score(lstm, []) == []
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ from ffprompt.reference.recipe import Sharpening, Training
 from ffprompt.reference.session import Plan
 from ffprompt.reference.train import DivergedError, Trainer
 from ffprompt.reference.transformer import TransformerConfig
-from tests.conftest import ROOT
+from tests.conftest import ROOT, only_run
 
 TRANSFORMER = TransformerConfig(layers=2, width=32, heads=2, length=24, embedding_dropout=0.2, mlp_dropout=0.1)
 RECIPE = Training(
@@ -309,12 +310,57 @@ def test_the_command_trains_and_says_how_to_evaluate(tmp_path: Path, capsys: pyt
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 0
     shown = capsys.readouterr().out
     assert "transformer of 1 layer, width 16, 2 heads on FFL(16, 0.8)+FFL(16, 0.1), 6 steps" in shown
-    assert f"python run_eval.py --backend reference --model {out}" in shown
+    assert f"python run_eval.py --backend reference --model {out} --length 16 --seed 1000" in shown
+    assert "the 6 steps end within the warm-up of 50" in shown
+    assert shown.count("of 4 strings, glitch rate") == shown.count("few strings, 30 or more are wanted") == 3
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 2
+    assert command("transformer", *TINY, "--data", "2*FFL(0.98)", "--out", out) == 2
+    assert "data FFL(16, 0.8)+FFL(16, 0.1), not FFL(16, 0.98)" in capsys.readouterr().err
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out, "--resume") == 0
     training = load(resolve(out)).training
     assert training is not None
     assert (str(training.data), training.steps, training.decay_end) == ("FFL(16, 0.8)+FFL(16, 0.1)", 6, 10_001)
+
+
+def test_the_test_set_of_a_training_is_that_of_the_run_that_it_names(tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    assert command("lstm", "--length=16", "--steps=3", "--final-strings=40", "--warmup=0", "--out", str(out)) == 0
+    logged = [line for line in lines(out) if line["event"] == "evaluation"]
+    assert {line["seed"] for line in logged} == {1000}
+    again = ["--backend", "reference", "--model", str(out), "--length", "16", "--seed", "1000", "--trials", "40"]
+    assert main(["run", *again, "--no-report", "--out", str(tmp_path / "runs")]) == 0
+    reads = pd.read_parquet(only_run(tmp_path / "runs") / "reads.parquet")
+    found = (
+        reads.assign(wrong=reads["argmax_symbol"] != reads["truth"]).groupby("p_ignore")["wrong"].agg(["size", "sum"])
+    )
+    assert {p: tuple(row) for p, row in found.iterrows()} == {
+        line["p_ignore"]: (line["reads"], line["errors"]) for line in logged
+    }
+
+
+def test_a_resume_of_nothing_and_a_rate_that_stays_up_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["lstm", "--length=16", "--steps=2", "--warmup=0", "--final-strings=2", "--batch=2"]
+    assert command(*words, "--out", str(tmp_path / "m"), "--resume") == 0
+    shown = capsys.readouterr().out
+    assert "m: there is nothing to resume, a new training begins" in shown
+    assert "the learning rate of the last step is 0.0003, 100% of the highest: the decay ends at step 10,001" in shown
+    assert command(*words, "--decay-end=3", "--out", str(tmp_path / "n")) == 0
+    assert "learning rate" not in capsys.readouterr().out
+
+
+def test_strings_longer_than_those_of_the_training_are_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("lstm", "--length=16", "--steps=2", "--final-strings=2", "--out", str(tmp_path / "m")) == 0
+    asked = ["--backend", "reference", "--model", str(tmp_path / "m"), "--trials", "2", "--p-ignore", "0.8"]
+    for length, said in (("16", False), ("18", True)):
+        capsys.readouterr()
+        assert main(["run", *asked, "--length", length, "--out", str(tmp_path / length)]) == 0
+        text = "trained on strings of 16 symbols and is asked about longer ones"
+        assert (text in capsys.readouterr().out) == said
+        assert (text in (only_run(tmp_path / length) / "report.html").read_text()) == said
 
 
 def test_a_folder_is_named_after_what_is_not_usual() -> None:
@@ -359,11 +405,13 @@ def test_the_papers_recipe_is_the_default() -> None:
         (["lstm", "--heads", "2"], "--heads: a model of type lstm has no such setting"),
         (["transformer", "--data", "FFL(0.8)+FLL(0.1)"], "'FLL(0.1)' is no part of a mixture"),
         (["transformer", "--data", "FFL(0.8)+FFL(100, 0.1)"], "every part needs the length"),
-        (["transformer", "--positions", "rotary"], "positions 'rotary'"),
+        (["transformer", "--positions", "rotary"], "positions 'rotary' is unknown (known: alibi, "),
+        (["transformer", "--data", "0*FFL(0.8)"], "the weight of '0*FFL(0.8)' is not a number above 0"),
+        (["lstm", "--final-strings", "-1"], "--final-strings -1: 0 for all, or at least 1, is wanted"),
         (["transformer", "--sharpen", "entropy"], "a penalty needs both"),
         (["lstm", "--sharpen", "l2", "--sharpen-coefficient", "1"], "only a transformer has attention to sharpen"),
         (["transformer", "--steps", "0"], "steps 0"),
-        (["transformer", "--embedding-dropout", "1.5"], "embedding_dropout 1.5"),
+        (["transformer", "--embedding-dropout", "1.5"], "embedding-dropout 1.5"),
         (["transformer", "--device", "cuda:99"], "device 'cuda:99'"),
         (["transformer", "--device", "abacus"], "device 'abacus'"),
         (["transformer", "--threads", "0"], "threads 0"),

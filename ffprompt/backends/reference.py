@@ -54,6 +54,7 @@ class ReferenceBackend:
         # Only a CPU has cores to share out, and passes on a GPU would trip over each other's settings.
         self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
         self._symbols = checkpoint.model.config.symbols
+        self._trained = checkpoint.training.data.length if checkpoint.training else None
         self.identity = {
             "backend": "reference",
             # The model of a training is named after its folder.
@@ -72,8 +73,8 @@ class ReferenceBackend:
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Parse every prompt and find every read in it.
 
-        Returns ``{"tokens": "one per symbol", "longest": tokens}``. Raises ModelError for a prompt that is not one
-        string of symbols which the model knows.
+        Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``. Raises ModelError
+        for a prompt that is not one string of symbols which the model knows.
         """
         tokens, positions = self._read(requests)
         most = self._model.longest
@@ -83,7 +84,10 @@ class ReferenceBackend:
                 raise ModelError(
                     f"length {len(one)}: this model has learnt {most} positions; longer strings have no meaning"
                 )
-        return {"tokens": "one per symbol", "longest": max(map(len, tokens), default=0)}
+        longest, notes = max(map(len, tokens), default=0), []
+        if self._trained is not None and longest > self._trained:
+            notes = [f"this model was trained on strings of {self._trained} symbols and is asked about longer ones"]
+        return {"tokens": "one per symbol", "longest": longest, "notes": notes}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
         """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does."""

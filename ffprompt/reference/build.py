@@ -19,9 +19,9 @@ from ffprompt.language import Spec
 from ffprompt.reference.architectures import build as network
 from ffprompt.reference.checkpoint import BUNDLED, WEIGHTS, load, rounded, save
 from ffprompt.reference.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
+from ffprompt.reference.folder import LOG
 from ffprompt.reference.handbuilt import HandbuiltConfig
 from ffprompt.reference.network import Network
-from ffprompt.reference.session import LOG
 
 
 def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, most: int | None = None) -> Path:

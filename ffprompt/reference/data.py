@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +56,18 @@ class Mixture:
                 weights.append(float(match[1] or 1) if match else 0.0)
             except ValueError:
                 weights.append(0.0)
-            if not match or not weights[-1] > 0:
+            if not match:
                 raise SpecError(f"data {text!r}: {piece.strip()!r} is no part of a mixture; write FFL(0.8)+FFL(0.98)")
+            if not weights[-1] > 0:
+                raise SpecError(f"data {text!r}: the weight of {piece.strip()!r} is not a number above 0")
             parts.append(Spec.parse(match[2], length, symbols))
         total = math.fsum(weights)
         return cls(tuple(parts), tuple(weight / total for weight in weights))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Mixture:
+        """What ``asdict`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
+        return cls(tuple(Spec(**part) for part in record["parts"]), tuple(record["shares"]))
 
     @property
     def length(self) -> int:

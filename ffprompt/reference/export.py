@@ -49,7 +49,7 @@ def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> E
     model, architecture = checkpoint.model, name_of(checkpoint.model.config)
     layout = layout_of(model.config, architecture)
     if isinstance(layout, str):
-        raise ModelError(f"{checkpoint.path}: {layout} cannot be exported; what can be is {EXPORTED}")
+        raise ModelError(f"{checkpoint.path}: {layout} cannot be exported; what can be is a transformer: {EXPORTED}")
     assert isinstance(model, Transformer)
     length = _length(model, length)
     target = folder.expanduser().resolve()

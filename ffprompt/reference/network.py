@@ -76,19 +76,24 @@ class Network(nn.Module):
 def whole(name: str, value: object, least: int, most: int) -> None:
     """Raise ConfigError unless ``value`` is a whole number from ``least`` to ``most``."""
     if type(value) is not int or not least <= value <= most:
-        raise ConfigError(f"{name} {value!r}: a whole number between {least} and {most} is wanted")
+        raise ConfigError(f"{_flag(name)} {value!r}: a whole number between {least} and {most} is wanted")
 
 
 def number(name: str, value: object, least: float, most: float) -> None:
     """Raise ConfigError unless ``value`` is a number from ``least`` to ``most``."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigError(f"{name} {value!r}: a number between {least} and {most} is wanted")
+        raise ConfigError(f"{_flag(name)} {value!r}: a number between {least} and {most} is wanted")
+
+
+def _flag(name: str) -> str:
+    """A field's name as it is typed."""
+    return name.replace("_", "-")
 
 
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ConfigError unless ``value`` is among ``choices``."""
     if value not in choices:
-        raise ConfigError(f"{name} {value!r}: {', '.join(choices)} are known{did_you_mean(str(value), choices)}")
+        raise ConfigError(f"{name} {value!r} is unknown{did_you_mean(str(value), choices)}")
 
 
 def parameters(model: nn.Module) -> int:

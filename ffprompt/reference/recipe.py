@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ffprompt.errors import ConfigError
-from ffprompt.language import Spec
 from ffprompt.reference.data import Mixture, Source
 from ffprompt.reference.network import number, one_of, whole
 
@@ -128,7 +127,5 @@ class Training:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Training:
         """What ``record`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
-        data = record["data"]
-        mixture = Mixture(tuple(Spec(**part) for part in data["parts"]), tuple(data["shares"]))
         sharpening = Sharpening(**record["sharpening"])
-        return cls(**{**record, "data": mixture, "sharpening": sharpening})
+        return cls(**{**record, "data": Mixture.from_record(record["data"]), "sharpening": sharpening})

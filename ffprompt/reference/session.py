@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt import __version__
-from ffprompt.errors import ConfigError, ModelError, RunFailedError
+from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
 from ffprompt.language import Spec, sample
 from ffprompt.reference import state as states
 from ffprompt.reference.architectures import name_of
 from ffprompt.reference.checkpoint import WEIGHTS, Checkpoint, load, save
+from ffprompt.reference.data import Mixture
 from ffprompt.reference.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
+from ffprompt.reference.folder import FORMAT, LOG, RECORD, STATE, read_record, replace, writing
 from ffprompt.reference.monitors import Monitors, layer_norms
 from ffprompt.reference.network import NetworkConfig, encode, parameters, whole
 from ffprompt.reference.recipe import Training
@@ -42,8 +44,6 @@ except ImportError:  # Windows: two processes in one folder are the user's to av
 Event = dict[str, Any]
 Watch = Callable[[Event], None]
 
-LOG, RECORD, STATE = "train.jsonl", "training.json", "state.safetensors"
-FORMAT = 1
 _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
 
 
@@ -129,7 +129,7 @@ class _Session:
             if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
                 raise ConfigError(f"out {self.folder}: it is there already and holds no training")
             self.trainer = Trainer(self.config, self.training)
-            with _writing(self.folder):
+            with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
         self._hold()
         if fresh:
@@ -178,8 +178,8 @@ class _Session:
         for group in ("config", "training"):
             for name, value in mine[group].items():
                 if found[group].get(name) != value and name != "torch":
-                    was = found[group].get(name)
-                    raise ConfigError(f"out {self.folder}: it holds a training with {name} {was!r}, not {value!r}")
+                    was, wanted = (_shown(name, one) for one in (found[group].get(name), value))
+                    raise ConfigError(f"out {self.folder}: it holds a training with {name} {was}, not {wanted}")
         if found["training"]["torch"] != self.training.torch and found["status"] != "finished":
             was = found["training"]["torch"]
             raise ConfigError(f"out {self.folder}: begun with torch {was}, this is {self.training.torch}: train anew")
@@ -217,7 +217,7 @@ class _Session:
     def _truncate(self, step: int) -> None:
         """Drop the lines after ``step``, and a last evaluation that was not finished: they are about to come again."""
         path = self.folder / LOG
-        with _writing(path):
+        with writing(path):
             lines = path.read_text().splitlines(keepends=True) if path.exists() else []
             kept = []
             for line in lines:
@@ -226,7 +226,7 @@ class _Session:
                 if event["event"] == "evaluation" and event["step"] == self.training.steps:
                     break
                 kept.append(line)
-            _replace(path, "".join(kept))
+            replace(path, "".join(kept))
 
     def _identity(self) -> dict[str, Any]:
         mine = {
@@ -248,8 +248,8 @@ class _Session:
             "started": self._started,
             "seconds": round(self.seconds, 3),
         }
-        with _writing(self.folder / RECORD):
-            _replace(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
+        with writing(self.folder / RECORD):
+            replace(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
 
     @property
     def seconds(self) -> float:
@@ -324,7 +324,7 @@ class _Session:
                 "evaluation",
                 data=str(data),
                 p_ignore=data.p_ignore,
-                **{name: getattr(one, name) for name in ("strings", "reads", "errors", "low", "high", "gaps")},
+                **{name: getattr(one, name) for name in ("seed", "strings", "reads", "errors", "low", "high", "gaps")},
             )
         return found
 
@@ -346,7 +346,7 @@ class _Session:
 
     def _line(self, event: str, **fields: Any) -> None:
         line = {"event": event, "step": self.trainer.step, **fields}
-        with _writing(self.folder / LOG), (self.folder / LOG).open("a") as log:
+        with writing(self.folder / LOG), (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
         if self.watch:
             self.watch(line)
@@ -372,35 +372,12 @@ class _Session:
             raise
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The training.json of a folder. Raises ModelError when it cannot be read or is of another format."""
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ModelError(f"{path}: not the record of a training, or of another format than {FORMAT}")
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ModelError(f"{path}: damaged ({error})") from error
-    return record
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _shown(name: str, value: Any) -> str:
+    """A setting as one would type it."""
+    if name == "data":
+        with suppress(KeyError, TypeError, FFPromptError):
+            return str(Mixture.from_record(value))
+    return repr(value)
 
 
 def _line_of(error: BaseException) -> str:

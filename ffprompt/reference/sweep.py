@@ -19,6 +19,7 @@ from typing import Any
 
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.reference import session
+from ffprompt.reference.folder import LOG, read_record
 from ffprompt.reference.network import NetworkConfig
 from ffprompt.reference.recipe import Training
 from ffprompt.reference.replicates import Alive, side_by_side
@@ -50,7 +51,7 @@ Ended = Callable[[str, str | None], None]
 def finished(job: Job) -> bool:
     """Whether the folder has this training, finished. Raises ConfigError when it has a finished one of another kind."""
     try:
-        if session.read_record(job.folder)["status"] != "finished":
+        if read_record(job.folder)["status"] != "finished":
             return False
     except (ModelError, KeyError):
         return False
@@ -145,7 +146,7 @@ class _News:
     @staticmethod
     def _size(folder: Path) -> int:
         with suppress(OSError):
-            return (folder / session.LOG).stat().st_size
+            return (folder / LOG).stat().st_size
         return 0
 
     def pass_on(self, tell: Tell) -> None:
@@ -154,7 +155,7 @@ class _News:
             if (size := self._size(folder)) <= read:
                 self._read[folder] = size  # a resumed training has dropped what came after its last save
                 continue
-            with suppress(OSError), (folder / session.LOG).open("rb") as log:
+            with suppress(OSError), (folder / LOG).open("rb") as log:
                 log.seek(read)
                 whole = log.read().rpartition(b"\n")[0]
                 self._read[folder] = read + len(whole) + bool(whole)

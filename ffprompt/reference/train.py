@@ -65,7 +65,8 @@ class Trainer:
             self.device = torch.device(training.device)
             self.model = build(config, training.model_seed).to(self.device).train()
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
-            raise ModelError(f"device {training.device!r}: {str(error).splitlines()[0]}") from error
+            why = str(error).splitlines()[0]
+            raise ModelError(f"device {training.device!r}: {why}; cpu is always there") from error
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=training.learning_rate,

@@ -19,6 +19,7 @@ from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, pro
 from ffprompt.report.source import Source, open_run
 from ffprompt.report.trainings import find, read_all
 from ffprompt.stopping import stops
+from ffprompt.wording import audit_notes
 
 MOST_TRIALS = 2_000
 _TRIALS_SIZE = 4_000_000  # characters of all trials of a page
@@ -289,6 +290,7 @@ def _notes(runs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]])
                 f"{run['missing_trials']:,} were never answered and {run['failed_trials']:,} failed. Each of its "
                 "numbers is marked †; those of what is missing may be others."
             )
+        found += audit_notes(run["provenance"])
     if any(row["accuracy"] is None for row in rows):
         found.append("Where no read was answered there is no accuracy: None, which is not 0.")
     models: dict[str, set[Any]] = {}
