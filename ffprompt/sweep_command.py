@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def sweep(options: Namespace) -> int:
             on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray_address, cpus=cpus, gpus=gpus)
         else:
             locally(todo, replicates, at_once, shown.tell, ended)
-    return _close(out, len(jobs), whys)
+    return _close(out, study, jobs, whys)
 
 
 def _jobs(study: Study, out: Path) -> list[Job]:
@@ -112,15 +113,29 @@ def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
     return todo, whys
 
 
-def _close(out: Path, count: int, whys: dict[str, str]) -> int:
+def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str]) -> int:
+    _results(out, study, jobs)
     for name, why in whys.items():
         display.line(f"not finished: {name}: {why}")
     if whys:
         raise IncompleteRunError(
-            f"{len(whys)} of {count} trainings in {out} are not finished; the same command goes on with what can go on"
+            f"{len(whys)} of {len(jobs)} trainings in {out} are not finished; the same command goes on with what can "
+            "go on"
         )
     display.line(f"all finished: {out}")
     return 0
+
+
+def _results(out: Path, study: Study, jobs: Sequence[Job]) -> None:
+    """Show what the cells came to, and what shows more. The trainings are on disk, whatever is odd about one."""
+    from ffprompt.report.standing import standing
+
+    rows, odd = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
+    for text in odd:
+        display.line(f"left out: {text}")
+    sweep_display.results(rows)
+    if any(row.finished for row in rows):
+        display.line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
 
 
 def _dry_run(study: Study, jobs: Sequence[Job]) -> None:

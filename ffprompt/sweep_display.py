@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -24,6 +25,18 @@ class Estimate:
     step: float | None = None
     core_hours: float | None = None
     gpu_hours: float | None = None
+
+
+@dataclass
+class Result:
+    """Of one cell on one test set, None: on none: trainings, finished ones, their glitch rates and exact zeros."""
+
+    cell: str
+    data: str | None
+    trainings: int
+    finished: int = 0
+    rates: str = "–"
+    zeros: str = "–"
 
 
 class Shown:
@@ -77,6 +90,16 @@ def estimates(groups: Mapping[str, Estimate]) -> None:
         trainings, steps = sum(row.trainings for row in rows), sum(row.steps for row in rows)
         total = Estimate(trainings, steps, None, sum(cores) if cores else None, sum(gpus) if gpus else None)
         _row(table, "all", total)
+    display.show(table)
+
+
+def results(rows: Sequence[Result]) -> None:
+    """Table of glitch rates after training; what no training has is a dash."""
+    table = Table("cell", "test set", box=None, pad_edge=False)
+    for title in ("finished", "median glitch rate (least–most)", "exactly 0"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(escape(row.cell), row.data or "–", f"{row.finished} of {row.trainings}", row.rates, row.zeros)
     display.show(table)
 
 

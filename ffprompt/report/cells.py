@@ -12,15 +12,22 @@ import numpy as np
 
 from ffprompt.errors import SpecError
 from ffprompt.language import Spec, gap_counts
+from ffprompt.report.naming import differing, names, natural
 from ffprompt.report.trainings import cell_key
 
 MOST_POINTS = 24_000  # of all loss curves together
 _FEWEST_POINTS = 20  # of one
 SPARSE, DENSE = 0.98, 0.1
+ERROR = (
+    "An error is a read where the token ranked first among all tokens of the vocabulary is not the answer, as in the "
+    "paper; a run with forced chooses among the answers only and can count fewer errors."
+)
 
 
 def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs); None without a training.
+
+    Cells of a study are in the order of its file, under its own names; ``settings`` is what tells them apart.
 
     Numbers of a cell are of its finished trainings alone: a training that diverged has no last glitch rate, and one
     that has not ended has not got it yet.
@@ -31,14 +38,20 @@ def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     members: list[list[Mapping[str, Any]]] = [[] for _ in keys]
     for one in trainings:
         members[keys.index(cell_key(one))].append(one)
-    names = _names([json.loads(key) for key in keys])
-    order = sorted(range(len(keys)), key=lambda n: _natural(names[n]))
+    settings = differing([json.loads(key) for key in keys])
+    homes = [[one["home"] for one in mine] for mine in members]
+    called = names(homes, settings)
+    around = list(dict.fromkeys(one["home"].around for one in trainings))
+    order = sorted(
+        range(len(keys)),
+        key=lambda n: (around.index(homes[n][0].around), homes[n][0].place, natural(called[n])),
+    )
     sets = list(dict.fromkeys(data for one in trainings for data in one["evaluations"]))
     room = max(_FEWEST_POINTS, MOST_POINTS // len(trainings))
     shown, cells = [], []
     for number, n in enumerate(order):
-        shown += [_training(one, number, names[n], room) for one in members[n]]
-        cells.append(_cell(names[n], members[n], sets))
+        shown += [_training(one, number, called[n], settings[n], room) for one in members[n]]
+        cells.append(_cell(called[n], settings[n], members[n], sets))
     return {
         "trainings": shown,
         "cells": cells,
@@ -48,11 +61,12 @@ def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _training(one: Mapping[str, Any], cell: int, name: str, room: int) -> dict[str, Any]:
+def _training(one: Mapping[str, Any], cell: int, name: str, settings: str, room: int) -> dict[str, Any]:
     seeds = "seeds " + "/".join(str(seed) for seed in one["seeds"])
-    kept = {key: value for key, value in one.items() if key not in ("key", "config", "training")}
+    kept = {key: value for key, value in one.items() if key not in ("key", "config", "training", "home")}
     return kept | {
         "cell": cell,
+        "settings": "" if settings == name else settings,
         "label": f"{name} · {seeds}" + (" †" if one["unfinished"] else ""),
         "curve": thinned(one["curve"], room),
     }
@@ -77,10 +91,11 @@ def thinned(curve: Sequence[Mapping[str, Any]], room: int) -> list[dict[str, Any
     return found
 
 
-def _cell(name: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) -> dict[str, Any]:
+def _cell(name: str, settings: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) -> dict[str, Any]:
+    """A cell; of the ``sets`` those on which at least one of its trainings was evaluated, at the end or on the way."""
     finished = [one for one in members if one["final"]]
     found = {}
-    for data in sets:
+    for data in (data for data in sets if any(data in one["evaluations"] for one in members)):
         finals = [one["final"][data] for one in finished if data in one["final"]]
         rates = [one["rate"] for one in finals]
         gaps: dict[int, int] = {}
@@ -100,6 +115,7 @@ def _cell(name: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) 
         }
     return {
         "name": name,
+        "settings": "" if settings == name else settings,
         "trainings": len(members),
         "finished": len(finished),
         "diverged": sum(one["status"] == "diverged" for one in members),
@@ -132,51 +148,3 @@ def _notes(trainings: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"Training {one['id']} diverged and has no last glitch rate: {one['why'] or 'no reason given'}"
             )
     return found
-
-
-def _names(cells: Sequence[Any]) -> list[str]:
-    """What tells each cell from the others: the architecture and the settings that differ, or the architecture."""
-    architectures = [cell[0] for cell in cells]
-    flat = [_flat(cell[1]) for cell in cells], [_flat(cell[2]) for cell in cells]
-    names = []
-    for number, architecture in enumerate(architectures):
-        alike = [n for n, other in enumerate(architectures) if other == architecture]
-        parts = [architecture] if len(set(architectures)) > 1 else []
-        # A setting of the network means something among networks of one kind alone; one of the training, to all.
-        for settings, among in zip(flat, (alike, range(len(cells))), strict=True):
-            for name, value in settings[number].items():
-                if any(settings[other].get(name) != value for other in among):
-                    parts.append(value if name == "data" else f"{name} {value}")
-        names.append(" · ".join(parts) or architecture)
-    return names
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings as text, those inside another under both names; a mixture of languages as one writes it."""
-    found = {}
-    for name, value in settings.items():
-        text = name.replace("_", "-")
-        if isinstance(value, Mapping) and "parts" in value and "shares" in value:
-            found[text] = _mixture(value)
-        elif isinstance(value, Mapping):
-            found |= {f"{text} {inner}": one for inner, one in _flat(value).items()}
-        else:
-            found[text] = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return found
-
-
-def _mixture(data: Mapping[str, Any]) -> str:
-    """``FFL(0.8)+FFL(0.98)``, with shares where they are not equal, and with T where it is not the paper's."""
-    try:
-        parts = [str(Spec(**part)).replace("(512, ", "(") for part in data["parts"]]
-    except (TypeError, SpecError):
-        return json.dumps(data)
-    if max(data["shares"]) - min(data["shares"]) < 1e-9:
-        return "+".join(parts)
-    return "+".join(f"{share:.6g}*{part}" for share, part in zip(data["shares"], parts, strict=True))
-
-
-def _natural(name: str) -> list[tuple[int, float, str]]:
-    """A key that puts 2 before 10."""
-    pieces = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|[^\d]+", name)
-    return [(0, float(one), "") if one[0].isdigit() else (1, 0.0, one) for one in pieces]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ffprompt.display import share
 from ffprompt.errors import ModelError, StoreError
+from ffprompt.report.cells import ERROR
 from ffprompt.report.figures import figures
 from ffprompt.report.interactive import chart, plotly_js
 from ffprompt.report.palette import OUTCOMES as COLOURS
@@ -44,6 +45,7 @@ def render(data: Mapping[str, Any]) -> str:
         rows=data["rows"],
         runs=data["runs"],
         study=data["study"],
+        error_of_training=ERROR,
         figures=shown,
         most_records=_MOST_RECORDS,
         outcomes=OUTCOMES,

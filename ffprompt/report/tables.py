@@ -8,6 +8,7 @@ from typing import Any
 
 from ffprompt.display import share
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.report.cells import ERROR
 from ffprompt.report.data import interval_of
 from ffprompt.report.series import rate
 from ffprompt.report.source import OUTCOMES
@@ -15,13 +16,15 @@ from ffprompt.report.source import OUTCOMES
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers
 CELL_HEADER = (
-    "cell", "data", "trainings", "finished", "diverged", "median", "least", "most", "exactly 0", "parameters", "steps"
+    "cell", "data", "trainings", "finished", "diverged", "not ended",
+    "median", "least", "most", "exactly 0", "parameters", "steps",
 )  # fmt: skip
 CELL_NOTE = (
     "Glitch rates after training: errors / reads of the finished trainings of a cell, which differ by their seeds "
-    "alone. At most: the largest one-sided 95% bound, over strings, of the trainings without an error."
+    "alone. At most: the largest one-sided 95% bound, over strings, of the trainings without an error. " + ERROR
 )
 _CELL_NUMBERS_FROM = 2
+_NOTHING = "–"  # no data
 _NOTE = "Accuracy: correct / (reads - errors). Interval: {}. Floor: the best rule without memory on the same reads."
 _DAGGER = "The run is not complete: numbers marked † are of what there is."
 _LATEX = {
@@ -43,7 +46,7 @@ def save(data: Mapping[str, Any], path: Path) -> None:
     written = _in_latex if path.suffix == ".tex" else _in_markdown
     parts = [written(*_shown(data["rows"]), _NUMBERS_FROM, _note(data["rows"]))] if data["rows"] else []
     if data["study"]:
-        parts.append(written(CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, CELL_NOTE))
+        parts.append(written(CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, _of_study(data)))
     text = "\n".join(parts)
     try:
         path.write_text(text, encoding="utf-8")
@@ -54,9 +57,11 @@ def save(data: Mapping[str, Any], path: Path) -> None:
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row as text, in the order of ``HEADER`` and then one count for each outcome; † where it is not complete."""
     dagger = "†" if row["incomplete"] else ""
-    interval = "None" if row["interval_low"] is None else f"{share(row['interval_low'])}–{share(row['interval_high'])}"
-    floor = "None" if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
-    numbers = [f"{row['reads']:,}", f"{row['strings']:,}", share(row["accuracy"]), interval, floor]
+    low, high = row["interval_low"], row["interval_high"]
+    interval = _NOTHING if low is None else f"{share(low)}–{share(high)}"
+    floor = _NOTHING if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
+    accuracy = _NOTHING if row["accuracy"] is None else share(row["accuracy"])
+    numbers = [f"{row['reads']:,}", f"{row['strings']:,}", accuracy, interval, floor]
     numbers += [f"{row['outcomes'].get(outcome, 0):,}" for outcome in OUTCOMES]
     texts = [row["label"], row["template"], str(row["shots"]), row["asked"], row["language"]]
     return [*texts, *(number + dagger for number in numbers)]
@@ -84,16 +89,33 @@ def latex(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def of_cells(study: Mapping[str, Any]) -> list[list[str]]:
-    """A study as text, in the order of ``CELL_HEADER``: a row for each cell and data set."""
+    """A study as text, in the order of ``CELL_HEADER``: a row for each cell and data set it was evaluated on.
+
+    A cell that was never evaluated has one row, without a data set.
+    """
     rows = []
     for cell in study["cells"]:
-        for data, found in cell["sets"].items():
-            zeros = f"{found['zeros']}" + (f" (at most {rate(found['at_most'])})" if found["zeros"] else "")
-            middle = [rate(found[name]) for name in ("median", "least", "most")]
-            ended = [f"{cell['trainings']}", f"{found['trainings']}", f"{cell['diverged']}"]
-            size = [f"{value:,}" if value is not None else "None" for value in (cell["parameters"], cell["steps"])]
-            rows.append([cell["name"], data, *ended, *middle, zeros, *size])
+        counts = [str(cell["trainings"]), str(cell["diverged"]), str(cell["unfinished"])]
+        size = [_NOTHING if value is None else f"{value:,}" for value in (cell["parameters"], cell["steps"])]
+        for data, found in cell["sets"].items() or [(_NOTHING, None)]:
+            finished = found["trainings"] if found else 0
+            ended = [counts[0], str(finished), *counts[1:]]
+            rows.append([cell["name"], data, *ended, *(glitches(found) if finished else [_NOTHING] * 4), *size])
     return rows
+
+
+def glitches(found: Mapping[str, Any]) -> list[str]:
+    """Median, least and most glitch rate of a cell on a data set, and how many trainings made no error, as text."""
+    zeros = f"{found['zeros']}" + (f" (at most {rate(found['at_most'])})" if found["zeros"] else "")
+    return [*(rate(found[name]) for name in ("median", "least", "most")), zeros]
+
+
+def _of_study(data: Mapping[str, Any]) -> str:
+    """What stands under the table of cells: what its numbers are, the cells' settings, and what is in no number."""
+    study = data["study"]
+    told = [f"{cell['name']}: {cell['settings']}." for cell in study["cells"] if cell["settings"]]
+    out = [f"Left out: {text}." for text in data["left_out"]]
+    return "\n".join(" ".join(line.split()) for line in (CELL_NOTE, *told, *study["notes"], *out))
 
 
 def _markdown(text: str) -> str:
@@ -104,13 +126,21 @@ def _markdown(text: str) -> str:
 def _in_markdown(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
     lines = [header, ["---" if n < numbers_from else "---:" for n in range(len(header))], *body]
     table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
-    return f"{table}\n\n{note}\n"
+    notes = "\n\n".join(_markdown(line) for line in note.splitlines())
+    return f"{table}\n\n{notes}\n"
 
 
 def _in_latex(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
     columns = "l" * numbers_from + "r" * (len(header) - numbers_from)
     lines = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in (header, *body)]
-    parts = [f"% {note}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:]]
+    parts = [
+        *(f"% {line}" for line in note.splitlines()),
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+        *lines[1:],
+    ]
     return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from ffprompt.report.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis
 
 _MOST_BARS = 12  # points of a scatter, or replicates of a cell, whose intervals do not hide each other
 _VIOLIN = 8  # replicates
+_HOVER = 60  # characters of a line
 _JITTER = 0.3  # of the room between two categories
 # Multiples of these, modulo 1, fill a square evenly: trainings with 0 on both tails do not hide each other.
 _STRIDES = (0.7548776662, 0.5698402910)
@@ -110,8 +112,11 @@ def _near(one: Mapping[str, Any], step: int) -> float | None:
     return after[0] if after else known[-1] if known else None
 
 
-def _glitch(label: str, found: Mapping[str, Any]) -> str:
-    text = f"{label}\nstep {found['step']:,}, {found['data']}\nglitch rate {rate(found['rate'])}"
+def _glitch(one: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    text = f"{one['label']}\n"
+    # What tells its cell from the others may be long, and the page folds no line of its own.
+    text += "".join(f"{line}\n" for line in textwrap.wrap(one["settings"], _HOVER))
+    text += f"step {found['step']:,}, {found['data']}\nglitch rate {rate(found['rate'])}"
     if found["at_most"] is not None:
         return (
             f"{text} of {found['reads']:,} reads, {found['strings']:,} strings\nat most {rate(found['at_most'])} (95%)"
@@ -152,7 +157,7 @@ def _glitches(study: Study, data: str) -> Figure | None:
                     number,
                     low=low if bars else None,
                     high=high if bars else None,
-                    hover=["" if found is None else _glitch(one["label"], found) for one, found in mine],
+                    hover=["" if found is None else _glitch(one, found) for one, found in mine],
                     hollow=any(one["unfinished"] for one in members),
                 )
             )
@@ -226,7 +231,7 @@ def _scatter(
         at = [axis.at(found["rate"], (0.5 + stride * (n + 7 * colour)) % 1) for n, found in enumerate(finals)]
         columns.append((at, *_bars(finals, axis, points, at)))
     (x, x_low, x_high), (y, low, high) = columns
-    hover = ["\n".join(_glitch(one["label"], one["final"][data]) for data in one["final"]) for one in members]
+    hover = ["\n".join(_glitch(one, one["final"][data]) for data in one["final"]) for one in members]
     return Series(name, x, y, "points", colour, low, high, x_low, x_high, hover=hover)
 
 
@@ -294,7 +299,7 @@ def _dots(row: int, one: _Row, axis: RateAxis) -> Series:
         number,
         x_low=low,
         x_high=high,
-        hover=[_glitch(training["label"], found) for training, found in mine],
+        hover=[_glitch(training, found) for training, found in mine],
         twin=True,
     )
 
@@ -323,8 +328,8 @@ def _gaps(study: Study, data: str) -> Figure | None:
     series = []
     longest = 1
     for number, cell in enumerate(study["cells"][:MOST_SERIES]):
-        found = cell["sets"][data]
-        if found["gaps"]:
+        found = cell["sets"].get(data)
+        if found and found["gaps"]:
             longest = max(longest, found["gaps"][-1][0])
             bins = _bins(found["gaps"])
             hover = [
@@ -332,7 +337,7 @@ def _gaps(study: Study, data: str) -> Figure | None:
                 + _share(one, found, expected)
                 for one, errors in bins.items()
             ]
-            name = f"{cell['name']}: {found['errors']:,} errors of {found['trainings']} trainings"
+            name = f"{cell['name']}: {_count(found['errors'], 'error')} of {_count(found['trainings'], 'training')}"
             shares = [errors / found["errors"] for errors in bins.values()]
             series.append(Series(name, [_middle(one) for one in bins], shares, "line", number, hover=hover))
     if not series:
@@ -354,6 +359,10 @@ def _gaps(study: Study, data: str) -> Figure | None:
     return Figure(
         f"error-gaps-{_slug(data)}", title, _note(study, note), "gap", "share", series, x_values=ticks
     )  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _bins(gaps: Sequence[tuple[int, float]]) -> dict[int, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
+from ffprompt.report.naming import home, study_cells
 
-RECORD, LOG, STUDY, RUN = "training.json", "train.jsonl", "sweep.json", "run.json"
+RECORD, LOG, RUN = "training.json", "train.jsonl", "run.json"
 FORMAT = 1
 ENDED = ("finished", "diverged")
 _STATUSES = (*ENDED, "running", "interrupted", "failed")
@@ -57,11 +58,7 @@ def find(given: Sequence[Path]) -> Found:
 
 def _not_begun(folder: Path) -> list[str]:
     """The cells of a study that have no folder yet, as far as its sweep.json names them."""
-    try:
-        cells = json.loads((folder / STUDY).read_text(encoding="utf-8")).get("cells", [])
-    except (OSError, ValueError, AttributeError):
-        return []
-    names = [cell.get("name") if isinstance(cell, Mapping) else cell for cell in cells]
+    names = [cell.get("name") if isinstance(cell, Mapping) else cell for cell in study_cells(folder)[1]]
     return [f"{folder.name}/{name}" for name in names if name and not (folder / str(name) / RECORD).is_file()]
 
 
@@ -109,6 +106,7 @@ def read(folder: Path) -> dict[str, Any]:
     made = {
         "id": folder.name,
         "study": folder.resolve().parent.name,
+        "home": home(folder),
         "architecture": str(record["architecture"]),
         "status": record["status"],
         "why": record.get("why"),

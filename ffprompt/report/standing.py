@@ -1,0 +1,48 @@
+"""What the cells of a study came to, also while some of its trainings are not finished: the numbers of its report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ffprompt.errors import FFPromptError
+from ffprompt.report.cells import study
+from ffprompt.report.series import rate
+from ffprompt.report.trainings import RECORD, cell_key, read
+from ffprompt.sweep_display import Result
+
+
+def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
+    """Rows, and a line about each folder that cannot be read. ``groups``: the cell's name of each training's folder.
+
+    A cell of which no training has begun is a row too.
+    """
+    found, odd = {}, []
+    for folder in groups:
+        try:
+            if (folder / RECORD).is_file():
+                found[folder] = read(folder)
+        except FFPromptError as error:
+            odd.append(str(error))
+    once = {one["key"]: one for one in found.values()}  # the same training twice is no replicate
+    made = study(list(once.values()))
+    cells = made["cells"] if made else []
+    names = {one["id"]: cells[one["cell"]]["name"] for one in made["trainings"]} if made else {}
+    by_key = {cell_key(one): names[one["id"]] for one in once.values()}
+    by_group = {group: by_key[cell_key(found[folder])] for folder, group in groups.items() if folder in found}
+    planned = Counter(by_group.get(group, group) for group in groups.values())
+    planned.subtract(by_key[cell_key(one)] for one in found.values() if once[one["key"]] is not one)
+    rows = []
+    for cell in cells:
+        name, sets = cell["name"], cell["sets"]
+        for data, one in sets.items():
+            row = Result(name, data, planned[name], one["trainings"])
+            if one["trainings"]:
+                row.rates = f"{rate(one['median'])} ({rate(one['least'])}–{rate(one['most'])})"
+                row.zeros = str(one["zeros"])
+            rows.append(row)
+        if not sets:
+            rows.append(Result(name, None, planned[name]))
+    shown = {row.cell for row in rows}
+    return rows + [Result(name, None, count) for name, count in planned.items() if name not in shown], odd
