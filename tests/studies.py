@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
 
 LENGTH = 64
+GROUPS = {0.0: "plain", 0.5: "dropout"}
 SETS = tuple(Spec.ffl(p, LENGTH) for p in (0.8, 0.98, 0.1))
 
 
@@ -109,5 +111,15 @@ def study(folder: Path, replicates: int = 9) -> Path:
             training(folder / name, seed=seed, glitches=glitches, warnings=warnings, embedding_dropout=dropout)
     training(folder / "embedding_dropout-0.5-seed-90", seed=90, status="diverged", reached=150, embedding_dropout=0.5)
     training(folder / "embedding_dropout-0.5-seed-91", seed=91, status="running", reached=250, embedding_dropout=0.5)
-    (folder / "sweep.json").write_text(json.dumps({"cells": [{"name": "embedding_dropout-0.5-seed-92"}]}))
+    planned = [(dropout, seed) for dropout in (0.0, 0.5) for seed in range(replicates)]
+    planned += [(0.5, 90), (0.5, 91), (0.5, 92)]
+    cells = {f"embedding_dropout-{dropout}-seed-{seed}": GROUPS[dropout] for dropout, seed in planned}
+    return swept(folder, folder.name, cells)
+
+
+def swept(folder: Path, name: str, cells: Mapping[str, str]) -> Path:
+    """What a sweep leaves beside its trainings: ``cells`` are their folders and its name for each one's cell."""
+    folder.mkdir(exist_ok=True)
+    record = {"format": 1, "name": name, "cells": [{"name": one, "group": group} for one, group in cells.items()]}
+    (folder / "sweep.json").write_text(json.dumps(record))
     return folder

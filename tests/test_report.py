@@ -214,7 +214,7 @@ def test_a_run_without_an_answer_has_no_accuracy(tmp_path: Path) -> None:
     text = page.render(found)
     assert "None, which is not 0" in text
     assert not re.search(r"\bnan\b", text[: text.index("<script")], re.IGNORECASE)
-    assert "None†" in tables.markdown(found["rows"])
+    assert "| –† |" in tables.markdown(found["rows"])
 
 
 def test_an_empty_run_is_reported_as_empty(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ import pytest
 from ffprompt.cli import main
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.language import Spec, gap_counts
-from ffprompt.report import data, figures, page, printed, tables
+from ffprompt.report import data, figures, naming, page, printed, tables
 from ffprompt.report.cells import thinned
 from ffprompt.report.density import outline
 from ffprompt.report.interactive import chart
+from ffprompt.report.naming import Home
 from ffprompt.report.series import Figure, RateAxis
 from ffprompt.stats.intervals import zero_bound
 from tests.conftest import ROOT, only_run
-from tests.studies import SETS, study, training
+from tests.studies import SETS, study, swept, training
 
 IN, SPARSE, DENSE = map(str, SETS)
 
@@ -55,7 +57,7 @@ def named(drawn: list[Figure], name: str) -> Figure:
 
 def test_rates_of_a_cell_are_those_of_the_logs(folder: Path, found: dict[str, Any]) -> None:
     json.dumps(found, allow_nan=False)
-    assert [cell["name"] for cell in found["study"]["cells"]] == ["embedding-dropout 0", "embedding-dropout 0.5"]
+    assert [cell["name"] for cell in found["study"]["cells"]] == ["plain", "dropout"]
     for cell, prefix in zip(found["study"]["cells"], ("embedding_dropout-0.0", "embedding_dropout-0.5"), strict=True):
         for name in (IN, SPARSE, DENSE):
             lines = finals_of(folder, prefix, name)
@@ -112,7 +114,7 @@ def test_both_tails_stand_in_one_figure_and_errors_in_distribution_are_crosses(f
     finals = {one["id"]: one["final"] for one in found["study"]["trainings"] if one["final"]}
     assert sum(len(series.x) for series in figure.series) == len(finals) == 18
     assert {series.name for series in figure.series if series.symbol == "cross"} == {
-        f"embedding-dropout {dropout}, errs on {IN} too" for dropout in ("0", "0.5")
+        f"{name}, errs on {IN} too" for name in ("plain", "dropout")
     }
     crossed = sum(len(series.x) for series in figure.series if series.symbol == "cross")
     assert crossed == sum(one[IN]["errors"] > 0 for one in finals.values()) == 2
@@ -143,7 +145,7 @@ def test_a_training_without_a_line_is_reported_as_empty(tmp_path: Path) -> None:
     found = data.build([one], incomplete=True)
     assert found["study"]["cells"][0]["finished"] == 0
     assert figures.figures(found) == []
-    assert tables.of_cells(found["study"]) == []
+    assert tables.of_cells(found["study"]) == [["new", "–", "1", "0", "0", "1", "–", "–", "–", "–", "101,765", "400"]]
     assert "has not ended (running, step 0 of 400)" in page.render(found)
 
 
@@ -206,12 +208,104 @@ def test_gaps_of_errors_stand_beside_those_of_all_reads(folder: Path, found: dic
     assert list(figure.series[-1].y) == pytest.approx(reads)
 
 
-def test_cells_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
-    training(tmp_path / "a", architecture="transformer", layers=2)
-    training(tmp_path / "b", architecture="transformer", layers=10)
-    training(tmp_path / "c", architecture="lstm", hidden=7)
-    cells = data.build([tmp_path])["study"]["cells"]
-    assert [cell["name"] for cell in cells] == ["lstm", "transformer · layers 2", "transformer · layers 10"]
+def names(*given: Path) -> list[str]:
+    return [cell["name"] for cell in data.build(given)["study"]["cells"]]
+
+
+def test_a_lone_training_is_named_by_its_folder_and_the_settings_stand_beside_it(tmp_path: Path) -> None:
+    training(tmp_path / "a10", architecture="transformer", layers=10)
+    training(tmp_path / "a2", architecture="transformer", layers=2)
+    training(tmp_path / "b", architecture="lstm", hidden=7)
+    found = data.build([tmp_path])
+    cells = {cell["name"]: cell["settings"] for cell in found["study"]["cells"]}
+    assert cells == {"a2": "transformer · layers 2", "a10": "transformer · layers 10", "b": "lstm"}
+    assert list(cells) == ["a2", "a10", "b"]
+    hover = named(figures.figures(found), "training-tails").series[0].hover[0]
+    assert hover.startswith("a2 · seeds 0/0\ntransformer · layers 2\nstep 400")
+    assert cells["a10"] in page.render(found)
+
+
+def test_a_cell_has_the_name_that_its_study_gives_it_in_the_order_of_the_file(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        training(tmp_path / "knobs" / f"rope_s{seed}", seed=seed, positions="rope")
+        training(tmp_path / "knobs" / f"baseline_s{seed}", seed=seed)
+        training(tmp_path / "one" / f"s{seed}", seed=seed, width=32)
+    knobs = swept(
+        tmp_path / "knobs", "knobs", {f"{name}_s{seed}": name for name in ("rope", "baseline") for seed in (0, 1)}
+    )
+    one = swept(tmp_path / "one", "seeds", {"s0": "", "s1": ""})
+    assert names(knobs, one) == ["rope", "baseline", "seeds"]
+    assert names(knobs / "baseline_s0") == ["baseline"]
+    # The same settings and other seeds are replicates, wherever they stand.
+    again = training(tmp_path / "again", seed=7)
+    assert names(knobs, again) == ["rope", "baseline and again"]
+
+
+def test_cells_of_other_settings_never_share_a_name(tmp_path: Path) -> None:
+    for number, called in enumerate(("first", "second", "second")):
+        folder = tmp_path / f"out{number}"
+        training(folder / "baseline_s0", layers=number + 1)
+        training(folder / "only_s0", width=number + 1)
+        swept(folder, called, {"baseline_s0": "baseline", "only_s0": f"only{number}"})
+    folders = [tmp_path / f"out{number}" for number in range(3)]
+    assert names(*folders[:2]) == ["first · baseline", "only0", "second · baseline", "only1"]
+    assert names(*folders) == [
+        "first · baseline", "only0", "out1 · baseline", "only1", "out2 · baseline", "only2",
+    ]  # fmt: skip
+    # A study whose trainings were made anew by hand, with settings that hardly differ.
+    for number in range(3):
+        training(folders[0] / f"more_s{number}", attention_dropout=0.1 + number * 1e-9)
+    swept(folders[0], "first", {f"more_s{number}": "more" for number in range(3)})
+    found = names(*(folders[0] / f"more_s{number}" for number in range(3)))
+    assert found == [f"first · more · attention-dropout 0.1{rest}" for rest in ("", "00000001", "00000002")]
+    same = [[Home("s0", "study", "cell", 0, "/there")]] * 3
+    assert naming.names(same, ["x", "x", "y"]) == ["study · cell · x", "study · cell · x (2)", "study · cell · y"]
+
+
+def test_a_cell_has_no_row_where_it_was_never_evaluated_and_no_table_says_none(tmp_path: Path) -> None:
+    short, long = training(tmp_path / "short"), training(tmp_path / "long", layers=3)
+    training(tmp_path / "bad", layers=4, status="diverged", reached=150)
+    training(tmp_path / "early", layers=5, status="diverged", reached=50)
+    log = long / "train.jsonl"
+    log.write_text(log.read_text().replace("FFL(64, ", "FFL(128, "))
+    found = data.build([tmp_path])
+    rows = {(row[0], row[1]): row for row in tables.of_cells(found["study"])}
+    assert {name for name, data_set in rows if "128" in data_set} == {"long"}
+    assert {name for name, data_set in rows if "64" in data_set} == {short.name, "bad"}
+    assert rows["bad", IN][2:10] == ["1", "0", "1", "0", "–", "–", "–", "–"]
+    assert rows["early", "–"][2:6] == ["1", "0", "1", "0"]
+    for kind in ("tex", "md"):
+        tables.save(found, tmp_path / f"table.{kind}")
+        assert "None" not in (tmp_path / f"table.{kind}").read_text()
+
+
+def test_nothing_of_a_figure_for_print_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = {f"x{n}": f"_a-variant-with-a-name_that-goes-on_and-on-{'and-on-' * 20 * (n % 2)}{n}" for n in range(14)}
+    for number, name in enumerate(groups):
+        for seed in (0, 1):
+            training(tmp_path / "wide" / f"{name}_s{seed}", seed=seed, layers=number + 1, strings=30)
+    cells = {f"{name}_s{seed}": group for name, group in groups.items() for seed in (0, 1)}
+    found = data.build([swept(tmp_path / "wide", "wide", cells)])
+    sheets = []
+    written = printed._written
+    monkeypatch.setattr(printed, "_written", lambda sheet, *rest: (sheets.append(sheet), written(sheet, *rest))[1])
+    wanted = ("training-loss", "training-tails", "replicates-ffl-64-0.98", "error-gaps-ffl-64-0.98")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        printed.save([named(figures.figures(found), name) for name in wanted], tmp_path / "figures")
+    for sheet in sheets:
+        (axes,) = sheet.axes
+        for legend in sheet.legends:
+            # matplotlib by itself leaves out a name that begins with _.
+            assert len(legend.get_texts()) >= len(groups)
+        parts = [text for legend in sheet.legends for text in legend.get_texts()]
+        if not parts:  # the figure of replicates names them beside their rows
+            parts = axes.get_yticklabels()
+            assert len({part.get_text() for part in parts}) == len(groups)
+        for part in parts:
+            box = part.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= sheet.bbox.x1 and box.y0 >= 0 and box.y1 <= sheet.bbox.y1, part
+        assert axes.get_window_extent().height > 0.4 * 4.2 * sheet.dpi
 
 
 def test_an_axis_of_rates_has_a_place_for_zero_only_where_there_is_one() -> None:
@@ -255,9 +349,13 @@ def test_the_command_writes_page_and_table(folder: Path, tmp_path: Path, capsys:
     assert main([*words, str(tmp_path / "t.md")]) == 0
     assert "19 trainings in 2 cells" in capsys.readouterr().out
     text = (tmp_path / "t.md").read_text()
-    assert text.count("\n| embedding-dropout") == 6
+    assert text.count("\n| plain |") == text.count("\n| dropout |") == 3
+    assert "plain: embedding-dropout 0." in text
+    assert "seed-90 diverged" in text and "seed-91: running at step 250 of 400" in text
+    assert tables.ERROR in text
     shown = (tmp_path / "r.html").read_text()
     assert 'id="trainings"' in shown
+    assert tables.ERROR in shown
     assert 'id="results"' not in shown  # no run, so none of what belongs to runs
     assert main([*words, str(tmp_path / "t.tex")]) == 0
     assert (tmp_path / "t.tex").read_text().count(r"\\") == 7

@@ -18,10 +18,13 @@ from ffprompt.errors import ConfigError
 from ffprompt.reference import session
 from ffprompt.reference.checkpoint import load
 from ffprompt.reference.sweep import _News, locally
+from ffprompt.report import data, tables
+from ffprompt.report.standing import standing
 from ffprompt.studies import load_study, studies_folder
 from ffprompt.sweep_command import _jobs
 from ffprompt.sweep_display import Shown
 from tests.conftest import ROOT
+from tests.studies import swept, training
 
 TINY = """
 name = "tiny"
@@ -175,6 +178,12 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     job = _jobs(load_study(file), tmp_path / "alone")[1]
     alone, swept = session.run(job.folder, job.config, job.training, job.plan), load(out / "s1" / "model.safetensors")
     assert alone.sha256 == swept.sha256 and alone.evaluation == swept.evaluation
+    shown = capsys.readouterr().out
+    for row in tables.of_cells(data.build([out])["study"]):
+        cell, name, median, least, most, zeros = row[0], row[1], *row[6:10]
+        told = [*["2", "of", "2"], median, f"({least}–{most})", zeros.split()[0]]
+        assert cell == "tiny" and row_of(shown, cell, name) == told
+    assert f"ffprompt report {out}" in shown
     before = (out / "s0" / "model.safetensors").stat().st_mtime_ns
     assert main(["sweep", file, "--out", str(out)]) == 0
     assert (out / "s0" / "model.safetensors").stat().st_mtime_ns == before
@@ -191,6 +200,33 @@ def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
     assert (status(out / "bad_s0"), status(out / "good_s0")) == ("diverged", "finished")
     told = capsys.readouterr()
     assert "not finished: bad_s0: training step" in told.out and "1 of 2 trainings" in told.err
+    assert row_of(told.out, "bad", "–") == ["0", "of", "1", "–", "–"]
+    assert row_of(told.out, "good", "FFL(16, 0.8)")[:3] == ["1", "of", "1"]
+
+
+def row_of(shown: str, cell: str, name: str) -> list[str]:
+    """What the last table of a sweep says of a cell on a test set."""
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [cell] and f" {name} " in line]
+    return line.split(f" {name} ", 1)[1].split()
+
+
+def test_the_last_table_counts_what_is_not_begun_and_the_same_training_once(tmp_path):
+    layers = {"a": 1, "same": 1, "b": 2, "never": 3}
+    groups = {}
+    for group, count in layers.items():
+        for seed in (0, 1):
+            folder = tmp_path / "out" / f"{group}_s{seed}"
+            groups[folder] = group
+            if group != "never" and (group, seed) != ("b", 1):
+                training(folder, seed=seed, layers=count, strings=30)
+    swept(tmp_path / "out", "out", {folder.name: group for folder, group in groups.items()})
+    (tmp_path / "out" / "a_s1" / "train.jsonl").write_text("{}\n")
+    rows, odd = standing(groups)
+    assert {(row.cell, row.finished, row.trainings) for row in rows} == {
+        ("a and same", 2, 3), ("b", 1, 2), ("never", 0, 2),
+    }  # fmt: skip
+    (text,) = odd
+    assert "a_s1/train.jsonl, line 1" in text
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,13 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
         elif isinstance(value, Mapping):
             found |= {f"{text} {inner}": one for inner, one in _flat(value).items()}
         else:
-            found[text] = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            found[text] = "none" if value is None else _number(value) if isinstance(value, float) else str(value)
     return found
+
+
+def _number(value: float) -> str:
+    """A number as short as it can be without being another."""
+    return text if float(text := f"{value:g}") == value else repr(value)
 
 
 def _mixture(data: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@
   // Figures: the data come without the colours of the theme and without the room there is.
   const charts = held("chart-data");
   const narrow = () => innerWidth < 600;
-  const layoutOf = (box, layout) => {
+  const layoutOf = (box, data, layout) => {
     const style = getComputedStyle(root), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
     const made = structuredClone(layout);
     Object.assign(made, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: narrow() ? 10 : 12, family: "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, Arial, sans-serif" } });
@@ -25,7 +25,14 @@
     made.hoverlabel = { align: "left", bgcolor: style.getPropertyValue("--panel"), bordercolor: line, font: { color: ink } };
     made.modebar = { bgcolor: "rgba(0,0,0,0)", color: style.getPropertyValue("--soft"), activecolor: ink };
     const rows = Number(box.dataset.rows), series = made.showlegend ? Number(box.dataset.series) : 0;
-    const legend = rows ? 30 : 20 * series;
+    // Legend entries stand in as many columns as their longest name leaves room for, and none is cut or scrolled away.
+    const size = narrow() ? 9 : 11, shown = data.filter((one) => one.showlegend), room = box.clientWidth - 60;
+    const most = Math.max(10, Math.floor((room - 50) / (0.6 * size)));
+    for (const one of shown) one.name = one.name.match(new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}`, "gu"))?.join("<br>") ?? "";
+    const entry = 50 + 0.6 * size * Math.min(most, Math.max(...shown.map((one) => one.name.length)));
+    const columns = Math.max(1, Math.min(series, Math.floor(room / entry)));
+    const lines = columns > 1 ? Math.ceil(series / columns) : shown.reduce((sum, one) => sum + (1 + one.name.split("<br>").length) / 2, 0);
+    const legend = rows ? 30 : 30 * lines;
     if (rows) {
       const placed = made.yaxis.ticktext, names = placed || made.yaxis.categoryarray, parts = narrow() ? "<br>" : " · ";
       const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
@@ -37,19 +44,19 @@
       made.legend = { orientation: "h", x: 0, y: 1.0, yanchor: "bottom" };
       if (narrow()) made.legend.font = { size: 9 };
       made.margin.t = narrow() ? 64 : 30;
-      const lines = narrow() ? Math.max(...names.map((name) => name.split(" · ").length)) : 2;
-      made.height = (narrow() ? 130 : 110) + rows * (placed ? 64 : 12 + 8 * lines);
+      const high = narrow() ? Math.max(...names.map((name) => name.split(" · ").length)) : 2;
+      made.height = (narrow() ? 130 : 110) + rows * (placed ? 64 : 12 + 8 * high);
     } else {
       made.height = 340 + legend;
-      if (series) { made.legend.font = { size: narrow() ? 9 : 11 }; made.legend.orientation = "v"; made.legend.y = -0.3; }
+      if (series) Object.assign(made.legend, { font: { size }, y: -0.3, maxheight: 30 * lines + 40 }, columns > 1 ? { entrywidth: entry - 45 } : { orientation: "v" });
       made.margin.b = 50;
     }
     return made;
   };
   const draw = () => {
     for (const box of document.querySelectorAll(".chart")) {
-      const { data, layout } = charts[box.dataset.name];
-      Plotly.react(box, data, layoutOf(box, layout), { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+      const { data, layout } = structuredClone(charts[box.dataset.name]);
+      Plotly.react(box, data, layoutOf(box, data, layout), { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
     }
   };
   let last = narrow();

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ffprompt.errors import FFPromptError
 from ffprompt.report.cells import study
@@ -18,14 +19,17 @@ def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
 
     A cell of which no training has begun is a row too.
     """
-    found, odd = {}, []
+    found: dict[Path, dict[str, Any]] = {}
+    odd = []
     for folder in groups:
         try:
             if (folder / RECORD).is_file():
                 found[folder] = read(folder)
         except FFPromptError as error:
             odd.append(str(error))
-    once = {one["key"]: one for one in found.values()}  # the same training twice is no replicate
+    once: dict[str, dict[str, Any]] = {}  # the same training twice is no replicate
+    for one in sorted(found.values(), key=lambda one: str(one["status"]) != "finished"):
+        once.setdefault(one["key"], one)
     made = study(list(once.values()))
     cells = made["cells"] if made else []
     names = {one["id"]: cells[one["cell"]]["name"] for one in made["trainings"]} if made else {}
