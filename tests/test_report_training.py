@@ -222,7 +222,7 @@ def test_a_lone_training_is_named_by_its_folder_and_the_settings_stand_beside_it
     assert list(cells) == ["a2", "a10", "b"]
     hover = named(figures.figures(found), "training-tails").series[0].hover[0]
     assert hover.startswith("a2 · seeds 0/0\ntransformer · layers 2\nstep 400")
-    assert cells["a10"] in page.render(found)
+    assert f"<small>{cells['a10']}</small>" in page.render(found)
 
 
 def test_a_cell_has_the_name_that_its_study_gives_it_in_the_order_of_the_file(tmp_path: Path) -> None:
