@@ -69,7 +69,7 @@ def evaluate(
     data: Spec,
     seed: int,
     strings: int,
-    batch: int = 8,
+    batch: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Count the errors on the strings 0 … ``strings`` - 1 that ``language.sample`` draws for (data, seed).
