@@ -1,8 +1,8 @@
 """Replicates trained together: the same model with other seeds, each in a thread of its own with one core.
 
 Cores that share every kernel of a network this small wait for each other; cores with a replicate each do not. Grouping
-the products of S replicates into one was measured too (``benchmarks/replicates.py --grouped``): on one core it takes 1.1
-times as long in float32 and 2.3 times in bfloat16. The kernels of a replicate are those of a training alone with
+the products of S replicates into one was measured too (``benchmarks/replicates.py --grouped``): on one core it takes
+1.1 times as long in float32 and 2.3 times in bfloat16. The kernels of a replicate are those of a training alone with
 ``threads=1``, so losses and weights are the same bit for bit.
 """
 
