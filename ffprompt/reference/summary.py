@@ -30,7 +30,8 @@ def cell(one: Evaluation) -> str:
     if not one.errors:
         return f"0 / {one.reads:,} (< {percent(one.high)} %)"
     rate, low, high = percent(one.rate), percent(one.low), percent(one.high)
-    within = f"{low}–{high}" if low != "0" else f"< {high}"
+    # Below one in a million a lower bound says no more than that there was an error.
+    within = f"{low}–{high}" if one.low >= 1e-6 else f"< {high}"
     return f"{one.errors:,} / {one.reads:,}: {rate} % ({within})"
 
 
