@@ -26,6 +26,7 @@ def train(options: Namespace) -> int:
         from ffprompt.reference import session
     except ImportError as error:
         raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+    from ffprompt.reference.evaluate import TEST_SEED
     from ffprompt.stats.clusters import FEW_CLUSTERS
 
     config, training, plan = configure(vars(options))
@@ -44,10 +45,13 @@ def train(options: Namespace) -> int:
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
         )
     display.line(
-        "an error: of all tokens that of the stored bit is not the most probable; test strings have the seed 1000"
+        f"an error: of all tokens that of the stored bit is not the most probable; seed of the strings: {TEST_SEED}"
     )
-    length = f" --length {training.data.length}" if training.data.length != 512 else ""
-    display.line(f"evaluate it with: python run_eval.py --backend reference --model {folder}{length} --seed 1000")
+    language = f" --length {training.data.length}" if training.data.length != 512 else ""
+    language += f" --symbols {training.data.symbols}" if training.data.symbols != 2 else ""
+    display.line(
+        f"evaluate it with: python run_eval.py --backend reference --model {folder}{language} --seed {TEST_SEED}"
+    )
     return 0
 
 
