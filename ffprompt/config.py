@@ -22,6 +22,8 @@ _NOT_OF_THE_PLAN = {
     "key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute",
     "timeout", "connect_timeout", "first_byte_timeout", "prices", "max_usd", "max_tokens_total",
 }  # fmt: skip
+# Settings that came later. At their default they are left out of a run's record, so that earlier runs are found again.
+_LATER = ("provider", "thinking", "extra_body", "extra_header", "reasoning_tags", "answers", "repeats")
 ELICITATIONS = ("forced", "next", "list", "dialogue")
 
 
@@ -54,7 +56,7 @@ class RunConfig(BaseModel):
     certify: Annotated[float, Field(gt=0, lt=1)] | None = None
     until_width: Annotated[float, Field(gt=0, lt=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=10)] | Literal["default"] = 0.0
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
     device: str | None = None
@@ -75,7 +77,13 @@ class RunConfig(BaseModel):
     api: Literal["chat", "responses", "completions"] | None = None
     key_file: str | None = None
     reasoning_effort: str | None = None
-    thinking_budget: Annotated[int, Field(ge=1024)] | None = None
+    thinking: Literal["on", "off"] | Annotated[int, Field(ge=1)] | None = None
+    provider: str | None = None
+    extra_body: dict[str, Any] | None = None
+    extra_header: tuple[str, ...] | None = None
+    reasoning_tags: tuple[str, str] | None = None
+    answers: Literal["text", "schema"] = "text"
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     max_concurrency: Annotated[int, Field(ge=1, le=4096)] | None = None
     requests_per_minute: Annotated[float, Field(gt=0)] | None = None
     tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
@@ -104,6 +112,20 @@ class RunConfig(BaseModel):
         if value is not None and len(set(value)) != len(value):
             raise ValueError("a value stands twice")
         return value
+
+    @field_validator("extra_body", mode="before")
+    @classmethod
+    def _parse_object(cls, value: Any) -> Any:
+        """An object, or the JSON text of one."""
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"expected a JSON object ({error})") from None
+        if not isinstance(found, dict):
+            raise ValueError('expected a JSON object, such as {"top_k": 1}')
+        return found
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> RunConfig:
@@ -135,7 +157,8 @@ class RunConfig(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """Every setting that belongs to the experiment, as plain values."""
-        return self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN)
+        later = {name for name in _LATER if getattr(self, name) == RunConfig.model_fields[name].default}
+        return self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN | later)
 
     def specs(self) -> tuple[Spec, ...]:
         """The languages sampled from. Raises SpecError."""

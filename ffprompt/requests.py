@@ -28,6 +28,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSchema:
+    """What a structured reply must be: ``count`` answers, each one of ``values``. It holds nothing of the truth."""
+
+    values: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of a dialogue: what is said since the model's last reply, and what is asked of it now.
 
@@ -64,12 +72,13 @@ class Request:
     reads: tuple[tuple[int, int], ...] = ()
     surfaces: tuple[str, ...] = ()
     max_tokens: int = 16
-    temperature: float = 0.0
+    temperature: float | None = 0.0  # None: the model's own
     seed: int = 0
     stop: tuple[str, ...] = ()
     hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
     turns: tuple[Turn, ...] = ()
     silence: str = ""
+    schema: AnswerSchema | None = None  # the reply is to be JSON of this form
 
     @property
     def is_chat(self) -> bool:
@@ -86,6 +95,8 @@ class Reply:
     served_model: str | None = None  # what the provider says it ran, not what was asked for
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
+    ended: str | None = None  # why the reply ended, in the words of whoever wrote it
+    reasoning: str | None = None  # what the model thought, where that came apart from the reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,7 @@ class Capabilities:
     completes: bool  # continues a text
     chats: bool  # answers messages
     unscored: str = ""  # why it does not score, where that was found out
+    schemas: bool = False  # can be held to a schema: ``--answers schema``
     wants_hints: bool = False  # a scripted model, which is told what the rules it plays would answer
 
 

@@ -207,7 +207,9 @@ def _add_reads(
         "shot_length": condition.shot_length if condition.shots else None,
         "shared_shots": plan.config.shared_shots if condition.shots else None,
         "next_read": plan.config.next_read if condition.elicitation == "next" else None,
-        "temperature": None if condition.elicitation == "forced" else plan.config.temperature,
+        "temperature": None
+        if condition.elicitation == "forced" or plan.config.temperature == "default"
+        else plan.config.temperature,
         "data": plan.config.data,
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],

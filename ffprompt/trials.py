@@ -224,7 +224,7 @@ class Plan:
                     reads=asked.reads,
                     surfaces=words.surfaces,
                     max_tokens=self._max_tokens(batch.condition, len(asked.asked)),
-                    temperature=self.config.temperature,
+                    temperature=None if self.config.temperature == "default" else self.config.temperature,
                     seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]),
                     stop=asked.stop,
                     hints=hints[row],

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 from ffprompt.backends.calls import Call, LoggedReply
-from ffprompt.backends.openai import (
-    OpenAIBackend,
-    echoed,
-    read_chat,
-    read_completion,
-    read_response,
-    read_scores,
-)
+from ffprompt.backends.echo import echoed, read_scores
+from ffprompt.backends.openai import OpenAIBackend
+from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.payloads import Asking, chat_payload, completions_payload, reasons, responses_payload
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.requests import Failure, Message, Reply, Request, Scores

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # Settings by what they are for; a backend honours some of them and refuses the others.
 _REACHING = (
-    "base_url", "api", "key_file", "reasoning_effort", "thinking_budget", "max_concurrency", "requests_per_minute",
+    "base_url", "provider", "api", "key_file", "reasoning_effort", "extra_body", "extra_header",
+    "max_concurrency", "requests_per_minute",
     "tokens_per_minute", "timeout", "connect_timeout", "first_byte_timeout", "reasoning_room", "top_logprobs", "prices",
     "max_usd", "max_tokens_total",
 )  # fmt: skip
@@ -23,6 +24,8 @@ _ENGINE = (
     "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "quantization", "max_model_len",
     "gpu_memory_utilization", "enforce_eager", "block_size",
 )  # fmt: skip
+# How a model replies: thinking first or not, within which marks.
+_REPLYING = ("thinking", "reasoning_tags")
 _LOADING = ("device", "dtype", "revision", "batch_size", "trust_remote_code", "lora", "engine_arg")
 
 
@@ -35,6 +38,10 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
     engine = {name: getattr(config, name) for name in _ENGINE}
     loading = reaching | engine | {name: getattr(config, name) for name in _LOADING}
     loading["trust_remote_code"] = config.trust_remote_code or None
+    if config.temperature == "default" and config.backend not in ("openai", "anthropic"):
+        raise ModelError(f"--temperature default: the {config.backend} backend samples at a number; give one")
+    replying = {name: getattr(config, name) for name in _REPLYING}
+    loading |= replying
     match config.backend:
         case "scripted":
             _only(config, loading, set())
@@ -47,17 +54,18 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
 
             return ReferenceBackend(config.model, config.device, config.batch_size)
         case "vllm":
-            own = engine.keys() | {"dtype", "revision", "trust_remote_code", "lora", "engine_arg"}
+            own = engine.keys() | replying.keys() | {"dtype", "revision", "trust_remote_code", "lora", "engine_arg"}
             _only(config, loading, own)
             return _vllm(config, engine, weights)
         case "openai":
-            _only(config, loading, reaching.keys() - {"thinking_budget"})
+            _only(config, loading, reaching.keys() | replying.keys())
             return _openai(config, weights)
         case "anthropic":
-            _only(config, loading, reaching.keys() - {"api", "reasoning_room", "top_logprobs"})
+            _only(config, loading, (reaching.keys() | replying.keys()) - {"provider", "top_logprobs"})
             return _anthropic(config, weights)
         case "transformers":
-            _only(config, loading, {"device", "dtype", "revision", "batch_size", "trust_remote_code"})
+            own = replying.keys() | {"device", "dtype", "revision", "batch_size", "trust_remote_code"}
+            _only(config, loading, own)
             from ffprompt.backends.transformers import TransformersBackend
 
             return TransformersBackend(
@@ -135,7 +143,7 @@ def _openai(config: RunConfig, live: bool) -> Backend:
         config.api or "chat",
         config.base_url,
         config.key_file,
-        config.temperature,
+        None if config.temperature == "default" else config.temperature,
         config.reasoning_effort,
         config.reasoning_room,
         config.top_logprobs,
@@ -151,12 +159,12 @@ def _anthropic(config: RunConfig, live: bool) -> Backend:
         config.model,
         config.base_url,
         config.key_file,
-        config.temperature,
-        config.thinking_budget,
+        None if config.temperature == "default" else config.temperature,
+        config.thinking if isinstance(config.thinking, int) else None,
         config.reasoning_effort,
         # Where prompts have a long beginning in common; writing what is not read again would only cost.
         cache=config.shared_shots or "dialogue" in (config.elicitation or ()),
-        policy=_policy(config, thinks(config.model, config.thinking_budget, config.reasoning_effort)),
+        policy=_policy(config, thinks(config.model, None, config.reasoning_effort)),
         live=live,
     )
 

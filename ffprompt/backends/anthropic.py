@@ -154,7 +154,7 @@ class AnthropicBackend(ApiBackend):
         model: str,
         base_url: str | None = None,
         key_file: str | None = None,
-        temperature: float = 0.0,
+        temperature: float | None = 0.0,
         thinking_budget: int | None = None,
         effort: str | None = None,
         cache: bool = False,
@@ -228,7 +228,7 @@ class AnthropicBackend(ApiBackend):
                     raise hopeless(self.name, found) from None
 
 
-def _can_honour(model: str, temperature: float, budget: int | None, effort: str | None) -> None:
+def _can_honour(model: str, temperature: float | None, budget: int | None, effort: str | None) -> None:
     if budget is not None and effort is not None:
         raise ModelError("give a thinking budget or an effort, not both")
     if effort is not None and effort not in EFFORTS:
@@ -237,7 +237,7 @@ def _can_honour(model: str, temperature: float, budget: int | None, effort: str 
         raise ModelError(f"thinking budget {budget}: at least 1024 tokens are wanted")
     if budget is not None and not takes_temperature(model):
         raise ModelError(f"thinking budget {budget}: {model} takes an effort in its place")
-    if temperature not in (0, 1) and (budget is not None or effort is not None or not takes_temperature(model)):
-        raise ModelError(f"--temperature {temperature:g}: {model} samples as it does here; leave it out")
-    if temperature > 1:
-        raise ModelError(f"--temperature {temperature:g}: Anthropic's API takes at most 1")
+    if temperature not in (0, 1, None) and (budget is not None or effort is not None or not takes_temperature(model)):
+        raise ModelError(f"--temperature {temperature}: {model} samples as it does here; leave it out")
+    if temperature is not None and temperature > 1:
+        raise ModelError(f"--temperature {temperature}: Anthropic's API takes at most 1")

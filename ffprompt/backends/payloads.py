@@ -78,6 +78,6 @@ def _turns(request: Request) -> list[dict[str, str]]:
 
 def _sampling(request: Request) -> dict[str, Any]:
     sampling: dict[str, Any] = {"temperature": request.temperature}
-    if request.temperature > 0:  # some servers know no seed; without sampling there is nothing to seed
+    if request.temperature != 0:  # some servers know no seed; without sampling there is nothing to seed
         sampling["seed"] = request.seed & 0x7FFFFFFF
     return sampling | ({"stop": list(request.stop)} if request.stop else {})

@@ -115,7 +115,7 @@ class ReferenceBackend:
         replies = []
         for request, one, logp in zip(requests, tokens, self._run(tokens, after), strict=True):
             weights = logp[0]  # (V,)
-            if request.temperature > 0:
+            if request.temperature:
                 noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
                 weights = weights / request.temperature + noise
             token = int(weights.argmax())

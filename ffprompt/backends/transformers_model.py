@@ -117,7 +117,7 @@ class _Sample(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = scores.float()
         for row, (temperature, rng) in enumerate(zip(self.temperature, self.noise, strict=True)):
-            if temperature > 0:
+            if temperature:
                 noise = torch.from_numpy(rng.gumbel(size=scores.shape[-1])).to(scores)
                 scores[row] = scores[row] / temperature + noise
         return scores

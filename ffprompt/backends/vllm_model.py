@@ -62,10 +62,10 @@ class Engine:
         order = sorted(range(len(prompts)), key=lambda index: prompts[index])
         parameters = [
             SamplingParams(
-                temperature=requests[index].temperature,
+                temperature=requests[index].temperature or 0.0,
                 max_tokens=requests[index].max_tokens,
                 stop=list(requests[index].stop) or None,
-                seed=requests[index].seed & 0x7FFFFFFF if requests[index].temperature > 0 else None,
+                seed=requests[index].seed & 0x7FFFFFFF if requests[index].temperature else None,
             )
             for index in order
         ]

@@ -34,7 +34,7 @@ _OF_A_CONDITION = (
 # Settings that say which model answered, and how it was run as far as that may change an answer.
 OF_THE_MODEL = (
     "model", "backend", "revision", "dtype", "quantization", "lora", "weights", "base_url", "api", "engine_arg",
-    "reasoning_effort", "thinking_budget", "reasoning_room", "top_logprobs",
+    "reasoning_effort", "thinking", "reasoning_room", "top_logprobs", "extra_body", "reasoning_tags",
 )  # fmt: skip
 # What a backend knows a model file or folder by, whatever its name.
 _WEIGHTS = ("sha256", "gguf_sha256")
@@ -179,6 +179,7 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
         "next_read": config["next_read"] if elicitation == "next" else None,
         "temperature": None if elicitation == "forced" else config["temperature"],
         "max_tokens": None if elicitation == "forced" else config["max_tokens"],
+        "answers": None if elicitation == "forced" else config.get("answers", "text"),
     }
 
 

@@ -23,7 +23,7 @@ BY: Mapping[str, tuple[str, ...]] = {
         name: (name,)
         for name in (
             "elicitation", "form", "temperature", "shot_length", "shared_shots", "turn_instructions", "quantization",
-            "dtype", "revision", "lora", "reasoning_effort", "thinking_budget", "max_tokens",
+            "dtype", "revision", "lora", "reasoning_effort", "thinking", "max_tokens", "answers",
         )
     },
 }  # fmt: skip
@@ -31,14 +31,14 @@ BY: Mapping[str, tuple[str, ...]] = {
 _GRID = ("template", "shots", "elicitation", "length", "p_write", "p_read", "p_ignore")
 _ALSO = (
     "symbols", "seed", "template_version", "form", "next_read", "shot_length", "shared_shots", "turn_instructions",
-    "temperature", "max_tokens",
+    "temperature", "max_tokens", "answers",
 )  # fmt: skip
 # Without these the strings or the reads are others, and there is nothing to pair.
 _NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads"}
 # Settings that are None where they play no part, or are not known, so that None agrees with anything.
 _NONE_AGREES = {
     "shots": ("shot_length", "shared_shots"),
-    "elicitation": ("next_read", "turn_instructions", "temperature", "max_tokens"),
+    "elicitation": ("next_read", "turn_instructions", "temperature", "max_tokens", "answers"),
     "backend": ("revision", "dtype", "weights"),
 }
 ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _NEVER))
