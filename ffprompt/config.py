@@ -74,7 +74,7 @@ class RunConfig(BaseModel):
     lora: str | None = None
     engine_arg: tuple[str, ...] | None = None
     base_url: str | None = None
-    api: Literal["chat", "responses", "completions"] | None = None
+    api: Literal["chat", "responses", "completions", "messages", "bedrock", "vertex"] | None = None
     key_file: str | None = None
     reasoning_effort: str | None = None
     thinking: Literal["on", "off"] | Annotated[int, Field(ge=1)] | None = None

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ffprompt.backends.anthropic import AnthropicBackend, Asking, payload, read_message, takes_temperature
+from ffprompt.backends.anthropic import AnthropicBackend, read_message
+from ffprompt.backends.anthropic_payloads import Asking, payload, takes_temperature
 from ffprompt.backends.calls import Call, LoggedReply
 from ffprompt.errors import ModelError
 from ffprompt.requests import Failure, Message, Reply, Request, Scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ffprompt.config import RunConfig
@@ -136,7 +137,6 @@ def open_batcher(backend: Backend) -> Batcher:
 
 def _openai(config: RunConfig, live: bool) -> Backend:
     from ffprompt.backends.openai import OpenAIBackend
-    from ffprompt.backends.payloads import thinks
 
     return OpenAIBackend(
         config.model,
@@ -147,25 +147,33 @@ def _openai(config: RunConfig, live: bool) -> Backend:
         config.reasoning_effort,
         config.reasoning_room,
         config.top_logprobs,
-        policy=_policy(config, thinks(config.model, config.api or "chat", config.reasoning_effort)),
+        policy=partial(_policy, config),
         live=live,
+        thinking=config.thinking,
+        provider=config.provider,
+        extra_body=config.extra_body,
+        extra_headers=config.extra_header or (),
     )
 
 
 def _anthropic(config: RunConfig, live: bool) -> Backend:
-    from ffprompt.backends.anthropic import AnthropicBackend, thinks
+    from ffprompt.backends.anthropic import AnthropicBackend
 
     return AnthropicBackend(
         config.model,
         config.base_url,
         config.key_file,
         None if config.temperature == "default" else config.temperature,
-        config.thinking if isinstance(config.thinking, int) else None,
+        config.thinking,
         config.reasoning_effort,
         # Where prompts have a long beginning in common; writing what is not read again would only cost.
         cache=config.shared_shots or "dialogue" in (config.elicitation or ()),
-        policy=_policy(config, thinks(config.model, None, config.reasoning_effort)),
+        policy=partial(_policy, config),
         live=live,
+        api=config.api or "messages",
+        room=config.reasoning_room,
+        extra_body=config.extra_body,
+        extra_headers=config.extra_header or (),
     )
 
 

@@ -1,150 +1,56 @@
-"""Anthropic's messages API. It answers messages only, and shows no log-probabilities."""
+"""Anthropic's messages API: its own, on Bedrock or Vertex, or a server that speaks it.
+
+It answers messages only, and shows no log-probabilities.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import ApiBackend, cut, without_user
-from ffprompt.backends.calls import (
-    Call,
-    Policy,
-    Sleep,
-    as_call_error,
-    hopeless,
-)
+from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
+from ffprompt.backends.api import OWN, ApiBackend, cut, without_user
+from ffprompt.backends.call_errors import as_call_error, hopeless
+from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
+from ffprompt.backends.endings import stop_of, why_not
+from ffprompt.backends.extras import check_extra_body, parse_headers
 from ffprompt.backends.keys import read_key
+from ffprompt.backends.payloads import merged
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.requests import Capabilities, Failure, Reply, Request, Stop
+from ffprompt.requests import Capabilities, Failure, Message, Reply, Request
 from ffprompt.usage import Usage
 
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_ROOM = 32768  # tokens that may be spent on thinking before a reply; only what is used costs
-_STOPS: Mapping[str, Stop] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-}
-
-
-def takes_temperature(model: str) -> bool:
-    """Whether a model can be told a temperature and a thinking budget; Claudes after 4.6 refuse both.
-
-    Other names are those of models on a server of one's own, which take one.
-
-    >>> [takes_temperature(f"claude-{name}") for name in ("3-haiku-20240307", "sonnet-4-20250514", "opus-4-6")]
-    [True, True, True]
-    >>> [takes_temperature(f"claude-{name}") for name in ("opus-4-7", "sonnet-5", "mythos-preview")]
-    [False, False, False]
-    >>> takes_temperature("us.anthropic.claude-3-haiku"), takes_temperature("smollm2-135m")
-    (True, True)
-    """
-    old = re.search(r"claude-(3|2|instant|(opus|sonnet|haiku)-4(-[0-6])?(?!\d)(?!-\d{1,2}(?!\d)))", model)
-    return old is not None or "claude" not in model
-
-
-def thinks(model: str, budget: int | None = None, effort: str | None = None) -> bool:
-    """Whether a model may think before it replies; later ones do so unasked."""
-    return not takes_temperature(model) or budget is not None or effort is not None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Asking:
-    """The settings that shape a payload. ``budget`` and ``effort`` are two ways to let a model think; one at most.
-
-    ``room`` is tokens for thinking on top of a reply; ``cache`` marks where the prompts' common part may end.
-    """
-
-    model: str
-    sampled: bool = True
-    budget: int | None = None
-    effort: str | None = None
-    room: int = 0
-    cache: bool = False
-
-
-def payload(asking: Asking, request: Request) -> dict[str, Any]:
-    """The body of a message."""
-    system, turns = _turns(request)
-    if asking.cache:
-        _mark(system, turns)
-    body: dict[str, Any] = {"model": asking.model, "max_tokens": request.max_tokens + asking.room, "messages": turns}
-    if system:
-        body["system"] = system
-    if asking.budget is not None:
-        body["thinking"] = {"type": "enabled", "budget_tokens": asking.budget}
-    elif asking.effort is not None:
-        body |= {"thinking": {"type": "adaptive"}, "output_config": {"effort": asking.effort}}
-    elif asking.sampled:
-        body["temperature"] = request.temperature
-    # A stop text of spaces and newlines is refused there; ``read`` cuts the reply at all of them.
-    if visible := [word for word in request.stop if word.strip()]:
-        body["stop_sequences"] = visible
-    return body
-
-
-def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(system blocks, turns). System messages stand before all others; turns of one role in a row become one turn."""
-    if not request.is_chat:
-        raise ModelError("Anthropic's API answers messages only; use --form chat")
-    system: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
-    for message in request.messages:
-        block = {"type": "text", "text": message.text}
-        if not message.text.strip():
-            raise ModelError(f"trial {request.key}: Anthropic's API refuses an empty {message.role} turn")
-        if message.role == "system":
-            if turns:
-                raise ModelError(f"trial {request.key}: Anthropic's API takes system messages at the beginning only")
-            system.append(block)
-        elif turns and turns[-1]["role"] == message.role:
-            turns[-1]["content"].append(block)
-        else:
-            turns.append({"role": message.role, "content": [block]})
-    if not turns or turns[0]["role"] != "user" or turns[-1]["role"] != "user" or request.text:
-        raise ModelError(
-            f"trial {request.key}: Anthropic's API wants the first and the last turn from the user, and goes on with "
-            "no reply that was begun; use --elicitation list or next"
-        )
-    return system, turns
-
-
-def _mark(system: list[dict[str, Any]], turns: list[dict[str, Any]]) -> None:
-    """Everything up to the last shot, or up to the system prompt where there is none, may be cached."""
-    blocks = turns[-2]["content"] if len(turns) > 1 else system
-    if blocks:
-        blocks[-1]["cache_control"] = {"type": "ephemeral"}
+APIS = ("messages", "bedrock", "vertex")
+_CLIENTS = {"messages": "Anthropic", "bedrock": "AnthropicBedrock", "vertex": "AnthropicVertex"}
 
 
 def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
     """What a message says."""
-    content, why = body.get("content"), str(body.get("stop_reason"))
-    if not isinstance(content, list):
-        return Failure("the answer has no content")
-    if why not in _STOPS:
-        return Failure(f"the answer ended for an unexpected reason ({why!r})")
-    text = "".join(block["text"] for block in content if block.get("type") == "text")
-    stop = _STOPS[why]
+    why = body.get("stop_reason")
+    stop = stop_of(why)
+    if stop is None:
+        return Failure(why_not(why))
+    blocks = body.get("content") or []
+    text = "".join(block["text"] for block in blocks if block.get("type") == "text")
+    thoughts = "".join(block.get("thinking") or "" for block in blocks if block.get("type") == "thinking")
     if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
         text, stop = shorter, "stop"
     used = call.note(counts.anthropic(body))
-    return Reply(text, stop, body.get("model"), used.prompt, used.reply)
+    return Reply(text, stop, body.get("model"), used.prompt, used.reply, str(why), thoughts or None)
 
 
 class AnthropicBackend(ApiBackend):
     """A Claude model. Raises ModelError when it cannot be reached or cannot do what is asked.
 
-    ``thinking_budget`` is for models up to 4.6, ``effort`` for later ones; without either nothing is said about
-    thinking. ``cache`` pays where prompts share a long beginning (shared shots). ``key_file`` holds the key in place
-    of ANTHROPIC_API_KEY. Without ``live`` nothing is sent and no key is read.
+    ``thinking`` is on, off or a number of tokens, and ``effort`` another way to let a model think. Without either
+    nothing is said about thinking. ``cache`` pays where prompts share a long beginning (shared shots). ``key_file``
+    holds the key in place of ANTHROPIC_API_KEY. ``api`` bedrock and vertex take the credentials of their clouds.
+    Without ``live`` nothing is sent and no key is read.
     """
 
     path = "/v1/messages"
@@ -155,12 +61,17 @@ class AnthropicBackend(ApiBackend):
         base_url: str | None = None,
         key_file: str | None = None,
         temperature: float | None = 0.0,
-        thinking_budget: int | None = None,
+        thinking: Thinking | None = None,
         effort: str | None = None,
         cache: bool = False,
-        policy: Policy | None = None,
+        policy: Policy | PolicyOf | None = None,
         live: bool = True,
         sleep: Sleep = asyncio.sleep,
+        *,
+        api: str = "messages",
+        room: int | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Sequence[str] = (),
     ) -> None:
         try:
             import anthropic
@@ -169,39 +80,74 @@ class AnthropicBackend(ApiBackend):
             raise ModelError(
                 f'the anthropic backend needs {error.name}; run: pip install "ffprompt[anthropic]"'
             ) from error
-        _can_honour(model, temperature, thinking_budget, effort)
-        sampled = not thinks(model, thinking_budget, effort)
-        room = thinking_budget if thinking_budget is not None else 0 if sampled else _ROOM
-        self.asking = Asking(model, sampled, thinking_budget, effort, room, cache)
-        policy = policy or Policy(**patience(not sampled))
-        self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
+        if api not in APIS:
+            raise ModelError(f"--api {api!r} is unknown{did_you_mean(api, APIS)}")
+        self.api, self.live = api, live
+        self.asking = _with_extra(model, temperature, thinking, effort, room, cache, api, extra_body or {})
+        self.extra_headers = parse_headers(extra_headers)
+        self.insisted = frozenset({*self.asking.extra, "output_config"})
+        self.thinking = thinking
+        self.base_url = base_url or (os.environ.get("ANTHROPIC_BASE_URL") if api == "messages" else None) or None
         where = f" at {without_user(self.base_url)}" if self.base_url else ""
-        super().__init__(anthropic, f"anthropic model {model}{where}", policy, sleep)
-        self.key = read_key("ANTHROPIC_API_KEY", key_file) if live else "no-key"
+        name = f"anthropic model {model}{f' on {api}' if api != 'messages' else where}"
+        limits = policy(self.asking.room > 0) if callable(policy) else policy
+        super().__init__(anthropic, name, limits or Policy(**patience(self.asking.room > 0)), sleep)
+        self.key = self._read_key(key_file)
         if live:
             self._probe()
-        self.capabilities = Capabilities(scores=False, completes=False, chats=True)
-        self.identity: Mapping[str, Any] = {
+        self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
+        self.identity = {
             "backend": "anthropic",
             "model": model,
-            "base_url": without_user(str(self._blocking().base_url)),
-            "temperature": temperature if sampled else "the model's own",
-            "thinking_budget": thinking_budget,
+            "api": api,
+            "base_url": without_user(str(self._blocking().base_url)) if live or api == "messages" else None,
+            "api_version": self.asking.version or anthropic._constants.ANTHROPIC_API_VERSION,
+            "temperature": temperature if self.asking.sampled else OWN,
+            "thinking": thinking if thinking is not None else OWN,
             "effort": effort,
-            "room": room,
+            "room": self.asking.room,
             "cache": cache,
+            "extra_body": extra_body,
+            "extra_headers": sorted(self.extra_headers),
             "sdk": f"anthropic {anthropic.__version__}",
         }
 
+    def _read_key(self, key_file: str | None) -> str:
+        if self.api != "messages":
+            if key_file is not None:
+                raise ModelError(f"--key-file: {self.api} takes the credentials of its cloud; leave it out")
+            return ""
+        if not self.live:
+            return "no-key"
+        return read_key("ANTHROPIC_API_KEY", key_file, "no-key" if self.base_url else None)
+
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self.sdk.AsyncAnthropic(max_retries=0, http_client=connections, **self.settings(self.key, self.base_url))
+        return self._client("Async", max_retries=0, http_client=connections)
 
     def _blocking(self) -> Any:
-        return self.sdk.Anthropic(max_retries=2, **self.settings(self.key, self.base_url))
+        return self._client("", max_retries=2)
 
-    def payload(self, request: Request) -> dict[str, Any]:
-        """The body that is sent for a request."""
+    def _client(self, kind: str, **options: Any) -> Any:
+        """A client of the SDK. Raises ModelError where its cloud's library or settings are missing."""
+        settings = self.settings(self.key, self.base_url) | options
+        headers = dict(self.extra_headers)
+        if self.api == "messages":
+            headers |= {"anthropic-version": self.asking.version} if self.asking.version else {}
+        else:
+            del settings["api_key"]
+        try:
+            return getattr(self.sdk, kind + _CLIENTS[self.api])(**settings, default_headers=headers)
+        except ImportError as error:
+            needed = f'pip install "anthropic[{self.api}]"'
+            raise ModelError(f"--api {self.api} needs {error.name or 'more packages'}; run: {needed}") from error
+        except ValueError as error:
+            if self.api == "messages":
+                raise
+            raise ModelError(f"--api {self.api}: {' '.join(str(error).split())}") from error
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """What would be sent to a model that takes everything."""
         return payload(self.asking, request)
 
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
@@ -214,6 +160,9 @@ class AnthropicBackend(ApiBackend):
 
     def _probe(self) -> None:
         """Whether the provider is there, takes the key and knows the model. Raises ModelError."""
+        if self.api != "messages":  # these list no models
+            self._blocking().close()
+            return
         with self._blocking() as client:
             try:
                 client.models.with_raw_response.retrieve(self.asking.model)
@@ -228,16 +177,18 @@ class AnthropicBackend(ApiBackend):
                     raise hopeless(self.name, found) from None
 
 
-def _can_honour(model: str, temperature: float | None, budget: int | None, effort: str | None) -> None:
-    if budget is not None and effort is not None:
-        raise ModelError("give a thinking budget or an effort, not both")
-    if effort is not None and effort not in EFFORTS:
-        raise ModelError(f"effort {effort!r} is unknown{did_you_mean(effort, EFFORTS)}")
-    if budget is not None and budget < 1024:
-        raise ModelError(f"thinking budget {budget}: at least 1024 tokens are wanted")
-    if budget is not None and not takes_temperature(model):
-        raise ModelError(f"thinking budget {budget}: {model} takes an effort in its place")
-    if temperature not in (0, 1, None) and (budget is not None or effort is not None or not takes_temperature(model)):
-        raise ModelError(f"--temperature {temperature}: {model} samples as it does here; leave it out")
-    if temperature is not None and temperature > 1:
-        raise ModelError(f"--temperature {temperature}: Anthropic's API takes at most 1")
+def _with_extra(
+    model: str,
+    temperature: float | None,
+    thinking: Thinking | None,
+    effort: str | None,
+    room: int | None,
+    cache: bool,
+    api: str,
+    extra_body: Mapping[str, Any],
+) -> Asking:
+    """The settings of a payload with what a user adds. Raises ModelError where that would override one of them."""
+    asking = asking_of(model, temperature, thinking, effort, room, cache, api)
+    sample = payload(asking, Request("sample", "", (Message("user", "w"),)))
+    check_extra_body(extra_body, sample)
+    return dataclasses.replace(asking, extra=merged(asking.extra, extra_body))

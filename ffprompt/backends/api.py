@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from ffprompt.backends.budget import Budget
+from ffprompt.backends.call_errors import FILTERED, Answered, CallError
 from ffprompt.backends.calls import (
-    FILTERED,
     Call,
     Caller,
-    CallError,
     LoggedFailure,
     LoggedReply,
     LoggedScores,
@@ -24,8 +23,9 @@ from ffprompt.backends.calls import (
     post,
 )
 from ffprompt.backends.keys import redact
+from ffprompt.backends.learning import SAMPLING, SYSTEM, Lessons
 from ffprompt.backends.wire import Wire
-from ffprompt.errors import ModelError
+from ffprompt.errors import ModelError, RunFailedError
 from ffprompt.prices import Allowance
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.usage import Bound, Usage
@@ -34,16 +34,20 @@ from ffprompt.usage import Bound, Usage
 _FRAME, _FRAME_EACH = 64, 16
 # How payloads call the limit of a reply, reasoning included.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# What stands in the identity where a model samples by its own settings.
+OWN = "the model's own"
 
 
 class ApiBackend(ABC):
-    """What is the same for every provider. A subclass says what is sent (``payload``) and what came back (``read``).
+    """What is the same for every provider. A subclass says what is sent (``body``) and what came back (``read``).
 
     ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
+    ``insisted`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
     """
 
     path: str  # of the endpoint, below the base URL
     identity: Mapping[str, Any]
+    insisted: frozenset[str] = frozenset()
     capabilities: Capabilities
 
     def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
@@ -51,6 +55,8 @@ class ApiBackend(ABC):
         self.caller = Caller(policy, name, sleep, self.usage)
         self.in_flight = policy.max_concurrency
         self.chunk = 64
+        self.lessons = Lessons()
+        self.on_lesson: Callable[[], None] = lambda: None
         self._wire: Wire | None = None
 
     @abstractmethod
@@ -65,8 +71,48 @@ class ApiBackend(ABC):
         return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
 
     @abstractmethod
+    def body(self, request: Request) -> dict[str, Any]:
+        """What would be sent to a model that takes everything. Raises ModelError for what this API cannot express."""
+
     def payload(self, request: Request) -> dict[str, Any]:
-        """What is sent for a request. Raises ModelError for one that this API cannot express."""
+        """What is sent for a request, after all that was learnt about the model."""
+        return self.lessons.apply(self.body(request))
+
+    def recall(self, record: Mapping[str, Any] | None) -> None:
+        """Begin with the lessons that an earlier part of the run has learnt."""
+        self.lessons = Lessons.recall(record)
+        self._note_lessons()
+
+    def _note_lessons(self) -> None:
+        if self.lessons.dropped or self.lessons.renamed:
+            self.identity = {**self.identity, "learned": self.lessons.record()}
+        if self.lessons.sampled:
+            self.identity = {**self.identity, "temperature": OWN}
+
+    def _learns(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
+        """Whether a refusal teaches how to ask the same in another way.
+
+        Raises RunFailedError where that would make another measurement of a run that has answers already.
+        """
+        before = self.lessons.record()
+        name = self.lessons.learn(error, payload, self.insisted)
+        if name is None:
+            return False
+        if before != self.lessons.record():
+            if self.caller.budget.answers and name in (*SAMPLING, SYSTEM):
+                self.lessons = Lessons.recall(before)
+                raise RunFailedError(
+                    f"{self.name}: {self.caller.budget.answers:,} answers came with {name}, and now it is refused "
+                    f"({error}); answers of both kinds do not belong into one run: begin a new one"
+                )
+            self.taught(name)
+            self._note_lessons()
+            self.on_lesson()
+        return self.payload(request) != payload
+
+    def taught(self, name: str) -> None:
+        """Take note that a parameter was found to be refused."""
+        return
 
     @abstractmethod
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
@@ -95,17 +141,37 @@ class ApiBackend(ABC):
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
         """One request, scored where it has reads. Raises ModelError or RunFailedError where going on is of no use."""
-        call, payload, wire = Call(), self.payload(request), self._own_wire()
+        call = Call()
         try:
-            answered = await self.caller.call(
-                lambda: post(self.sdk, wire, self.path, payload), _estimate(request), call, _most(payload)
-            )
+            answered = await self._answered(request, call)
         except CallError as error:
-            if error.code in FILTERED:  # by an error status, which no tokens are charged for
-                return LoggedReply("", "refusal", prompt_tokens=0, reply_tokens=0, call=call)
+            if error.code in FILTERED:
+                charged = 0 if error.free else None
+                ended = f"HTTP {error.status}: {error.code}"
+                return LoggedReply("", "refusal", None, charged, charged, ended, call=call)
             tries = len(call.attempts)
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
         return self._logged(request, self.understood(request, answered.body, call), call)
+
+    async def _answered(self, request: Request, call: Call) -> Answered:
+        """What the server says to a request, asked again in another way where it refuses a parameter."""
+        wire = self._own_wire()
+        while True:
+            payload, again = self.payload(request), False
+
+            def excused(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
+                nonlocal again
+                again = self._learns(error, sent, request)
+                return again
+
+            async def attempt(sent: Mapping[str, Any] = payload) -> Answered:
+                return await post(self.sdk, wire, self.path, sent)
+
+            try:
+                return await self.caller.call(attempt, _estimate(request), call, _most(payload), excused)
+            except CallError:
+                if not again:
+                    raise
 
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""

@@ -19,18 +19,16 @@ from typing import IO, Any
 
 from ffprompt.backends.api import ApiBackend, with_call
 from ffprompt.backends.budget import Counted
-from ffprompt.backends.calls import (
+from ffprompt.backends.call_errors import (
     FILTERED,
     Answered,
-    Call,
-    Caller,
     CallError,
-    LoggedFailure,
-    LoggedReply,
     as_call_error,
+    failure_in,
     hopeless,
     read_answer,
 )
+from ffprompt.backends.calls import Call, Caller, LoggedFailure, LoggedReply
 from ffprompt.backends.keys import redact
 from ffprompt.errors import FFPromptError, GoneError, ModelError, RunFailedError
 from ffprompt.requests import BatchResult, BatchStatus, Failure, Reply, Request, Scores
@@ -106,8 +104,10 @@ class ApiBatches(ABC):
             return LoggedReply("", "refusal", prompt_tokens=0, reply_tokens=0, call=call)
         if result.body is None:
             return LoggedFailure(redact(result.error or "the batch holds no answer"), call)
-        if told := result.body.get("error"):
-            return LoggedFailure(redact(f"HTTP 200 with an error: {told_by(told)[0]}"), call)
+        if (failure := failure_in(result.body)) is not None:
+            if failure.code in FILTERED:
+                return LoggedReply("", "refusal", ended=f"HTTP 200: {failure.code}", call=call)
+            return LoggedFailure(str(failure), call)
         response = self.backend.understood(request, result.body, call)
         if isinstance(response, Failure):
             return LoggedFailure(redact(response.error), call)

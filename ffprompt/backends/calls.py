@@ -1,4 +1,4 @@
-"""What all providers' calls have in common: keys, retries, pace, and when to give up.
+"""What all providers' calls have in common: attempts, retries, pace, and when to give up.
 
 A request becomes one ``Call`` of several attempts. An attempt holds one of the ``Limiter``'s places only while it is
 on the wire, so requests that wait for their next attempt keep nobody else from asking.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 import math
 import re
 import time
@@ -17,11 +16,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.budget import Budget, Counted
+from ffprompt.backends.call_errors import FILTERED, HOPELESS, Answered, CallError, as_call_error, hopeless, read_answer
 from ffprompt.backends.counts import Counts
-from ffprompt.backends.keys import redact
-from ffprompt.backends.pace import Bucket, Limiter, retry_after
+from ffprompt.backends.pace import Bucket, Limiter
 from ffprompt.backends.wire import LateError, Wire, deadline
-from ffprompt.errors import FFPromptError, ModelError, RunFailedError
+from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.requests import Failure, Reply, Scores
 from ffprompt.usage import Bound, Usage
 
@@ -31,14 +30,6 @@ if TYPE_CHECKING:
 Sleep = Callable[[float], Awaitable[None]]
 # 503 and 529 say that all who ask are too many, 429 that this key asks too often.
 _OVERLOADED = (429, 503, 529)
-# Statuses of a key, a model or an address that no later call will find right either.
-_HOPELESS = (401, 402, 403, 404, 405)
-# A 429 with one of these is an empty account, which waiting does not fill.
-_SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-# Exceptions of a connection that was never made, so that nothing was sent over it.
-_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
-# Errors that are a refusal: the provider's filter did not let the prompt through to the model.
-FILTERED = ("content_filter", "content_policy_violation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +56,9 @@ class Policy:
     max_concurrency: int = 64
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+
+
+PolicyOf = Callable[[bool], Policy]  # of a model that thinks before it replies, or of one that does not
 
 
 @dataclass(slots=True)
@@ -116,113 +110,12 @@ class LoggedFailure(Failure):
     call: Call = field(default_factory=Call)
 
 
-class CallError(Exception):
-    """An attempt that brought no answer. ``status`` is HTTP's, or the name of what happened.
-
-    ``free``: it costs nothing, because nothing was sent or the server answered with an error status.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        status: int | str,
-        retry: bool,
-        wait: float | None = None,
-        request_id: str | None = None,
-        code: str = "",
-        free: bool = False,
-    ) -> None:
-        super().__init__(redact(text))
-        self.status, self.retry, self.wait, self.request_id, self.code = status, retry, wait, request_id, code
-        self.free = free
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The JSON object that a server answered with."""
-
-    body: Mapping[str, Any]
-    request_id: str | None
-
-
 async def post(sdk: Any, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
     """One attempt. Raises CallError."""
     try:
         return read_answer(await wire.post(path, payload))
     except (sdk.APIStatusError, sdk.APIConnectionError) as error:
         raise as_call_error(sdk, error) from None
-
-
-def read_answer(raw: Any) -> Answered:
-    """The body of an HTTP response with a good status. Raises CallError for one that is no answer."""
-    request_id = _request_id(raw.headers)
-    try:
-        body = json.loads(raw.content)
-    except ValueError:
-        kind = raw.headers.get("content-type", "no content type")
-        raise CallError(
-            f"HTTP 200 without JSON ({kind}): {_line(raw.text)}", "no JSON", True, None, request_id
-        ) from None
-    if not isinstance(body, dict):
-        raise CallError(f"HTTP 200 without an object: {_line(raw.text)}", "no object", True, None, request_id)
-    if body.get("error"):
-        text, code = _told(raw.text)
-        status = int(code) if code.isdecimal() else 200
-        wait = retry_after(raw.headers)
-        raise CallError(f"HTTP 200 with an error: {text}", status, _transient(status, code), wait, request_id)
-    return Answered(body, request_id)
-
-
-def as_call_error(sdk: Any, error: Any) -> CallError:
-    """What an exception of an SDK means."""
-    free = type(error.__cause__).__name__ in _UNSENT
-    if isinstance(error, sdk.APITimeoutError):
-        if type(error.__cause__).__name__ == "ConnectTimeout":
-            return CallError("the server took no connection in time", "connect", True, free=True)
-        return CallError("the server did not answer in time", "timeout", True, free=free)
-    if isinstance(error, sdk.APIConnectionError):
-        cause = error.__cause__
-        status = type(cause).__name__ if cause is not None else "no connection"
-        why = f"{status}: {_line(str(cause))}" if cause is not None else status
-        return CallError(f"the connection failed ({why})", status, True, free=free)
-    response = error.response
-    number: int = response.status_code
-    text, code = _told(response.text)
-    retry, wait = _transient(number, code), retry_after(response.headers)
-    return CallError(f"HTTP {number}: {text}", number, retry, wait, _request_id(response.headers), code, free=True)
-
-
-def hopeless(name: str, error: CallError) -> ModelError:
-    """The error for what every later call would meet as well."""
-    hints = {401: "is the API key right?", 404: "are the model's name and the base URL right?"}
-    hint = hints.get(error.status) if isinstance(error.status, int) else None
-    return ModelError(f"{name}: {error}{f' ({hint})' if hint else ''}")
-
-
-def _transient(status: int, code: str) -> bool:
-    return (status in (408, 409, 429) or status >= 500) and code not in _SPENT
-
-
-def _request_id(headers: Mapping[str, str]) -> str | None:
-    return headers.get("x-request-id") or headers.get("request-id")
-
-
-def _told(text: str) -> tuple[str, str]:
-    """(message on one line, code) of an error body in any of the usual shapes."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return _line(text) or "empty body", ""
-    told = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(told, dict):
-        message = told.get("message") or told.get("detail") or json.dumps(told)
-        return _line(str(message)), str(told.get("code") or told.get("type") or "")
-    return _line(str(told)), ""
-
-
-def _line(text: str, most: int = 300) -> str:
-    line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
-    return line if len(line) <= most else line[:most] + "…"
 
 
 class Breaker:
@@ -250,7 +143,7 @@ class Breaker:
         self.failed += 1
         self.same = self.same + 1 if text == self.text and not error.retry else int(not error.retry)
         self.text = text
-        if error.status in _HOPELESS and not self.answered:
+        if error.status in HOPELESS and not self.answered:
             self.verdict = hopeless(self.name, error)
         elif self.same >= self.policy.breaker:
             self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}")
@@ -282,11 +175,17 @@ class Caller:
         self.tokens = Bucket(policy.tokens_per_minute) if policy.tokens_per_minute else None
 
     async def call(
-        self, attempt: Callable[[], Awaitable[Answered]], tokens: int, call: Call, most: Bound | None = None
+        self,
+        attempt: Callable[[], Awaitable[Answered]],
+        tokens: int,
+        call: Call,
+        most: Bound | None = None,
+        excused: Callable[[CallError], bool] = lambda _: False,
     ) -> Answered:
         """Attempt until there is an answer. Raises CallError when there will be none, or what breaker or budget raise.
 
-        ``tokens`` is about how many the request will cost, ``most`` how many it can; ``call`` takes the record.
+        ``tokens`` is about how many the request will cost, ``most`` how many it can. ``call`` takes the record. An
+        error that is ``excused`` says nothing against the server.
         """
         from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
 
@@ -311,7 +210,7 @@ class Caller:
         try:
             answered: Answered = await retrying(self._attempt, attempt, tokens, call, most or Bound())
         except CallError as error:
-            if error.code not in FILTERED:
+            if error.code not in FILTERED and not excused(error):
                 self.breaker.failure(error)
             raise
         call.request_id = answered.request_id

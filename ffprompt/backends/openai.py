@@ -1,4 +1,4 @@
-"""OpenAI's APIs and every server that speaks them: vLLM, SGLang, llama.cpp, Ollama and others.
+"""OpenAI's APIs and every server that speaks them: vLLM, SGLang, llama.cpp, Ollama, routers and others.
 
 ``chat`` and ``responses`` answer messages; ``completions`` goes on with a text and, where the server echoes the
 prompt with log-probabilities, scores the answers in it.
@@ -7,14 +7,17 @@ prompt with log-probabilities, scores the answers in it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import ApiBackend, without_user
-from ffprompt.backends.calls import Call, Policy, Sleep
+from ffprompt.backends.api import OWN, ApiBackend, without_user
+from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.echo import read_scores
+from ffprompt.backends.extras import check_extra_body, parse_headers
 from ffprompt.backends.keys import read_key
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
@@ -23,12 +26,14 @@ from ffprompt.backends.payloads import (
     Asking,
     chat_payload,
     completions_payload,
+    merged,
+    reasons,
     responses_payload,
-    thinks,
 )
+from ffprompt.backends.providers import Provider, Thinking, provider_of
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.requests import Capabilities, Failure, Message, Reply, Request, Scores
 from ffprompt.usage import Usage
 
 Api = Literal["chat", "responses", "completions"]
@@ -43,10 +48,11 @@ _PAYLOADS = {"chat": chat_payload, "responses": responses_payload, "completions"
 class OpenAIBackend(ApiBackend):
     """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
 
-    ``base_url`` names another server, which may want no key. ``key_file`` holds the key in place of OPENAI_API_KEY.
-    ``reasoning_room`` is how many tokens may be spent on reasoning before a reply, ``top_logprobs`` how many of the
-    most probable tokens a server must show where it scores; None takes what it shows. Without ``live`` nothing is sent
-    and no key is read: prompts can be checked and counted.
+    ``provider`` is a name from ``providers.toml``; ``base_url`` names another server, which may take no key.
+    ``key_file`` holds the key in place of the provider's environment variable. ``temperature`` None leaves it to the
+    model. ``reasoning_room`` is how many tokens may be spent on reasoning before a reply, ``top_logprobs`` how many of
+    the most probable tokens a server must show where it scores; None takes what it shows. Without ``live`` nothing is
+    sent and no key is read: prompts can be checked and counted.
     """
 
     def __init__(
@@ -59,9 +65,14 @@ class OpenAIBackend(ApiBackend):
         reasoning_effort: str | None = None,
         reasoning_room: int | None = None,
         top_logprobs: int | None = None,
-        policy: Policy | None = None,
+        policy: Policy | PolicyOf | None = None,
         live: bool = True,
         sleep: Sleep = asyncio.sleep,
+        *,
+        thinking: Thinking | None = None,
+        provider: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Sequence[str] = (),
     ) -> None:
         try:
             import openai
@@ -71,45 +82,67 @@ class OpenAIBackend(ApiBackend):
         self.api = _known("--api", api, get_args(Api))
         if reasoning_effort is not None:
             _known("--reasoning-effort", reasoning_effort, EFFORTS)
-        reasoning = thinks(model, api, reasoning_effort)
-        _can_honour(model, api, reasoning, temperature, reasoning_effort)
-        _has_use(model, api, reasoning, reasoning_room, top_logprobs)
-        room = _ROOM.get(reasoning_effort, _MOST_ROOM) if reasoning_room is None else reasoning_room
-        self.asking = Asking(model, reasoning, reasoning_effort, room if reasoning else 0, top_logprobs or MOST_SHOWN)
+        base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
+        self.provider = provider_of(provider, base_url)
+        self.base_url = _address(self.provider, provider is not None, base_url, model)
+        self.asking = _asking(
+            self.provider, model, api, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking
+        )
+        self.extra_headers = parse_headers(extra_headers)
+        self.asking = _with_extra(self.asking, api, extra_body or {})
+        self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
         self.top_logprobs = top_logprobs
-        policy = policy or Policy(**patience(reasoning))
-        self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        limits = policy(self.asking.reasoning) if callable(policy) else policy
         where = f" at {without_user(self.base_url)}" if self.base_url else ""
-        super().__init__(openai, f"openai model {model}{where}", policy, sleep)
+        limits = limits or Policy(**patience(self.asking.reasoning))
+        super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
-        self.key = read_key("OPENAI_API_KEY", key_file, "no-key" if self.base_url else None) if live else "no-key"
+        self.key = read_key(*_key_of(self.provider, provider is not None, key_file, base_url)) if live else "no-key"
         why = self._probe() if live else "" if api == "completions" else CHATS
         scores = not why
-        self.capabilities = Capabilities(
-            scores, completes=api == "completions", chats=api != "completions", unscored=why
-        )
-        self.identity: Mapping[str, Any] = {
+        chats = api != "completions"
+        self.capabilities = Capabilities(scores, completes=not chats, chats=chats, unscored=why, schemas=chats)
+        self.identity = {
             "backend": "openai",
             "model": model,
+            "provider": provider,
             "api": api,
             "base_url": without_user(str(self._blocking().base_url)),
             "reasoning_effort": reasoning_effort,
             "reasoning_room": self.asking.room,
-            "temperature": "the model's own" if reasoning else temperature,
+            "thinking": thinking if thinking is not None else "the model's own",
+            "temperature": temperature if self.asking.sampled and temperature is not None else OWN,
+            "extra_body": extra_body,
+            "extra_headers": sorted(self.extra_headers),
             "top_logprobs": self.asking.top_logprobs if scores else None,
             "sdk": f"openai {openai.__version__}",
         }
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self.sdk.AsyncOpenAI(max_retries=0, http_client=connections, **self.settings(self.key, self.base_url))
+        return self._client("Async", max_retries=0, http_client=connections)
 
     def _blocking(self) -> Any:
-        return self.sdk.OpenAI(max_retries=2, **self.settings(self.key, self.base_url))
+        return self._client("", max_retries=2)
 
-    def payload(self, request: Request) -> dict[str, Any]:
-        """The body that is sent for a request."""
-        return _PAYLOADS[self.api](self.asking, request)
+    def _client(self, kind: str, **options: Any) -> Any:
+        """A client of the SDK."""
+        # Azure's deployments read the key there; a key in ``Authorization`` is for its newer address.
+        headers = self.extra_headers | ({"api-key": self.key} if self.provider.name == "azure" else {})
+        settings = self.settings(self.key, self.base_url) | options
+        return getattr(self.sdk, f"{kind}OpenAI")(**settings, default_headers=headers)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """What would be sent to a model that takes everything."""
+        payload = _PAYLOADS[self.api](self.asking, request)
+        return {self.provider.rename.get(name, name): value for name, value in payload.items()}
+
+    def taught(self, name: str) -> None:
+        """A chat model that refuses ``max_tokens`` reasons, and needs room for it."""
+        if name == "max_tokens" and not self.asking.reasoning:
+            room = self.asking.room or _ROOM[None]
+            self.asking = dataclasses.replace(self.asking, reasoning=True, room=room)
+            self.identity = {**self.identity, "reasoning_room": room}
 
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back."""
@@ -128,21 +161,85 @@ class OpenAIBackend(ApiBackend):
             return OpenAIProbe(self, client).look()
 
 
+def _address(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
+    """The base URL; None for the SDK's own. Raises ModelError where a provider has none and none is given."""
+    if base_url is None and named and provider.base_url is None:
+        raise ModelError(
+            f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"
+        )
+    if base_url is None:
+        return provider.base_url if named else None
+    return azure_url(base_url, model) if provider.name == "azure" else base_url
+
+
+def azure_url(base_url: str, model: str) -> str:
+    """The address of an Azure resource with the path that its API has: of a deployment where a version is given.
+
+    >>> azure_url("https://r.openai.azure.com", "dep"), azure_url("https://r.openai.azure.com/?api-version=1", "dep")
+    ('https://r.openai.azure.com/openai/v1', 'https://r.openai.azure.com/openai/deployments/dep?api-version=1')
+    """
+    parts = urlsplit(base_url)
+    if parts.path.strip("/") not in ("", "openai"):
+        return base_url
+    path = f"/openai/deployments/{quote(model, safe='')}" if "api-version" in parts.query else "/openai/v1"
+    return urlunsplit(parts._replace(path=path))
+
+
+def _asking(
+    provider: Provider,
+    model: str,
+    api: str,
+    temperature: float | None,
+    effort: str | None,
+    room: int | None,
+    top_logprobs: int | None,
+    thinking: Thinking | None,
+) -> Asking:
+    """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
+    if top_logprobs is not None and api != "completions":
+        raise ModelError(f"--top-logprobs {top_logprobs}: only --api completions scores; leave it out")
+    if api == "completions":
+        for flag, value in (("reasoning-effort", effort), ("reasoning-room", room), ("thinking", thinking)):
+            if value is not None:
+                raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
+        return Asking(model, top_logprobs=top_logprobs or MOST_SHOWN)
+    if thinking is not None and effort is not None:
+        raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
+    off = thinking == "off" or effort == "none"
+    known = reasons(model)
+    if known and not off and temperature not in (0, 1, None):
+        raise ModelError(f"--temperature {temperature}: {model} reasons, and samples as it does; leave it out")
+    reasoning = known or effort is not None or thinking not in (None, "off") or room is not None
+    if room is None and isinstance(thinking, int):
+        room = thinking
+    elif room is None:
+        room = _ROOM.get(effort, _MOST_ROOM) if reasoning and not off else 0
+    extra = provider.switch(thinking) if thinking is not None else {}
+    if api == "responses" and (moved := extra.get("reasoning_effort")):  # the same switch, where this API has it
+        extra = {"reasoning": {"effort": moved}}
+    return Asking(model, reasoning, off or not known, effort, room, MOST_SHOWN, extra)
+
+
+def _with_extra(asking: Asking, api: str, extra_body: Mapping[str, Any]) -> Asking:
+    """With what a user adds. Raises ModelError where that would override a setting of the run."""
+    chat = api != "completions"
+    sample = Request("sample", "" if chat else "w", (Message("user", "w"),) if chat else (), temperature=None)
+    check_extra_body(extra_body, _PAYLOADS[api](asking, sample))
+    return dataclasses.replace(asking, extra=merged(asking.extra, extra_body))
+
+
+def _key_of(
+    provider: Provider, named: bool, key_file: str | None, base_url: str | None
+) -> tuple[str, str | None, str | None]:
+    """The variable of the key, its file, and what stands in where a server may take none."""
+    if provider.key is None:
+        return "OPENAI_API_KEY", key_file, "no-key"
+    if named or base_url is None:
+        return provider.key, key_file, None
+    return provider.key if os.environ.get(provider.key) else "OPENAI_API_KEY", key_file, "no-key"
+
+
 def _known(flag: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise ModelError(f"{flag} {value!r} is unknown{did_you_mean(value, known)}")
     return value
-
-
-def _has_use(model: str, api: str, reasoning: bool, room: int | None, top_logprobs: int | None) -> None:
-    if room is not None and not reasoning:
-        raise ModelError(f"--reasoning-room {room}: {model} does not reason here; give --reasoning-effort as well")
-    if top_logprobs is not None and api != "completions":
-        raise ModelError(f"--top-logprobs {top_logprobs}: only --api completions scores; leave it out")
-
-
-def _can_honour(model: str, api: str, reasoning: bool, temperature: float | None, effort: str | None) -> None:
-    if api == "completions" and effort is not None:
-        raise ModelError(f"--reasoning-effort {effort}: the completions API has no such setting; use --api chat")
-    if reasoning and temperature not in (0, 1, None):
-        raise ModelError(f"--temperature {temperature}: {model} reasons, and samples as it does; leave it out")

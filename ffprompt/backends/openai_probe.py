@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.backends.calls import CallError, as_call_error, hopeless, read_answer
+from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_answer
 from ffprompt.backends.echo import echoed
 from ffprompt.backends.payloads import MOST_SHOWN, completions_payload
 from ffprompt.backends.probe import doubt, other_url, speaks, web_page

@@ -1,13 +1,18 @@
-"""What OpenAI's chat completions, completions and responses say, as replies."""
+"""What OpenAI's chat completions, completions and responses say, as replies.
+
+An answer that a model has ended by itself is a Reply, also an empty one: it was asked for and paid. An answer that
+ended for a reason which leaves open whether it is whole is a Failure that names the reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt.backends import counts
 from ffprompt.backends.api import cut
 from ffprompt.backends.calls import Call
+from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.requests import Failure, Reply, Request, Stop
 
 
@@ -17,15 +22,16 @@ def read_chat(request: Request, body: Mapping[str, Any], call: Call) -> Reply | 
     if not choices:
         return Failure("the answer has no choices")
     choice = choices[0]
-    message, why = choice.get("message") or {}, choice.get("finish_reason")
-    content = message.get("content")
-    if isinstance(content, list):  # some servers send parts
-        content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
-    if message.get("refusal") or why == "content_filter":
-        return _reply(request, body, call, content or message.get("refusal") or "", "refusal")
-    if content is None and why != "length":  # reasoning that used up the limit leaves no content, which is a cut-off
-        return Failure(f"the answer has no content (finish_reason {why!r})")
-    return _reply(request, body, call, content or "", "length" if why == "length" else "stop")
+    message, why = choice.get("message"), choice.get("finish_reason")
+    if not isinstance(message, Mapping):
+        return Failure(f"the answer has no message (finish_reason {why!r})")
+    text, thoughts = parts_of(message.get("content"))
+    thoughts = thoughts or _thoughts(message)
+    refusal = message.get("refusal")
+    stop: Stop | None = "refusal" if refusal else stop_of(why)
+    if stop is None:
+        return Failure(why_not(why))
+    return _reply(request, body, call, text or refusal or "", stop, why, thoughts)
 
 
 def read_completion(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
@@ -34,29 +40,73 @@ def read_completion(request: Request, body: Mapping[str, Any], call: Call) -> Re
     if not choices:
         return Failure("the answer has no choices")
     text, why = choices[0].get("text"), choices[0].get("finish_reason")
-    if text is None:
-        return Failure(f"the answer has no text (finish_reason {why!r})")
-    stop: Stop = "refusal" if why == "content_filter" else "length" if why == "length" else "stop"
-    return _reply(request, body, call, text, stop)
+    stop = stop_of(why)
+    if stop is None:
+        return Failure(why_not(why))
+    return _reply(request, body, call, text or "", stop, why)
 
 
 def read_response(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
     """What a response of the responses API says."""
-    parts = [part for item in body.get("output") or () if item.get("type") == "message" for part in item["content"]]
-    text = "".join(part["text"] for part in parts if part.get("type") == "output_text")
-    refusals = [part.get("refusal") or "" for part in parts if part.get("type") == "refusal"]
-    status, why = body.get("status"), (body.get("incomplete_details") or {}).get("reason")
-    if refusals or why == "content_filter":
-        return _reply(request, body, call, text or "".join(refusals), "refusal")
-    if why == "max_output_tokens":
-        return _reply(request, body, call, text, "length")
-    if status != "completed" or not parts:
-        return Failure(f"the answer has no content (status {status!r}{f', {why}' if why else ''})")
-    return _reply(request, body, call, text, "stop")
+    items = [item for item in body.get("output") or () if isinstance(item, Mapping)]
+    parts = [part for item in items if item.get("type") == "message" for part in item.get("content") or ()]
+    text = "".join(part["text"] for part in parts if part.get("type") in ("output_text", "text"))
+    refusal = "".join(part.get("refusal") or "" for part in parts if part.get("type") == "refusal")
+    refused = any(part.get("type") == "refusal" for part in parts)
+    # ``incomplete`` says only that there is a reason.
+    why = (body.get("incomplete_details") or {}).get("reason") or body.get("status")
+    stop: Stop | None = "refusal" if refused else stop_of(why)
+    if stop is None:
+        return Failure(why_not(why))
+    return _reply(request, body, call, text or refusal, stop, why, _summaries(items))
 
 
-def _reply(request: Request, body: Mapping[str, Any], call: Call, text: str, stop: Stop) -> Reply:
+def parts_of(content: object) -> tuple[str, str]:
+    """(text, thoughts) of a message's content, which some servers send in parts.
+
+    >>> parts_of([{"type": "thinking", "thinking": [{"type": "text", "text": "w1 …"}]}, {"type": "text", "text": "1"}])
+    ('1', 'w1 …')
+    """
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if not isinstance(content, list):
+        raise TypeError(f"the content is {type(content).__name__}, neither text nor parts")
+    text, thoughts = [], []
+    for part in content:
+        if isinstance(part, str):
+            text.append(part)
+        elif part.get("type") in ("text", "output_text", None):
+            text.append(part.get("text") or "")
+        elif part.get("type") in ("thinking", "reasoning"):
+            thoughts.append(_joined(part.get("thinking") or part.get("text") or part.get("content")))
+    return "".join(text), "".join(thoughts)
+
+
+def _joined(thoughts: object) -> str:
+    if isinstance(thoughts, list):
+        return "".join(_joined(part.get("text") if isinstance(part, Mapping) else part) for part in thoughts)
+    return thoughts if isinstance(thoughts, str) else ""
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    """What a server has taken out of the reply as reasoning, under the names that servers give it."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(found := message.get(name), str) and found:
+            return found
+    return _joined(message.get("reasoning_details"))
+
+
+def _summaries(items: Sequence[Mapping[str, Any]]) -> str:
+    """The reasoning that stands beside the messages of a response, in full where it is shown, or in summary."""
+    found = [_joined(item.get("content") or item.get("summary")) for item in items if item.get("type") == "reasoning"]
+    return "\n".join(text for text in found if text)
+
+
+def _reply(
+    request: Request, body: Mapping[str, Any], call: Call, text: str, stop: Stop, why: object, thoughts: str = ""
+) -> Reply:
     used = call.note(counts.openai(body))
     if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
         text, stop = shorter, "stop"
-    return Reply(text, stop, body.get("model"), used.prompt, used.reply)
+    ended = why if isinstance(why, str) else None
+    return Reply(text, stop, body.get("model"), used.prompt, used.reply, ended, thoughts or None)
