@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -15,6 +15,8 @@ from ffprompt.usage import Bound
 if TYPE_CHECKING:
     from ffprompt.prices import Allowance
 
+# What stands in an identity where a model decides by itself: its temperature, whether it thinks.
+OWN = "the model's own"
 Role = Literal["system", "user", "assistant"]
 Stop = Literal["stop", "length", "refusal"]
 
@@ -190,6 +192,12 @@ class Asker(Backend, Protocol):
 
     def most(self, request: Request) -> Bound:
         """The most tokens that one attempt at a request can use."""
+        ...
+
+    on_lesson: Callable[[], None]  # called when ``identity`` holds something new that was learnt about the model
+
+    def recall(self, record: Mapping[str, Any] | None) -> None:
+        """Begin with what an earlier part of the run has learnt: ``learned`` of its identity."""
         ...
 
     def hold(self, allowance: Allowance) -> None:

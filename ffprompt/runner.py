@@ -157,6 +157,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
             )
         started = time.monotonic()
         begin(folder, plan)
+        _learning(folder, backend)
         try:
             with spending.held(folder, plan.config, backend):
                 asyncio.run(_ask(folder, log, plan, backend, watch or (lambda _: None)))
@@ -171,6 +172,19 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
         folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
         end(folder, "done" if complete(rows) else "incomplete", started)
         return rows
+
+
+def _learning(folder: RunFolder, backend: Backend) -> None:
+    """Let the model's record hold what is learnt about it, before anything is asked in the way that was learnt."""
+    if not isinstance(backend, Asker):
+        return
+
+    def note() -> None:
+        folder.info["model"] = dict(backend.identity)
+        folder.save()
+
+    backend.recall(folder.info["model"].get("learned"))
+    backend.on_lesson = note
 
 
 def complete(rows: list[dict[str, Any]]) -> bool:

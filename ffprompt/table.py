@@ -14,7 +14,7 @@ from ffprompt.config import make
 from ffprompt.dataset import read as read_strings
 from ffprompt.errors import StoreError
 from ffprompt.prices import Bill, recorded
-from ffprompt.requests import Capabilities
+from ffprompt.requests import OWN, Capabilities
 from ffprompt.scoring import Judged, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
 from ffprompt.store import Index, RunFolder, index, read_at
@@ -67,6 +67,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
     price = recorded(folder.info.get("price"))
     tallies = [Tally(bill=Bill(price)) for _ in plan.conditions]
     found = courses(plan)
+    temperature = _temperature(folder, plan)
     differing = 0
     temporary = folder.reads_path.with_name(f".reads.parquet.{os.getpid()}")
     try:
@@ -81,7 +82,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
                     if found:
                         found[condition.number].note(start + row, judged.outcomes)
                     differing += [str(outcome) for outcome in judged.outcomes] != line["outcomes"]
-                    _add_reads(columns, plan, batch, row, judged, line)
+                    _add_reads(columns, plan, batch, row, judged, line, temperature)
                 out.write_table(pa.table(columns, schema=_schema()))
         if write:
             temporary.replace(folder.reads_path)
@@ -180,8 +181,20 @@ def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judg
     )
 
 
+def _temperature(folder: RunFolder, plan: Plan) -> float | None:
+    """The temperature that replies were drawn at; None where the model samples by its own settings."""
+    asked = plan.config.temperature
+    return None if asked == "default" or folder.info["model"].get("temperature") == OWN else asked
+
+
 def _add_reads(
-    columns: dict[str, list[Any]], plan: Plan, batch: Batch, row: int, judged: Judged, line: dict[str, Any]
+    columns: dict[str, list[Any]],
+    plan: Plan,
+    batch: Batch,
+    row: int,
+    judged: Judged,
+    line: dict[str, Any],
+    temperature: float | None,
 ) -> None:
     condition: Condition = batch.condition
     spec = condition.spec
@@ -207,9 +220,7 @@ def _add_reads(
         "shot_length": condition.shot_length if condition.shots else None,
         "shared_shots": plan.config.shared_shots if condition.shots else None,
         "next_read": plan.config.next_read if condition.elicitation == "next" else None,
-        "temperature": None
-        if condition.elicitation == "forced" or plan.config.temperature == "default"
-        else plan.config.temperature,
+        "temperature": temperature if condition.elicitation != "forced" else None,
         "data": plan.config.data,
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],

@@ -61,8 +61,9 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def audit_notes(info: Mapping[str, Any]) -> list[str]:
-    """What the audit of a run, by its ``run.json``, has found that a reader of its numbers should know."""
-    noted = dict.fromkeys(note for found in info.get("audit") or () for note in found.get("notes", ()))
+    """What a run, by its ``run.json``, has found about its model that a reader of its numbers should know."""
+    found = [*(info.get("audit") or ()), info["model"].get("learned") or {}]
+    noted = dict.fromkeys(note for each in found for note in each.get("notes", ()))
     return [f"note on {info['config']['model']}: {note}" for note in noted]
 
 

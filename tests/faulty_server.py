@@ -41,7 +41,7 @@ class FaultyServer:
 
     A fault is a status ("500"), one with a header ("429 seconds 7", "429 date 7", "429 ms 700"), one with a code of
     its own ("429 quota", "400 filter", "400 context"), or one of reset, half-json, html, hang, stall (after half of
-    the answer), empty-choices, no-content, error-body, error-body-429, refusal, length, slow.
+    the answer), empty-choices, no-content, error-body, error-body-429, overloaded, broken-off, refusal, length, slow.
     ``usage`` tells from what was posted which usage an answer reports; None: none.
     With ``capacity`` whoever comes beyond it gets a 429. ``models`` is the status of ``GET /models``, or "html".
     ``good`` counts answers that were sent whole and without a fault.
@@ -164,6 +164,10 @@ class FaultyServer:
             answer["usage"] = self.usage(body)
         if fault == "error-body":
             answer = {"error": {"message": "the upstream provider broke", "code": None, "type": "upstream"}}
+        if fault == "overloaded":
+            answer = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+        if fault == "broken-off":
+            answer = _broken_off(answer)
         if fault == "error-body-429":
             answer = {"error": {"message": "slow down", "code": 429}}
         whole = json.dumps(answer)
@@ -231,6 +235,7 @@ class FaultyServer:
             message |= {"content": None, "refusal": "I cannot help with that."}
         if fault in ("no-content", "length"):
             message["content"] = None
+        why = None if fault == "no-content" else why
         choices = [] if fault == "empty-choices" else [{"index": 0, "message": message, "finish_reason": why}]
         details = {"reasoning_tokens": 7} if "max_completion_tokens" in body else {}
         usage = {
@@ -261,7 +266,9 @@ class FaultyServer:
         content = [] if fault == "refusal" else [{"type": "text", "text": self.reply}]
         usage = {"input_tokens": 8, "output_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
         found = {"id": "m", "type": "message", "role": "assistant", "model": f"{body['model']}-2099", "usage": usage}
-        return found | {"content": None if fault == "empty-choices" else content, "stop_reason": why}
+        if fault == "empty-choices":
+            return {"type": "error", "error": {"type": "api_error", "message": "no answer"}}
+        return found | {"content": content, "stop_reason": why}
 
     def _completion(self, body: Mapping[str, Any], fault: str) -> dict[str, Any] | None:
         choice: dict[str, Any] = {"index": 0, "text": self.reply, "finish_reason": "length", "logprobs": None}
@@ -294,6 +301,16 @@ class FaultyServer:
         if self.echo == "nulls":
             written[:-1], top[:-1] = [None] * (len(tokens) - 1), [None] * (len(tokens) - 1)
         return {"tokens": tokens, "token_logprobs": written, "top_logprobs": top, "text_offset": [0] * len(tokens)}
+
+
+def _broken_off(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a router whose provider broke off in the middle of the reply."""
+    if "choices" in answer:
+        choice = answer["choices"][0] | {"finish_reason": "error", "error": None}
+        return answer | {"choices": [choice]}
+    if "output" in answer:
+        return answer | {"status": "failed", "error": None}
+    return answer | {"stop_reason": "error"}
 
 
 def _head(status: int, length: int, kind: str, request_id: str, more: Mapping[str, str] | None = None) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ffprompt.backends.anthropic import AnthropicBackend, read_message
-from ffprompt.backends.anthropic_payloads import Asking, payload, takes_temperature
+from ffprompt.backends.anthropic_payloads import Asking, asking_of, payload, takes_temperature
 from ffprompt.backends.calls import Call, LoggedReply
 from ffprompt.errors import ModelError
 from ffprompt.requests import Failure, Message, Reply, Request, Scores
@@ -62,19 +62,64 @@ def test_payload_without_system() -> None:
 
 def test_payloads_that_think() -> None:
     request = Request("k", "", TURNS[1:2], max_tokens=5)
-    assert payload(Asking("m", sampled=False, budget=2048, room=2048), request) == {
+    assert payload(asking_of("claude-haiku-4-5", thinking=2048), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 2053,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "enabled", "budget_tokens": 2048},
     }
-    assert payload(Asking("m", sampled=False, effort="low", room=100), request) == {
+    assert payload(asking_of("claude-opus-5", effort="low", room=100), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 105,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "adaptive"},
         "output_config": {"effort": "low"},
     }
+    assert payload(asking_of("claude-opus-5", thinking="off"), request) | {"model": "m"} == {
+        "model": "m",
+        "max_tokens": 5,
+        "messages": [turn("user", "w1 r?")],
+        "thinking": {"type": "disabled"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "expected"),
+    [
+        ("claude-opus-4-6", {"thinking": "on"}, {"thinking": {"type": "adaptive"}}),
+        ("claude-haiku-4-5", {"thinking": "on"}, {"thinking": {"type": "enabled", "budget_tokens": 16384}}),
+        ("claude-opus-4-5", {"effort": "low"}, {"output_config": {"effort": "low"}}),
+        ("claude-sonnet-4-6", {}, {}),
+    ],
+)
+def test_each_generation_is_told_to_think_in_its_own_way(
+    model: str, settings: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert asking_of(model, **settings).extra == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "told"),
+    [
+        ({"model": "claude-haiku-4-5"}, "2023-06-01", True),
+        ({"model": "claude-haiku-4-5", "temperature": None}, None, False),
+        ({"model": "claude-haiku-4-5", "thinking": 2048}, None, False),
+        ({"model": "claude-haiku-4-5", "thinking": "off"}, "2023-06-01", True),
+        ({"model": "claude-opus-5"}, None, False),
+        ({"model": "smollm2-135m"}, "2023-06-01", True),
+    ],
+)
+def test_a_temperature_is_sent_under_the_version_that_has_one(
+    settings: dict[str, Any], version: str | None, told: bool
+) -> None:
+    from anthropic._constants import ANTHROPIC_API_VERSION
+
+    with FaultyServer() as server:
+        backend = AnthropicBackend(base_url=server.url, **settings)
+        ask(backend, Request("k", "", TURNS[1:2], temperature=settings.get("temperature", 0.0)))
+        assert server.headers[0]["anthropic-version"] == (version or ANTHROPIC_API_VERSION)
+        assert ("temperature" in server.posted[0]) is told
+    assert backend.identity["api_version"] == (version or ANTHROPIC_API_VERSION)
 
 
 def test_the_common_beginning_is_marked_for_the_cache() -> None:
@@ -148,8 +193,11 @@ def test_a_stop_text_that_was_not_sent_still_ends_the_reply() -> None:
 
 
 def test_an_empty_reply_is_a_reply_and_none_at_all_is_a_failure() -> None:
-    assert isinstance(read_message(SHOTS, {"content": [], "stop_reason": "end_turn"}, Call()), Reply)
-    for body in ({}, {"content": None, "stop_reason": "end_turn"}, {"content": [], "stop_reason": "tool_use"}):
+    for content in ([], None, [{"type": "thinking", "thinking": "w 1 …"}]):
+        reply = read_message(SHOTS, {"content": content, "stop_reason": "end_turn"}, Call())
+        assert isinstance(reply, Reply)
+        assert (reply.text, reply.stop, reply.ended) == ("", "stop", "end_turn")
+    for body in ({}, {"content": [], "stop_reason": "tool_use"}, {"content": [], "stop_reason": "error"}):
         assert isinstance(read_message(SHOTS, body, Call()), Failure)
     assert isinstance(read_message(SHOTS, {"content": [], "stop_reason": None}, Call()), Failure)
 
@@ -179,11 +227,16 @@ def test_models_that_take_a_temperature(model: str, expected: bool) -> None:
     [
         ({"model": "claude-haiku-4-5", "temperature": 1.5}, "at most 1"),
         ({"model": "claude-opus-5", "temperature": 0.5}, "--temperature 0.5"),
-        ({"model": "claude-haiku-4-5", "thinking_budget": 2048, "temperature": 0.5}, "--temperature 0.5"),
-        ({"model": "claude-haiku-4-5", "thinking_budget": 12}, "at least 1024"),
-        ({"model": "claude-opus-5", "thinking_budget": 2048}, "effort"),
+        ({"model": "claude-haiku-4-5", "thinking": 2048, "temperature": 0.5}, "--temperature 0.5"),
+        ({"model": "claude-haiku-4-5", "thinking": 12}, "at least 1024"),
+        ({"model": "claude-opus-5", "thinking": 2048}, "effort"),
+        ({"model": "claude-haiku-4-5", "effort": "low"}, "give --thinking N"),
+        ({"model": "claude-opus-5", "effort": "none"}, "--thinking off"),
+        ({"model": "claude-opus-5", "api": "bedrok"}, "did you mean 'bedrock'"),
+        ({"model": "claude-opus-5", "extra_body": {"max_tokens": 3}}, "use --max-tokens"),
+        ({"model": "claude-opus-5", "thinking": "off", "extra_body": {"thinking": {"type": "x"}}}, "thinking.type"),
         ({"model": "claude-opus-5", "effort": "hgih"}, "did you mean 'high'"),
-        ({"model": "claude-opus-4-6", "effort": "high", "thinking_budget": 2048}, "not both"),
+        ({"model": "claude-opus-4-6", "effort": "high", "thinking": 2048}, "not both"),
     ],
 )
 def test_a_setting_that_cannot_be_honoured_is_an_error_on_opening(settings: dict[str, Any], says: str) -> None:

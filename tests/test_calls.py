@@ -102,6 +102,8 @@ both = pytest.mark.parametrize("kind", ["openai", "anthropic"])
         ("half-json", "no JSON"),
         ("html", "no JSON"),
         ("error-body-429", 429),
+        ("overloaded", 529),
+        ("broken-off", "broken off"),
     ],
 )
 def test_a_passing_fault_is_tried_again(kind: str, fault: str, status: int | str) -> None:
@@ -118,7 +120,7 @@ def test_a_passing_fault_is_tried_again(kind: str, fault: str, status: int | str
 
 
 @both
-@pytest.mark.parametrize("fault", ["400", "429 quota", "error-body", "empty-choices", "no-content"])
+@pytest.mark.parametrize("fault", ["400", "429 quota", "error-body", "no-content"])
 def test_a_lasting_fault_is_a_failure_at_once(kind: str, fault: str) -> None:
     answer, server, naps = one(kind, fault)
     assert isinstance(answer, LoggedFailure)
@@ -315,7 +317,7 @@ def test_redact_takes_out_known_keys_and_what_looks_like_one(monkeypatch: pytest
 @both
 def test_the_key_is_in_no_error_and_no_record(kind: str) -> None:
     faults = ["400", "401", "404", "408", "409", "429", "429 quota", "500", "529", "reset", "half-json", "html"]
-    for fault in [*faults, "error-body", "empty-choices"]:
+    for fault in [*faults, "error-body", "empty-choices", "overloaded", "broken-off"]:
         try:
             answer, server, _ = one(kind, fault, 9)
         except FFPromptError as error:
@@ -442,8 +444,19 @@ def test_concurrency_halves_where_the_server_has_no_more_places() -> None:
     assert backend.caller.limiter.cuts >= 1
 
 
-_FAULTS = ("429", "429 seconds 3", "500", "529", "reset", "half-json", "html")
-_ENDS = ("empty-choices", "error-body", "refusal", "length")
+_FAULTS = (
+    "429",
+    "429 seconds 3",
+    "500",
+    "529",
+    "reset",
+    "half-json",
+    "html",
+    "empty-choices",
+    "overloaded",
+    "broken-off",
+)
+_ENDS = ("no-content", "error-body", "refusal", "length")
 
 
 @both
@@ -461,7 +474,7 @@ def test_five_hundred_requests_with_mixed_faults_each_end_once(kind: str) -> Non
     assert kinds["stop"] > 400
     used = [server_fault for number in range(len(server.posted)) if (server_fault := fault(number))]
     met = Counter(used)
-    assert kinds["failure"] == met["empty-choices"] + met["error-body"]
+    assert kinds["failure"] == met["no-content"] + met["error-body"]
     assert (kinds["refusal"], kinds["length"]) == (met["refusal"], met["length"])
     assert sum(len(answer.call.attempts) for answer in answers) == len(server.posted)
     assert backend.caller.limiter.in_flight == 0

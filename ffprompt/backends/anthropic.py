@@ -13,7 +13,7 @@ from typing import Any
 
 from ffprompt.backends import counts
 from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
-from ffprompt.backends.api import OWN, ApiBackend, cut, without_user
+from ffprompt.backends.api import ApiBackend, cut, without_user
 from ffprompt.backends.call_errors import as_call_error, hopeless
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
@@ -22,7 +22,7 @@ from ffprompt.backends.keys import read_key
 from ffprompt.backends.payloads import merged
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.requests import Capabilities, Failure, Message, Reply, Request
+from ffprompt.requests import OWN, Capabilities, Failure, Message, Reply, Request
 from ffprompt.usage import Usage
 
 APIS = ("messages", "bedrock", "vertex")

@@ -27,15 +27,13 @@ from ffprompt.backends.learning import SAMPLING, SYSTEM, Lessons
 from ffprompt.backends.wire import Wire
 from ffprompt.errors import ModelError, RunFailedError
 from ffprompt.prices import Allowance
-from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.requests import OWN, Capabilities, Failure, Reply, Request, Scores
 from ffprompt.usage import Bound, Usage
 
 # Tokens beyond those of the text: marks around messages, and what providers put in front of them.
 _FRAME, _FRAME_EACH = 64, 16
 # How payloads call the limit of a reply, reasoning included.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-# What stands in the identity where a model samples by its own settings.
-OWN = "the model's own"
 
 
 class ApiBackend(ABC):
@@ -85,7 +83,8 @@ class ApiBackend(ABC):
 
     def _note_lessons(self) -> None:
         if self.lessons.dropped or self.lessons.renamed:
-            self.identity = {**self.identity, "learned": self.lessons.record()}
+            learned = self.lessons.record() | {"notes": self.lessons.describe()}
+            self.identity = {**self.identity, "learned": learned}
         if self.lessons.sampled:
             self.identity = {**self.identity, "temperature": OWN}
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import OWN, ApiBackend, without_user
+from ffprompt.backends.api import ApiBackend, without_user
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.echo import read_scores
 from ffprompt.backends.extras import check_extra_body, parse_headers
@@ -33,7 +33,7 @@ from ffprompt.backends.payloads import (
 from ffprompt.backends.providers import Provider, Thinking, provider_of
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.requests import Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.requests import OWN, Capabilities, Failure, Message, Reply, Request, Scores
 from ffprompt.usage import Usage
 
 Api = Literal["chat", "responses", "completions"]

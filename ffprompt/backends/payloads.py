@@ -22,8 +22,8 @@ def reasons(model: str) -> bool:
     >>> [reasons(name) for name in ("o3-mini", "gpt-5-nano", "openai/o1", "gpt-4o", "gpt-5-chat-latest", "GPT-6-Sol")]
     [True, True, True, False, False, True]
     """
-    name = re.split(r"[/:]", model.lower().removeprefix("ft:"))[-1]
-    return re.match(r"(openai\.)?(o[1-9]|gpt-?([5-9]|\d\d))(?![a-z])", name) is not None and "-chat" not in name
+    name = model.lower()
+    return re.search(r"(^|[/:.])(o[1-9]|gpt[-@]?([5-9]|\d\d))(?![a-z\d])", name) is not None and "-chat" not in name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
