@@ -173,6 +173,7 @@ class AnthropicBackend(ApiBackend):
         sampled = not thinks(model, thinking_budget, effort)
         room = thinking_budget if thinking_budget is not None else 0 if sampled else _ROOM
         self.asking = Asking(model, sampled, thinking_budget, effort, room, cache)
+        self.thinks = room > 0
         policy = policy or Policy(**patience(not sampled))
         self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
         where = f" at {without_user(self.base_url)}" if self.base_url else ""

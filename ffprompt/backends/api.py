@@ -40,9 +40,11 @@ class ApiBackend(ABC):
     """What is the same for every provider. A subclass says what is sent (``payload``) and what came back (``read``).
 
     ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
+    A subclass says whether the model ``thinks`` before it replies, or may.
     """
 
     path: str  # of the endpoint, below the base URL
+    thinks: bool
     identity: Mapping[str, Any]
     capabilities: Capabilities
 

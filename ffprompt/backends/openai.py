@@ -221,6 +221,7 @@ class OpenAIBackend(ApiBackend):
         room = _ROOM.get(reasoning_effort, _MOST_ROOM) if reasoning_room is None else reasoning_room
         self.asking = Asking(model, reasoning, reasoning_effort, room if reasoning else 0, top_logprobs or MOST_SHOWN)
         self.top_logprobs = top_logprobs
+        self.thinks = reasoning and reasoning_effort != "none"
         policy = policy or Policy(**patience(reasoning))
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         where = f" at {without_user(self.base_url)}" if self.base_url else ""
