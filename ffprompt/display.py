@@ -293,19 +293,21 @@ _WRITTEN = (
     "prompt tokens are estimated from the text, reply tokens are those of the true answers, without any reasoning"
 )
 _THOUGHT = (
-    "prompt tokens are estimated from the text; reply tokens and cost are unknown because reasoning decides them, and "
-    "only what they are at most can be said"
+    "prompt tokens are estimated from the text; reply tokens and cost are unknown, because reasoning decides them"
 )
 _MOST = "at most: a token a byte, each at its dearest (a cache write), replies up to their limit, no attempt repeated"
 
 
 def _price(price: Price, today: dt.date) -> str:
-    """What a million tokens cost, from when the prices are, and when the model ends."""
-    more = (f"; above {one.above:,} tokens {dollars(one.input)} and {dollars(one.output)}" for one in price.tiers)
+    """What a million tokens cost, as of when, and when the model ends."""
+    longer = [
+        f"; for prompts above {tier.above:,} tokens {dollars(tier.input)} and {dollars(tier.output)}"
+        for tier in price.tiers
+    ]
     ends = "" if price.shut_down is None else f"; its provider {_ended(price.shut_down, today)} {price.shut_down}"
     return (
-        f"price: {dollars(price.input)} a million tokens of prompt, {dollars(price.output)} of reply{''.join(more)}, "
-        f"as of {price.as_of} ({price.source}){ends}"
+        f"price: {dollars(price.input)} a million tokens of prompt, {dollars(price.output)} of reply, "
+        f"as of {price.as_of} ({price.source}){''.join(longer)}{ends}"
     )
 
 

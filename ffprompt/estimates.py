@@ -79,7 +79,7 @@ def estimate(
     for request, answer in asked:
         bound = most(request)
         bound = Bound(bound.prompt + said, bound.reply)
-        said += request.max_tokens
+        said += bound.reply  # a model that may think may also write as much
         texts = [request.text, *(message.text for message in request.messages)]
         prompt = sum(map(tokens, texts)) + _PER_MESSAGE * len(request.messages)
         reply = None if thinks else min(bound.reply, tokens(answer) + 1)  # and the token that ends it

@@ -166,7 +166,7 @@ KNOWN: dict[tuple[str, str], tuple[float, float | None, str]] = {
             ("cached_input", 30.0, 15.0),
             ("cache_write", 30.0, 15.0),
             ("output", 135.0, 90.0),
-        )  # fmt: skip
+        )
     },
     ("gpt-4.1", "cached_input, batch"): (1.0, 0.5, NO_RATE),
     ("gpt-4.1-mini", "cached_input, batch"): (0.2, 0.1, NO_RATE),
@@ -221,7 +221,7 @@ def differences(row: Price) -> Iterator[tuple[tuple[str, str], tuple[float | Non
 def test_the_table_and_the_package_agree_but_for_what_is_known() -> None:
     rows = tomllib.loads((ROOT / "ffprompt" / "prices.toml").read_text())["price"]
     found = dict(pair for row in rows for pair in differences(Price.model_validate(row)))
-    print(*(f"{name}, {what}: {mine:g} here, {other} there" for (name, what), (mine, other) in found.items()), sep="\n")
+    print(*(f"{name}, {what}: {mine} here, {other} there" for (name, what), (mine, other) in found.items()), sep="\n")
     expected = {key: (mine, other) for key, (mine, other, _) in KNOWN.items()}
     new = {key: pair for key, pair in found.items() if key not in expected or pair != pytest.approx(expected[key])}
     assert not new, "check these against the provider's page, then mend the table or add them with the reason"

@@ -44,7 +44,7 @@ class ApiBackend(ABC):
     """
 
     path: str  # of the endpoint, below the base URL
-    thinks: bool
+    thinks: bool = False
     identity: Mapping[str, Any]
     capabilities: Capabilities
 
