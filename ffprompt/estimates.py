@@ -75,7 +75,7 @@ def estimate(
     """
     said = 0
     nothing = None if price is None else 0.0
-    found = Estimate(0, 0, 0, None if thinks else 0, 0, None if thinks else nothing, nothing)
+    found = Estimate(0, 0, 0, 0, 0, nothing, nothing)
     for request, answer in asked:
         bound = most(request)
         bound = Bound(bound.prompt + said, bound.reply)

@@ -102,7 +102,7 @@ def row(model: str, base_url: str) -> dict[str, Any] | None:
 def _model(model: str, provider: Any, providers: Sequence[Any]) -> Any:
     """The package's model of exactly that name, up to a date at its end and the prefix that Google's names may have."""
     name = re.sub("^(models|google)/", "", model) if provider.id == "google" else model
-    found = provider.find_model(name.lower(), all_providers=providers)
+    found = provider.find_model(name, all_providers=providers)
     return found if found is not None and found.id in (name, undated(name)) else None
 
 
