@@ -218,7 +218,7 @@ def _dry_run(plan: Plan, backend: Backend, batch: bool) -> None:
     audits = audit(plan, backend)
     if isinstance(backend, Asker):
         price = spending.price_of(plan.config, backend.identity)
-        display.plan(plan, backend.identity, audits, of_plan(plan, backend.most, price, batch), price)
+        display.plan(plan, backend.identity, audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks)
     else:
         display.plan(plan, backend.identity, audits)
     for text in forecast(plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import os
 import sys
@@ -131,6 +132,7 @@ def used(row: Mapping[str, Any]) -> str:
 def bill(info: Mapping[str, Any]) -> list[str]:
     """What a run has used and cost in all, in one line; none for a model that is not behind an API."""
     spent, price, model = info.get("spent"), info.get("price"), info["config"]["model"]
+    base_url = str((info.get("model") or {}).get("base_url") or "")
     if spent is None:
         return []
     rows = [row for row in info["results"] if row.get("calls")]
@@ -143,7 +145,7 @@ def bill(info: Mapping[str, Any]) -> list[str]:
         said = used(sums) + (f" ({', '.join(parts)})" if parts else "")
     said = f"{model}: {said}; all calls, failed ones at the most they can have used: {spent['tokens']:,} tokens"
     if price is None:
-        return [f"{said}; {unknown(model)}"]
+        return [f"{said}; {unknown(model, base_url)}"]
     return [f"{said}, {dollars(spent['usd'])}; prices as of {price['as_of']}"]
 
 
@@ -212,13 +214,21 @@ def plan(
     audits: Sequence[Mapping[str, Any]],
     estimates: Sequence[Estimate] | None = None,
     price: Price | None = None,
+    thinks: bool = False,
 ) -> None:
-    """What a run would do; with ``estimates``, one a condition, what it would cost at an API's ``price``."""
+    """What a run would do; with ``estimates``, one a condition, what it would cost at an API's ``price``.
+
+    ``thinks``: the model thinks before it replies, which is why no reply and no cost is expected.
+    """
     console = _console()
     for key, value in identity.items():
         line(f"{key}: {value}")
     if estimates is not None:
-        _estimated(console, made, estimates, price)
+        _estimated(console, made, estimates)
+        line(_THOUGHT if thinks else _WRITTEN)
+        line(_MOST)
+        base_url = str(identity.get("base_url") or "")
+        line(unknown(made.config.model, base_url) if price is None else _price(price, dt.datetime.now(dt.UTC).date()))
         _dialogues(made, audits)
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -261,7 +271,7 @@ def _dialogues(made: Plan, audits: Sequence[Mapping[str, Any]]) -> None:
 _SIZES = {"mean_prompt_tokens": "prompt tokens", "mean_prompt_characters": "prompt characters"}
 
 
-def _estimated(console: Console, made: Plan, estimates: Sequence[Estimate], price: Price | None) -> None:
+def _estimated(console: Console, made: Plan, estimates: Sequence[Estimate]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     columns = ("condition", "trials", "calls", "prompt tokens", "at most", "reply tokens", "at most", "cost", "at most")
     for name in columns:
@@ -272,21 +282,37 @@ def _estimated(console: Console, made: Plan, estimates: Sequence[Estimate], pric
         names, counts = [*names, "in all"], [*counts, len(made)]
         estimates = [*estimates, sum(estimates[1:], estimates[0])]
     for name, trials, one in zip(names, counts, estimates, strict=True):
-        tokens = (one.prompt, one.prompt_most, one.reply, one.reply_most)
+        sizes = (one.prompt, one.prompt_most, one.reply, one.reply_most)
+        tokens = ["unknown" if size is None else f"{size:,.0f}" for size in sizes]
         cost = [dollars(amount) for amount in (one.usd, one.usd_most)]
-        shown.add_row(escape(name), f"{trials:,}", f"{one.calls:,}", *(f"{value:,.0f}" for value in tokens), *cost)
+        shown.add_row(escape(name), f"{trials:,}", f"{one.calls:,}", *tokens, *cost)
     console.print(shown)
-    line(
-        "prompt tokens are estimated from the text, reply tokens are those of the true answers, without any reasoning; "
-        "at most: a token a byte, each at its dearest (a cache write), replies up to their limit, no attempt repeated"
+
+
+_WRITTEN = (
+    "prompt tokens are estimated from the text, reply tokens are those of the true answers, without any reasoning"
+)
+_THOUGHT = (
+    "prompt tokens are estimated from the text; reply tokens and cost are unknown, because reasoning decides them"
+)
+_MOST = "at most: a token a byte, each at its dearest (a cache write), replies up to their limit, no attempt repeated"
+
+
+def _price(price: Price, today: dt.date) -> str:
+    """What a million tokens cost, as of when, and when the model ends."""
+    longer = [
+        f"; for prompts above {tier.above:,} tokens {dollars(tier.input)} and {dollars(tier.output)}"
+        for tier in price.tiers
+    ]
+    ends = "" if price.shut_down is None else f"; its provider {_ended(price.shut_down, today)} {price.shut_down}"
+    return (
+        f"price: {dollars(price.input)} a million tokens of prompt, {dollars(price.output)} of reply, "
+        f"as of {price.as_of} ({price.source}){''.join(longer)}{ends}"
     )
-    if price is None:
-        line(unknown(made.config.model))
-    else:
-        line(
-            f"price: {dollars(price.input)} a million tokens of prompt, {dollars(price.output)} of reply, "
-            f"as of {price.as_of} ({price.source})"
-        )
+
+
+def _ended(day: dt.date, today: dt.date) -> str:
+    return "shut the model down on" if day <= today else "shuts the model down on"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ffprompt.dialogue import calls_of
 from ffprompt.prices import Price, usd
-from ffprompt.requests import Request
+from ffprompt.requests import Asker, Request
 from ffprompt.trials import Batch, Condition, Plan
 from ffprompt.usage import Bound, Usage
 
@@ -21,12 +21,16 @@ _PIECE = re.compile(r"[^\W\d]+|\d|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Calls, and their tokens and cost as expected and at most. Cost is None where no price is known."""
+    """Calls, and their tokens and cost as expected and at most.
+
+    Cost is None where no price is known. For a model that thinks first, the expected tokens of its replies are None and
+    so is the expected cost: thinking decides both.
+    """
 
     calls: int
     prompt: float
     prompt_most: int
-    reply: float
+    reply: float | None
     reply_most: int
     usd: float | None
     usd_most: float | None
@@ -36,11 +40,15 @@ class Estimate:
             self.calls + other.calls,
             self.prompt + other.prompt,
             self.prompt_most + other.prompt_most,
-            self.reply + other.reply,
+            _sum(self.reply, other.reply),
             self.reply_most + other.reply_most,
-            None if self.usd is None or other.usd is None else self.usd + other.usd,
-            None if self.usd_most is None or other.usd_most is None else self.usd_most + other.usd_most,
+            _sum(self.usd, other.usd),
+            _sum(self.usd_most, other.usd_most),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def tokens(text: str) -> int:
@@ -57,22 +65,26 @@ def estimate(
     most: Callable[[Request], Bound],
     price: Price | None = None,
     batch: bool = False,
+    thinks: bool = False,
 ) -> Estimate:
-    """What the calls of one trial would come to. Each is a request with the reply that is expected.
+    """Return what the calls of one trial would come to. Each is a request with the reply that is expected.
 
     ``most`` bounds a call; replies to earlier calls of a dialogue stand in its prompt, as long as they may be.
-    Reasoning is in the bounds only. ``batch``: through the provider's batch interface.
+    ``batch``: through the provider's batch interface. ``thinks``: the model thinks first, or may, and only the bounds
+    hold what that takes.
     """
     said = 0
-    found = Estimate(0, 0, 0, 0, 0, None if price is None else 0.0, None if price is None else 0.0)
+    nothing = None if price is None else 0.0
+    found = Estimate(0, 0, 0, 0, 0, nothing, nothing)
     for request, answer in asked:
         bound = most(request)
         bound = Bound(bound.prompt + said, bound.reply)
-        said += request.max_tokens
+        said += bound.reply  # a model that may think may also write as much
         texts = [request.text, *(message.text for message in request.messages)]
         prompt = sum(map(tokens, texts)) + _PER_MESSAGE * len(request.messages)
-        reply = min(bound.reply, tokens(answer) + 1)  # and the token that ends it
-        expected = None if price is None else usd(price.picos(Usage(prompt, reply, batch=batch)))
+        reply = None if thinks else min(bound.reply, tokens(answer) + 1)  # and the token that ends it
+        used = None if reply is None else Usage(prompt, reply, batch=batch)
+        expected = None if price is None or used is None else usd(price.picos(used))
         worst = None if price is None else price.most(bound)
         if worst is not None and price is not None and batch:
             worst = None if price.batch_discount is None else math.ceil(worst * (1 - price.batch_discount))
@@ -80,19 +92,15 @@ def estimate(
     return found
 
 
-def of_plan(
-    plan: Plan, most: Callable[[Request], Bound], price: Price | None = None, batch: bool = False
-) -> list[Estimate]:
+def of_plan(plan: Plan, backend: Asker, price: Price | None = None, batch: bool = False) -> list[Estimate]:
     """What each condition of a plan would come to; where it has more than a thousand trials, scaled up from these."""
-    return [_of_condition(plan, condition, most, price, batch) for condition in plan.conditions]
+    return [_of_condition(plan, condition, backend, price, batch) for condition in plan.conditions]
 
 
-def _of_condition(
-    plan: Plan, condition: Condition, most: Callable[[Request], Bound], price: Price | None, batch: bool
-) -> Estimate:
+def _of_condition(plan: Plan, condition: Condition, backend: Asker, price: Price | None, batch: bool) -> Estimate:
     drawn = plan.batch(condition, 0, min(plan.trials, _RENDERED))
     trials = [
-        estimate(_calls(request, _answer(plan, drawn, row)), most, price, batch)
+        estimate(_calls(request, _answer(plan, drawn, row)), backend.most, price, batch, backend.thinks)
         for row, request in enumerate(plan.requests(drawn))
     ]
     found = sum(trials[1:], trials[0])
@@ -105,7 +113,7 @@ def _of_condition(
         round(found.calls * each),
         found.prompt * each,
         longest.prompt_most * n,
-        found.reply * each,
+        None if found.reply is None else found.reply * each,
         longest.reply_most * n,
         None if found.usd is None else found.usd * each,
         None if longest.usd_most is None else longest.usd_most * n,

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ffprompt import price_package
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
 from ffprompt.usage import Bound, Usage, calls, logged
 
@@ -28,43 +27,80 @@ _HOSTS = ("api.openai.com", "api.anthropic.com")
 _Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
-class Price(BaseModel):
-    """A row of the table: USD per million tokens, for prompts of ``up_to`` tokens at most, as seen on ``as_of``."""
+class Rates(BaseModel):
+    """USD per million tokens of each kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Annotated[tuple[str, ...], Field(min_length=1)]
     input: _Dollars
     cached_input: _Dollars | None = None
     cache_write: _Dollars | None = None
     output: _Dollars
+
+    def cost(self, usage: Usage, cached_input: float | None) -> int:
+        """Return what a call costs, in picodollars, where a token from the cache costs ``cached_input``."""
+        cached, written = usage.cached or 0, usage.written or 0
+        fresh = max(0, usage.prompt - cached - written)
+        rates = (self.input, cached_input, self.cache_write, self.output)
+        each = [_per_token(self.input if rate is None else rate) for rate in rates]
+        return sum(n * rate for n, rate in zip((fresh, cached, written, usage.reply), each, strict=True))
+
+    def dearest(self, prompt: int, reply: int) -> int:
+        """Return the most that so many tokens can cost, in picodollars: as if each of the prompt's were the dearest."""
+        rate = max(self.input, self.cached_input or 0.0, self.cache_write or 0.0)
+        return prompt * _per_token(rate) + reply * _per_token(self.output)
+
+
+class Tier(Rates):
+    """What every token of a request costs, the reply's too, once its prompt has more than ``above`` tokens."""
+
+    above: Annotated[int, Field(ge=1, strict=True)]
+
+
+class Price(Rates):
+    """A row of the table: USD per million tokens, for prompts of ``up_to`` tokens at most, as seen on ``as_of``."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    tiers: tuple[Tier, ...] = ()
     up_to: Annotated[int, Field(ge=1, strict=True)] | None = None
     batch_discount: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    cached_in_batch: Annotated[bool, Field(strict=True)] = True
+    shut_down: dt.date | None = None
     as_of: dt.date
     source: str
 
+    @field_validator("tiers")
+    @classmethod
+    def _ascending(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        starts = [tier.above for tier in tiers]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"expected growing numbers of tokens, not above = {', '.join(map(str, starts))}")
+        return tiers
+
     def picos(self, usage: Usage) -> int | None:
-        """What a call has cost, in picodollars. None for what the row does not price: longer prompts, batches."""
+        """Return what a call has cost, in picodollars; None for longer prompts and batches that have no price."""
         if self.up_to is not None and usage.prompt > self.up_to:
             return None
         if usage.batch and self.batch_discount is None:
             return None
-        cached, written = usage.cached or 0, usage.written or 0
-        fresh = max(0, usage.prompt - cached - written)
-        rates = (self.input, self.cached_input, self.cache_write, self.output)
-        each = [_per_token(self.input if rate is None else rate) for rate in rates]
-        cost = sum(n * rate for n, rate in zip((fresh, cached, written, usage.reply), each, strict=True))
+        rates: Rates = next((tier for tier in reversed(self.tiers) if usage.prompt > tier.above), self)
+        discounted = self.cached_in_batch or not usage.batch
+        cost = rates.cost(usage, rates.cached_input if discounted else None)
         return math.ceil(cost * (1 - (self.batch_discount or 0.0))) if usage.batch else cost
 
     def most(self, bound: Bound) -> int | None:
-        """The most that a call can cost, in picodollars; None where the prompt may be longer than the row is for."""
+        """Return the most that a call can cost, in picodollars; None where its prompt may be too long for the row.
+
+        The prompt may have any length up to the bound, so every tier that it can reach counts at its longest prompt.
+        """
         if self.up_to is not None and bound.prompt > self.up_to:
             return None
-        dearest = max(self.input, self.cached_input or 0.0, self.cache_write or 0.0)
-        return bound.prompt * _per_token(dearest) + bound.reply * _per_token(self.output)
+        reached: list[Rates] = [self, *(tier for tier in self.tiers if bound.prompt > tier.above)]
+        ends = [*(tier.above for tier in self.tiers[: len(reached) - 1]), bound.prompt]
+        return max(rates.dearest(end, bound.reply) for rates, end in zip(reached, ends, strict=True))
 
     def record(self) -> dict[str, Any]:
-        """Plain values, as ``run.json`` keeps them."""
+        """Return plain values, as ``run.json`` keeps them."""
         return self.model_dump(mode="json")
 
 
@@ -156,18 +192,26 @@ def dollars(amount: float | None) -> str:
 
 
 def find(model: str, base_url: str, file: str | None = None) -> Price | None:
-    """The price of a model at a server, or None. A user's file goes first; the list is for the providers' own servers.
+    """Return the price of a model at a server, or None. Raises ConfigError for a bad file.
 
-    In both the whole name is looked for, then the name without a date at its end. Raises ConfigError for a bad file.
+    A user's file goes first, then the bundled table, which is for the providers' own servers, then what the package
+    genai-prices knows, where it is installed. In both tables the whole name is looked for, then the name without a
+    date at its end.
     """
     if file is not None and (found := _named(_table(Path(file)), model)):
         return found
-    return _named(_table(_BUNDLED), model) if urlsplit(base_url).hostname in _HOSTS else None
+    if price_package.host(base_url) in _HOSTS and (found := _named(_table(_BUNDLED), model)):
+        return found
+    row = price_package.row(model, base_url)
+    return None if row is None else Price.model_validate(row)
 
 
-def unknown(model: str) -> str:
-    """What to say where a price is wanted and not known."""
-    return f"no price is known for {model}; give one with --prices FILE"
+def unknown(model: str, base_url: str = "") -> str:
+    """Return what to say where a price is needed and not known."""
+    said = f"no price is known for {model}; give one with --prices FILE"
+    if price_package.provider_host(base_url) is None or price_package.installed():
+        return said
+    return f'{said}, or pip install "ffprompt[prices]", which may know it'
 
 
 def recorded(row: Mapping[str, Any] | None) -> Price | None:
@@ -179,7 +223,7 @@ def recorded(row: Mapping[str, Any] | None) -> Price | None:
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:
-    return table.get(model) or table.get(re.sub(r"-(\d{8}|\d{4}-\d{2}-\d{2})$", "", model))
+    return table.get(model) or table.get(price_package.undated(model))
 
 
 def _per_token(rate: float) -> int:
@@ -212,9 +256,12 @@ def _table(path: Path) -> Mapping[str, Price]:
 
 def _problem(error: ValidationError) -> str:
     problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    key = str(problem["loc"][0]) if problem["loc"] else "row"
+    *within, key = [str(part + 1) if isinstance(part, int) else part for part in problem["loc"]] or ["row"]
+    where = f"{' '.join(within)}: " if within else ""
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key{did_you_mean(key, Price.model_fields)}"
+        return f"{where}{key}: unknown key{did_you_mean(key, (Tier if within else Price).model_fields)}"
     if problem["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key} {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        return f"{where}{key} is missing"
+    if problem["type"] == "value_error":
+        return f"{where}{key}: {problem['ctx']['error']}"
+    return f"{where}{key} {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

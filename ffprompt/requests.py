@@ -182,9 +182,13 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Asker(Backend, Protocol):
-    """A backend that answers requests one by one, ``in_flight`` of them at a time."""
+    """A backend that answers requests one by one, ``in_flight`` of them at a time.
+
+    ``thinks``: the model thinks before it replies, or may, so nobody knows beforehand how many tokens a reply takes.
+    """
 
     in_flight: int
+    thinks: bool
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
         """Answer one request. Raises RunFailedError or ModelError where going on is of no use."""

@@ -148,11 +148,11 @@ def price_of(config: RunConfig, identity: Mapping[str, Any], before: Mapping[str
 
     ``before`` is the price that an earlier part of the run has recorded; only a file of the user's replaces it.
     """
-    price = recorded(before)
+    price, base_url = recorded(before), str(identity.get("base_url") or "")
     if price is None or config.prices is not None:
-        price = find(config.model, str(identity.get("base_url") or ""), config.prices) or price
+        price = find(config.model, base_url, config.prices) or price
     if price is None and config.max_usd is not None:
-        raise ConfigError(f"--max-usd {config.max_usd:g}: {unknown(config.model)}")
+        raise ConfigError(f"--max-usd {config.max_usd:g}: {unknown(config.model, base_url)}")
     return price
 
 

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # Each module may import those of the rows above its own, and its own row.
 LAYERS = [
     {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
-    {"stats"},
+    {"stats", "price_package"},
     {"prices"},
     {"language", "requests", "parsing", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ffprompt.cli import main
 from tests.conftest import ROOT, only_run
 from tests.faulty_server import KEY, STATUS, FaultyServer
 
@@ -250,3 +251,57 @@ def test_a_dry_run_says_what_it_would_cost(command: Command, prices: str) -> Non
         assert cost_most == pytest.approx((1.25 * prompt_most + 5 * reply_most) / 1e6, rel=0.1)
     done = command(*words, "--base-url", "http://localhost:9/", env=env)
     assert "no price is known for claude-haiku-4-5" in done.stdout and "$" not in done.stdout.split("<user>")[0]
+
+
+@pytest.fixture
+def dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def show(*words: Any) -> str:
+        assert main(["run", *map(str, words), "--template", "game", "--dry-run"]) == 0
+        return capsys.readouterr().out
+
+    return show
+
+
+@pytest.mark.parametrize(
+    ("words", "thinks"),
+    [
+        (["--backend", "anthropic", "--model", "claude-opus-5"], True),
+        (["--backend", "anthropic", "--model", "claude-haiku-4-5", "--thinking-budget", 2000], True),
+        (["--backend", "anthropic", "--model", "claude-haiku-4-5"], False),
+        (["--backend", "openai", "--model", "gpt-6-sol"], True),
+        (["--backend", "openai", "--model", "gpt-6-sol", "--reasoning-room", 0], True),
+        (["--backend", "openai", "--model", "gpt-6-sol", "--reasoning-effort", "none"], False),
+        (["--backend", "openai", "--model", "gpt-4.1"], False),
+    ],
+)
+def test_a_dry_run_expects_no_cost_where_reasoning_decides_it(
+    dry_run: Callable[..., str], words: list[Any], thinks: bool
+) -> None:
+    shown = dry_run(*words, "--trials", 20, "--length", 20, 50)
+    rows = [line.split()[-4:] for line in shown.splitlines() if line.startswith(("game/", "in all"))]
+    assert len(rows) == 3
+    for reply, reply_most, cost, cost_most in rows:
+        assert (reply == "unknown") == thinks and (cost == "unknown") == thinks
+        assert int(reply_most.replace(",", "")) > 0 and float(cost_most.strip("$").replace(",", "")) > 0
+    assert ("because reasoning decides them" in shown) == thinks
+
+
+def test_a_dry_run_names_long_prompts_and_the_end_of_a_model(dry_run: Callable[..., str]) -> None:
+    words = ["--backend", "openai", "--trials", 1, "--length", 20]
+    shown = dry_run(*words, "--model", "gpt-6-sol")
+    assert "; for prompts above 272,000 tokens $4.00 and $15.00" in shown and "the model down" not in shown
+    assert "; its provider shut the model down on 2026-10-23" in dry_run(*words, "--model", "o1")
+
+
+def test_a_dry_run_of_a_dialogue_lets_every_earlier_reply_be_as_long_as_it_may(dry_run: Callable[..., str]) -> None:
+    words = ["--backend", "openai", "--model", "gpt-6-sol", "--elicitation", "dialogue", "--trials", 1, "--length", 20]
+    most = []
+    for room in (100, 1100):
+        (row,) = [line for line in dry_run(*words, "--reasoning-room", room).splitlines() if line.startswith("game/")]
+        calls, prompt_most = (int(row.split()[-place].replace(",", "")) for place in (7, 5))
+        most.append(prompt_most)
+    # The visible reply may take all the room; the calls after it send it again.
+    assert most[1] - most[0] == pytest.approx(1000 * calls * (calls - 1) / 2, abs=20 * calls)

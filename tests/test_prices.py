@@ -77,6 +77,19 @@ def test_a_users_file_goes_first_and_holds_for_any_server(tmp_path: Path) -> Non
         (("as_of = 2026-11-20", 'as_of = "soon"'), "price 1: as_of 'soon'"),
         (('["mine", "gpt-4o"]', "[]"), r"price 1: models \[\]"),
         (('["mine", "gpt-4o"]', '["mine", "mine"]'), None),
+        (("output = 2.0", "output = 2.0\ntiers = [{ above = 9, input = 1.0 }]"), "price 1: tiers 1: output is missing"),
+        (
+            ("output = 2.0", "output = 2.0\ntiers = [{ abov = 9, input = 1.0, output = 1.0 }]"),
+            "price 1: tiers 1: abov: unknown key; did you mean 'above'",
+        ),
+        (
+            ("output = 2.0", "output = 2.0\ntiers = [{ above = 0, input = 1.0, output = 1.0 }]"),
+            "price 1: tiers 1: above 0: input should be greater than or equal to 1",
+        ),
+        (
+            ("output = 2.0", f"output = 2.0\ntiers = [{', '.join(['{ above = 9, input = 1.0, output = 1.0 }'] * 2)}]"),
+            "price 1: tiers: expected growing numbers of tokens, not above = 9, 9",
+        ),
         (("[[price]]", "[[prices]]"), "prices: unknown key"),
         (("[[price]]", "[price"), "prices "),
     ],
@@ -110,6 +123,11 @@ def test_the_list_is_sane_and_exact_to_the_picodollar() -> None:
         assert 2025 <= made.as_of.year <= 2027 and made.source.startswith("https://"), row
         assert made.picos(Usage(1000, 0)) == round(made.input * PICO / 1000), row
         assert made.picos(Usage(0, 1000)) == round(made.output * PICO / 1000), row
+        for tier in made.tiers:
+            assert (tier.cached_input or 0) < tier.input < tier.output, row
+            assert (tier.input > made.input) and (tier.output > made.output), row
+            assert (tier.cached_input is None) == (made.cached_input is None), row
+            assert (tier.cache_write is None) == (made.cache_write is None), row
 
 
 def test_each_kind_of_token_has_its_own_price() -> None:
@@ -129,12 +147,69 @@ def test_what_a_row_does_not_price_has_no_cost() -> None:
     assert short.picos(Usage(10, 1, batch=True)) is None
 
 
-@given(st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000), st.booleans())
-def test_the_most_is_never_less_than_the_cost(fresh: int, cached: int, written: int, reply: int, batch: bool) -> None:
-    for row in (price(), price(cached_input=0.123457, cache_write=3.33, batch_discount=0.5)):
+LONG: dict[str, Any] = {"tiers": [{"above": 1000, "input": 4.0, "cached_input": 0.8, "output": 12.0}]}
+CHEAPER: dict[str, Any] = {
+    "tiers": [{"above": 1000, "input": 0.1, "output": 0.2}, {"above": 2000, "input": 9.0, "output": 0.3}]
+}
+
+
+@given(
+    st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000), st.booleans(),
+    st.integers(0, 2000), st.integers(0, 2000),
+)  # fmt: skip
+def test_the_most_is_never_less_than_the_cost(
+    fresh: int, cached: int, written: int, reply: int, batch: bool, more_prompt: int, more_reply: int
+) -> None:
+    for row in (
+        price(), price(cached_input=0.123457, cache_write=3.33, batch_discount=0.5), price(**LONG), price(**CHEAPER),
+        price(cached_input=0.5, batch_discount=0.5, cached_in_batch=False, **LONG),
+    ):  # fmt: skip
         used = Usage(fresh + cached + written, reply, cached, written, batch=batch and row.batch_discount is not None)
-        cost, most = row.picos(used), row.most(Bound(used.prompt, used.reply))
+        cost, most = row.picos(used), row.most(Bound(used.prompt + more_prompt, used.reply + more_reply))
         assert cost is not None and most is not None and cost <= most
+
+
+def test_a_long_prompt_puts_the_whole_request_into_its_tier() -> None:
+    row = price(cached_input=0.5, batch_discount=0.5, **LONG)
+    assert row.picos(Usage(1000, 100)) == (1000 * 2 + 100 * 8) * 10**6
+    assert row.picos(Usage(1001, 100)) == (1001 * 4 + 100 * 12) * 10**6
+    assert row.picos(Usage(1001, 100, cached=1000)) == round((4 + 1000 * 0.8 + 100 * 12) * 10**6)  # cached ones count
+    assert row.picos(Usage(1001, 100, batch=True)) == (1001 * 4 + 100 * 12) * 10**6 // 2
+    assert row.most(Bound(1000, 100)) == (1000 * 2 + 100 * 8) * 10**6
+    assert row.most(Bound(1001, 100)) == (1001 * 4 + 100 * 12) * 10**6
+
+
+def test_the_most_is_that_of_the_dearest_tier_that_a_prompt_can_reach() -> None:
+    row = price(**CHEAPER)
+    assert row.most(Bound(1500, 100)) == (1000 * 2 + 100 * 8) * 10**6  # a prompt of 1,000 would cost the most
+    assert row.most(Bound(5000, 0)) == 5000 * 9 * 10**6
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "prompt", "dollars_in", "dollars_out"),
+    [
+        ("gpt-6-sol", OPENAI, 272_000, 2.0, 10.0),
+        ("gpt-6-sol", OPENAI, 272_001, 4.0, 15.0),
+        ("gpt-5.4", OPENAI, 300_000, 5.0, 22.5),
+        ("gpt-6.2-astra", OPENAI, 10, 8.0, 40.0),
+        ("claude-haiku-5-5", ANTHROPIC, 100_000, 0.1, 0.5),
+        ("claude-haiku-5-5", ANTHROPIC, 100_001, 0.5, 2.5),
+        ("claude-fable-5-2", ANTHROPIC, 500_000, 8.0, 40.0),
+    ],
+)
+def test_the_table_prices_long_prompts(name: str, url: str, prompt: int, dollars_in: float, dollars_out: float) -> None:
+    known = find(name, url)
+    assert known is not None
+    assert known.picos(Usage(prompt, 1000)) == round((prompt * dollars_in + 1000 * dollars_out) * 10**6)
+
+
+def test_a_batch_without_a_rate_for_the_cache_charges_cached_tokens_like_all_others() -> None:
+    usual = price(cached_input=0.5, batch_discount=0.5)
+    without = price(cached_input=0.5, batch_discount=0.5, cached_in_batch=False)
+    used = Usage(1000, 0, cached=400)
+    assert (usual.picos(used), without.picos(used)) == (1_400 * 10**6, 1_400 * 10**6)
+    batch = Usage(1000, 0, cached=400, batch=True)
+    assert (usual.picos(batch), without.picos(batch)) == (700 * 10**6, 1_000 * 10**6)
 
 
 def test_amounts_are_shown_with_the_digits_they_need() -> None:
@@ -145,8 +220,13 @@ def test_amounts_are_shown_with_the_digits_they_need() -> None:
 
 
 def test_a_price_survives_the_record_of_a_run() -> None:
-    known = price(cached_input=0.5, up_to=9)
+    known = price(cached_input=0.5, up_to=9, shut_down="2026-12-11", **LONG)
     assert recorded(json.loads(json.dumps(known.record()))) == known
+    earlier = {
+        "models": ["m"], "input": 2.0, "cached_input": None, "cache_write": None, "output": 8.0, "up_to": 272000,
+        "batch_discount": 0.5, "as_of": "2026-01-01", "source": "here",
+    }  # fmt: skip  # as versions before long-prompt tiers wrote it
+    assert recorded(earlier) == price(up_to=272000, batch_discount=0.5)
     assert recorded(None) is None
     with pytest.raises(StoreError, match="price is damaged"):
         recorded({"input": 1.0})

@@ -87,11 +87,12 @@ class AnthropicBackend(ApiBackend):
         self.extra_headers = parse_headers(extra_headers)
         self.insisted = frozenset({*self.asking.extra, "output_config"})
         self.thinking = thinking
+        self.thinks = self.asking.room > 0
         self.base_url = base_url or (os.environ.get("ANTHROPIC_BASE_URL") if api == "messages" else None) or None
         where = f" at {without_user(self.base_url)}" if self.base_url else ""
         name = f"anthropic model {model}{f' on {api}' if api != 'messages' else where}"
-        limits = policy(self.asking.room > 0) if callable(policy) else policy
-        super().__init__(anthropic, name, limits or Policy(**patience(self.asking.room > 0)), sleep)
+        limits = policy(self.thinks) if callable(policy) else policy
+        super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
         self.key = self._read_key(key_file)
         if live:
             self._probe()

@@ -41,9 +41,11 @@ class ApiBackend(ABC):
 
     ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
     ``insisted`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
+    A subclass says whether the model ``thinks`` before it replies, or may.
     """
 
     path: str  # of the endpoint, below the base URL
+    thinks: bool = False
     identity: Mapping[str, Any]
     insisted: frozenset[str] = frozenset()
     capabilities: Capabilities

@@ -92,6 +92,7 @@ class OpenAIBackend(ApiBackend):
         self.asking = _with_extra(self.asking, api, extra_body or {})
         self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
         self.top_logprobs = top_logprobs
+        self.thinks = self.asking.room > 0
         limits = policy(self.asking.reasoning) if callable(policy) else policy
         where = f" at {without_user(self.base_url)}" if self.base_url else ""
         limits = limits or Policy(**patience(self.asking.reasoning))
