@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
     {"stats", "price_package"},
     {"prices"},
-    {"language", "requests", "parsing", "templates"},
+    {"language", "requests", "marks", "parsing", "structured", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
     {"scoring", "estimates", "facets"},
@@ -38,7 +38,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 # Backends see requests and settings; strings, scores and runs are nothing to them.
-BACKENDS_MAY_SEE = {"errors", "usage", "prices", "requests", "config", "backends", "reference"}
+BACKENDS_MAY_SEE = {"errors", "usage", "prices", "requests", "config", "marks", "structured", "backends", "reference"}
 SDKS = {"torch", "transformers", "openai", "anthropic", "vllm", "ray"}
 HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "scipy", "jinja2", "pydantic", "rich"}
 
