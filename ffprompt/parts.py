@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import RunFailedError, StoreError
+from ffprompt.files import json_bytes
 from ffprompt.store import RunFolder, lines, repair
 
 
@@ -167,7 +167,7 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
-            self._file.write((json.dumps(line) + "\n").encode())
+            self._file.write(json_bytes(line) + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

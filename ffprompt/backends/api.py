@@ -180,7 +180,7 @@ def _estimate(request: Request) -> int:
 def _most(payload: Mapping[str, Any]) -> Bound:
     """The most tokens that a payload can cost: no token is shorter than a byte, and the reply has its limit."""
     turns = payload.get("messages") or payload.get("input") or ()
-    size = len(json.dumps(payload, ensure_ascii=False).encode())
+    size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
 
 
