@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ffprompt.backends.keys import shown_setting
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.language import Spec
 from ffprompt.requests import Capabilities
@@ -71,7 +72,7 @@ class RunConfig(BaseModel):
     block_size: Annotated[int, Field(ge=1)] | None = None
     lora: str | None = None
     engine_arg: tuple[str, ...] | None = None
-    base_url: str | None = None
+    base_url: Annotated[str, Field(min_length=1)] | None = None
     api: Literal["chat", "responses", "completions"] | None = None
     key_file: str | None = None
     reasoning_effort: str | None = None
@@ -134,8 +135,9 @@ class RunConfig(BaseModel):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """Every setting that belongs to the experiment, as plain values."""
-        return self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN)
+        """Every setting that belongs to the experiment, as plain values without any secret."""
+        values = self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN)
+        return {name: shown_setting(name, value) for name, value in values.items()}
 
     def specs(self) -> tuple[Spec, ...]:
         """The languages sampled from. Raises SpecError."""

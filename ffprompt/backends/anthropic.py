@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import ApiBackend, cut, without_user
+from ffprompt.backends.api import ApiBackend, cut
 from ffprompt.backends.calls import (
     Call,
     Policy,
@@ -18,7 +18,7 @@ from ffprompt.backends.calls import (
     as_call_error,
     hopeless,
 )
-from ffprompt.backends.keys import read_key
+from ffprompt.backends.keys import read_key, shown_url, split_base_url
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Stop
@@ -175,7 +175,7 @@ class AnthropicBackend(ApiBackend):
         self.asking = Asking(model, sampled, thinking_budget, effort, room, cache)
         policy = policy or Policy(**patience(not sampled))
         self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
-        where = f" at {without_user(self.base_url)}" if self.base_url else ""
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         super().__init__(anthropic, f"anthropic model {model}{where}", policy, sleep)
         self.key = read_key("ANTHROPIC_API_KEY", key_file) if live else "no-key"
         if live:
@@ -184,7 +184,7 @@ class AnthropicBackend(ApiBackend):
         self.identity: Mapping[str, Any] = {
             "backend": "anthropic",
             "model": model,
-            "base_url": without_user(str(self._blocking().base_url)),
+            "base_url": self.address(self._blocking(), self.base_url),
             "temperature": temperature if sampled else "the model's own",
             "thinking_budget": thinking_budget,
             "effort": effort,
@@ -195,10 +195,10 @@ class AnthropicBackend(ApiBackend):
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self.sdk.AsyncAnthropic(max_retries=0, http_client=connections, **self.settings(self.key, self.base_url))
+        return self.make(self.sdk.AsyncAnthropic, 0, http_client=connections)
 
     def _blocking(self) -> Any:
-        return self.sdk.Anthropic(max_retries=2, **self.settings(self.key, self.base_url))
+        return self.make(self.sdk.Anthropic, 2)
 
     def payload(self, request: Request) -> dict[str, Any]:
         """The body that is sent for a request."""
@@ -219,7 +219,11 @@ class AnthropicBackend(ApiBackend):
                 client.models.with_raw_response.retrieve(self.asking.model)
             except self.sdk.APIError as error:
                 found = as_call_error(self.sdk, error)
-                if found.status == 404 and self.base_url and self.base_url.rstrip("/").endswith("/v1"):
+                if (
+                    found.status == 404
+                    and self.base_url
+                    and split_base_url(self.base_url)[0].rstrip("/").endswith("/v1")
+                ):
                     raise ModelError(
                         f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
                     ) from None

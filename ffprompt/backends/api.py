@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
 from ffprompt.backends.budget import Budget
 from ffprompt.backends.calls import (
     FILTERED,
+    Answered,
     Call,
     Caller,
     CallError,
@@ -23,8 +23,9 @@ from ffprompt.backends.calls import (
     Sleep,
     post,
 )
-from ffprompt.backends.keys import redact
-from ffprompt.backends.wire import Wire
+from ffprompt.backends.keys import redact, shown_url, split_base_url
+from ffprompt.backends.wire import Wire, library, making
+from ffprompt.crash import named
 from ffprompt.errors import ModelError
 from ffprompt.prices import Allowance
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
@@ -43,6 +44,8 @@ class ApiBackend(ABC):
     """
 
     path: str  # of the endpoint, below the base URL
+    key: str
+    base_url: str | None
     identity: Mapping[str, Any]
     capabilities: Capabilities
 
@@ -59,7 +62,24 @@ class ApiBackend(ABC):
 
     def settings(self, key: str, base_url: str | None) -> dict[str, Any]:
         """What every client is told."""
-        return {"api_key": key, "base_url": base_url, "timeout": self._timeout()}
+        url, query = split_base_url(base_url) if base_url else (None, None)
+        return {"api_key": key, "base_url": url, "default_query": query, "timeout": self._timeout()}
+
+    def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
+        """A client of the SDK for this backend's key and base URL. Raises ModelError where none can be made."""
+        settings = self.settings(self.key, self.base_url)
+        with making(self.name):
+            # Without the SDK's wrapper, which shows a traceback where it could not be made.
+            http = http_client or self.sdk.DefaultHttpxClient(timeout=self._timeout())
+            client = kind(max_retries=retries, http_client=http, **settings)
+            # A header from the environment may not fit into one, which would show in the first call only.
+            library(self.sdk).Headers({n: text for n, text in client.default_headers.items() if isinstance(text, str)})
+        return client
+
+    def address(self, client: Any, base_url: str | None) -> str:
+        """Where calls go, as it may be shown: the client's own base URL, with the query of the one that was given."""
+        query = f"?{base_url.partition('?')[2]}" if base_url and "?" in base_url else ""
+        return shown_url(f"{client.base_url}{query}")
 
     def _timeout(self) -> Any:
         return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
@@ -98,7 +118,7 @@ class ApiBackend(ABC):
         call, payload, wire = Call(), self.payload(request), self._own_wire()
         try:
             answered = await self.caller.call(
-                lambda: post(self.sdk, wire, self.path, payload), _estimate(request), call, _most(payload)
+                lambda: self._attempt(wire, payload), _estimate(request), call, _most(payload)
             )
         except CallError as error:
             if error.code in FILTERED:  # by an error status, which no tokens are charged for
@@ -107,11 +127,18 @@ class ApiBackend(ABC):
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
         return self._logged(request, self.understood(request, answered.body, call), call)
 
+    async def _attempt(self, wire: Wire, payload: Mapping[str, Any]) -> Answered:
+        """One attempt. Raises CallError, also for what an SDK cannot send."""
+        try:
+            return await post(self.sdk, wire, self.path, payload)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
+
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""
         try:
             return self.read(request, body, call)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
             return Failure(f"the answer has an unknown shape ({type(error).__name__}: {error})")
 
     def _logged(self, request: Request, response: Reply | Scores | Failure, call: Call) -> Reply | Scores | Failure:
@@ -191,9 +218,3 @@ def cut(text: str, stop: Sequence[str]) -> str | None:
     """
     places = [place for word in stop if (place := text.find(word)) >= 0]
     return text[: min(places)] if places else None
-
-
-def without_user(url: str) -> str:
-    """A URL without a user name and password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

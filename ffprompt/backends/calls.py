@@ -158,7 +158,7 @@ def read_answer(raw: Any) -> Answered:
     request_id = _request_id(raw.headers)
     try:
         body = json.loads(raw.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         kind = raw.headers.get("content-type", "no content type")
         raise CallError(
             f"HTTP 200 without JSON ({kind}): {_line(raw.text)}", "no JSON", True, None, request_id
@@ -211,7 +211,7 @@ def _told(text: str) -> tuple[str, str]:
     """(message on one line, code) of an error body in any of the usual shapes."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _line(text) or "empty body", ""
     told = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(told, dict):
@@ -221,7 +221,7 @@ def _told(text: str) -> tuple[str, str]:
 
 
 def _line(text: str, most: int = 300) -> str:
-    line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    line = redact(" ".join(re.sub(r"<[^>]*>", " ", text).split()))  # before a secret is cut in two
     return line if len(line) <= most else line[:most] + "…"
 
 

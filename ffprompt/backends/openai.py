@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import ApiBackend, cut, without_user
+from ffprompt.backends.api import ApiBackend, cut
 from ffprompt.backends.calls import (
     Call,
     CallError,
@@ -26,7 +26,7 @@ from ffprompt.backends.calls import (
     hopeless,
     read_answer,
 )
-from ffprompt.backends.keys import read_key
+from ffprompt.backends.keys import read_key, shown_url, split_base_url
 from ffprompt.backends.payloads import (
     MOST_SHOWN,
     Asking,
@@ -223,7 +223,7 @@ class OpenAIBackend(ApiBackend):
         self.top_logprobs = top_logprobs
         policy = policy or Policy(**patience(reasoning))
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
-        where = f" at {without_user(self.base_url)}" if self.base_url else ""
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         super().__init__(openai, f"openai model {model}{where}", policy, sleep)
         self.path = _PATHS[api]
         self.key = read_key("OPENAI_API_KEY", key_file, "no-key" if self.base_url else None) if live else "no-key"
@@ -236,7 +236,7 @@ class OpenAIBackend(ApiBackend):
             "backend": "openai",
             "model": model,
             "api": api,
-            "base_url": without_user(str(self._blocking().base_url)),
+            "base_url": self.address(self._blocking(), self.base_url),
             "reasoning_effort": reasoning_effort,
             "reasoning_room": self.asking.room,
             "temperature": "the model's own" if reasoning else temperature,
@@ -246,10 +246,10 @@ class OpenAIBackend(ApiBackend):
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self.sdk.AsyncOpenAI(max_retries=0, http_client=connections, **self.settings(self.key, self.base_url))
+        return self.make(self.sdk.AsyncOpenAI, 0, http_client=connections)
 
     def _blocking(self) -> Any:
-        return self.sdk.OpenAI(max_retries=2, **self.settings(self.key, self.base_url))
+        return self.make(self.sdk.OpenAI, 2)
 
     def payload(self, request: Request) -> dict[str, Any]:
         """The body that is sent for a request."""
@@ -274,7 +274,7 @@ class OpenAIBackend(ApiBackend):
                 models = client.models.with_raw_response
                 found = (models.list() if self.base_url else models.retrieve(self.asking.model)).http_response
                 if self.base_url and not speaks(found) and not self._replies(client):
-                    raise web_page(self.name, found, other_url(self.sdk, client, self.base_url))
+                    raise web_page(self.name, found, other_url(self.sdk, client, split_base_url(self.base_url)[0]))
             except self.sdk.APIError as error:
                 self._judge(client, error)
             return self._unscored(client) if self.api == "completions" else _CHATS
@@ -282,7 +282,11 @@ class OpenAIBackend(ApiBackend):
     def _judge(self, client: Any, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
         found = as_call_error(self.sdk, error)
-        if self.base_url and found.status == 404 and (hint := other_url(self.sdk, client, self.base_url)):
+        if (
+            self.base_url
+            and found.status == 404
+            and (hint := other_url(self.sdk, client, split_base_url(self.base_url)[0]))
+        ):
             raise ModelError(f"{self.name}: no API is at this base URL ({found}){hint}") from None
         unknown = found.status == 404 and not self.base_url
         if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
