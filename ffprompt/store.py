@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.keys import redacted, shown_command
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.files import json_bytes
 
@@ -106,7 +107,7 @@ class RunFolder:
 
     def save(self) -> None:
         """Replace ``run.json`` in one step."""
-        replace_file(self.path / "run.json", json_bytes(self.info, indent=2))
+        replace_file(self.path / "run.json", json_bytes(redacted(self.info), indent=2))
 
 
 def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:
@@ -353,7 +354,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "source": _source(), "hardware": _hardware(), "command": sys.argv[1:]}
+    return {"versions": versions, "source": _source(), "hardware": _hardware(), "command": shown_command(sys.argv[1:])}
 
 
 def _source() -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_a_base_url_without_v1_is_corrected(tmp_path: Path, capsys: pytest.Captu
         assert server.posted == []
     assert asked.code == 2
     assert (
-        f"no API is at this base URL (HTTP 404: a fault of kind 404 for Bearer [key]); did you mean {server.v1}?"
+        f"no API is at this base URL (HTTP 404: a fault of kind 404 for Bearer [redacted]); did you mean {server.v1}?"
         in (asked.line)
     )
 
