@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ffprompt import display
 from ffprompt.dissection import anatomy
-from ffprompt.errors import StoreError
+from ffprompt.files import json_bytes
+from ffprompt.store import replace_file
 from ffprompt.wording import share, span
 
 Row = Mapping[str, Any]
@@ -27,10 +27,7 @@ def show(path: Path, json_file: Path | None) -> int:
     """Print the anatomy of a run, and write it to a file if one is given. Returns 3 when the run is not complete."""
     found = anatomy(path)
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        except OSError as error:
-            raise StoreError(f"json {json_file}: cannot be written ({error.strerror or error})") from error
+        replace_file(json_file, json_bytes(found, indent=2) + b"\n")
     display.line(f"{found['model']}: {found['run_id']}")
     for one in found["conditions"]:
         display.line("")

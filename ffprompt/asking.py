@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.keys import redacted
+from ffprompt.crash import leaf
 from ffprompt.dialogue import Dialogue, converse, converse_together, fullest
 from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.requests import Asker, Backend, Failure, Reply, Request, Scores, Talk
@@ -161,18 +163,11 @@ async def ask_each(
         async with asyncio.TaskGroup() as both:
             writer = both.create_task(_write(log, answered, watch, progress))
             both.create_task(all_of_them())
-    except* FFPromptError as errors:
-        raise _first(errors) from None
+    except BaseExceptionGroup as errors:
+        found = leaf(errors)
+        raise found from (None if isinstance(found, FFPromptError) else errors)
     finally:
         _write_rest(log, answered)
-
-
-def _first(errors: BaseExceptionGroup[FFPromptError]) -> BaseException:
-    """One error out of a group of groups."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _write(log: Log, answered: asyncio.Queue[dict[str, Any] | None], watch: Watch, progress: Progress) -> None:
@@ -197,7 +192,7 @@ def _write_rest(log: Log, answered: asyncio.Queue[dict[str, Any] | None]) -> Non
     """Log what an interruption left waiting."""
     left = [line for _ in range(answered.qsize()) if (line := answered.get_nowait()) is not None]
     if left:
-        with contextlib.suppress(RunFailedError):  # a full disk, which has been told already
+        with contextlib.suppress(RunFailedError, ValueError, TypeError):  # what has been told already
             log.append(left)
 
 
@@ -224,7 +219,7 @@ def log_line(
         "index": batch.start + row,
         "string": batch.digests[row],
         "prompt": _digest(request),
-        **raw(response),
+        **redacted(raw(response)),
     }
     if isinstance(response, Talk):
         line["turns"][: len(earlier)] = earlier

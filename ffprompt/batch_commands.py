@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ffprompt import display
 from ffprompt.backends import needs_batches, open_backend, open_batcher
+from ffprompt.backends.keys import HIDDEN, shown_url
 from ffprompt.batches import Batching, carry_out_step, describe
-from ffprompt.config import make
+from ffprompt.config import RunConfig, make
 from ffprompt.errors import ModelError, StoreError
 from ffprompt.parts import Part, parts
 from ffprompt.requests import Backend, Batcher
@@ -108,7 +110,7 @@ def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, 
     """A run with its own plan, and the model that it asks. Raises ModelError where that is not to be found again."""
     folder = RunFolder.open(path)
     plan = plan_of(folder)
-    config = make(folder.info["config"] | {"key_file": key_file})
+    config = _with_address(path, make(folder.info["config"] | {"key_file": key_file}))
     needs_batches(config)
     backend = open_backend(config)
     try:
@@ -118,6 +120,22 @@ def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, 
         yield folder, plan, backend
     finally:
         backend.close()
+
+
+def _with_address(path: Path, config: RunConfig) -> RunConfig:
+    """The configuration with the secrets of its base URL, which run.json does not keep, from the environment."""
+    variable = f"{config.backend.upper()}_BASE_URL"
+    if config.base_url is None:
+        return config
+    given = os.environ.get(variable)
+    if given and shown_url(given) == config.base_url:
+        return config.model_copy(update={"base_url": given})
+    if HIDDEN in config.base_url:
+        raise ModelError(
+            f"run {path}: its base URL {config.base_url} had secrets in it, which are not kept; set {variable} to the "
+            "whole address"
+        )
+    return config
 
 
 def _collect(folder: RunFolder) -> str:

@@ -1,12 +1,13 @@
 """The command line: flags, exit codes, and nothing heavy until a command runs.
 
-Exit codes: 0 done, 1 regression (of a gate), 2 usage or input, 3 incomplete, invalid or inconclusive run, 130
-interrupted (and resumable).
+Exit codes: 0 done, 1 regression (of a gate) or a rate above its bound, 2 usage or input, 3 incomplete, invalid or
+inconclusive run, 4 a defect of ffprompt (its traceback is in a file that is named), 130 interrupted (and resumable).
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import sys
@@ -14,7 +15,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ffprompt import __version__, compare_parser, export_command, sweep_parser, train_parser
+from ffprompt.backends.keys import redact, register_environment, shown_command
 from ffprompt.errors import FFPromptError, did_you_mean
+from ffprompt.files import printable
+from ffprompt.terminal import prepare
 
 _RUN_EPILOG = """\
 With no flags at all: the bundled reference models, and SmolLM2 where its weights are installed (about two minutes).
@@ -25,6 +29,10 @@ Template, shots, elicitation, length and p-ignore take several values; a run is 
   run_eval.py --backend scripted --model oracle --trials 20
 """
 
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 a regression or a rate above its bound, 2 usage or input, 3 an incomplete, invalid or "
+    "inconclusive run, 4 a defect of ffprompt (the traceback is in a file that is named), 130 interrupted."
+)
 _TURNS = "instructions a turn of a dialogue (default: all up to the next read)"
 
 
@@ -32,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest known flag."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message}", file=sys.stderr)  # noqa: T201
+        _say(f"{self.prog}: error: {redact(message)}")
         raise SystemExit(2)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -135,7 +143,8 @@ def _api_flags(api: argparse._ArgumentGroup) -> None:
 
 
 def _parser(prog: str, run_only: bool) -> _Parser:
-    parser = _Parser(prog=prog, description="How reliably does a language model remember one bit?", allow_abbrev=False)
+    text = "How reliably does a language model remember one bit?"
+    parser = _Parser(prog=prog, description=text, epilog=_EXIT_CODES, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"ffprompt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -232,25 +241,62 @@ def _batch_parsers(batch: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
     """Run a command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    prepare()
     try:
+        register_environment()
+        shown_command(given)  # which remembers the secrets in it
         options = _parser(prog, run_only=prog == "run_eval.py").parse(given)
         from ffprompt import commands
 
         return commands.execute(options)
     except SystemExit as end:  # argparse: --help, --version, errors
         return end.code if isinstance(end.code, int) else 2
-    except FFPromptError as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
     except KeyboardInterrupt:
-        hint = ""
-        if given[:1] in (["run"], ["train"]):
-            words = [word for word in (given[1:] if prog == "run_eval.py" else given) if word != "--resume"]
-            hint = f"; go on with: {shlex.join([prog, *words, '--resume'])}"
-        elif given[:1] == ["sweep"]:
-            hint = f"; go on with: {shlex.join([prog, *given])}"
-        print(f"{prog}: interrupted{hint}", file=sys.stderr)  # noqa: T201
+        _say(f"{prog}: interrupted{_going_on(given, prog)}")
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (Exception, BaseExceptionGroup) as error:
+        return _failed(error, given, prog)
+
+
+def _going_on(given: Sequence[str], prog: str) -> str:
+    """How an interrupted command goes on, without the secrets that may be in it."""
+    words = given[1:] if prog == "run_eval.py" else given
+    if given[:1] in (["run"], ["train"]):
+        words = [*(word for word in words if word != "--resume"), "--resume"]
+    elif given[:1] != ["sweep"]:
+        return ""
+    return f"; go on with: {shlex.join([prog, *shown_command(words)])}"
+
+
+def _failed(error: BaseException, given: Sequence[str], prog: str) -> int:
+    """Say what ended a command in one line. Returns the exit code."""
+    from ffprompt.crash import leaf, named, told
+
+    found = leaf(error)
+    if isinstance(found, FFPromptError):
+        _say(f"{prog}: error: {redact(' '.join(str(found).split()))}")
+        return found.exit_code
+    if isinstance(found, OSError) and found.errno in _OF_THE_MACHINE:
+        where = f"{found.filename}: " if found.filename is not None else ""
+        _say(f"{prog}: error: {where}{named(found)}")
+        return 2
+    _say(f"{prog}: internal error: {told(error, given)}{_KEPT.get(given[0] if given else '', '')}")
+    return 4
+
+
+# Errors that are of the disk or of permissions, and no defect.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE)
+_KEPT = {
+    "run": "; what was answered is kept, go on with --resume",
+    "batch": "; what was answered is kept, go on with: ffprompt batch collect RUN",
+    "train": "; what was saved is kept, go on with --resume",
+    "sweep": "; what was saved is kept, the same command goes on",
+}
+
+
+def _say(text: str) -> None:
+    """One line on standard error."""
+    print(printable(" ".join(text.split())), file=sys.stderr)  # noqa: T201

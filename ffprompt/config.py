@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ffprompt.backends.keys import shown_setting
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.language import Spec
 from ffprompt.requests import Capabilities
@@ -73,7 +74,7 @@ class RunConfig(BaseModel):
     block_size: Annotated[int, Field(ge=1)] | None = None
     lora: str | None = None
     engine_arg: tuple[str, ...] | None = None
-    base_url: str | None = None
+    base_url: Annotated[str, Field(min_length=1)] | None = None
     api: Literal["chat", "responses", "completions", "messages", "bedrock", "vertex"] | None = None
     key_file: str | None = None
     reasoning_effort: str | None = None
@@ -156,9 +157,10 @@ class RunConfig(BaseModel):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """Every setting that belongs to the experiment, as plain values."""
+        """Every setting that belongs to the experiment, as plain values without any secret."""
         later = {name for name in _LATER if getattr(self, name) == RunConfig.model_fields[name].default}
-        return self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN | later)
+        values = self.model_dump(mode="json", exclude=_NOT_OF_THE_PLAN | later)
+        return {name: shown_setting(name, value) for name, value in values.items()}
 
     def specs(self) -> tuple[Spec, ...]:
         """The languages sampled from. Raises SpecError."""

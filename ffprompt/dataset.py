@@ -196,5 +196,5 @@ def _from_hub(source: str) -> Path:
         if len(wanted) != 1:
             raise UsageError(f"data {source}: {len(wanted)} files belong to this split; the data set has {files}")
         return Path(hf_hub_download(name, wanted[0], repo_type="dataset"))
-    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError, ImportError) as error:  # of a proxy
         raise UsageError(f"data {source}: not to be had from the hub ({str(error).splitlines()[0]})") from error

@@ -7,7 +7,8 @@ Of a dialogue with the turns ``w1 i0 r?`` and ``i1 r?``, whose first reply was t
     user       i1 r?
 
 Backends see these requests only. A reply that is empty cannot stand in a conversation (most chat templates and APIs
-refuse an empty turn), so the request's ``silence`` stands in its place, and the log says so.
+refuse an empty turn), so the request's ``silence`` stands in its place, and the log says so. Of a reply that UTF-8
+cannot hold, what can be sent stands there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from ffprompt.errors import RunFailedError
+from ffprompt.files import well_formed
 from ffprompt.requests import Failure, Message, Reply, Request, Scores, Talk
 
 Ask = Callable[[Request], Awaitable[Reply | Scores | Failure]]
@@ -52,7 +54,7 @@ class Dialogue:
         return Talk(tuple(self.replies), reads, shown, self.failure)
 
     def _shown(self, reply: Reply) -> str:
-        return reply.text if reply.text.strip() else self.request.silence
+        return well_formed(reply.text) if reply.text.strip() else self.request.silence
 
 
 async def converse(ask: Ask, dialogue: Dialogue, keep: Callable[[Talk], None]) -> Talk:

@@ -19,6 +19,7 @@ from rich.table import Table
 from ffprompt.asking import Progress as State
 from ffprompt.asking import Watch
 from ffprompt.estimates import Estimate
+from ffprompt.files import printable
 from ffprompt.prices import Price, dollars, unknown
 from ffprompt.prompting import Prompt
 from ffprompt.scoring import Outcome
@@ -48,7 +49,7 @@ def _console(error: bool = False) -> Console:
 
 def line(text: str) -> None:
     """One line of plain text."""
-    _console().print(escape(text), soft_wrap=True)
+    _console().print(escape(printable(text)), soft_wrap=True)
 
 
 def show(made: Table) -> None:
@@ -90,7 +91,7 @@ def _tabled(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     shown.add_column("outcomes")
     for row in rows:
         shown.add_row(
-            escape(str(row["model"])),
+            escape(printable(str(row["model"]))),
             escape(row["template"]),
             str(row["shots"]),
             row["elicitation"]

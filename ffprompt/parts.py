@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -26,7 +25,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.keys import redacted
 from ffprompt.errors import RunFailedError, StoreError
+from ffprompt.files import json_bytes
 from ffprompt.store import RunFolder, lines, repair
 
 
@@ -167,7 +168,7 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
-            self._file.write((json.dumps(line) + "\n").encode())
+            self._file.write(json_bytes(redacted(line)) + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

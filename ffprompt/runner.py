@@ -146,7 +146,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
     """Ask everything that has no answer yet, then compute the table.
 
     Returns its rows; ``run.json`` ends as ``done`` or, where calls failed, ``incomplete``. An interruption or an error
-    is noted there too and raised again: KeyboardInterrupt, or an FFPromptError.
+    is noted there too and raised again.
     """
     # The lock is taken before anything is noted, so that a second process leaves a run's record alone.
     with Log(folder) as log:
@@ -164,7 +164,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
         except (KeyboardInterrupt, asyncio.CancelledError):
             end(folder, "interrupted", started)
             raise KeyboardInterrupt from None
-        except FFPromptError:
+        except Exception:
             with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
                 end(folder, "failed", started)
             raise

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt.files import shortened
 from ffprompt.parsing import parse_list, parse_next
 from ffprompt.prices import Bill
 from ffprompt.requests import Failure, Reply, Scores, Talk
@@ -54,13 +55,13 @@ def raw(response: Reply | Scores | Failure | Talk) -> dict[str, Any]:
     call = getattr(response, "call", None)  # an API's answer brings the record of its attempts
     made = {"call": call.record()} if call is not None else {}
     if isinstance(response, Failure):
-        return {"error": response.error, **made}
+        return {"error": shortened(response.error), **made}
     if isinstance(response, Reply):
         return {
             **made,
             "reply": response.text,
             "stop": response.stop,
-            "served_model": response.served_model,
+            "served_model": None if response.served_model is None else shortened(str(response.served_model)),
             "prompt_tokens": response.prompt_tokens,
             "reply_tokens": response.reply_tokens,
         }

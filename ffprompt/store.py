@@ -17,7 +17,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.keys import redacted, shown_command
 from ffprompt.errors import RunFailedError, StoreError
+from ffprompt.files import json_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +95,7 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run. Raises StoreError when it is not one, or is of a newer version of ffprompt."""
         try:
-            info = json.loads((path / "run.json").read_text())
+            info = json.loads((path / "run.json").read_bytes())
         except FileNotFoundError:
             raise StoreError(f"run {path}: no run.json in it") from None
         except (OSError, ValueError) as error:
@@ -105,7 +107,7 @@ class RunFolder:
 
     def save(self) -> None:
         """Replace ``run.json`` in one step."""
-        replace_file(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
+        replace_file(self.path / "run.json", json_bytes(redacted(self.info), indent=2))
 
 
 def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:
@@ -147,11 +149,29 @@ class Log:
             raise UnwritableError(f"run {self.folder.path}: another process is writing it") from error
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Write lines and wait until they are on the disk."""
-        lines = list(lines)
-        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        """Write lines and wait until they are on the disk.
+
+        Raises ValueError or TypeError for a line that JSON cannot hold, after the others are written.
+        """
+        written: list[dict[str, Any]] = []
+        content: list[bytes] = []
+        problem: Exception | None = None
+        for line in lines:
+            try:
+                content.append(json_bytes(line) + b"\n")
+                written.append(line)
+            except (TypeError, ValueError, RecursionError) as error:
+                problem = error
+        self._write(b"".join(content))
+        if self.on_line is not None:
+            for line in written:
+                self.on_line(line)
+        if problem is not None:
+            raise problem
+
+    def _write(self, content: bytes) -> None:
         try:
-            self._file.write(text.encode())
+            self._file.write(content)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -159,9 +179,6 @@ class Log:
                 f"run {self.folder.path}: trials cannot be written ({error.strerror}); what is written is kept, "
                 "make room and go on with --resume"
             ) from error
-        if self.on_line is not None:
-            for line in lines:
-                self.on_line(line)
 
     def close(self) -> None:
         """Let go of the file and its lock."""
@@ -337,7 +354,7 @@ def provenance() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "source": _source(), "hardware": _hardware(), "command": sys.argv[1:]}
+    return {"versions": versions, "source": _source(), "hardware": _hardware(), "command": shown_command(sys.argv[1:])}
 
 
 def _source() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ffprompt.config import make
 from ffprompt.dataset import read as read_strings
 from ffprompt.errors import StoreError
+from ffprompt.files import printable
 from ffprompt.prices import Bill, recorded
 from ffprompt.requests import OWN, Capabilities
 from ffprompt.scoring import Judged, Tally, judge, known, margin, mass
@@ -234,7 +235,7 @@ def _add_reads(
         "truth": batch.truth(row),
         "answer": list(judged.answers),
         "outcome": [str(outcome) for outcome in judged.outcomes],
-        "reason": list(judged.reasons) or [judged.reason] * len(positions),
+        "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
         "answer_logprobs": none if scores is None else scores,
         "answer_mass": none if scores is None else [read and mass(read) for read in whole],
         "margin": none if scores is None else [read and margin(read) for read in whole],
@@ -242,7 +243,7 @@ def _add_reads(
         "argmax_symbol": none if scores is None else line["argmax_symbol"],
     }
     for name, value in same.items():
-        columns[name] += [value] * len(positions)
+        columns[name] += [printable(value)] * len(positions)
     for name, values in each.items():
         columns[name] += values
 

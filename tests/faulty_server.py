@@ -63,6 +63,7 @@ class FaultyServer:
         self.usage = usage
         self.posted: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.queries: list[str] = []
         self.times: list[float] = []
         self.busy = self.peak = self.good = self.connections = 0
         self._loop = asyncio.new_event_loop()
@@ -111,6 +112,8 @@ class FaultyServer:
         text = await reader.readexactly(int(headers.get("content-length", 0)))
         if (handled := await self._route(writer, method, path, headers, text)) is not None:
             return handled
+        path, _, query = path.partition("?")
+        self.queries.append(query)
         if not PATH.fullmatch(path):
             return await self._error(writer, "404", headers)
         if method == "GET":

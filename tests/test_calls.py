@@ -309,8 +309,8 @@ def test_a_key_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_redact_takes_out_known_keys_and_what_looks_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "plain.key/42")
     read_key("OPENAI_API_KEY")
-    assert redact("bad plain.key/42!") == "bad [key]!"
-    assert redact("Incorrect API key provided: sk-proj-****abcd.") == "Incorrect API key provided: [key]"
+    assert redact("bad plain.key/42!") == "bad [redacted]!"
+    assert redact("Incorrect API key provided: sk-proj-****abcd.") == "Incorrect API key provided: [redacted]"
     assert redact("the task-list") == "the task-list"
 
 

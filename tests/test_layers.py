@@ -12,7 +12,8 @@ from tests.conftest import ROOT
 
 # Each module may import those of the rows above its own, and its own row.
 LAYERS = [
-    {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
+    {"errors", "files", "terminal", "usage", "compare_parser", "train_parser", "sweep_parser"},
+    {"crash"},
     {"stats", "price_package"},
     {"prices"},
     {"language", "requests", "marks", "parsing", "structured", "templates"},
@@ -38,7 +39,9 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 # Backends see requests and settings; strings, scores and runs are nothing to them.
-BACKENDS_MAY_SEE = {"errors", "usage", "prices", "requests", "config", "marks", "structured", "backends", "reference"}
+BACKENDS_MAY_SEE = {
+    "crash", "errors", "files", "usage", "prices", "requests", "config", "marks", "structured", "backends", "reference",
+}  # fmt: skip
 SDKS = {"torch", "transformers", "openai", "anthropic", "vllm", "ray"}
 HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "scipy", "jinja2", "pydantic", "rich"}
 

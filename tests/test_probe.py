@@ -133,7 +133,7 @@ def test_a_base_url_without_v1_is_corrected(tmp_path: Path, capsys: pytest.Captu
         assert server.posted == []
     assert asked.code == 2
     assert (
-        f"no API is at this base URL (HTTP 404: a fault of kind 404 for Bearer [key]); did you mean {server.v1}?"
+        f"no API is at this base URL (HTTP 404: a fault of kind 404 for Bearer [redacted]); did you mean {server.v1}?"
         in (asked.line)
     )
 
@@ -206,7 +206,6 @@ def test_only_the_trials_that_do_not_fit_are_errors(tmp_path: Path, capsys: pyte
     ("flags", "says"),
     [
         (("--top-logprobs", "9"), "--top-logprobs 9: only --api completions scores"),
-        (("--reasoning-room", "9"), "--reasoning-room 9: a-model does not reason here"),
         (("--backend", "anthropic", "--top-logprobs", "9"), "the anthropic backend has no such setting"),
         (("--timeout", "0"), "timeout 0.0: input should be greater than 0"),
     ],

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.config import RunConfig
+from ffprompt.backends.keys import shown_setting
 from ffprompt.errors import ModelError
-from ffprompt.requests import Backend, Batcher
 
 if TYPE_CHECKING:
     from ffprompt.backends.calls import Policy
+    from ffprompt.config import RunConfig
+    from ffprompt.requests import Backend, Batcher
 
 
 # Settings by what they are for; a backend honours some of them and refuses the others.
@@ -193,4 +194,4 @@ def _only(config: RunConfig, given: Mapping[str, object], honoured: Collection[s
     for key, value in given.items():
         if value is not None and key not in honoured:
             flag = "--" + key.replace("_", "-")
-            raise ModelError(f"{flag} {value}: the {config.backend} backend has no such setting")
+            raise ModelError(f"{flag} {shown_setting(key, value)}: the {config.backend} backend has no such setting")

@@ -13,12 +13,12 @@ from typing import Any
 
 from ffprompt.backends import counts
 from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
-from ffprompt.backends.api import ApiBackend, cut, without_user
+from ffprompt.backends.api import ApiBackend, cut
 from ffprompt.backends.call_errors import as_call_error, hopeless
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.backends.extras import check_extra_body, parse_headers
-from ffprompt.backends.keys import read_key
+from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.payloads import merged
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
@@ -84,12 +84,14 @@ class AnthropicBackend(ApiBackend):
             raise ModelError(f"--api {api!r} is unknown{did_you_mean(api, APIS)}")
         self.api, self.live = api, live
         self.asking = _with_extra(model, temperature, thinking, effort, room, cache, api, extra_body or {})
-        self.extra_headers = parse_headers(extra_headers)
+        self.headers = parse_headers(extra_headers)
+        if self.asking.version and api == "messages":
+            self.headers = {"anthropic-version": self.asking.version, **self.headers}
         self.insisted = frozenset({*self.asking.extra, "output_config"})
         self.thinking = thinking
         self.thinks = self.asking.room > 0
         self.base_url = base_url or (os.environ.get("ANTHROPIC_BASE_URL") if api == "messages" else None) or None
-        where = f" at {without_user(self.base_url)}" if self.base_url else ""
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         name = f"anthropic model {model}{f' on {api}' if api != 'messages' else where}"
         limits = policy(self.thinks) if callable(policy) else policy
         super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
@@ -101,15 +103,15 @@ class AnthropicBackend(ApiBackend):
             "backend": "anthropic",
             "model": model,
             "api": api,
-            "base_url": without_user(str(self._blocking().base_url)) if live or api == "messages" else None,
+            "base_url": self.address(self._blocking(), self.base_url) if live or api == "messages" else None,
             "api_version": self.asking.version or anthropic._constants.ANTHROPIC_API_VERSION,
             "temperature": temperature if self.asking.sampled else OWN,
             "thinking": thinking if thinking is not None else OWN,
             "effort": effort,
             "room": self.asking.room,
             "cache": cache,
-            "extra_body": extra_body,
-            "extra_headers": sorted(self.extra_headers),
+            "extra_body": shown_body(extra_body),
+            "extra_headers": shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items()),
             "sdk": f"anthropic {anthropic.__version__}",
         }
 
@@ -124,28 +126,24 @@ class AnthropicBackend(ApiBackend):
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self._client("Async", max_retries=0, http_client=connections)
+        return self._client("Async", 0, connections)
 
     def _blocking(self) -> Any:
-        return self._client("", max_retries=2)
+        return self._client("", 2)
 
-    def _client(self, kind: str, **options: Any) -> Any:
-        """A client of the SDK. Raises ModelError where its cloud's library or settings are missing."""
-        settings = self.settings(self.key, self.base_url) | options
-        headers = dict(self.extra_headers)
-        if self.api == "messages":
-            headers |= {"anthropic-version": self.asking.version} if self.asking.version else {}
-        else:
-            del settings["api_key"]
+    def _client(self, kind: str, retries: int, connections: Any = None) -> Any:
+        """A client of the SDK. Raises ModelError where a cloud's library or its settings are missing."""
         try:
-            return getattr(self.sdk, kind + _CLIENTS[self.api])(**settings, default_headers=headers)
-        except ImportError as error:
-            needed = f'pip install "anthropic[{self.api}]"'
-            raise ModelError(f"--api {self.api} needs {error.name or 'more packages'}; run: {needed}") from error
-        except ValueError as error:
-            if self.api == "messages":
-                raise
-            raise ModelError(f"--api {self.api}: {' '.join(str(error).split())}") from error
+            return self.make(getattr(self.sdk, kind + _CLIENTS[self.api]), retries, connections)
+        except ModelError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise ModelError(f'--api {self.api}: run: pip install "anthropic[{self.api}]" ({error})') from error
+            raise
+
+    def settings(self) -> dict[str, Any]:
+        """What every client is told. Those of a cloud find their credentials by themselves."""
+        settings = super().settings()
+        return settings if self.api == "messages" else {key: settings[key] for key in settings if key != "api_key"}
 
     def body(self, request: Request) -> dict[str, Any]:
         """What would be sent to a model that takes everything."""
@@ -169,7 +167,11 @@ class AnthropicBackend(ApiBackend):
                 client.models.with_raw_response.retrieve(self.asking.model)
             except self.sdk.APIError as error:
                 found = as_call_error(self.sdk, error)
-                if found.status == 404 and self.base_url and self.base_url.rstrip("/").endswith("/v1"):
+                if (
+                    found.status == 404
+                    and self.base_url
+                    and split_base_url(self.base_url)[0].rstrip("/").endswith("/v1")
+                ):
                     raise ModelError(
                         f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
                     ) from None

@@ -7,8 +7,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
 from ffprompt.backends.budget import Budget
 from ffprompt.backends.call_errors import FILTERED, Answered, CallError
@@ -22,9 +22,10 @@ from ffprompt.backends.calls import (
     Sleep,
     post,
 )
-from ffprompt.backends.keys import redact
+from ffprompt.backends.keys import redact, shown_url, split_base_url
 from ffprompt.backends.learning import SAMPLING, SYSTEM, Lessons
-from ffprompt.backends.wire import Wire
+from ffprompt.backends.wire import Wire, library, making
+from ffprompt.crash import named
 from ffprompt.errors import ModelError, RunFailedError
 from ffprompt.prices import Allowance
 from ffprompt.requests import OWN, Capabilities, Failure, Reply, Request, Scores
@@ -46,6 +47,9 @@ class ApiBackend(ABC):
 
     path: str  # of the endpoint, below the base URL
     thinks: bool = False
+    key: str
+    base_url: str | None
+    headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
     identity: Mapping[str, Any]
     insisted: frozenset[str] = frozenset()
     capabilities: Capabilities
@@ -63,9 +67,27 @@ class ApiBackend(ABC):
     def client(self, connections: Any) -> Any:
         """A new asynchronous client of the SDK, which leaves retries to the caller."""
 
-    def settings(self, key: str, base_url: str | None) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What every client is told."""
-        return {"api_key": key, "base_url": base_url, "timeout": self._timeout()}
+        url, query = split_base_url(self.base_url) if self.base_url else (None, None)
+        settings = {"api_key": self.key, "base_url": url, "default_query": query, "default_headers": self.headers}
+        return settings | {"timeout": self._timeout()}
+
+    def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
+        """A client of the SDK for this backend's key and base URL. Raises ModelError where none can be made."""
+        settings = self.settings()
+        with making(self.name):
+            # Without the SDK's wrapper, which shows a traceback where it could not be made.
+            http = http_client or self.sdk.DefaultHttpxClient(timeout=self._timeout())
+            client = kind(max_retries=retries, http_client=http, **settings)
+            # A header from the environment may not fit into one, which would show in the first call only.
+            library(self.sdk).Headers({n: text for n, text in client.default_headers.items() if isinstance(text, str)})
+        return client
+
+    def address(self, client: Any, base_url: str | None) -> str:
+        """Where calls go, as it may be shown: the client's own base URL, with the query of the one that was given."""
+        query = f"?{base_url.partition('?')[2]}" if base_url and "?" in base_url else ""
+        return shown_url(f"{client.base_url}{query}")
 
     def _timeout(self) -> Any:
         return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
@@ -165,20 +187,26 @@ class ApiBackend(ABC):
                 again = self._learns(error, sent, request)
                 return again
 
-            async def attempt(sent: Mapping[str, Any] = payload) -> Answered:
-                return await post(self.sdk, wire, self.path, sent)
-
             try:
-                return await self.caller.call(attempt, _estimate(request), call, _most(payload), excused)
+                return await self.caller.call(
+                    partial(self._attempt, wire, payload), _estimate(request), call, _most(payload), excused
+                )
             except CallError:
                 if not again:
                     raise
+
+    async def _attempt(self, wire: Wire, payload: Mapping[str, Any]) -> Answered:
+        """One attempt. Raises CallError, also for what an SDK cannot send."""
+        try:
+            return await post(self.sdk, wire, self.path, payload)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
 
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""
         try:
             return self.read(request, body, call)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
             return Failure(f"the answer has an unknown shape ({type(error).__name__}: {error})")
 
     def _logged(self, request: Request, response: Reply | Scores | Failure, call: Call) -> Reply | Scores | Failure:
@@ -247,7 +275,7 @@ def _estimate(request: Request) -> int:
 def _most(payload: Mapping[str, Any]) -> Bound:
     """The most tokens that a payload can cost: no token is shorter than a byte, and the reply has its limit."""
     turns = payload.get("messages") or payload.get("input") or ()
-    size = len(json.dumps(payload, ensure_ascii=False).encode())
+    size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
 
 
@@ -258,9 +286,3 @@ def cut(text: str, stop: Sequence[str]) -> str | None:
     """
     places = [place for word in stop if (place := text.find(word)) >= 0]
     return text[: min(places)] if places else None
-
-
-def without_user(url: str) -> str:
-    """A URL without a user name and password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -210,9 +210,9 @@ def json_of(value: Any) -> bytes:
 def told_by(error: Any) -> tuple[str, str]:
     """(message on one line, code) of an error object."""
     if not isinstance(error, Mapping):
-        return " ".join(str(error).split()), ""
+        return redact(" ".join(str(error).split())), ""
     message = str(error.get("message") or json.dumps(error, default=str))
-    return " ".join(message.split())[:300], str(error.get("code") or error.get("type") or "")
+    return redact(" ".join(message.split()))[:300], redact(str(error.get("code") or error.get("type") or ""))
 
 
 def lines_of(file: IO[bytes], what: str) -> Iterator[dict[str, Any]]:

@@ -85,7 +85,7 @@ def read_answer(raw: Any) -> Answered:
         )
     try:
         body = json.loads(raw.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CallError(
             f"HTTP 200 without JSON ({kind}): {one_line(raw.text)}", "no JSON", True, None, request_id
         ) from None
@@ -195,7 +195,7 @@ def _told(text: str) -> _Told:
     """What an error body in any of the usual shapes says."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _Told(one_line(text) or "empty body")
     if isinstance(body, list) and len(body) == 1:  # Google's gateways send a list of one
         body = body[0]
@@ -222,5 +222,5 @@ def _told_of(error: object) -> _Told:
 
 def one_line(text: str, most: int = 300) -> str:
     """A text without markup, on one line and not too long."""
-    line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    line = redact(" ".join(re.sub(r"<[^>]*>", " ", text).split()))  # before a secret is cut in two
     return line if len(line) <= most else line[:most] + "…"

@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import ApiBackend, without_user
+from ffprompt.backends.api import ApiBackend
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.echo import read_scores
 from ffprompt.backends.extras import check_extra_body, parse_headers
-from ffprompt.backends.keys import read_key
+from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.payloads import (
@@ -88,17 +88,19 @@ class OpenAIBackend(ApiBackend):
         self.asking = _asking(
             self.provider, model, api, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking
         )
-        self.extra_headers = parse_headers(extra_headers)
+        self.headers = parse_headers(extra_headers)
         self.asking = _with_extra(self.asking, api, extra_body or {})
         self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
         self.top_logprobs = top_logprobs
         self.thinks = self.asking.room > 0
         limits = policy(self.asking.reasoning) if callable(policy) else policy
-        where = f" at {without_user(self.base_url)}" if self.base_url else ""
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         limits = limits or Policy(**patience(self.asking.reasoning))
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
         self.key = read_key(*_key_of(self.provider, provider is not None, key_file, base_url)) if live else "no-key"
+        if self.provider.name == "azure":  # where its deployments read the key
+            self.headers = {"api-key": self.key, **self.headers}
         why = self._probe() if live else "" if api == "completions" else CHATS
         scores = not why
         chats = api != "completions"
@@ -108,30 +110,23 @@ class OpenAIBackend(ApiBackend):
             "model": model,
             "provider": provider,
             "api": api,
-            "base_url": without_user(str(self._blocking().base_url)),
+            "base_url": self.address(self._blocking(), self.base_url),
             "reasoning_effort": reasoning_effort,
             "reasoning_room": self.asking.room,
             "thinking": thinking if thinking is not None else "the model's own",
             "temperature": temperature if self.asking.sampled and temperature is not None else OWN,
-            "extra_body": extra_body,
-            "extra_headers": sorted(self.extra_headers),
+            "extra_body": shown_body(extra_body),
+            "extra_headers": shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items()),
             "top_logprobs": self.asking.top_logprobs if scores else None,
             "sdk": f"openai {openai.__version__}",
         }
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
-        return self._client("Async", max_retries=0, http_client=connections)
+        return self.make(self.sdk.AsyncOpenAI, 0, connections)
 
     def _blocking(self) -> Any:
-        return self._client("", max_retries=2)
-
-    def _client(self, kind: str, **options: Any) -> Any:
-        """A client of the SDK."""
-        # Azure's deployments read the key there; a key in ``Authorization`` is for its newer address.
-        headers = self.extra_headers | ({"api-key": self.key} if self.provider.name == "azure" else {})
-        settings = self.settings(self.key, self.base_url) | options
-        return getattr(self.sdk, f"{kind}OpenAI")(**settings, default_headers=headers)
+        return self.make(self.sdk.OpenAI, 2)
 
     def body(self, request: Request) -> dict[str, Any]:
         """What would be sent to a model that takes everything."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_answer
 from ffprompt.backends.echo import echoed
+from ffprompt.backends.keys import split_base_url
 from ffprompt.backends.payloads import MOST_SHOWN, completions_payload
 from ffprompt.backends.probe import doubt, other_url, speaks, web_page
 from ffprompt.backends.wire import library
@@ -26,6 +27,7 @@ class OpenAIProbe:
 
     def __init__(self, backend: OpenAIBackend, client: Any) -> None:
         self.backend, self.client, self.sdk = backend, client, backend.sdk
+        self.url = split_base_url(backend.base_url)[0] if backend.base_url else ""
 
     def look(self) -> str:
         """Why the server does not score prompts; empty where it does. Raises ModelError where it cannot be asked."""
@@ -34,7 +36,9 @@ class OpenAIProbe:
             models = self.client.models.with_raw_response
             found = (models.list() if backend.base_url else models.retrieve(backend.asking.model)).http_response
             if backend.base_url and not speaks(found) and not self._replies():
-                raise web_page(backend.name, found, other_url(self.sdk, self.client, backend.base_url))
+                raise web_page(
+                    backend.name, found, other_url(self.sdk, self.client, split_base_url(backend.base_url)[0])
+                )
         except self.sdk.APIError as error:
             self._judge(error)
         return self._unscored() if backend.api == "completions" else CHATS
@@ -42,10 +46,9 @@ class OpenAIProbe:
     def _judge(self, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
         backend, found = self.backend, as_call_error(self.sdk, error)
-        here = backend.base_url
-        if here and found.status == 404 and (hint := other_url(self.sdk, self.client, here)):
+        if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
             raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
-        unknown = found.status == 404 and not here
+        unknown = found.status == 404 and not self.url
         if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
             raise hopeless(backend.name, found) from None
 

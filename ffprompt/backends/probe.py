@@ -56,7 +56,7 @@ def speaks(response: Any) -> bool:
     """Whether a response with a good status is JSON, as an API's are, and no web page."""
     try:
         json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

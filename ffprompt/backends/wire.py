@@ -9,12 +9,53 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypedDict
 
+from ffprompt.backends.keys import redact
+from ffprompt.errors import FFPromptError, ModelError
+
 # Connections of one client; 5 to 25 measure alike, with 200 a request takes 1.7 times the processor's time.
 _CONNECTIONS = 16
+
+
+# Variables that HTTP libraries heed, and object to in exceptions that do not name them.
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@contextlib.contextmanager
+def making(name: str) -> Iterator[None]:
+    """Make clients. What a library objects to is raised as a ModelError that names the variable that is to blame."""
+    try:
+        yield
+    except FFPromptError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(redact(f"{name}: no connection can be prepared ({why}){_blamed(error)}")) from error
+
+
+def _blamed(error: Exception) -> str:
+    """The variables of the environment that an exception may be due to, and the cure."""
+    if isinstance(error, OSError):
+        found = [f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)][:1]
+        cure = "name a file (or a folder) of certificates in PEM format, or unset it"
+        return f"; {' and '.join(found)} is set: {cure}" if found else ""
+    if isinstance(error, UnicodeError):
+        odd = [n for n, value in os.environ.items() if n.startswith(("OPENAI_", "ANTHROPIC_")) and not value.isascii()]
+        return f"; {' and '.join(odd)} is not ASCII, which a header has to be; correct or unset it" if odd else ""
+    set_ = {name: value for each in _PROXIES for name in (each, each.lower()) if (value := os.environ.get(name))}
+    odd = [name for name, value in set_.items() if not re.match(r"(https?|socks5h?)://", value, re.IGNORECASE)]
+    socks = [name for name, value in set_.items() if value.startswith("socks")]
+    found = [f"{name}={set_[name]}" for name in odd or socks or set_]
+    if not found and (name := next((name for name in ("NO_PROXY", "no_proxy") if os.environ.get(name)), None)):
+        found = [f"{name}={os.environ[name]}"]
+    cure = "a proxy is http://HOST:PORT or socks5://HOST:PORT (which needs: pip install socksio); correct or unset it"
+    return f"; {' and '.join(found)} is set: {cure}" if found else ""
 
 
 class LateError(Exception):
@@ -102,7 +143,8 @@ class Wire:
         self.loop = asyncio.get_running_loop()
         self._sdk, self._client, self._timeout = sdk, client, timeout
         self._http = library(sdk)
-        self._tls = self._http.create_ssl_context()  # tens of milliseconds each, so that one serves all
+        with making("connections"):
+            self._tls = self._http.create_ssl_context()  # tens of milliseconds each, so that one serves all
         self._each = min(places, _CONNECTIONS)
         self._clients: list[Any] = []
         self._free: list[Any] = []
@@ -119,7 +161,8 @@ class Wire:
         return self._clients[0]
 
     def _grow(self) -> None:
-        client = self._client(self._connections())
+        with making("connections"):
+            client = self._client(self._connections())
         self._clients.append(client)
         self._free += [client] * self._each
 

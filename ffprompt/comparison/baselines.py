@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
+from ffprompt.files import json_bytes
 from ffprompt.store import RunFolder, replace_file
 
 SCHEMA = 1
@@ -36,7 +37,7 @@ def read(results: Path) -> list[Baseline]:
     """All baselines of a results folder. Raises StoreError where the file is damaged or of a newer version."""
     path = results / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
@@ -74,7 +75,7 @@ def put(results: Path, runs: Sequence[Path], name: str = DEFAULT, suite: str | N
     rows = sorted([*kept, made], key=lambda one: (one.suite or "", one.name))
     content = {"schema": SCHEMA, "baselines": [asdict(one) for one in rows]}
     results.mkdir(parents=True, exist_ok=True)
-    replace_file(results / FILE, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    replace_file(results / FILE, json_bytes(content, indent=2) + b"\n")
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +12,20 @@ from xml.etree import ElementTree as ET
 
 from ffprompt.comparison.gating import Checked, Report
 from ffprompt.errors import StoreError
+from ffprompt.files import json_bytes, printable
 from ffprompt.store import replace_file
 
 
 def to_json(path: Path, value: Any) -> None:
     """Write plain values; what is not a number is null. Raises StoreError."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
-    _write(path, text + "\n")
+    _write(path, json_bytes(_finite(value), indent=2) + b"\n")
 
 
 def to_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows, the first of them the header. Raises StoreError."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    _write(path, text.getvalue())
+    _write(path, printable(text.getvalue()).encode())
 
 
 def to_junit(path: Path, report: Report) -> None:
@@ -51,7 +50,8 @@ def to_junit(path: Path, report: Report) -> None:
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
-    _write(path, '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+    text = '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+    _write(path, printable(text).encode())
 
 
 def numbers(check: Checked) -> str:
@@ -67,7 +67,7 @@ def numbers(check: Checked) -> str:
 
 def to_markdown(path: Path, report: Report) -> None:
     """A summary for a pull request. Raises StoreError."""
-    _write(path, markdown(report))
+    _write(path, printable(markdown(report)).encode())
 
 
 def markdown(report: Report) -> str:
@@ -103,10 +103,14 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} is not there")
-    replace_file(path, text.encode())
+    replace_file(path, content)

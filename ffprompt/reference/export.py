@@ -7,7 +7,6 @@ ffprompt.json, which says what the folder was made from.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 
 from ffprompt import __version__
 from ffprompt.errors import ConfigError, ModelError
+from ffprompt.files import json_bytes, printable
 from ffprompt.reference.architectures import name_of
 from ffprompt.reference.checkpoint import WEIGHTS, Checkpoint
 from ffprompt.reference.export_layouts import EXPORTED, Layout, layout_of
@@ -102,11 +102,11 @@ def _write(folder: Path, checkpoint: Checkpoint, model: Transformer, layout: Lay
     _json(folder / "tokenizer.json", tokenizer(model.config.symbols))
     _json(folder / "tokenizer_config.json", tokenizer_config(places))
     _json(folder / RECORD, _record(checkpoint))
-    (folder / "README.md").write_text(_card(checkpoint, model, layout, length), encoding="utf-8")
+    (folder / "README.md").write_bytes(printable(_card(checkpoint, model, layout, length)).encode())
 
 
 def _json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_bytes(json_bytes(content, indent=2) + b"\n")
 
 
 def _name(checkpoint: Checkpoint) -> str:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from ffprompt.crash import told
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.reference import session
 from ffprompt.reference.folder import LOG, read_record
@@ -80,7 +81,7 @@ def work(
         return run
 
     found = side_by_side([piece(job) for job in jobs], at_once, stopped)
-    return {job.name: None if one is None else _why(one) for job, one in zip(jobs, found, strict=True)}
+    return {job.name: None if one is None else _ended(one) for job, one in zip(jobs, found, strict=True)}
 
 
 def locally(jobs: Sequence[Job], replicates: int, at_once: int, tell: Tell, ended: Ended) -> None:
@@ -239,7 +240,11 @@ def _child(pipe: Connection, jobs: Sequence[Job], at_once: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     with suppress(KeyboardInterrupt):
-        send("whys", work(jobs, at_once, lambda name, event: send("event", name, event), stopped))
+        try:
+            whys = work(jobs, at_once, lambda name, event: send("event", name, event), stopped)
+        except Exception as error:
+            whys = dict.fromkeys((job.name for job in jobs), _ended(error))
+        send("whys", whys)
 
 
 @contextmanager
@@ -253,6 +258,11 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _ended(error: Exception) -> str:
+    """Why a training is not finished; of a defect with the file that its traceback is in."""
+    return _why(error) if isinstance(error, FFPromptError) else f"internal error: {told(error)}"
 
 
 def _why(error: Exception) -> str:

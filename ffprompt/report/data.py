@@ -13,6 +13,7 @@ from typing import Any
 from ffprompt import __version__
 from ffprompt.dissection import anatomy as dissect
 from ffprompt.errors import FFPromptError, StoreError
+from ffprompt.files import printable
 from ffprompt.report.anatomy import anatomy
 from ffprompt.report.cells import study
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
@@ -66,7 +67,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
             row["anatomy"] = {key: facets[key] for key in _FACETS}
         rows += mine
         prompts += _prompts(source, first, MOST_PROMPTS - len(prompts))
-    return {
+    made = {
         "title": title or _title(kind, runs, trainings, given),
         "kind": kind,
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -90,6 +91,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         "trials_in_all": sum(map(len, bad)) + sum(map(len, good)),
         "trials_with_errors": sum(map(len, bad)),
     }
+    return printable(made)
 
 
 def _run(source: Source) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Text on its way into files, where it comes from outside and may be anything.
+
+A string of Python can hold what UTF-8 cannot (half of an emoji, as some servers send it) and what XML and terminals
+cannot (control characters). JSON keeps all of it, escaped. Everything else shows it as an escape.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+# Halves of surrogate pairs, which UTF-8 has no bytes for, and what some tools take for the end of a line.
+_ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u2028\u2029]")
+# What XML 1.0 does not allow, and what moves the cursor of a terminal.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def json_bytes(value: object, indent: int | None = None) -> bytes:
+    r"""JSON as UTF-8, on one line unless ``indent`` is given, whatever text is in it.
+
+    Every string reads back equal. Two halves of a pair that follow each other read back as their character.
+
+    >>> json_bytes({"reply": "caf\u00e9 \ud83d"}).decode()
+    '{"reply": "café \\ud83d"}'
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: a value is not plain.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+def well_formed(text: str) -> str:
+    """A text that can be sent: halves of surrogate pairs are replaced by U+FFFD, and whole pairs joined."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def shortened(text: str, most: int = 2000) -> str:
+    """A text of a few lines at most, for what may be of any length."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+
+
+def printable(value: T) -> T:
+    r"""A value with every string in it, at any depth, as UTF-8, XML and terminals can hold it.
+
+    >>> printable(["half \ud83d", {"bell": "\x07"}])
+    ['half \\ud83d', {'bell': '\\x07'}]
+    """
+    return cast("T", _printable(value))
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub(_escape, value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    return type(value)(map(_printable, value)) if type(value) in (list, tuple) else value
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
