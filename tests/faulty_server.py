@@ -270,7 +270,7 @@ class FaultyServer:
         usage = {"input_tokens": 8, "output_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
         found = {"id": "m", "type": "message", "role": "assistant", "model": f"{body['model']}-2099", "usage": usage}
         if fault == "empty-choices":
-            return {"type": "error", "error": {"type": "api_error", "message": "no answer"}}
+            return {"type": "error", "error": {"type": "api_error", "message": "no answer"}, "usage": usage}
         return found | {"content": content, "stop_reason": why}
 
     def _completion(self, body: Mapping[str, Any], fault: str) -> dict[str, Any] | None:

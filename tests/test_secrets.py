@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote, quote_plus
 import pytest
 
 from ffprompt import asking, commands
-from ffprompt.backends import calls
+from ffprompt.backends import call_errors
 from ffprompt.backends.batching import told_by
 from ffprompt.backends.keys import (
     HIDDEN,
@@ -199,7 +199,7 @@ def test_a_secret_is_not_cut_in_two_by_the_end_of_a_line() -> None:
     register_secret(KEY)
     for before in range(270, 310):
         said = f"{'x' * before} {KEY} and more"
-        assert KEY[:4] not in calls._told(json.dumps({"error": {"message": said}}))[0]
+        assert KEY[:4] not in call_errors._told(json.dumps({"error": {"message": said}})).message
         assert KEY[:4] not in told_by({"message": said})[0]
         assert KEY[:4] not in named(ValueError(said))
 

@@ -39,8 +39,11 @@ class CallError(Exception):
     """An attempt that brought no answer. ``status`` is HTTP's, or the name of what happened.
 
     ``free``: it costs nothing, because nothing was sent or the server answered with an error status. ``parameter`` is
-    the part of the request that the server objects to, where it names one.
+    the part of the request that the server objects to, where it names one. ``body`` is what came with a good status,
+    which may say what it has used.
     """
+
+    body: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ def read_answer(raw: Any) -> Answered:
     if not isinstance(body, dict):
         raise CallError(f"HTTP 200 without an object: {one_line(raw.text)}", "no object", True, None, request_id)
     if (failure := failure_in(body)) is not None:
-        failure.wait, failure.request_id = retry_after(raw.headers), request_id
+        failure.wait, failure.request_id, failure.body = retry_after(raw.headers), request_id, body
         raise failure
     return Answered(body, request_id)
 

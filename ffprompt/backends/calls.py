@@ -246,6 +246,8 @@ class Caller:
             if error.free:
                 used = Usage(0, 0)
                 self.budget.free(number)
+            elif error.body is not None:
+                used = self.usage(error.body)
             raise
         finally:
             self.budget.settle(reserved, used, call.counted)

@@ -18,7 +18,7 @@ from ffprompt.backends.api import ApiBackend
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.echo import read_scores
 from ffprompt.backends.extras import check_extra_body, parse_headers
-from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url
+from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.payloads import (
@@ -83,6 +83,8 @@ class OpenAIBackend(ApiBackend):
         if reasoning_effort is not None:
             _known("--reasoning-effort", reasoning_effort, EFFORTS)
         base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
+        if base_url:
+            split_base_url(base_url)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
         self.base_url = _address(self.provider, provider is not None, base_url, model)
         self.asking = _asking(
