@@ -154,6 +154,7 @@ def _openai(config: RunConfig, live: bool) -> Backend:
         provider=config.provider,
         extra_body=config.extra_body,
         extra_headers=config.extra_header or (),
+        reasoning_tags=config.reasoning_tags or (),
     )
 
 
@@ -175,6 +176,7 @@ def _anthropic(config: RunConfig, live: bool) -> Backend:
         room=config.reasoning_room,
         extra_body=config.extra_body,
         extra_headers=config.extra_header or (),
+        reasoning_tags=config.reasoning_tags or (),
     )
 
 

@@ -20,6 +20,7 @@ from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.backends.extras import check_extra_body, parse_headers
 from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.payloads import merged
+from ffprompt.backends.promises import Promises
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
 from ffprompt.requests import OWN, Capabilities, Failure, Message, Reply, Request
@@ -72,6 +73,7 @@ class AnthropicBackend(ApiBackend):
         room: int | None = None,
         extra_body: Mapping[str, Any] | None = None,
         extra_headers: Sequence[str] = (),
+        reasoning_tags: Sequence[str] = (),
     ) -> None:
         try:
             import anthropic
@@ -95,6 +97,7 @@ class AnthropicBackend(ApiBackend):
         name = f"anthropic model {model}{f' on {api}' if api != 'messages' else where}"
         limits = policy(self.thinks) if callable(policy) else policy
         super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
+        self.promises = Promises(thinking == "off", tuple(reasoning_tags))
         self.key = self._read_key(key_file)
         if live:
             self._probe()

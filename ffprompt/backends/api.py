@@ -23,7 +23,8 @@ from ffprompt.backends.calls import (
     post,
 )
 from ffprompt.backends.keys import redact, shown_url, split_base_url
-from ffprompt.backends.learning import SAMPLING, SYSTEM, Lessons
+from ffprompt.backends.learning import SAMPLING, SYSTEM, TOO_MUCH, Lessons
+from ffprompt.backends.promises import Promises
 from ffprompt.backends.wire import Wire, library, making
 from ffprompt.crash import named
 from ffprompt.errors import ModelError, RunFailedError
@@ -35,6 +36,7 @@ from ffprompt.usage import Bound, Usage
 _FRAME, _FRAME_EACH = 64, 16
 # How payloads call the limit of a reply, reasoning included.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
 
 
 class ApiBackend(ABC):
@@ -60,6 +62,7 @@ class ApiBackend(ABC):
         self.in_flight = policy.max_concurrency
         self.chunk = 64
         self.lessons = Lessons()
+        self.promises = Promises()
         self.on_lesson: Callable[[], None] = lambda: None
         self._wire: Wire | None = None
 
@@ -199,8 +202,20 @@ class ApiBackend(ABC):
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
             return await post(self.sdk, wire, self.path, payload)
+        except CallError as error:
+            error.advise(self.cure(error, payload))
+            raise
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
+
+    def cure(self, error: CallError, payload: Mapping[str, Any]) -> str:
+        """What to try where a call was refused; empty where nobody knows."""
+        if error.status == 400 and TOO_MUCH.search(str(error)):
+            limits = [name for name in _LIMITS if name in payload and name in str(error)]
+            room = [name for name in limits if payload[name] > MOST_PLAIN_REPLY]
+            if room:
+                return "give the model less room for reasoning with --reasoning-room N"
+        return ""
 
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""
@@ -215,6 +230,8 @@ class ApiBackend(ABC):
             # Not permanent: the next prompt may fare better. But a server that never makes sense is an outage.
             self.caller.breaker.failure(CallError(text, "unreadable", True))
             return LoggedFailure(text, call)
+        if isinstance(response, Reply) and (why := self.promises.broken(request, response, call.reasoning_tokens)):
+            raise ModelError(redact(f"{self.name}: {why}"))
         self.caller.breaker.success()
         self.caller.budget.answers += 1
         if self.caller.tokens is not None and response.prompt_tokens is not None:

@@ -60,6 +60,11 @@ class CallError(Exception):
         self.status, self.retry, self.wait, self.request_id, self.code = status, retry, wait, request_id, code
         self.free, self.parameter = free, parameter
 
+    def advise(self, cure: str) -> None:
+        """Add what to try to the text."""
+        if cure:
+            self.args = (f"{self}; {cure}",)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

@@ -37,7 +37,7 @@ _REFUSALS = (
     r"only (?:the default|temperature ?= ?1)", r"must be (?:1|unset|omitted|default)",
 )  # fmt: skip
 _REFUSED = re.compile("(?i)" + "|".join(_REFUSALS))
-_TOO_MUCH = re.compile(
+TOO_MUCH = re.compile(
     r"(?i)greater than|less than or equal|exceed|at most|too (?:large|long|high|many|big)|maximum|context|larger than"
 )
 
@@ -73,7 +73,7 @@ class Lessons:
             return None
         if name in _LIMITS:
             other = _OTHER_LIMIT.get(name)
-            if other is None or other in self.renamed or (_TOO_MUCH.search(text) and other not in text):
+            if other is None or other in self.renamed or (TOO_MUCH.search(text) and other not in text):
                 return None
             self.renamed[name] = other
             return name

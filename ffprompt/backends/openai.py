@@ -30,6 +30,7 @@ from ffprompt.backends.payloads import (
     reasons,
     responses_payload,
 )
+from ffprompt.backends.promises import Promises
 from ffprompt.backends.providers import Provider, Thinking, provider_of
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
@@ -73,6 +74,7 @@ class OpenAIBackend(ApiBackend):
         provider: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
         extra_headers: Sequence[str] = (),
+        reasoning_tags: Sequence[str] = (),
     ) -> None:
         try:
             import openai
@@ -100,6 +102,7 @@ class OpenAIBackend(ApiBackend):
         limits = limits or Policy(**patience(self.asking.reasoning))
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
+        self.promises = Promises(thinking == "off" or reasoning_effort == "none", tuple(reasoning_tags))
         self.key = read_key(*_key_of(self.provider, provider is not None, key_file, base_url)) if live else "no-key"
         if self.provider.name == "azure":  # where its deployments read the key
             self.headers = {"api-key": self.key, **self.headers}
