@@ -13,6 +13,7 @@ cannot hold, what can be sent stands there.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -122,4 +123,5 @@ def _question(request: Request, replies: Sequence[str]) -> Request:
         temperature=request.temperature,
         seed=int.from_bytes(hashlib.sha256(f"{request.seed}/{number}".encode()).digest()[:8]),
         hints={name: answers[first : first + turn.reads] for name, answers in request.hints.items()},
+        schema=request.schema and dataclasses.replace(request.schema, count=turn.reads),
     )

@@ -96,7 +96,8 @@ def _tabled(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
             str(row["shots"]),
             row["elicitation"]
             + (f" by {row['turn_instructions']}" if row.get("turn_instructions") else "")
-            + (", chat" if row["form"] == "chat" else ""),
+            + (", chat" if row["form"] == "chat" else "")
+            + (", schema" if row.get("answers") == "schema" else ""),
             row["language"],
             f"{row['reads']:,}",
             f"{row['strings']:,}",

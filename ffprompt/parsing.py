@@ -22,6 +22,10 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from ffprompt.marks import first_said, strip_marks, strip_reasoning
+
+UNENDED = "the reasoning never ends, so the answer never came"
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -31,11 +35,14 @@ class Parsed:
     reason: str | None
 
 
-def parse_list(text: str, values: Sequence[str], count: int, *, ignore_case: bool = False) -> Parsed:
-    """Read exactly ``count`` answers out of a chat reply."""
-    body = _strip_reasoning(text)
+def parse_list(
+    text: str, values: Sequence[str], count: int, *, ignore_case: bool = False, tags: Sequence[str] = ()
+) -> Parsed:
+    """Read exactly ``count`` answers out of a chat reply. ``tags`` are a user's own, around reasoning."""
+    body = strip_reasoning(text, tags)
     if body is None:
-        return Parsed(None, "the reasoning never ends, so the answer never came")
+        return Parsed(None, UNENDED)
+    body = strip_marks(body)
     for pattern, plain in _markup():
         body = pattern.sub(plain, body)
     if not body.strip():
@@ -46,17 +53,27 @@ def parse_list(text: str, values: Sequence[str], count: int, *, ignore_case: boo
     return _reconcile(body, found, mentioned, count)
 
 
-def parse_next(text: str, values: Sequence[str], *, ignore_case: bool = False, completion: bool = False) -> Parsed:
+def parse_next(
+    text: str,
+    values: Sequence[str],
+    *,
+    ignore_case: bool = False,
+    completion: bool = False,
+    tags: Sequence[str] = (),
+) -> Parsed:
     """Read one answer, out of a chat reply or at the very start of a base model's ``completion``."""
     if not completion:
-        return parse_list(text, values, 1, ignore_case=ignore_case)
+        return parse_list(text, values, 1, ignore_case=ignore_case, tags=tags)
+    said = first_said(text, tags)
+    if said is None:
+        return Parsed(None, UNENDED)
     # "onion" is not "on", "10" is not "1", but "1w0i1" is 1.
     edges = [r"(?!\d)" if value[-1:].isdigit() else r"(?!\w)" if value[-1:].isalpha() else "" for value in values]
     hedged = r"(?!-\w| ?/ ?\w|\s+or\b)"  # "on-going", "on/off", "on or off" are no answer either
     patterns = [
         re.escape(value) + edge + hedged if value else "(?!)" for value, edge in zip(values, edges, strict=True)
     ]
-    fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, text.lstrip(), re.I * ignore_case)]
+    fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, said.lstrip(), re.I * ignore_case)]
     return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, "the reply does not start with an answer")
 
 
@@ -68,8 +85,8 @@ _MARKUP = [
     (r"’", "'"),
     (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
     (r"^ ?[*•+–](?: |$)", "- "),
-    (r"<answers?>|\\f?boxed ?\{", " answer: "),
-    (r"</answers?>|<br ?/?>", "\n"),
+    (r"<answers?>|<\|begin_of_box\|>|\\f?boxed ?\{", " answer: "),
+    (r"</answers?>|<\|end_of_box\|>|<br ?/?>", "\n"),
     (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
     (r"\b(?:based|depending) on\b", "from"),  # where "on" is no value
     (r"\bnumber of\b", "count"),
@@ -87,18 +104,6 @@ _MARKUP = [
 @cache
 def _markup() -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), plain) for pattern, plain in _MARKUP]
-
-
-def _strip_reasoning(text: str) -> str | None:
-    """Drop reasoning blocks; None if the last one is open. A lone closing tag ends a block begun in the prompt."""
-    pieces = ["/", *re.split(r"(?i)<(/?)(?:think|thinking|reasoning)>", text)]
-    kept, inside = [""], False
-    for slash, part in zip(pieces[::2], pieces[1::2], strict=True):
-        if slash:
-            kept = kept if inside else []
-            kept.append(part)
-        inside = not slash
-    return None if inside else "\n".join(kept)
 
 
 # A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,

@@ -80,7 +80,7 @@ class Request:
     hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
     turns: tuple[Turn, ...] = ()
     silence: str = ""
-    schema: AnswerSchema | None = None  # the reply is to be JSON of this form
+    schema: AnswerSchema | None = None  # the reply is to be JSON of this form; in a dialogue, all turns' together
 
     @property
     def is_chat(self) -> bool:

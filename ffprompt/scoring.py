@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from ffprompt.files import shortened
-from ffprompt.parsing import parse_list, parse_next
+from ffprompt.marks import strip_marks, strip_reasoning
+from ffprompt.parsing import UNENDED, Parsed, parse_list, parse_next
 from ffprompt.prices import Bill
-from ffprompt.requests import Failure, Reply, Scores, Talk
+from ffprompt.requests import AnswerSchema, Failure, Reply, Scores, Talk
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard, strings_with_an_error, zero_error_bounds
+from ffprompt.structured import read_structured
 from ffprompt.trials import Batch
 
 
@@ -64,6 +66,8 @@ def raw(response: Reply | Scores | Failure | Talk) -> dict[str, Any]:
             "served_model": None if response.served_model is None else shortened(str(response.served_model)),
             "prompt_tokens": response.prompt_tokens,
             "reply_tokens": response.reply_tokens,
+            **({"ended": response.ended} if response.ended is not None else {}),
+            **({"reasoning": response.reasoning} if response.reasoning is not None else {}),
         }
     return {
         **made,
@@ -90,30 +94,34 @@ def _raw_talk(talk: Talk) -> dict[str, Any]:
     return {**failed, "turns": turns, **tokens}
 
 
-def judge(
-    line: Mapping[str, Any],
-    truth: Sequence[int],
-    surfaces: Sequence[str],
-    completes: bool,
-    one: bool,
-    ignore_case: bool,
-) -> Judged:
-    """Outcomes of one trial from its raw answer.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the replies of a condition are read.
 
-    ``completes``: a base model went on with the text; ``one``: a single read was asked (``next``).
+    ``completes``: a base model went on with the text; ``one``: a single read was asked (``next``); ``structured``: the
+    reply is to be JSON; ``tags`` are a user's own, around reasoning.
     """
+
+    surfaces: Sequence[str]
+    completes: bool = False
+    one: bool = False
+    ignore_case: bool = False
+    structured: bool = False
+    tags: Sequence[str] = ()
+
+
+def judge(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
+    """Outcomes of one trial from its raw answer."""
     if "error" in line:
         return _all(Outcome.ERROR, truth, str(line["error"]))
     if "logprobs" in line:
         return _judge_scores(line["logprobs"], truth)
     if "turns" in line:
-        return _judge_talk(line["turns"], truth, surfaces, ignore_case)
-    return _judge_reply(line, truth, surfaces, completes, one, ignore_case)
+        return _judge_talk(line["turns"], truth, reading)
+    return _judge_reply(line, truth, reading)
 
 
-def _judge_talk(
-    turns: Sequence[Mapping[str, Any]], truth: Sequence[int], surfaces: Sequence[str], ignore_case: bool
-) -> Judged:
+def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], reading: Reading) -> Judged:
     """Each reply answers for the reads of its own turn."""
     if sum(turn["reads"] for turn in turns) != len(truth):
         raise ValueError(f"the turns do not have {len(truth)} reads together")
@@ -122,7 +130,7 @@ def _judge_talk(
     reasons: list[str | None] = []
     for turn in turns:
         part = truth[len(answers) : len(answers) + turn["reads"]]
-        judged = _judge_reply(turn, part, surfaces, False, len(part) == 1, ignore_case)
+        judged = _judge_reply(turn, part, replace(reading, completes=False, one=len(part) == 1))
         answers += judged.answers
         outcomes += judged.outcomes
         reasons += [judged.reason] * len(part)
@@ -130,33 +138,35 @@ def _judge_talk(
     return Judged(answers, outcomes, said or None, reasons)
 
 
-def _judge_reply(
-    line: Mapping[str, Any],
-    truth: Sequence[int],
-    surfaces: Sequence[str],
-    completes: bool,
-    one: bool,
-    ignore_case: bool,
-) -> Judged:
+def _judge_reply(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
     if line["stop"] == "refusal":
         return _all(Outcome.REFUSED, truth, "the model refused")
     cut = line["stop"] == "length"
-    if completes and one:
-        # A base model always goes on writing; its first word is the answer, unless the text ends within it.
-        parsed = parse_next(line["reply"], surfaces, ignore_case=ignore_case, completion=True)
-    elif cut:
+    # A base model always goes on writing. Its first word is the answer, unless the text ends within it.
+    first_word = reading.completes and reading.one
+    parsed = None if cut and not first_word else _parse(line["reply"], len(truth), reading)
+    if parsed is None or (cut and parsed.reason == UNENDED):
         # What is missing could have changed the answer.
         return _all(Outcome.TRUNCATED, truth, "the reply was cut off at the token limit")
-    elif one:
-        parsed = parse_next(line["reply"], surfaces, ignore_case=ignore_case)
-    else:
-        parsed = parse_list(line["reply"], surfaces, len(truth), ignore_case=ignore_case)
     if parsed.answers is None:
         return _all(Outcome.INVALID, truth, parsed.reason)
     return Judged(
         parsed.answers,
         [Outcome.CORRECT if a == t else Outcome.WRONG for a, t in zip(parsed.answers, truth, strict=True)],
     )
+
+
+def _parse(text: str, count: int, reading: Reading) -> Parsed:
+    """The answers that a reply gives."""
+    surfaces, ignore_case, tags = reading.surfaces, reading.ignore_case, reading.tags
+    if reading.structured:
+        body = strip_reasoning(text, tags)
+        if body is None:
+            return Parsed(None, UNENDED)
+        return read_structured(strip_marks(body), AnswerSchema(tuple(surfaces), count))
+    if reading.one:
+        return parse_next(text, surfaces, ignore_case=ignore_case, completion=reading.completes, tags=tags)
+    return parse_list(text, surfaces, count, ignore_case=ignore_case, tags=tags)
 
 
 def _judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> Judged:

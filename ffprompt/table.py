@@ -16,7 +16,7 @@ from ffprompt.errors import StoreError
 from ffprompt.files import printable
 from ffprompt.prices import Bill, recorded
 from ffprompt.requests import OWN, Capabilities
-from ffprompt.scoring import Judged, Tally, judge, known, margin, mass
+from ffprompt.scoring import Judged, Reading, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
 from ffprompt.store import Index, RunFolder, index, read_at
 from ffprompt.templates import Template
@@ -36,7 +36,7 @@ COLUMNS = {
     "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
-    "contradictions": "int32", "earlier_reads": "int32",
+    "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string",
 }  # fmt: skip
 
 
@@ -140,6 +140,7 @@ def _row(condition: Condition, tally: Tally, course: Course | None) -> dict[str,
         "elicitation": condition.elicitation,
         "turn_instructions": condition.turn_instructions,
         "form": condition.form,
+        **({"answers": condition.answers} if condition.answers == "schema" else {}),
         "language": condition.language,
         **numbers,
     }
@@ -172,14 +173,15 @@ def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judg
     """The outcomes of one trial."""
     condition = batch.condition
     words = plan.words(condition)
-    return judge(
-        line,
-        batch.truth(row),
+    reading = Reading(
         words.surfaces,
         completes=condition.form == "completion",
         one=condition.elicitation == "next",
         ignore_case=words.template.reply.ignore_case,
+        structured=condition.answers == "schema",
+        tags=plan.config.reasoning_tags or (),
     )
+    return judge(line, batch.truth(row), reading)
 
 
 def _temperature(folder: RunFolder, plan: Plan) -> float | None:
@@ -225,6 +227,7 @@ def _add_reads(
         "data": plan.config.data,
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],
+        "answers": condition.answers,
     }
     each: dict[str, list[Any]] = {
         "read_index": batch.asked[row].tolist(),
@@ -236,6 +239,7 @@ def _add_reads(
         "answer": list(judged.answers),
         "outcome": [str(outcome) for outcome in judged.outcomes],
         "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
+        "ended": printable(_ended(line, len(positions))),
         "answer_logprobs": none if scores is None else scores,
         "answer_mass": none if scores is None else [read and mass(read) for read in whole],
         "margin": none if scores is None else [read and margin(read) for read in whole],
@@ -246,6 +250,13 @@ def _add_reads(
         columns[name] += [printable(value)] * len(positions)
     for name, values in each.items():
         columns[name] += values
+
+
+def _ended(line: dict[str, Any], reads: int) -> list[str | None]:
+    """Why the reply ended that holds each read, in the words of whoever wrote it; of a dialogue, the turn's."""
+    if "turns" not in line or "error" in line:
+        return [line.get("ended")] * reads
+    return [turn.get("ended") for turn in line["turns"] for _ in range(turn["reads"])]
 
 
 def _schema() -> pa.Schema:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from ffprompt.floors import hits, predictions
 from ffprompt.history import contradictions, earlier_reads
 from ffprompt.language import Spec, Strings, sample, sample_shots
 from ffprompt.prompting import Prompt, Solved, prompt
-from ffprompt.requests import Capabilities, Request, Turn
+from ffprompt.requests import AnswerSchema, Capabilities, Request, Turn
 from ffprompt.templates import Elicitation, Form, Renderer, Template
 
 
@@ -40,6 +40,7 @@ class Condition:
     length: int
     spec: Spec | None
     turn_instructions: int | None = None  # dialogue: instructions a turn; None is all up to the next read
+    answers: Literal["text", "schema"] | None = None  # how a reply is to be written; forced has none
 
     @property
     def language(self) -> str:
@@ -48,10 +49,11 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Unique in its run: template, shots and their length, elicitation, form, language."""
+        """Unique in its run: template, shots and their length, elicitation, form, schema, language."""
         shots = f"{self.shots}-shot" + (f"-of-{self.shot_length}" if self.shots else "")
         turns = f"-by-{self.turn_instructions}" if self.turn_instructions else ""
-        return f"{self.template}/{shots}/{self.elicitation}{turns}/{self.form}/{self.language}"
+        form = self.form + ("-schema" if self.answers == "schema" else "")
+        return f"{self.template}/{shots}/{self.elicitation}{turns}/{form}/{self.language}"
 
     @property
     def see_reads(self) -> bool:
@@ -120,6 +122,8 @@ class Plan:
         self.config = config = config.settled(can)
         self.wants_hints = can.wants_hints
         assert config.template and config.shots and config.elicitation and config.trials
+        if (tags := config.reasoning_tags) and (tags[0] == tags[1] or not all(tag.strip() for tag in tags)):
+            raise ConfigError(f"--reasoning-tags {tags[0]!r} {tags[1]!r}: expected two different texts, neither empty")
         self.trials: int = config.trials
         self.file = strings
         self.seed = config.seed
@@ -137,13 +141,23 @@ class Plan:
                 if elicitation == "dialogue":
                     self._words[template.name].can_talk()
                 turns = config.turn_instructions if elicitation == "dialogue" else None
+                answers = None if elicitation == "forced" else config.answers
                 for spec in specs:
                     for shots in config.shots:
                         length = spec.length if spec else strings.length if strings else 0
                         number = len(self.conditions)
                         self.conditions.append(
                             Condition(
-                                number, template.name, shots, config.shot_length, elicitation, form, length, spec, turns
+                                number,
+                                template.name,
+                                shots,
+                                config.shot_length,
+                                elicitation,
+                                form,
+                                length,
+                                spec,
+                                turns,
+                                answers,
                             )
                         )
         if len({condition.name for condition in self.conditions}) < len(self.conditions):
@@ -230,6 +244,7 @@ class Plan:
                     hints=hints[row],
                     turns=self._turns(batch.condition, asked),
                     silence=words.template.chat.silence,
+                    schema=self._schema(batch.condition, len(asked.asked)),
                 )
             )
         return requests
@@ -242,6 +257,10 @@ class Plan:
             for row in range(len(batch))
         ]
 
+    def _schema(self, condition: Condition, count: int) -> AnswerSchema | None:
+        """What the reply is held to. It names every value in the order of the symbols, whatever the answers are."""
+        return AnswerSchema(self.words(condition).surfaces, count) if condition.answers == "schema" else None
+
     def _turns(self, condition: Condition, asked: Prompt) -> tuple[Turn, ...]:
         return tuple(
             dataclasses.replace(turn, max_tokens=self._max_tokens(condition, turn.reads)) for turn in asked.turns
@@ -251,10 +270,11 @@ class Plan:
         """The longest reply with ``count`` answers; in a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
+        each = 16 if condition.answers == "schema" else 8  # JSON may write a name beside each answer
         if condition.elicitation == "dialogue":
-            return 64 + 8 * count  # a sentence
+            return 64 + each * count  # a sentence
         if condition.form == "chat":
-            return 256 + 8 * count  # room for a sentence around the list, and some to spare a token an answer
+            return 256 + each * count  # room for a sentence around the list, and some to spare a token an answer
         return 8 if condition.elicitation == "next" else 16 + 8 * count
 
     def data_digest(self) -> str:
@@ -284,6 +304,7 @@ class Plan:
                     "p_ignore": c.spec.p_ignore if c.spec else None,
                     "symbols": self.config.symbols,
                     "turn_instructions": c.turn_instructions,
+                    **({"answers": c.answers} if c.answers == "schema" else {}),
                 }
                 for c in self.conditions
             ],
@@ -302,6 +323,8 @@ def _form(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> For
             f"{config.backend} model {config.model} gives no log-probabilities, which forced needs"
             f"{f' ({can.unscored})' if can.unscored else ''}; use --elicitation list or next"
         )
+    if config.answers == "schema":
+        _can_be_held(config, elicitation, can)
     if elicitation == "dialogue":
         if not can.chats:
             raise ModelError(
@@ -312,9 +335,26 @@ def _form(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> For
     if config.form != "auto":
         form = config.form
     else:
-        form = "chat" if can.chats and (elicitation == "list" or not can.completes) else "completion"
+        chat = elicitation == "list" or config.answers == "schema" or not can.completes
+        form = "chat" if can.chats and chat else "completion"
     if form == "chat" and not can.chats:
         raise ModelError(f"{config.backend} model {config.model} has no chat template; use --form completion")
     if form == "completion" and not can.completes:
         raise ModelError(f"{config.backend} model {config.model} answers messages only; use --form chat")
     return form
+
+
+def _can_be_held(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> None:
+    """Raise ConfigError or ModelError where ``--answers schema`` cannot be had."""
+    if elicitation == "forced":
+        raise ConfigError(
+            "--answers schema: forced scores given answers and has no reply; use --elicitation list, next or dialogue"
+        )
+    if config.form == "completion" or not can.chats:
+        why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
+        raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
+    if not can.schemas:
+        raise ModelError(
+            f"--answers schema: {config.backend} model {config.model} cannot be held to a schema here; "
+            "leave --answers out"
+        )

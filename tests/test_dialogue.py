@@ -19,7 +19,7 @@ from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.language import READ, Spec, Strings, parse, sample
 from ffprompt.prompting import Prompt, Solved, chunks, prompt
 from ffprompt.requests import Capabilities, Failure, Message, Reply, Request, Talk, Turn
-from ffprompt.scoring import judge, raw
+from ffprompt.scoring import Reading, judge, raw
 from ffprompt.templates import Renderer, Template, load, names
 from ffprompt.trials import Plan
 
@@ -57,7 +57,7 @@ def held(request: Request, *responses: Reply | Failure | str) -> tuple[Talk, lis
 
 
 def outcomes(talk: Talk, truth: Sequence[int] = (1, 0, 1, 1)) -> list[str]:
-    return [str(one) for one in judge(raw(talk), truth, ["0", "1"], False, False, False).outcomes]
+    return [str(one) for one in judge(raw(talk), truth, Reading(["0", "1"])).outcomes]
 
 
 def solved(text: str, symbols: int = 2) -> Solved:
@@ -114,7 +114,7 @@ def test_a_refusal_or_a_cut_off_is_the_outcome_of_its_turn_alone() -> None:
 
 def test_a_turn_with_several_reads_is_read_as_a_list_and_reasons_stay_with_their_turn() -> None:
     talk, _ = held(REQUEST, "1", "0", "It is 1")
-    judged = judge(raw(talk), (1, 0, 1, 1), ["0", "1"], False, False, False)
+    judged = judge(raw(talk), (1, 0, 1, 1), Reading(["0", "1"]))
     assert outcomes(talk) == ["correct", "invalid", "invalid", "correct"]
     assert [reason is None for reason in judged.reasons] == [True, False, False, True]
     assert judged.reason == judged.reasons[1]

@@ -11,7 +11,7 @@ import pytest
 
 from ffprompt.config import make
 from ffprompt.requests import Capabilities, Failure, Reply, Scores
-from ffprompt.scoring import Judged, Outcome, Tally, judge, known, margin, mass, raw
+from ffprompt.scoring import Judged, Outcome, Reading, Tally, judge, known, margin, mass, raw
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import clopper_pearson, korn_graubard
 from ffprompt.trials import Plan
@@ -23,7 +23,7 @@ BITS = ["0", "1"]
 def outcomes(
     response: Reply | Scores | Failure, truth: list[int], completes: bool = False, one: bool = False
 ) -> list[str]:
-    judged = judge(raw(response), truth, BITS, completes=completes, one=one, ignore_case=False)
+    judged = judge(raw(response), truth, Reading(BITS, completes=completes, one=one))
     assert len(judged.answers) == len(truth)
     return [str(outcome) for outcome in judged.outcomes]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ffprompt.errors import ModelError, did_you_mean
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.structured import written
 
 RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
 FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
@@ -38,7 +39,7 @@ class ScriptedBackend:
         self.model, self.glitch = model, glitch
         self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
         answers = model not in ("malformed", "refusing", "truncating")
-        self.capabilities = Capabilities(scores=answers, completes=True, chats=True, wants_hints=True)
+        self.capabilities = Capabilities(scores=answers, completes=True, chats=True, schemas=True, wants_hints=True)
         self.chunk = 256 if model != "slow" else 1
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
@@ -102,7 +103,10 @@ class ScriptedBackend:
             return Reply("I kept track of the memory, but then I lost count somewhere in the middle.", "stop")
         if self.model == "refusing":
             return Reply("", "refusal")
-        text = ", ".join(request.surfaces[symbol] for symbol in self._answers(request))
+        answers = self._answers(request)
+        text = ", ".join(request.surfaces[symbol] for symbol in answers)
+        if request.schema is not None:
+            text = written(request.schema, answers)
         if self.model == "truncating":
             return Reply(text[: len(text) // 2], "length")
         return Reply(text, "stop")
