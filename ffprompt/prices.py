@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
+from ffprompt.files import read_text
 from ffprompt.usage import Bound, Usage, calls, logged
 
 PICO = 10**12  # picodollars in a dollar
@@ -190,7 +191,7 @@ def _per_token(rate: float) -> int:
 @cache
 def _table(path: Path) -> Mapping[str, Price]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"prices {path}: {error}") from error
     rows = content.pop("price", None)
