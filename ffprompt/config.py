@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ffprompt.backends.keys import shown_setting
 from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.files import read_text
 from ffprompt.language import Spec
 from ffprompt.requests import Capabilities
 
@@ -245,8 +246,8 @@ def load_suite(name: str, overrides: dict[str, Any]) -> Suite:
         known = [p.stem for p in suite_folder().glob("*.toml")]
         raise ConfigError(f"suite {name!r}: no such file or bundled suite{did_you_mean(name, known)}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        content = tomllib.loads(read_text(path))
+    except (ValueError, OSError) as error:
         raise ConfigError(f"suite {path}: {error}") from error
     for key in content:
         if key not in ("name", "summary", "run", "gate"):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ffprompt.errors import StringError, UsageError, did_you_mean
+from ffprompt.files import refuse_other_text, refuse_pointer
 from ffprompt.language import LETTERS, READ, WRITE, Spec, Strings, concatenate, oracle, parse, sample
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
         path = _from_hub(source)
     if not path.is_file():
         raise UsageError(f"data {source}: no such file (nor owner/name:split of a data set on a hub)")
+    try:
+        with path.open("rb") as file:
+            (refuse_other_text if _suffix(path) == ".jsonl" else refuse_pointer)(file.read(4096))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"data {source}: {error}") from error
     batches = _parquet_rows(path) if _suffix(path) == ".parquet" else _jsonl_rows(path, count)
     parts: list[Strings] = []
     done = 0

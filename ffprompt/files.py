@@ -1,4 +1,4 @@
-"""Text on its way into files, where it comes from outside and may be anything.
+"""Text out of files that people wrote, and text from outside, which may be anything, on its way into files.
 
 A string of Python can hold what UTF-8 cannot (half of an emoji, as some servers send it) and what XML and terminals
 cannot (control characters). JSON keeps all of it, escaped. Everything else shows it as an escape.
@@ -8,14 +8,49 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # Halves of surrogate pairs, which UTF-8 has no bytes for, and what some tools take for the end of a line.
 _ESCAPED = re.compile("[\ud800-\udfff\x7f-\x9f\u2028\u2029]")
 # What XML 1.0 does not allow, and what moves the cursor of a terminal.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a person has written: UTF-8, with or without a byte order mark, any ends of lines.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else, with what that is and the cure.
+    """
+    content = path.read_bytes()
+    refuse_other_text(content)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8; save the file as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_other_text(content: bytes) -> None:
+    """Raise ValueError for the beginning of a file in another encoding than UTF-8, or of one that Git LFS has."""
+    refuse_pointer(content)
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise ValueError("it is UTF-32; save it as UTF-8")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise ValueError("it is UTF-16, or no text at all; save it as UTF-8")
+
+
+def refuse_pointer(content: bytes) -> None:
+    """Raise ValueError for the beginning of what Git leaves in place of a file that Git LFS has."""
+    if content.startswith(_POINTER):
+        raise ValueError("a Git LFS pointer stands in its place; get the file itself with: git lfs pull")
 
 
 def json_bytes(value: object, indent: int | None = None) -> bytes:

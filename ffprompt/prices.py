@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ffprompt import price_package
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
+from ffprompt.files import read_text
 from ffprompt.usage import Bound, Usage, calls, logged
 
 PICO = 10**12  # picodollars in a dollar
@@ -234,7 +235,7 @@ def _per_token(rate: float) -> int:
 @cache
 def _table(path: Path) -> Mapping[str, Price]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"prices {path}: {error}") from error
     rows = content.pop("price", None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ffprompt.backends.keys import redacted, shown_command
 from ffprompt.errors import RunFailedError, StoreError
-from ffprompt.files import json_bytes
+from ffprompt.files import json_bytes, read_text, refuse_pointer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run. Raises StoreError when it is not one, or is of a newer version of ffprompt."""
         try:
-            info = json.loads((path / "run.json").read_bytes())
+            info = json.loads(read_text(path / "run.json"))
         except FileNotFoundError:
             raise StoreError(f"run {path}: no run.json in it") from None
         except (OSError, ValueError) as error:
@@ -103,11 +103,24 @@ class RunFolder:
         schema = info.get("schema") if isinstance(info, dict) else None
         if not isinstance(schema, int) or schema > SCHEMA:
             raise StoreError(f"run {path}: its schema is {schema!r}, this version reads up to {SCHEMA}")
-        return cls(path, info)
+        folder = cls(path, info)
+        for file in (folder.trials_path, folder.strings_path, folder.reads_path, folder.batches_path):
+            _refuse_pointer(file)
+        return folder
 
     def save(self) -> None:
         """Replace ``run.json`` in one step."""
         replace_file(self.path / "run.json", json_bytes(redacted(self.info), indent=2))
+
+
+def _refuse_pointer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            refuse_pointer(file.read(64))
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}") from None
+    except OSError:
+        return  # it is not there, or whoever needs it says why it cannot be read
 
 
 def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:

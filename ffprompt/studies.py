@@ -45,6 +45,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from ffprompt import train_parser
 from ffprompt.config import suite_folder
 from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.files import read_text
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 _EVALUATION = {"every": "evaluate_every", "strings": "strings", "final_strings": "final_strings"}
@@ -140,9 +141,9 @@ def load_study(name: str) -> Study:
         known = [one.stem for one in studies_folder().glob("*.toml")]
         raise ConfigError(f"study {name!r}: no such file or bundled study{did_you_mean(name, known)}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(f"study {path}: {error}") from error
     where = f"study {path}: "
     file = _checked(_File, content, where)

@@ -27,6 +27,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffprompt.errors import TemplateError, did_you_mean
+from ffprompt.files import read_text
 from ffprompt.language import MAX_SYMBOLS
 
 # Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
@@ -151,8 +152,8 @@ def load(name: str) -> Template:
             raise TemplateError(f"template {name}: no such file")
         raise TemplateError(f"template {name!r} is unknown{did_you_mean(name, names())}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        content = tomllib.loads(read_text(path))
+    except (ValueError, OSError) as error:
         raise TemplateError(f"template {path}: not readable as TOML: {error}") from error
     try:
         template = Template.model_validate(content)

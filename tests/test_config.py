@@ -378,7 +378,7 @@ def test_an_override_that_does_not_fit_is_refused_with_the_run(tmp_path: Path) -
 def test_a_suite_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes('name = "é"'.encode("latin-1"))
-    assert "utf-8" in suite_refusal(str(path))
+    assert "save the file as UTF-8" in suite_refusal(str(path))
 
 
 @pytest.mark.parametrize(

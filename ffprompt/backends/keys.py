@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from ffprompt.errors import ModelError
+from ffprompt.files import read_text
 
 HIDDEN = "[redacted]"
 
@@ -52,8 +53,10 @@ def read_key(variable: str, path: str | None = None, default: str | None = None)
     if path is not None:
         where = "the key file"
         try:
-            key = Path(path).expanduser().read_text(encoding="utf-8").strip()  # files end in a newline
-        except (OSError, ValueError):
+            key = read_text(Path(path).expanduser()).strip()  # files end in a newline
+        except ValueError as error:
+            raise ModelError(f"{where} cannot be read: {error}") from None
+        except OSError:
             # The path is not shown: it may be the key itself, given by mistake.
             raise ModelError(f"{where} cannot be read; give a file's path, or set {variable}") from None
     if key is None and default is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
-from ffprompt.files import json_bytes
+from ffprompt.files import json_bytes, read_text
 from ffprompt.store import RunFolder, replace_file
 
 SCHEMA = 1
@@ -37,7 +37,7 @@ def read(results: Path) -> list[Baseline]:
     """All baselines of a results folder. Raises StoreError where the file is damaged or of a newer version."""
     path = results / FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_text(path))
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ffprompt.errors import ModelError, UsageError, did_you_mean
+from ffprompt.files import refuse_pointer
 from ffprompt.reference.architectures import ARCHITECTURES, configure, name_of, skeleton
 from ffprompt.reference.evaluate import Evaluation
 from ffprompt.reference.network import Network, NetworkConfig
@@ -146,7 +147,7 @@ def load(path: Path) -> Checkpoint:
     no record or one of another format, or when its weights do not fit its config.
     """
     try:
-        _refuse_pickles(path)
+        refuse_other_files(path)
         with safe_open(path, framework="pt") as file:
             record = _record(file.metadata() or {})
             names = list(file.keys())
@@ -171,11 +172,16 @@ def load(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: its ffprompt record is damaged ({_line(error)})") from error
 
 
-def _refuse_pickles(path: Path) -> None:
+def refuse_other_files(path: Path) -> None:
+    """Raise ModelError for a pickle and for a pointer of Git LFS, OSError for a file that cannot be read."""
     with path.open("rb") as stream:
-        head = stream.read(9)
+        head = stream.read(64)
+    try:
+        refuse_pointer(head)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
     # torch.save writes a zip archive, in older versions a bare pickle; safetensors has "{" after eight bytes of size.
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and head[8:] != b"{":
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and head[8:9] != b"{":
         raise ModelError("a pickle, which could run code when opened; only safetensors files are read")
 
 

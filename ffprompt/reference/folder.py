@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ModelError
+from ffprompt.files import read_text
 
 LOG, RECORD, STATE = "train.jsonl", "training.json", "state.safetensors"
 FORMAT = 1
@@ -19,7 +20,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The training.json of a folder. Raises ModelError when it cannot be read or is of another format."""
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_text(path))
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ModelError(f"{path}: not the record of a training, or of another format than {FORMAT}")
     except OSError as error:

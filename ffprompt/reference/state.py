@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ffprompt.errors import ModelError
-from ffprompt.reference.checkpoint import write
+from ffprompt.reference.checkpoint import refuse_other_files, write
 from ffprompt.reference.train import Trainer
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -32,6 +32,7 @@ def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
     Raises ModelError when the file cannot be read or does not fit.
     """
     try:
+        refuse_other_files(path)
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})["ffprompt"])
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -45,6 +46,8 @@ def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
         trainer.optimizer.load_state_dict(wanted)
         trainer.step = int(record["step"])
         return dict(record["extra"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import SpecError
+from ffprompt.files import read_text
 from ffprompt.language import Spec
 
 STUDY = "sweep.json"
@@ -55,7 +56,7 @@ def study_cells(folder: Path) -> tuple[str, list[Any]]:
 @lru_cache(maxsize=8)  # every training of a study asks for it
 def _study(path: Path, changed: int, size: int) -> tuple[str, list[Any]]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         return str(record.get("name") or path.parent.name), list(record.get("cells", []))
     except (OSError, ValueError, AttributeError, TypeError):
         return path.parent.name, []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
+from ffprompt.files import read_text
 from ffprompt.report.naming import home, study_cells
 
 RECORD, LOG, RUN = "training.json", "train.jsonl", "run.json"
@@ -146,7 +147,7 @@ def cell_key(training: Mapping[str, Any]) -> str:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error})") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -164,7 +165,7 @@ def _record(path: Path) -> dict[str, Any]:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The lines of a log with their numbers. What was being written when the power went is no line."""
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = read_text(path) if path.exists() else ""
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error})") from error
     step = 0
