@@ -23,6 +23,7 @@ from ffprompt.backends.calls import (
     Sleep,
     post,
 )
+from ffprompt.backends.consistency import Consistency
 from ffprompt.backends.keys import redact
 from ffprompt.backends.wire import Wire
 from ffprompt.errors import ModelError
@@ -49,6 +50,7 @@ class ApiBackend(ABC):
     def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
         self.sdk, self.name, self.policy = sdk, name, policy
         self.caller = Caller(policy, name, sleep, self.usage)
+        self.consistency = Consistency(name)
         self.in_flight = policy.max_concurrency
         self.chunk = 64
         self._wire: Wire | None = None
@@ -105,7 +107,26 @@ class ApiBackend(ABC):
                 return LoggedReply("", "refusal", prompt_tokens=0, reply_tokens=0, call=call)
             tries = len(call.attempts)
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
-        return self._logged(request, self.understood(request, answered.body, call), call)
+        response = self.understood(request, answered.body, call)
+        await self.consistency.compare(self, request, response)
+        return self._logged(request, response, call)
+
+    async def prompt_tokens(self, request: Request) -> int | Failure | None:
+        """Ask, and return only how many tokens the server counts in the prompt; None where it does not say."""
+        payload, wire = self.payload(request), self._own_wire()
+        try:
+            answered = await self.caller.call(
+                lambda: post(self.sdk, wire, self.path, payload), _estimate(request), Call(), _most(payload)
+            )
+        except CallError as error:
+            return Failure(str(error))
+        used = self.usage(answered.body)
+        return used.prompt if used is not None else None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of the run's numbers should know about what the server said."""
+        return self.consistency.remarks(str(self.identity["model"]))
 
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.budget import Budget, Counted
 from ffprompt.backends.counts import Counts
+from ffprompt.backends.hints import likely_cure
 from ffprompt.backends.keys import redact
 from ffprompt.backends.pace import Bucket, Limiter, retry_after
 from ffprompt.backends.wire import LateError, Wire, deadline
@@ -192,11 +193,9 @@ def as_call_error(sdk: Any, error: Any) -> CallError:
     return CallError(f"HTTP {number}: {text}", number, retry, wait, _request_id(response.headers), code, free=True)
 
 
-def hopeless(name: str, error: CallError) -> ModelError:
+def hopeless(name: str, error: CallError, keyless: str = "") -> ModelError:
     """The error for what every later call would meet as well."""
-    hints = {401: "is the API key right?", 404: "are the model's name and the base URL right?"}
-    hint = hints.get(error.status) if isinstance(error.status, int) else None
-    return ModelError(f"{name}: {error}{f' ({hint})' if hint else ''}")
+    return ModelError(f"{name}: {error}{likely_cure(error.status, str(error), keyless)}")
 
 
 def _transient(status: int, code: str) -> bool:
@@ -231,6 +230,7 @@ class Breaker:
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy, self.name = policy, name
         self.answered = False
+        self.keyless = ""  # which key is not set, where none is
         self.text, self.same, self.failed = "", 0, 0
         self.verdict: FFPromptError | None = None
 
@@ -251,9 +251,10 @@ class Breaker:
         self.same = self.same + 1 if text == self.text and not error.retry else int(not error.retry)
         self.text = text
         if error.status in _HOPELESS and not self.answered:
-            self.verdict = hopeless(self.name, error)
+            self.verdict = hopeless(self.name, error, self.keyless)
         elif self.same >= self.policy.breaker:
-            self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}")
+            cure = likely_cure(error.status, str(error), self.keyless)
+            self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}{cure}")
         elif self.failed >= self.policy.outage:
             self.verdict = RunFailedError(
                 f"{self.name}: {self.failed} calls in a row brought no answer; the last: {error}"

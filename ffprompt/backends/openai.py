@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args
 from ffprompt.backends import counts
 from ffprompt.backends.api import ApiBackend, without_user
 from ffprompt.backends.calls import Call, Policy, Sleep
-from ffprompt.backends.echo import read_scores
 from ffprompt.backends.keys import read_key
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
@@ -83,6 +82,8 @@ class OpenAIBackend(ApiBackend):
         super().__init__(openai, f"openai model {model}{where}", policy, sleep)
         self.path = _PATHS[api]
         self.key = read_key("OPENAI_API_KEY", key_file, "no-key" if self.base_url else None) if live else "no-key"
+        self.keyless = "OPENAI_API_KEY" if self.key == "no-key" else ""
+        self.caller.breaker.keyless = self.keyless
         why = self._probe() if live else "" if api == "completions" else CHATS
         scores = not why
         self.capabilities = Capabilities(
@@ -114,7 +115,7 @@ class OpenAIBackend(ApiBackend):
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back."""
         if request.reads:
-            return read_scores(request, body, self.asking.top_logprobs)
+            return self.consistency.scores(request, body, self.asking.top_logprobs)
         return {"chat": read_chat, "responses": read_response, "completions": read_completion}[self.api](
             request, body, call
         )
