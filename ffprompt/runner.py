@@ -168,6 +168,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
             with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
                 end(folder, "failed", started)
             raise
+        _keep_remarks(folder, getattr(backend, "remarks", ()))
         rows, _ = rebuild(folder, plan)
         folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
         end(folder, "done" if complete(rows) else "incomplete", started)
@@ -185,6 +186,13 @@ def _learning(folder: RunFolder, backend: Backend) -> None:
 
     backend.recall(folder.info["model"].get("learned"))
     backend.on_lesson = note
+
+
+def _keep_remarks(folder: RunFolder, remarks: Sequence[str]) -> None:
+    """Keep what was noticed while asking beside what the audit found before it."""
+    known = {note for found in folder.info["audit"] for note in found.get("notes", ())}
+    if new := [remark for remark in remarks if remark not in known]:
+        folder.info["audit"].append({"notes": new})
 
 
 def complete(rows: list[dict[str, Any]]) -> bool:

@@ -242,7 +242,7 @@ class FaultyServer:
         choices = [] if fault == "empty-choices" else [{"index": 0, "message": message, "finish_reason": why}]
         details = {"reasoning_tokens": 7} if "max_completion_tokens" in body else {}
         usage = {
-            "prompt_tokens": 11,
+            "prompt_tokens": counted(body),
             "completion_tokens": 5,
             "completion_tokens_details": details,
             "prompt_tokens_details": {"cached_tokens": 3},
@@ -259,7 +259,7 @@ class FaultyServer:
         status, details = "completed", None
         if fault == "length":
             status, details, output = "incomplete", {"reason": "max_output_tokens"}, output[:1]
-        usage = {"input_tokens": 11, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 7}}
+        usage = {"input_tokens": counted(body), "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 7}}
         usage["input_tokens_details"] = {"cached_tokens": 0}
         found = {"id": "r", "object": "response", "model": f"{body['model']}-2099", "output": output, "usage": usage}
         return found | {"status": status, "incomplete_details": details}
@@ -267,7 +267,8 @@ class FaultyServer:
     def _message(self, body: Mapping[str, Any], fault: str) -> dict[str, Any]:
         why = {"length": "max_tokens", "refusal": "refusal", "no-content": "pause_turn"}.get(fault, "end_turn")
         content = [] if fault == "refusal" else [{"type": "text", "text": self.reply}]
-        usage = {"input_tokens": 8, "output_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
+        usage = {"input_tokens": counted(body) - 3, "output_tokens": 5}
+        usage |= {"cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
         found = {"id": "m", "type": "message", "role": "assistant", "model": f"{body['model']}-2099", "usage": usage}
         if fault == "empty-choices":
             return {"type": "error", "error": {"type": "api_error", "message": "no answer"}, "usage": usage}
@@ -280,7 +281,7 @@ class FaultyServer:
                 return None
             choice["logprobs"] = self._logprobs(body["prompt"], body["logprobs"])
         choices = [] if fault == "empty-choices" else [choice]
-        usage = {"prompt_tokens": 11, "completion_tokens": 1}
+        usage = {"prompt_tokens": counted(body), "completion_tokens": 1}
         return {"id": "t", "object": "text_completion", "model": f"{body['model']}-2099", "choices": choices} | {
             "usage": usage
         }
@@ -290,14 +291,16 @@ class FaultyServer:
         tokens = [*(["<s>"] if self.echo == "bos" else []), *tokens, " and"]
         if self.echo == "generated":
             tokens = tokens[-1:]
-        likely = {"same": dict.fromkeys(LIKELY, -1.0), "logits": {" 1": 3.0, " 0": 2.0}}.get(self.echo, LIKELY)
-        logprobs = [likely.get(token, -1.0 if self.echo == "same" else math.log(0.01)) for token in tokens]
-        if self.echo not in ("same", "logits"):
-            likely = likely | {f" w{number}": math.log(1e-4) for number in range(50)}
-        shown = dict(sorted(likely.items(), key=lambda item: -item[1])[: 2 if self.echo == "capped" else most])
-        top: list[dict[str, float] | None] = [
-            shown | {token: value} for token, value in zip(tokens, logprobs, strict=True)
-        ]
+        if self.echo in ("same", "logits"):
+            likely = {"same": dict.fromkeys(LIKELY, -1.0), "logits": {" 1": 3.0, " 0": 2.0}}[self.echo]
+            places = [likely | {token: likely.get(token, -1.0)} for token in tokens]
+        else:
+            places = [_finds(tokens, place) for place in range(len(tokens))]
+        logprobs = [likely[token] for likely, token in zip(places, tokens, strict=True)]
+        top: list[dict[str, float] | None] = []
+        for likely, token in zip(places, tokens, strict=True):
+            ranked = sorted(likely, key=likely.__getitem__, reverse=True)[: 2 if self.echo == "capped" else most]
+            top.append({name: likely[name] for name in [token, *ranked]})
         written: list[float | None] = list(logprobs)
         if self.echo != "generated":
             written[0] = top[0] = None  # nothing stands before the first token
@@ -314,6 +317,23 @@ def _broken_off(answer: dict[str, Any]) -> dict[str, Any]:
     if "output" in answer:
         return answer | {"status": "failed", "error": None}
     return answer | {"stop_reason": "error"}
+
+
+def _finds(tokens: list[str], place: int) -> dict[str, float]:
+    """What the model finds likely at a place: words that it copies, or LIKELY whatever stands before."""
+    before, token = tokens[:place], tokens[place]
+    again = next((before[i + 1] for i in range(place - 2, -1, -1) if before[i] == before[-1]), "")
+    likely = {name: value - 1e-4 * (place % 7) * (token not in LIKELY) for name, value in LIKELY.items()}
+    if re.fullmatch(r" ?[A-Za-z]{2,}|\.", again):
+        likely = {again: math.log(0.9), " 1": math.log(0.05), " 0": math.log(0.03)}
+    likely |= {f" w{number}": math.log(1e-4) for number in range(50) if number % 5 != place % 5}
+    return likely | {token: likely.get(token, math.log(0.01) - 1e-4 * (sum(map(ord, "".join(before))) % 997))}
+
+
+def counted(body: Mapping[str, Any]) -> int:
+    """As many tokens as a tokenizer might find in what was posted."""
+    sent = body.get("messages") or body.get("input") or body.get("prompt")
+    return 4 + len(json.dumps([sent, body.get("system")])) // 4
 
 
 def _head(status: int, length: int, kind: str, request_id: str, more: Mapping[str, str] | None = None) -> bytes:

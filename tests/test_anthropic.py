@@ -12,7 +12,7 @@ from ffprompt.backends.anthropic_payloads import Asking, asking_of, payload, tak
 from ffprompt.backends.calls import Call, LoggedReply
 from ffprompt.errors import ModelError
 from ffprompt.requests import Failure, Message, Reply, Request, Scores
-from tests.faulty_server import KEY, FaultyServer
+from tests.faulty_server import KEY, FaultyServer, counted
 
 TURNS = (
     Message("system", "Remember."),
@@ -163,7 +163,10 @@ def test_what_is_sent_is_the_payload() -> None:
     assert server.posted == [backend.payload(SHOTS)]
     assert isinstance(answer, LoggedReply)
     assert (answer.text, answer.stop, answer.served_model) == ("1, 0", "stop", "claude-haiku-4-5-2099")
-    assert (answer.prompt_tokens, answer.reply_tokens) == (11, 5)  # 8 fresh, 2 read from the cache, 1 put into it
+    assert (answer.prompt_tokens, answer.reply_tokens) == (
+        counted(server.posted[0]),
+        5,
+    )  # 2 read from the cache, 1 put into it
     assert (answer.call.cached_tokens, answer.call.request_id) == (2, "req_0")
     assert KEY in server.headers[0].get("authorization", "") + server.headers[0].get("x-api-key", "")
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from ffprompt.backends.calls import Call, LoggedReply
-from ffprompt.backends.echo import echoed, read_scores
+from ffprompt.backends.consistency import Consistency
+from ffprompt.backends.echo import echoed
 from ffprompt.backends.openai import OpenAIBackend
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.payloads import Asking, chat_payload, completions_payload, reasons, responses_payload
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.requests import Failure, Message, Reply, Request, Scores
-from tests.faulty_server import KEY, LIKELY, FaultyServer
+from tests.faulty_server import KEY, LIKELY, FaultyServer, counted
 
 TURNS = (
     Message("system", "Remember."),
@@ -170,7 +171,11 @@ def test_what_is_sent_is_the_payload() -> None:
             answer = ask(backend, request)
         assert server.posted[-1] == backend.payload(request)
         assert isinstance(answer, LoggedReply)
-        assert (answer.text, answer.served_model, answer.prompt_tokens) == ("1, 0", "m-2099", 11)
+        assert (answer.text, answer.served_model, answer.prompt_tokens) == (
+            "1, 0",
+            "m-2099",
+            counted(server.posted[-1]),
+        )
         assert server.headers[-1]["authorization"] == f"Bearer {KEY}"
 
 
@@ -335,7 +340,12 @@ def test_reading_responses() -> None:
     for fault, text, stop in (("", "1, 0", "stop"), ("refusal", "I cannot help with that.", "refusal")):
         with FaultyServer([fault]) as server:
             answer = ask(OpenAIBackend("o3", api="responses", base_url=server.v1), CHAT)
-        assert (answer.text, answer.stop, answer.prompt_tokens, answer.reply_tokens) == (text, stop, 11, 5)
+        assert (answer.text, answer.stop, answer.prompt_tokens, answer.reply_tokens) == (
+            text,
+            stop,
+            counted(server.posted[-1]),
+            5,
+        )
         assert answer.call.reasoning_tokens == 7
     body: dict[str, Any] = {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": []}
     filtered = read_response(CHAT, body, Call())
@@ -387,7 +397,7 @@ def test_scores_are_the_servers_log_probabilities(echo: str) -> None:
     np.testing.assert_allclose(scores.answers, [[LIKELY[" 0"], LIKELY[" 1"]]] * 3)
     assert scores.argmax_symbol.tolist() == [1, 1, 1]
     assert scores.answers.dtype == np.float64
-    assert scores.prompt_tokens == 11
+    assert scores.prompt_tokens == counted(server.posted[-1])
 
 
 def test_a_run_of_forced_questions_through_the_backend() -> None:
@@ -397,6 +407,10 @@ def test_a_run_of_forced_questions_through_the_backend() -> None:
     assert sum(isinstance(one, Failure) for one in found) == 1
 
 
+def read_scores(request: Request, body: dict[str, Any], asked: int) -> Scores | Failure:
+    return Consistency("m").scores(request, body, asked)
+
+
 def echo_of(tokens: list[str], top: dict[str, float], first: float | None = None, **more: Any) -> dict[str, Any]:
     logprobs = [first, *(top.get(token, -9.0) for token in tokens[1:])]
     tops = [None, *(top | {token: top.get(token, -9.0)} for token in tokens[1:])]
@@ -404,7 +418,7 @@ def echo_of(tokens: list[str], top: dict[str, float], first: float | None = None
     return {"choices": [{"logprobs": found | more}]}
 
 
-TOP = {" 0": -1.0, " 1": -2.0, " x": -0.5}
+TOP = {" 0": -1.0, " 1": -2.0, " x": -0.9}
 W = ["w", " 1", " r", " 0"]
 
 

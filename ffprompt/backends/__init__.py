@@ -141,7 +141,7 @@ def _openai(config: RunConfig, live: bool) -> Backend:
 
     return OpenAIBackend(
         config.model,
-        config.api or "chat",
+        config.api,
         config.base_url,
         config.key_file,
         None if config.temperature == "default" else config.temperature,

@@ -99,6 +99,7 @@ class AnthropicBackend(ApiBackend):
         super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
         self.promises = Promises(thinking == "off", tuple(reasoning_tags))
         self.key = self._read_key(key_file)
+        self.caller.breaker.keyless = "ANTHROPIC_API_KEY" if self.key == "no-key" else ""
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
@@ -180,7 +181,7 @@ class AnthropicBackend(ApiBackend):
                     ) from None
                 unknown = found.status == 404 and self.base_url is None
                 if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-                    raise hopeless(self.name, found) from None
+                    raise hopeless(self.name, found, self.caller.breaker.keyless) from None
 
 
 def _with_extra(

@@ -22,6 +22,7 @@ from ffprompt.backends.calls import (
     Sleep,
     post,
 )
+from ffprompt.backends.consistency import Consistency
 from ffprompt.backends.keys import redact, shown_url, split_base_url
 from ffprompt.backends.learning import SAMPLING, SYSTEM, TOO_MUCH, Lessons
 from ffprompt.backends.promises import Promises
@@ -59,6 +60,7 @@ class ApiBackend(ABC):
     def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
         self.sdk, self.name, self.policy = sdk, name, policy
         self.caller = Caller(policy, name, sleep, self.usage)
+        self.consistency = Consistency(name)
         self.in_flight = policy.max_concurrency
         self.chunk = 64
         self.lessons = Lessons()
@@ -109,7 +111,7 @@ class ApiBackend(ABC):
         self._note_lessons()
 
     def _note_lessons(self) -> None:
-        if self.lessons.dropped or self.lessons.renamed:
+        if self.lessons.describe():
             learned = self.lessons.record() | {"notes": self.lessons.describe()}
             self.identity = {**self.identity, "learned": learned}
         if self.lessons.sampled:
@@ -120,10 +122,14 @@ class ApiBackend(ABC):
 
         Raises RunFailedError where that would make another measurement of a run that has answers already.
         """
+        if not self.caller.budget.answers and self.moves(error):
+            self._note_lessons()
+            self.on_lesson()
+            return True
         before = self.lessons.record()
         name = self.lessons.learn(error, payload, self.insisted)
         if name is None:
-            return False
+            return self.payload(request) != payload and error.status in (400, 404, 422)
         if before != self.lessons.record():
             if self.caller.budget.answers and name in (*SAMPLING, SYSTEM):
                 self.lessons = Lessons.recall(before)
@@ -135,6 +141,10 @@ class ApiBackend(ABC):
             self._note_lessons()
             self.on_lesson()
         return self.payload(request) != payload
+
+    def moves(self, error: CallError) -> bool:
+        """Whether the model is asked through another API from here on, because it is not served by this one."""
+        return False
 
     def taught(self, name: str) -> None:
         """Take note that a parameter was found to be refused."""
@@ -177,13 +187,29 @@ class ApiBackend(ABC):
                 return LoggedReply("", "refusal", None, charged, charged, ended, call=call)
             tries = len(call.attempts)
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
-        return self._logged(request, self.understood(request, answered.body, call), call)
+        response = self.understood(request, answered.body, call)
+        await self.consistency.compare(self, request, response)
+        return self._logged(request, response, call)
+
+    async def prompt_tokens(self, request: Request) -> int | Failure | None:
+        """Ask, and return only how many tokens the server counts in the prompt; None where it does not say."""
+        try:
+            answered = await self._answered(request, Call())
+        except CallError as error:
+            return Failure(str(error))
+        used = self.usage(answered.body)
+        return used.prompt if used is not None else None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of the run's numbers should know about what the server said."""
+        return self.consistency.remarks(str(self.identity["model"]))
 
     async def _answered(self, request: Request, call: Call) -> Answered:
         """What the server says to a request, asked again in another way where it refuses a parameter."""
         wire = self._own_wire()
         while True:
-            payload, again = self.payload(request), False
+            path, payload, again = self.path, self.payload(request), False
 
             def excused(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
                 nonlocal again
@@ -192,16 +218,16 @@ class ApiBackend(ABC):
 
             try:
                 return await self.caller.call(
-                    partial(self._attempt, wire, payload), _estimate(request), call, _most(payload), excused
+                    partial(self._attempt, wire, path, payload), _estimate(request), call, _most(payload), excused
                 )
             except CallError:
                 if not again:
                     raise
 
-    async def _attempt(self, wire: Wire, payload: Mapping[str, Any]) -> Answered:
+    async def _attempt(self, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
-            return await post(self.sdk, wire, self.path, payload)
+            return await post(self.sdk, wire, path, payload)
         except CallError as error:
             error.advise(self.cure(error, payload))
             raise

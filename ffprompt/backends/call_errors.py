@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ffprompt.backends.endings import ending, why_not
+from ffprompt.backends.hints import likely_cure
 from ffprompt.backends.keys import redact
 from ffprompt.backends.pace import retry_after
 from ffprompt.errors import ModelError
@@ -176,11 +177,9 @@ def as_call_error(sdk: Any, error: Any) -> CallError:
     )
 
 
-def hopeless(name: str, error: CallError) -> ModelError:
+def hopeless(name: str, error: CallError, keyless: str = "") -> ModelError:
     """The error for what every later call would meet as well."""
-    hints = {401: "is the API key right?", 404: "are the model's name and the base URL right?"}
-    hint = hints.get(error.status) if isinstance(error.status, int) else None
-    return ModelError(f"{name}: {error}{f' ({hint})' if hint else ''}")
+    return ModelError(f"{name}: {error}{likely_cure(error.status, str(error), keyless)}")
 
 
 def transient(status: int, code: str) -> bool:

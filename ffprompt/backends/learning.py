@@ -46,11 +46,14 @@ TOO_MUCH = re.compile(
 class Lessons:
     """What a model was found not to take: ``dropped`` parameters with the server's words, ``renamed`` ones.
 
+    ``api`` is the one that the model is served by, where that is not the one it was first asked through.
+
     ``apply`` is idempotent, and the same lessons give the same payloads in whatever order they came.
     """
 
     dropped: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    api: str = ""
 
     def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The payload with every parameter that was refused dropped or under its other name."""
@@ -103,16 +106,18 @@ class Lessons:
 
     def record(self) -> dict[str, Any]:
         """Plain values, as a run's record keeps them."""
-        return {"dropped": dict(self.dropped), "renamed": dict(self.renamed)}
+        return {"dropped": dict(self.dropped), "renamed": dict(self.renamed), "api": self.api}
 
     @classmethod
     def recall(cls, record: Mapping[str, Any] | None) -> Lessons:
         """The lessons that a run's record holds."""
-        return cls(dict((record or {}).get("dropped", {})), dict((record or {}).get("renamed", {})))
+        record = record or {}
+        return cls(dict(record.get("dropped", {})), dict(record.get("renamed", {})), record.get("api", ""))
 
     def describe(self) -> list[str]:
         """One line for each lesson."""
-        lines = [f"the model takes {new} in place of {old}" for old, new in self.renamed.items()]
+        lines = [f"the model is served by the {self.api} API, and is asked there"] if self.api else []
+        lines += [f"the model takes {new} in place of {old}" for old, new in self.renamed.items()]
         for name, text in self.dropped.items():
             effect = "not sent"
             if name == "temperature":

@@ -10,14 +10,16 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt.backends import counts
 from ffprompt.backends.api import ApiBackend
+from ffprompt.backends.call_errors import CallError
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
-from ffprompt.backends.echo import read_scores
 from ffprompt.backends.extras import check_extra_body, parse_headers
+from ffprompt.backends.hints import api_named
 from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
@@ -59,7 +61,7 @@ class OpenAIBackend(ApiBackend):
     def __init__(
         self,
         model: str,
-        api: str = "chat",
+        api: str | None = None,
         base_url: str | None = None,
         key_file: str | None = None,
         temperature: float | None = 0.0,
@@ -81,7 +83,8 @@ class OpenAIBackend(ApiBackend):
             import tenacity  # noqa: F401
         except ImportError as error:
             raise ModelError(f'the openai backend needs {error.name}; run: pip install "ffprompt[openai]"') from error
-        self.api = _known("--api", api, get_args(Api))
+        self.fixed = api is not None
+        api = self.api = _known("--api", api or "chat", get_args(Api))
         if reasoning_effort is not None:
             _known("--reasoning-effort", reasoning_effort, EFFORTS)
         base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
@@ -89,11 +92,19 @@ class OpenAIBackend(ApiBackend):
             split_base_url(base_url)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
         self.base_url = _address(self.provider, provider is not None, base_url, model)
-        self.asking = _asking(
-            self.provider, model, api, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking
+        self.asked_through = partial(
+            _asking,
+            provider=self.provider,
+            model=model,
+            temperature=temperature,
+            effort=reasoning_effort,
+            room=reasoning_room,
+            top_logprobs=top_logprobs,
+            thinking=thinking,
+            extra_body=extra_body or {},
         )
+        self.asking = self.asked_through(api)
         self.headers = parse_headers(extra_headers)
-        self.asking = _with_extra(self.asking, api, extra_body or {})
         self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
         self.top_logprobs = top_logprobs
         self.thinks = self.asking.room > 0
@@ -103,7 +114,9 @@ class OpenAIBackend(ApiBackend):
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
         self.promises = Promises(thinking == "off" or reasoning_effort == "none", tuple(reasoning_tags))
-        self.key = read_key(*_key_of(self.provider, provider is not None, key_file, base_url)) if live else "no-key"
+        variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
+        self.key = read_key(variable, file, absent) if live else "no-key"
+        self.caller.breaker.keyless = variable if self.key == "no-key" else ""
         if self.provider.name == "azure":  # where its deployments read the key
             self.headers = {"api-key": self.key, **self.headers}
         why = self._probe() if live else "" if api == "completions" else CHATS
@@ -138,6 +151,24 @@ class OpenAIBackend(ApiBackend):
         payload = _PAYLOADS[self.api](self.asking, request)
         return {self.provider.rename.get(name, name): value for name, value in payload.items()}
 
+    def moves(self, error: CallError) -> bool:
+        """Whether a model that was not found at one API is asked at another, unless a user has chosen one."""
+        if self.fixed or self.api != "chat" or api_named(str(error)) != "responses":
+            return False
+        self._move("responses")
+        return True
+
+    def _move(self, api: str) -> None:
+        self.api, self.path, self.asking = api, _PATHS[api], self.asked_through(api)
+        self.lessons.api = api
+        self.identity = {**self.identity, "api": api}
+
+    def recall(self, record: Mapping[str, Any] | None) -> None:
+        """Begin with the lessons that an earlier part of the run has learnt."""
+        super().recall(record)
+        if self.lessons.api:
+            self._move(self.lessons.api)
+
     def taught(self, name: str) -> None:
         """A chat model that refuses ``max_tokens`` reasons, and needs room for it."""
         if name == "max_tokens" and not self.asking.reasoning:
@@ -148,7 +179,7 @@ class OpenAIBackend(ApiBackend):
     def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back."""
         if request.reads:
-            return read_scores(request, body, self.asking.top_logprobs)
+            return self.consistency.scores(request, body, self.asking.top_logprobs)
         return {"chat": read_chat, "responses": read_response, "completions": read_completion}[self.api](
             request, body, call
         )
@@ -187,14 +218,16 @@ def azure_url(base_url: str, model: str) -> str:
 
 
 def _asking(
+    api: str,
+    *,
     provider: Provider,
     model: str,
-    api: str,
     temperature: float | None,
     effort: str | None,
     room: int | None,
     top_logprobs: int | None,
     thinking: Thinking | None,
+    extra_body: Mapping[str, Any],
 ) -> Asking:
     """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
     if top_logprobs is not None and api != "completions":
@@ -203,7 +236,7 @@ def _asking(
         for flag, value in (("reasoning-effort", effort), ("reasoning-room", room), ("thinking", thinking)):
             if value is not None:
                 raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
-        return Asking(model, top_logprobs=top_logprobs or MOST_SHOWN)
+        return _with_extra(Asking(model, top_logprobs=top_logprobs or MOST_SHOWN), api, extra_body)
     if thinking is not None and effort is not None:
         raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
     off = thinking == "off" or effort == "none"
@@ -218,7 +251,8 @@ def _asking(
     extra = provider.switch(thinking) if thinking is not None else {}
     if api == "responses" and (moved := extra.get("reasoning_effort")):  # the same switch, where this API has it
         extra = {"reasoning": {"effort": moved}}
-    return Asking(model, reasoning, off or not known, effort, room, MOST_SHOWN, extra)
+    asking = Asking(model, reasoning, off or not known, effort, room, MOST_SHOWN, extra)
+    return _with_extra(asking, api, extra_body)
 
 
 def _with_extra(asking: Asking, api: str, extra_body: Mapping[str, Any]) -> Asking:
