@@ -1,12 +1,14 @@
 """What repeats of the same prompt tell: how often a model agrees with itself, and which strings it always gets right.
 
-Each repeat asks every read once. Two repeats of a read agree if both gave the same symbol, or both gave none in the
-same way: ``invalid``, ``refused`` and ``truncated`` count as an answer each, so that a model which answers one time
-and refuses the next does not agree with itself. A repeat whose call failed says nothing and is in no pair.
+Each repeat asks every read once. Two repeats of a read agree if both gave the same symbol. They do not if only one gave
+a symbol, so that a model which answers one time and refuses the next does not agree with itself. Where neither did
+(invalid, refused, truncated), nobody knows whether they meant the same: such a pair is left out, and so is every pair
+with a call that failed.
 
-Example, one read of one string in 4 repeats, of which one failed::
+Example, one read of one string in 5 repeats::
 
-    answers   1, 1, invalid, error     3 pairs: (1, 1) agree, (1, invalid) twice do not; self-agreement 1/3
+    answers   1, 1, invalid, refused, failed call
+    pairs     (1, 1) agree; (1, invalid) and (1, refused), twice each, do not: self-agreement 1/5
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ffprompt.stats.intervals import clopper_pearson, korn_graubard
 # Bounds in a row that are for a number of strings settled beforehand.
 INTERVALS = ("self_agreement_low", "self_agreement_high", "always_right_low", "always_right_high")
 
-Answers = Sequence[int | str]  # of one trial: of each read the symbol, or the outcome without one
+Answers = Sequence[int | None]  # of one trial: the symbol of each read, None where none could be read
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Repeats:
     """Counts of the repeats of one condition's strings, added up trial by trial in any order."""
 
     repeats: int = 1
-    # One number each of every string with two answered repeats or more: pairs of repeats, and those that do not agree.
+    # One number each of every string that has any: pairs of repeats, and those that do not agree.
     _pairs: array[int] = field(default_factory=lambda: array("q"))
     _apart: array[int] = field(default_factory=lambda: array("q"))
     _whole: int = 0  # strings of which every repeat was answered
@@ -81,13 +83,19 @@ class Repeats:
 
 
 def _pairs(heard: Sequence[tuple[Answers, bool] | None]) -> tuple[int, int]:
-    """Pairs of answered repeats of each read of a string together, and those of them that do not agree.
+    """Pairs of repeats of all reads of a string together, and those of them that do not agree.
 
-    >>> _pairs([([1, "invalid"], False), ([1, 0], True), None])
+    >>> _pairs([([1, None], False), ([1, 0], True), None])
     (2, 1)
     """
-    answered = [one[0] for one in heard if one is not None]
-    pairs = len(answered) * (len(answered) - 1) // 2
-    reads = list(zip(*answered, strict=True))
-    together = sum(count * (count - 1) // 2 for read in reads for count in Counter(read).values())
-    return pairs * len(reads), pairs * len(reads) - together
+    pairs = together = 0
+    for read in zip(*(one[0] for one in heard if one is not None), strict=True):
+        counts = Counter(read)
+        silent = counts.pop(None, 0)
+        pairs += _choose_two(len(read)) - _choose_two(silent)
+        together += sum(map(_choose_two, counts.values()))
+    return pairs, pairs - together
+
+
+def _choose_two(count: int) -> int:
+    return count * (count - 1) // 2

@@ -47,12 +47,6 @@ class Judged:
     reason: str | None = None
     reasons: Sequence[str | None] = ()
 
-    @property
-    def said(self) -> list[int | str]:
-        """Of each read the symbol answered, or the outcome where there is none."""
-        pairs = zip(self.answers, self.outcomes, strict=True)
-        return [str(outcome) if answer is None else answer for answer, outcome in pairs]
-
 
 def raw(response: Reply | Scores | Failure | Talk) -> dict[str, Any]:
     """A response as the log keeps it; everything that is ever computed about a trial is computed from this."""
@@ -233,7 +227,8 @@ class Tally:
             self.outcomes[outcome] += 1
         string = batch.string(row)
         failed = judged.outcomes[0] is Outcome.ERROR
-        self.repeats.add(string, None if failed else judged.said, all(o is Outcome.CORRECT for o in judged.outcomes))
+        right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
+        self.repeats.add(string, None if failed else judged.answers, right)
         if failed:
             return
         self.bill.add(line)
