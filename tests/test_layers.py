@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 LAYERS = [
     {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
     {"stats"},
-    {"prices"},
+    {"prices", "repeats"},
     {"language", "requests", "parsing", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
