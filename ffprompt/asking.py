@@ -33,7 +33,7 @@ from ffprompt.trials import Batch, Condition, Plan
 
 Done = NDArray[np.bool_]  # (trials,) which have a complete answer
 Response = Reply | Scores | Failure | Talk
-Batches = Iterable[tuple[Condition, int, int]]  # condition, first string, last + 1: what is asked, in order
+Batches = Iterable[tuple[Condition, int, int]]  # condition, its first trial, last + 1: what is asked, in order
 Begun = Callable[[int], dict[str, Any] | None]  # the log's line of a trial whose dialogue broke off
 
 
@@ -161,7 +161,7 @@ async def ask_each(
     try:
         # In one group, so that a log that cannot be written stops the asking too.
         async with asyncio.TaskGroup() as both:
-            writer = both.create_task(_write(log, answered, watch, progress))
+            writer = both.create_task(_write(log, plan, answered, watch, progress))
             both.create_task(all_of_them())
     except BaseExceptionGroup as errors:
         found = leaf(errors)
@@ -170,7 +170,9 @@ async def ask_each(
         _write_rest(log, answered)
 
 
-async def _write(log: Log, answered: asyncio.Queue[dict[str, Any] | None], watch: Watch, progress: Progress) -> None:
+async def _write(
+    log: Log, plan: Plan, answered: asyncio.Queue[dict[str, Any] | None], watch: Watch, progress: Progress
+) -> None:
     """Log answers until None comes: all that wait at once, with one sync to the disk, while new ones arrive."""
     line = await answered.get()
     while line is not None:
@@ -182,7 +184,7 @@ async def _write(log: Log, answered: asyncio.Queue[dict[str, Any] | None], watch
             if "first_turn" in written:
                 continue
             progress.trials += 1
-            progress.add(written["trial_id"].rsplit("/", 2)[0], written["outcomes"])
+            progress.add(plan.conditions[written["trial"] // plan.trials].name, written["outcomes"])
         watch(progress)
         if line is not None:
             line = await answered.get()
@@ -216,7 +218,8 @@ def log_line(
         "trial_id": request.key,
         "spec": batch.condition.language,
         "seed": plan.seed,
-        "index": batch.start + row,
+        "index": batch.string(row),
+        **({"repeat": batch.repeat(row)} if batch.repeats > 1 else {}),
         "string": batch.digests[row],
         "prompt": _digest(request),
         **redacted(raw(response)),

@@ -265,20 +265,20 @@ class Batching:
 
 
 def _stretches(trials: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
-    """(condition, first string, last + 1) of consecutive trials; conditions have ``size`` trials each.
+    """(condition, its first trial, last + 1) of consecutive trials; conditions have ``size`` trials each.
 
     >>> list(_stretches([0, 1, 2, 3, 7], 3))
     [(0, 0, 3), (1, 0, 1), (2, 1, 2)]
     """
     begun: tuple[int, int, int] | None = None
     for trial in trials:
-        condition, string = divmod(trial, size)
-        if begun is not None and begun[0] == condition and begun[2] == string:
-            begun = (condition, begun[1], string + 1)
+        condition, own = divmod(trial, size)
+        if begun is not None and begun[0] == condition and begun[2] == own:
+            begun = (condition, begun[1], own + 1)
             continue
         if begun is not None:
             yield begun
-        begun = (condition, string, string + 1)
+        begun = (condition, own, own + 1)
     if begun is not None:
         yield begun
 

@@ -166,6 +166,11 @@ def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool,
         plan = make_plan(config, backend)
         if ask is not _live:
             batchable(plan)
+        if plan.repeats > 1 and config.temperature == 0:
+            display.line(
+                f"--repeats {plan.repeats} at temperature 0: a deterministic model answers {plan.repeats} times the "
+                "same, so what differs is its server's doing; to repeat sampled replies: --temperature 1"
+            )
         if dry:
             _dry_run(plan, backend, batch=ask is not _live)
             return None

@@ -157,6 +157,12 @@ class RunConfig(BaseModel):
             raise ValueError(f"{rule} {value:g}: needs strings that are drawn; those of data may come in any order")
         return self
 
+    @model_validator(mode="after")
+    def _repeats_are_of_sampled_replies(self) -> RunConfig:
+        if self.repeats > 1 and "forced" in (self.elicitation or ()):
+            raise ValueError(_no_repeats(self.repeats))
+        return self
+
     def plain(self) -> dict[str, Any]:
         """Every setting that belongs to the experiment, as plain values without any secret."""
         later = {name for name in _LATER if getattr(self, name) == RunConfig.model_fields[name].default}
@@ -193,7 +199,16 @@ class RunConfig(BaseModel):
         if self.data is None:
             defaults |= strings
         missing = {key: value for key, value in defaults.items() if getattr(self, key) is None}
+        if self.repeats > 1 and "forced" in missing.get("elicitation", ()):
+            raise ConfigError(_no_repeats(self.repeats))
         return self.model_copy(update=missing)
+
+
+def _no_repeats(repeats: int) -> str:
+    return (
+        f"--repeats {repeats}: forced reads log-probabilities, so nothing is sampled and every repeat would be the "
+        "same; use --elicitation next, list or dialogue"
+    )
 
 
 def make(settings: dict[str, Any], where: str = "") -> RunConfig:

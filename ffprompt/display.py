@@ -27,7 +27,7 @@ from ffprompt.stopping import describe
 from ffprompt.templates import Template
 from ffprompt.trials import Plan
 from ffprompt.wording import audit_notes as audit_notes
-from ffprompt.wording import interval, legend, notes
+from ffprompt.wording import interval, legend, notes, repeated
 from ffprompt.wording import share as share
 
 _TABLE_WIDTH = 150
@@ -118,6 +118,7 @@ def outcomes(row: Mapping[str, Any]) -> str:
         found.append(f"answer mass {weight:.2f}")
     if near := row.get("near_ties"):
         found.append(f"{near:,} near ties")
+    found += repeated(row)
     if row.get("calls"):
         found.append(used(row))
     return ", ".join(found)

@@ -114,14 +114,17 @@ def _frame(folder: RunFolder) -> tuple[pd.DataFrame, pa.ListArray]:
     if not folder.reads_path.is_file():
         raise StoreError(f"run {folder.path}: no reads.parquet yet; make it with: ffprompt score {folder.path}")
     try:
-        if missing := sorted(set(_COLUMNS) - set(pq.read_schema(folder.reads_path).names)):
+        there = set(pq.read_schema(folder.reads_path).names)
+        if missing := sorted(set(_COLUMNS) - there):
             raise ValueError(f"column {missing[0]} is missing")
+        columns = [*_COLUMNS, *({"repeat"} & there)]  # a run of an earlier version has asked each prompt once
         table = pq.read_table(
-            folder.reads_path, columns=_COLUMNS, read_dictionary=["template", "elicitation", "outcome"]
+            folder.reads_path, columns=columns, read_dictionary=["template", "elicitation", "outcome"]
         )
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise StoreError(f"{folder.reads_path}: not readable ({error}); run: ffprompt score {folder.path}") from error
-    return table.drop_columns("answer_logprobs").to_pandas(), table["answer_logprobs"].combine_chunks()
+    frame = table.drop_columns("answer_logprobs").to_pandas()
+    return frame if "repeat" in frame else frame.assign(repeat=0), table["answer_logprobs"].combine_chunks()
 
 
 def _groups(frame: pd.DataFrame) -> Mapping[Any, Any]:
@@ -137,19 +140,19 @@ def _reads(
     index, position, truth = (part[name].to_numpy(np.int64) for name in ("string_index", "position", "truth"))
     n = condition.length // 2
     if len(part) and not (
-        index.min() >= 0 and index.max() < plan.trials and position.min() >= 0 and position.max() < n
+        index.min() >= 0 and index.max() < plan.string_count and position.min() >= 0 and position.max() < n
     ):
         raise StoreError(f"{folder.reads_path}: reads that are not in its plan; run: ffprompt score {folder.path}")
     contradicted, earlier = np.zeros(len(part), np.int64), np.zeros(len(part), np.int64)
     answers: dict[str, NDArray[np.uint8]] = {}
     opened: dict[str, NDArray[np.bool_]] = {}
     order = np.argsort(index, kind="stable")
-    for start in range(0, plan.trials, _BLOCK):
+    for start in range(0, plan.string_count, _BLOCK):
         low, high = np.searchsorted(index[order], [start, start + _BLOCK])
         if low == high:
             continue
         here = order[low:high]
-        strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.trials))
+        strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.string_count))
         at = (index[here] - start, position[here])
         if (strings.bits[at] != truth[here]).any() or not strings.reads[at].all():
             raise StoreError(
@@ -174,6 +177,7 @@ def _reads(
         symbols=plan.config.symbols,
         instructions=n,
         logprobs=logprobs,
+        repeat=part["repeat"].to_numpy(np.int64),
     )
 
 
@@ -203,7 +207,7 @@ def _condition(plan: Plan, condition: Condition, part: pd.DataFrame, reads: Read
         "language": condition.language,
         "symbols": plan.config.symbols,
         "outcomes": {str(name): int(count) for name, count in outcomes.items() if count},
-        "missing_trials": plan.trials - int(part.string_index.nunique()),
+        "missing_trials": plan.trials - len(part[["string_index", "repeat"]].drop_duplicates()),
         "all": cell(reads, np.ones_like(reads.correct)),
         "by_gap": by_number(reads, reads.gap, doubling(reads.gap)),
         "by_contradictions": by_number(reads, reads.contradictions, doubling(reads.contradictions)),
@@ -258,10 +262,16 @@ def _sensitivity(
     return found
 
 
+def _numbers(reads: Reads, strings: int) -> NDArray[np.int64]:
+    """(n,) a number for each read, the same in every condition: by repeat, string and position."""
+    string = reads.index if reads.repeat is None else reads.repeat * strings + reads.index
+    return string * reads.instructions + reads.position
+
+
 def _apart(conditions: Sequence[Condition], seen: Sequence[Reads], best: int, worst: int) -> dict[str, Any] | None:
     """Best less worst template on the same reads of the same strings; None where they share none."""
     a, b = seen[worst], seen[best]
-    x, y = (one.index * one.instructions + one.position for one in (a, b))
+    x, y = (_numbers(one, 1 + max(int(side.index.max(initial=0)) for side in (a, b))) for one in (a, b))
     _, left, right = np.intersect1d(x, y, assume_unique=True, return_indices=True)
     found = difference(Pairs.from_reads(a.index[left], a.correct[left], b.correct[right]), LEVEL)
     if found is None:

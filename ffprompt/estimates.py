@@ -13,7 +13,7 @@ from ffprompt.requests import Asker, Request
 from ffprompt.trials import Batch, Condition, Plan
 from ffprompt.usage import Bound, Usage
 
-# Trials of a condition that are rendered; where there are more, what these come to is scaled up.
+# Prompts of a condition that are rendered; where there are more, what these come to is scaled up.
 _RENDERED = 1000
 _PER_MESSAGE = 6  # tokens around a message
 _PIECE = re.compile(r"[^\W\d]+|\d|[^\w\s]")
@@ -98,25 +98,26 @@ def of_plan(plan: Plan, backend: Asker, price: Price | None = None, batch: bool 
 
 
 def _of_condition(plan: Plan, condition: Condition, backend: Asker, price: Price | None, batch: bool) -> Estimate:
-    drawn = plan.batch(condition, 0, min(plan.trials, _RENDERED))
+    once = plan.once
+    drawn = once.batch(condition, 0, min(once.trials, _RENDERED))
     trials = [
-        estimate(_calls(request, _answer(plan, drawn, row)), backend.most, price, batch, backend.thinks)
-        for row, request in enumerate(plan.requests(drawn))
+        estimate(_calls(request, _answer(once, drawn, row)), backend.most, price, batch, backend.thinks)
+        for row, request in enumerate(once.requests(drawn))
     ]
     found = sum(trials[1:], trials[0])
-    if plan.trials == len(drawn):
-        return found
-    # At most: as if all were as long as the longest of these.
-    longest = max(trials, key=lambda one: one.prompt_most + one.reply_most)
-    each, n = plan.trials / len(drawn), plan.trials
+    most_of, n = found, plan.repeats
+    if once.trials > len(drawn):
+        # At most: as if all were as long as the longest of these.
+        most_of, n = max(trials, key=lambda one: one.prompt_most + one.reply_most), plan.trials
+    each = plan.trials / len(drawn)
     return Estimate(
         round(found.calls * each),
         found.prompt * each,
-        longest.prompt_most * n,
+        most_of.prompt_most * n,
         None if found.reply is None else found.reply * each,
-        longest.reply_most * n,
+        most_of.reply_most * n,
         None if found.usd is None else found.usd * each,
-        None if longest.usd_most is None else longest.usd_most * n,
+        None if most_of.usd_most is None else most_of.usd_most * n,
     )
 
 

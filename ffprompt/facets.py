@@ -33,7 +33,8 @@ class Reads:
     """Reads of one condition whose call did not fail, (n,) each; ``rules`` hold (n,) arrays too.
 
     ``index``: which string of its language; ``answer``: -1 where there is none; ``instructions``: of a string;
-    ``logprobs``: (n, symbols), NaN where not known, None where the elicitation gives none.
+    ``logprobs``: (n, symbols), NaN where not known, None where the elicitation gives none; ``repeat``: which
+    of the repeats of the prompt, None where each was asked once.
     """
 
     index: Ints
@@ -49,6 +50,7 @@ class Reads:
     symbols: int
     instructions: int
     logprobs: NDArray[np.float64] | None = None
+    repeat: Ints | None = None
 
     @cached_property
     def string(self) -> Ints:

@@ -128,7 +128,7 @@ class Strings:
     def __len__(self) -> int:
         return int(self.ops.shape[0])
 
-    def __getitem__(self, rows: slice) -> Strings:
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Strings:
         return Strings(self.ops[rows], self.bits[rows], self.symbols)
 
     @property

@@ -33,7 +33,7 @@ from ffprompt.table import counted, rebuild
 from ffprompt.templates import names as template_names
 from ffprompt.trials import Condition, Plan
 
-# Trials of a condition that are audited before the first question; the others are audited when their turn comes.
+# Prompts of a condition that are audited before the first question; the others are audited when their turn comes.
 _AUDITED = 32
 # Calls of a condition's dialogues that are counted: of whole dialogues, and of one at least.
 _COUNTED = 256
@@ -51,9 +51,10 @@ def make_plan(config: RunConfig, backend: Backend) -> Plan:
 def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
     """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
     found = []
+    once = plan.once
     for condition in plan.conditions:
-        batch = plan.batch(condition, 0, min(_AUDITED, plan.trials))
-        requests = plan.requests(batch)
+        batch = once.batch(condition, 0, min(_AUDITED, once.trials))
+        requests = once.requests(batch)
         try:
             checked = check_dialogues(backend, requests) if requests[0].turns else backend.check(requests)
             found.append({"condition": condition.name, **checked})
@@ -238,7 +239,7 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
         finally:
             await backend.aclose()
     else:
-        progress = Progress(trials=sum(course.drawn for course in found))
+        progress = Progress(trials=sum(course.drawn for course in found) * plan.repeats)
         # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
         for batches in _rounds(log, plan, found, folder.info["chunk"]):
             await ask_in_chunks(log, plan, backend, batches, done, watch, earlier, progress)

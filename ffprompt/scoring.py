@@ -19,6 +19,7 @@ from ffprompt.files import shortened
 from ffprompt.marks import strip_marks, strip_reasoning
 from ffprompt.parsing import UNENDED, Parsed, parse_list, parse_next
 from ffprompt.prices import Bill
+from ffprompt.repeats import Repeats
 from ffprompt.requests import AnswerSchema, Failure, Reply, Scores, Talk
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard, strings_with_an_error, zero_error_bounds
@@ -214,10 +215,13 @@ def known(line: Mapping[str, Any]) -> list[list[float | None]]:
 
 @dataclass
 class Tally:
-    """Counts of one condition, added up trial by trial; two numbers a string are all that grows."""
+    """Counts of one condition, added up trial by trial in any order; a few numbers a string are all that grows.
+
+    A string is one cluster: the reads of all its repeats are added up.
+    """
 
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
-    # One number each of every string whose call did not fail: reads, and reads not answered correctly.
+    # By the string's number: reads, and reads not answered correctly. 0 reads where no call was answered.
     string_reads: array[int] = field(default_factory=lambda: array("q"))
     string_misses: array[int] = field(default_factory=lambda: array("q"))
     mass: float = 0.0  # sum over scored reads of the probability of all answers together
@@ -226,16 +230,23 @@ class Tally:
     floors: dict[str, int] = field(default_factory=dict)
     missing: int = 0  # trials that are wanted and have no line
     bill: Bill = field(default_factory=Bill)
+    repeats: Repeats = field(default_factory=Repeats)
 
     def add(self, batch: Batch, row: int, judged: Judged, line: Mapping[str, Any]) -> None:
         """Count one trial."""
         for outcome in judged.outcomes:
             self.outcomes[outcome] += 1
-        if judged.outcomes[0] is Outcome.ERROR:
+        string = batch.string(row)
+        failed = judged.outcomes[0] is Outcome.ERROR
+        right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
+        self.repeats.add(string, None if failed else judged.answers, right)
+        if failed:
             return
         self.bill.add(line)
-        self.string_reads.append(len(judged.outcomes))
-        self.string_misses.append(sum(outcome is not Outcome.CORRECT for outcome in judged.outcomes))
+        for counts in (self.string_reads, self.string_misses):
+            counts.extend([0] * (string + 1 - len(counts)))
+        self.string_reads[string] += len(judged.outcomes)
+        self.string_misses[string] += sum(outcome is not Outcome.CORRECT for outcome in judged.outcomes)
         for read in known(line) if "logprobs" in line else ():
             exact = [value for value in read if value is not None]
             if len(exact) == len(read):
@@ -255,7 +266,7 @@ class Tally:
         """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
 
         ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.korn_graubard`: a read is
-        the unit, a string the cluster, and within a condition each string is there once.
+        the unit, and a string with all its repeats is the cluster.
         """
         scored = self.reads - self.outcomes[Outcome.ERROR]
         right, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
@@ -275,6 +286,7 @@ class Tally:
             "floors": {name: count / scored for name, count in self.floors.items()} if scored else {},
             "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
             "missing_trials": self.missing,
+            **self.repeats.row(),
             **self.bill.row(),
         }
 

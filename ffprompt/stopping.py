@@ -4,7 +4,8 @@ The error rate is the share of reads that are not answered correctly: wrong, inv
 1 - accuracy. It is never smaller than the glitch rate, so that a rate "below" holds for the glitch rate as well, and no
 model looks certified because it declines to answer.
 
-Strings count in the order of their index, block by block, and a block only when every string of it has an answer. Which
+Strings count in the order of their index, block by block, and a block only when every string of it has an answer, or
+all its answers where prompts are repeated. The reads of all repeats of a string count as reads of that string. Which
 strings count is thus settled before any of them is asked; counting answers as they arrive would favour those that come
 quickly, and leave out the ones that fail. The statistics (``stats.sequential``) hold wherever one stops, so they hold
 at the ends of blocks. A failed call leaves its block open: the condition stops there, incomplete, until that call has
@@ -43,15 +44,20 @@ def stops(config: RunConfig) -> bool:
 
 @dataclass
 class Course:
-    """How far one condition is. ``drawn`` strings are counted, the whole blocks; ``look`` ends the block after them."""
+    """How far one condition is. ``drawn`` strings are counted, the whole blocks; ``look`` ends the block after them.
+
+    ``budget`` is in strings, each of which is asked ``repeats`` times.
+    """
 
     condition: Condition
     budget: int
     state: Certify | UntilWidth
+    repeats: int = 1
     drawn: int = 0
     decision: str | None = None  # below, above; reached: the width
-    _waiting: dict[int, tuple[int, int]] = field(default_factory=dict)  # answered beyond: errors, reads
-    _missing: int = 0  # strings of the block that have no answer yet
+    # Strings answered beyond: errors and reads of each repeat.
+    _waiting: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    _missing: int = 0  # strings of the block that lack an answer
 
     def __post_init__(self) -> None:
         self._missing = self.look
@@ -61,12 +67,12 @@ class Course:
         """Where a condition begins."""
         config = plan.config
         if config.certify is not None:
-            state: Certify | UntilWidth = Certify(config.certify, _draws(condition, config.certify), LEVEL)
+            state: Certify | UntilWidth = Certify(config.certify, _draws(plan, condition, config.certify), LEVEL)
         else:
             assert config.until_width is not None
             # A cut that costs little beside a bound costs little of an interval that is a few times as long.
-            state = UntilWidth(config.until_width, _draws(condition, config.until_width / 4), LEVEL)
-        return cls(condition, plan.trials, state)
+            state = UntilWidth(config.until_width, _draws(plan, condition, config.until_width / 4), LEVEL)
+        return cls(condition, plan.string_count, state, plan.repeats)
 
     @property
     def over(self) -> bool:
@@ -78,16 +84,24 @@ class Course:
         """The strings after which it is looked at next."""
         return self.drawn if self.over else min(self.budget, self.drawn + max(_LEAST, self.drawn // _SHARE))
 
-    def note(self, index: int, outcomes: Sequence[str]) -> None:
-        """Take in the outcomes of a string. A failed call is no answer; of several answers the first one counts."""
-        if self.over or index < self.drawn or index in self._waiting or Outcome.ERROR in outcomes:
+    def note(self, trial: int, outcomes: Sequence[str]) -> None:
+        """Take in the outcomes of a trial of the condition.
+
+        A failed call is no answer, and of several answers to one trial the first counts.
+        """
+        index, repeat = divmod(trial, self.repeats)
+        if self.over or index < self.drawn or Outcome.ERROR in outcomes or repeat in self._waiting.get(index, ()):
             return
-        self._waiting[index] = len(outcomes) - outcomes.count(Outcome.CORRECT), len(outcomes)
-        self._missing -= index < self.look
+        answers = self._waiting.setdefault(index, {})
+        answers[repeat] = len(outcomes) - outcomes.count(Outcome.CORRECT), len(outcomes)
+        self._missing -= index < self.look and len(answers) == self.repeats
         while not self._missing and not self.over:
             look = self.look
-            self._count(np.array([self._waiting.pop(known) for known in range(self.drawn, look)]), look)
-            self._missing = sum(known not in self._waiting for known in range(self.drawn, self.look))
+            strings = [self._waiting.pop(known).values() for known in range(self.drawn, look)]
+            self._count(np.array([[sum(counts) for counts in zip(*one, strict=True)] for one in strings]), look)
+            self._missing = sum(
+                len(self._waiting.get(known, ())) < self.repeats for known in range(self.drawn, self.look)
+            )
 
     def _count(self, block: np.typing.NDArray[np.int64], look: int) -> None:
         """Count the strings up to ``look``, (strings, 2) errors and reads, and decide."""
@@ -99,9 +113,10 @@ class Course:
         self.drawn = look
 
     def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
-        """The block that is to be asked, ``size`` strings at a time; always the same for one ``size``."""
-        for start in range(self.drawn, self.look, size):
-            yield self.condition, start, min(start + size, self.look)
+        """The block that is to be asked, ``size`` trials at a time; always the same for one ``size``."""
+        first, last = self.drawn * self.repeats, self.look * self.repeats
+        for start in range(first, last, size):
+            yield self.condition, start, min(start + size, last)
 
     def accuracy(self) -> tuple[float, float]:
         """The interval of the accuracy, which holds wherever one stops."""
@@ -131,11 +146,13 @@ class Course:
         }
 
 
-def _draws(condition: Condition, bound: float) -> Draws:
+def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
+    """Nothing is drawn yet. A string that is asked K times has K times as many reads, and so K times the cap."""
     if condition.elicitation == "next":
-        return Draws(1)
+        return Draws(plan.repeats)
     assert condition.spec is not None  # a configuration with strings from a file does not stop by itself
-    return Draws(*read_cap(condition.length // 2, condition.spec.p_read, bound))
+    most, excess = read_cap(condition.length // 2, condition.spec.p_read, bound)
+    return Draws(most * plan.repeats, excess * plan.repeats)
 
 
 def courses(plan: Plan) -> list[Course]:
@@ -151,6 +168,7 @@ def fewest(plan: Plan, condition: Condition) -> int | None:
         reads = plan.strings(condition.spec, course.drawn, look).reads.sum(1)
         if condition.elicitation == "next":
             reads = np.ones_like(reads)
+        reads = reads * plan.repeats
         course._count(np.stack([np.zeros_like(reads), reads], 1), look)
     return course.drawn if course.decision else None
 
@@ -160,12 +178,12 @@ def check_budget(plan: Plan) -> None:
     for condition in plan.conditions if stops(plan.config) else []:
         if fewest(plan, condition) is not None:
             continue
-        few = f"--trials {plan.trials}: too few strings of {condition.name}"
+        few = f"--trials {plan.string_count}: too few strings of {condition.name}"
         if plan.config.certify is None:
             raise ConfigError(f"{few} for --until-width {plan.config.until_width:g}, even without an error")
-        draws = _draws(condition, plan.config.certify)
+        draws = _draws(plan, condition, plan.config.certify)
         reads = condition.spec.expected_reads if condition.spec and condition.elicitation != "next" else 1.0
-        least = fewest_strings(plan.config.certify, reads, draws.most_reads, draws.excess, LEVEL)
+        least = fewest_strings(plan.config.certify, reads * plan.repeats, draws.most_reads, draws.excess, LEVEL)
         raise ConfigError(f"{few} for --certify {plan.config.certify:g}, which takes about {least:,} without an error")
 
 
@@ -173,7 +191,7 @@ def forecast(plan: Plan) -> list[str]:
     """What a dry run says: the fewest strings that each condition can take."""
     if not stops(plan.config):
         return []
-    said = [f"a condition stops by itself, after {plan.trials:,} strings at the latest; without an error:"]
+    said = [f"a condition stops by itself, after {plan.string_count:,} strings at the latest; without an error:"]
     return said + [f"  {condition.name}: {fewest(plan, condition):,} strings" for condition in plan.conditions]
 
 

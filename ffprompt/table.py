@@ -15,6 +15,7 @@ from ffprompt.dataset import read as read_strings
 from ffprompt.errors import StoreError
 from ffprompt.files import printable
 from ffprompt.prices import Bill, recorded
+from ffprompt.repeats import INTERVALS, Repeats
 from ffprompt.requests import OWN, Capabilities
 from ffprompt.scoring import Judged, Reading, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
@@ -36,7 +37,7 @@ COLUMNS = {
     "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
-    "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string",
+    "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
 }  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
 
     where = index(folder, len(plan))
     price = recorded(folder.info.get("price"))
-    tallies = [Tally(bill=Bill(price)) for _ in plan.conditions]
+    tallies = [Tally(bill=Bill(price), repeats=Repeats(plan.repeats)) for _ in plan.conditions]
     found = courses(plan)
     temperature = _temperature(folder, plan)
     differing = 0
@@ -96,7 +97,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
     for condition, tally in zip(plan.conditions, tallies, strict=True):
         course = found[condition.number] if found else None
         first = condition.number * plan.trials
-        wanted = where.offset[first : first + (course.look if course else plan.trials)]
+        wanted = where.offset[first : first + (course.look * plan.repeats if course else plan.trials)]
         tally.missing = int(np.count_nonzero(wanted < 0))
         rows.append(_row(condition, tally, course))
     return rows, differing
@@ -110,7 +111,7 @@ def counted(folder: RunFolder, plan: Plan) -> list[Course]:
     with folder.trials_path.open("rb") as log:
         for condition, start, stop in _with_lines(plan, where):
             batch = plan.batch(condition, start, stop, shots=False)
-            for row, judged, _ in _judged(folder, plan, batch, where, log, Tally()):
+            for row, judged, _ in _judged(folder, plan, batch, where, log, Tally(repeats=Repeats(plan.repeats))):
                 found[condition.number].note(start + row, judged.outcomes)
     return found
 
@@ -127,7 +128,7 @@ def _row(condition: Condition, tally: Tally, course: Course | None) -> dict[str,
     numbers = tally.row()
     if course is not None:
         # The others are for a number of strings that was settled beforehand; this interval holds wherever one stops.
-        fixed = ("strings_with_an_error", "zero_error_bounds", "n_effective", "deff")
+        fixed = ("strings_with_an_error", "zero_error_bounds", "n_effective", "deff", *INTERVALS)
         numbers |= dict.fromkeys(fixed) | {"warnings": []}
         if numbers["accuracy"] is not None:
             numbers["interval_low"], numbers["interval_high"] = course.accuracy()
@@ -219,7 +220,7 @@ def _add_reads(
         "p_ignore": spec.p_ignore if spec else None,
         "symbols": plan.config.symbols,
         "seed": plan.seed,
-        "string_index": batch.start + row,
+        "string_index": batch.string(row),
         "shot_length": condition.shot_length if condition.shots else None,
         "shared_shots": plan.config.shared_shots if condition.shots else None,
         "next_read": plan.config.next_read if condition.elicitation == "next" else None,
@@ -228,6 +229,7 @@ def _add_reads(
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],
         "answers": condition.answers,
+        "repeat": batch.repeat(row),
     }
     each: dict[str, list[Any]] = {
         "read_index": batch.asked[row].tolist(),

@@ -1,11 +1,19 @@
 """The plan of a run: which strings are asked how. Everything in it follows from the configuration.
 
-A run is conditions × strings. A condition is one language (or data file) × template × shots × elicitation; trial ``t``
-of the run is string ``t % trials`` of condition ``t // trials``.
+A run is conditions × strings × repeats. A condition is one language (or data file) × template × shots × elicitation.
+Trials are numbered condition by condition, in each string by string, and the repeats of a string follow one another.
+
+Example, 2 conditions of 3 strings, each asked twice::
+
+    trial      0 1 2 3 4 5   6 7 8 9 10 11
+    condition  0 0 0 0 0 0   1 1 1 1  1  1
+    string     0 0 1 1 2 2   0 0 1 1  2  2
+    repeat     0 1 0 1 0 1   0 1 0 1  0  1
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +71,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive trials of one condition: strings ``start`` … of its language, and what is asked about each."""
+    """Consecutive trials of one condition, from its trial ``start`` on: a row each, and what is asked in it.
+
+    The same string stands in several rows where its prompt is repeated.
+    """
 
     condition: Condition
     start: int
@@ -72,9 +83,18 @@ class Batch:
     shots: Sequence[Strings]
     asked: Sequence[NDArray[np.int64]]  # for each string, the numbers of its reads that are asked, from 0
     digests: Sequence[str]
+    repeats: int = 1  # times that each prompt of the run is asked
 
     def __len__(self) -> int:
         return len(self.strings)
+
+    def string(self, row: int) -> int:
+        """The number of a trial's string in its language or file."""
+        return (self.start + row) // self.repeats
+
+    def repeat(self, row: int) -> int:
+        """Which of the repeats of its prompt a trial is, from 0."""
+        return (self.start + row) % self.repeats
 
     def positions(self, row: int) -> NDArray[np.int64]:
         """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
@@ -101,15 +121,21 @@ class Batch:
         return earlier_reads(self.strings)
 
     def trial_id(self, row: int, seed: int) -> str:
-        """The name of a trial, unique in its run; runs that differ in other settings may use it again."""
-        return f"{self.condition.name}/seed-{seed}/{self.start + row}"
+        """The name of a trial, unique in its run; runs that differ in other settings may use it again.
+
+        The first repeat is named like the only trial of a run without repeats, and draws the same sampled reply.
+        """
+        repeat = self.repeat(row)
+        name = f"{self.condition.name}/seed-{seed}/{self.string(row)}"
+        return f"{name}/repeat-{repeat}" if repeat else name
 
 
 class Plan:
     """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
 
     ``strings`` are those of a file; ``kept`` are templates as an earlier run has recorded them, by the names or paths
-    in its settings, used in place of what the files hold today.
+    in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
+    ``string_count`` strings is asked ``repeats`` times.
     """
 
     def __init__(
@@ -124,7 +150,9 @@ class Plan:
         assert config.template and config.shots and config.elicitation and config.trials
         if (tags := config.reasoning_tags) and (tags[0] == tags[1] or not all(tag.strip() for tag in tags)):
             raise ConfigError(f"--reasoning-tags {tags[0]!r} {tags[1]!r}: expected two different texts, neither empty")
-        self.trials: int = config.trials
+        self.string_count: int = config.trials
+        self.repeats: int = config.repeats
+        self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
@@ -183,21 +211,41 @@ class Plan:
         return self._words[condition.template]
 
     def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
-        """Every (condition, first string, last + 1) of the run in order; always the same for one ``size``."""
+        """Every (condition, its first trial, last + 1) of the run in order; always the same for one ``size``."""
         for condition in self.conditions:
             for start in range(0, self.trials, size):
                 yield condition, start, min(start + size, self.trials)
 
     def batch(self, condition: Condition, start: int, stop: int, shots: bool = True) -> Batch:
-        """Draw the strings of some trials, and with ``shots`` their demonstrations."""
-        strings = self.strings(condition.spec, start, stop)
+        """Trials ``start`` … ``stop - 1`` of a condition: draw their strings, and with ``shots`` the demonstrations."""
+        first, last = start // self.repeats, -(-stop // self.repeats)
+        strings = self.strings(condition.spec, first, last)
         shown: list[Strings] = []
         if shots and condition.shots:
             shot_spec = self.shot_spec[condition.spec]
-            shown = sample_shots(shot_spec, self.seed, start, strings, condition.shots, self.config.shared_shots)
+            shown = sample_shots(shot_spec, self.seed, first, strings, condition.shots, self.config.shared_shots)
         digests = strings.digests()
         asked = [self._asked(condition, strings, row, digests[row]) for row in range(len(strings))]
-        return Batch(condition, start, condition.number * self.trials + start, strings, shown, asked, digests)
+        rows = np.arange(start, stop) // self.repeats - first
+        return Batch(
+            condition,
+            start,
+            condition.number * self.trials + start,
+            strings[rows],
+            [shot[rows] for shot in shown],
+            [asked[row] for row in rows],
+            [digests[row] for row in rows],
+            self.repeats,
+        )
+
+    @cached_property
+    def once(self) -> Plan:
+        """This plan with every prompt asked once, for those who look at the prompts alone."""
+        if self.repeats == 1:
+            return self
+        plan = copy.copy(self)
+        plan.repeats, plan.trials = 1, self.string_count
+        return plan
 
     def strings(self, spec: Spec | None, start: int, stop: int) -> Strings:
         """Strings of a language, or of the file."""
@@ -281,8 +329,8 @@ class Plan:
         """16 hex digits of all strings of the run."""
         digest = hashlib.sha256()
         for spec in dict.fromkeys(condition.spec for condition in self.conditions):
-            for start in range(0, self.trials, 4096):
-                strings = self.strings(spec, start, min(start + 4096, self.trials))
+            for start in range(0, self.string_count, 4096):
+                strings = self.strings(spec, start, min(start + 4096, self.string_count))
                 digest.update(strings.ops.tobytes() + strings.bits.tobytes())
         return digest.hexdigest()[:16]
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+REPEATS = (
+    "self-agreement: how often two repeats of a read give the same answer; always right: strings with every read right "
+    "in every repeat"
+)
 _WILSON = "Wilson over strings (computed by an earlier version; ffprompt score RUN renews it)"
 
 
@@ -35,9 +39,29 @@ def legend(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     said = f"interval: {' or '.join(methods)}; " if methods else ""
     said = said.replace("Korn-Graubard", "Korn-Graubard, with the read as the unit and the string as the cluster")
+    repeats = f"; {REPEATS}" if any(row.get("repeats", 1) > 1 for row in rows) else ""
     return (
         f"accuracy: correct / (reads - errors); {said}floor: the best of several rules without memory on the same reads"
+        f"{repeats}"
     )
+
+
+def repeated(row: Mapping[str, Any]) -> list[str]:
+    """What the repeats of a row's prompts tell, in words; nothing where each was asked once."""
+    if row.get("repeats", 1) < 2:
+        return []
+    found = []
+    if (agreement := row["self_agreement"]) is not None:
+        found.append(f"self-agreement {share(agreement)}{_ends(row, 'self_agreement')}")
+    if (always := row["always_right"]) is not None:
+        found.append(f"always right {share(always)}{_ends(row, 'always_right')} of {row['whole_strings']:,} strings")
+    return found
+
+
+def _ends(row: Mapping[str, Any], name: str) -> str:
+    """The interval of a number in parentheses; none where a run stopped by itself, for which it would not hold."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None else f" ({span(low, high)})"
 
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

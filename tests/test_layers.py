@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "files", "terminal", "usage", "compare_parser", "train_parser", "sweep_parser"},
     {"crash"},
     {"stats", "price_package"},
-    {"prices"},
+    {"prices", "repeats"},
     {"language", "requests", "marks", "parsing", "structured", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},

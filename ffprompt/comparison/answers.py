@@ -55,7 +55,8 @@ class Source:
 class Cell:
     """One condition of one run: its settings and its reads, (n,) each.
 
-    ``string`` and ``read``: which read of which string, numbers from 0; ``digest``: of the string, None where the run
+    ``string`` and ``read``: which read of which string, numbers from 0, those of each repeat of a prompt higher by the
+    string's length than those of the one before; ``digest``: of the string, None where the run
     was made before reads.parquet had it; ``outcome``: index into ``OUTCOMES``.
     """
 
@@ -113,14 +114,14 @@ def _table(folder: RunFolder, complete: bool) -> pa.Table:
     again = f"make it again with: ffprompt score {folder.path}"
     if not folder.reads_path.is_file():
         raise StoreError(f"run {folder.path}: no reads.parquet yet; {again}")
-    wanted = [*_OF_A_CONDITION, "string_index", "read_index", "outcome", "string"]
+    wanted = [*_OF_A_CONDITION, "string_index", "read_index", "outcome", "string", "repeat"]
     try:
         if not complete and folder.reads_path.stat().st_mtime < folder.trials_path.stat().st_mtime:
             raise StoreError(f"{folder.reads_path}: older than the log of this unfinished run; {again}")
         with pq.ParquetFile(folder.reads_path) as file:
             there = set(file.schema_arrow.names)
-        # Columns that came later: without them nothing was set, and strings have no digest.
-        if missing := set(wanted) - there - {"turn_instructions", "string"}:
+        # Columns that came later: without them nothing was set or repeated, and strings have no digest.
+        if missing := set(wanted) - there - {"turn_instructions", "string", "repeat"}:
             raise StoreError(f"{folder.reads_path}: no column {sorted(missing)[0]}; {again}")
         words = [name for name in ("template", "elicitation", "form", "outcome", "string") if name in there]
         return pq.read_table(
@@ -134,6 +135,7 @@ def _cells(source: Source, table: pa.Table) -> list[Cell]:
     conditions = source.info["plan"]["conditions"]
     rows = _rows_by_condition(source, table, conditions)
     string, read = (_integers(source, table, name) for name in ("string_index", "read_index"))
+    repeat = _integers(source, table, "repeat") if "repeat" in table.column_names else np.zeros_like(read)
     outcome, digest = _outcomes(source, table), _digests(source, table)
     results = source.info.get("results") or []
     made = []
@@ -141,7 +143,8 @@ def _cells(source: Source, table: pa.Table) -> list[Cell]:
         mine = rows.get(number, slice(0, 0))
         cell = Cell(
             source, number, condition["name"], _language(condition), settings_of(source.info, condition),
-            string[mine], read[mine], None if digest is None else digest[mine], outcome[mine],
+            string[mine], repeat[mine] * condition["length"] + read[mine],
+            None if digest is None else digest[mine], outcome[mine],
         )  # fmt: skip
         if source.complete and results[number]["outcomes"] != cell.counts:
             raise StoreError(
@@ -174,6 +177,7 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
         "template_version": versions[condition["template"]],
         "symbols": condition["symbols"],
         "seed": config["seed"],
+        "repeats": config.get("repeats", 1),
         "shot_length": config["shot_length"] if shots else None,
         "shared_shots": config["shared_shots"] if shots else None,
         "next_read": config["next_read"] if elicitation == "next" else None,

@@ -31,10 +31,10 @@ BY: Mapping[str, tuple[str, ...]] = {
 _GRID = ("template", "shots", "elicitation", "length", "p_write", "p_read", "p_ignore")
 _ALSO = (
     "symbols", "seed", "template_version", "form", "next_read", "shot_length", "shared_shots", "turn_instructions",
-    "temperature", "max_tokens", "answers",
+    "temperature", "max_tokens", "answers", "repeats",
 )  # fmt: skip
 # Without these the strings or the reads are others, and there is nothing to pair.
-_NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads"}
+_NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads", "repeats": "numbers of repeats"}
 # Settings that are None where they play no part, or are not known, so that None agrees with anything.
 _NONE_AGREES = {
     "shots": ("shot_length", "shared_shots"),

@@ -97,7 +97,7 @@
   const card = (trial) => {
     const item = made("li");
     const counts = outcomes.map((name, n) => [name, trial.outcomes.filter((one) => one === n).length]).filter(([, count]) => count);
-    item.append(made("div", "head", `${names[trial.row]}, string ${trial.string}: ${counts.map(([name, count]) => `${count} ${name}`).join(", ")}`));
+    item.append(made("div", "head", `${names[trial.row]}, string ${trial.string}${trial.repeat === undefined ? "" : `, repeat ${trial.repeat}`}: ${counts.map(([name, count]) => `${count} ${name}`).join(", ")}`));
     item.append(stringOf(trial));
     if (trial.why) item.append(made("div", "head", trial.why));
     if (trial.said.length) {

@@ -21,6 +21,7 @@ from ffprompt.report.interactive import chart, plotly_js
 from ffprompt.report.palette import OUTCOMES as COLOURS
 from ffprompt.report.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.wording import REPEATS, repeated
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page
@@ -38,7 +39,7 @@ def render(data: Mapping[str, Any]) -> str:
         raise ModelError(f'a report needs {error.name}; run: pip install "ffprompt[report]"') from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate}
+    environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate, "repeated": repeated}
     shown = figures(data)
     page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
         data=data,
@@ -46,6 +47,7 @@ def render(data: Mapping[str, Any]) -> str:
         runs=data["runs"],
         study=data["study"],
         error_of_training=ERROR,
+        repeats_legend=REPEATS,
         figures=shown,
         most_records=_MOST_RECORDS,
         outcomes=OUTCOMES,

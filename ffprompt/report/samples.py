@@ -70,10 +70,10 @@ def _pieces(text: str, spans: Sequence[tuple[int, int]], what: str) -> list[tupl
 
 
 def outcome_of_trials(reads: Reads) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Strings of a condition that have a read that is not correct, and those without."""
-    strings, rows = np.unique(reads.string, return_inverse=True)
-    bad = np.bincount(rows, weights=reads.outcome != _CORRECT, minlength=len(strings)) > 0
-    return strings[bad], strings[~bad]
+    """Trials of a condition that have a read that is not correct, and those without."""
+    numbers, rows = np.unique(reads.trial, return_inverse=True)
+    bad = np.bincount(rows, weights=reads.outcome != _CORRECT, minlength=len(numbers)) > 0
+    return numbers[bad], numbers[~bad]
 
 
 def shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -93,13 +93,13 @@ def shares(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def pick(bad: Sequence[NDArray[np.int64]], good: Sequence[NDArray[np.int64]], room: int) -> list[tuple[int, int]]:
-    """(row, string) of at most ``room`` trials, those with an error first, evenly over the conditions."""
+    """(row, trial) of at most ``room`` trials, those with an error first, evenly over the conditions."""
     chosen: list[tuple[int, int]] = []
-    for strings in (bad, good):
-        taken = shares([len(one) for one in strings], room - len(chosen))
+    for numbers in (bad, good):
+        taken = shares([len(one) for one in numbers], room - len(chosen))
         # One of each condition in turn, so that whatever is cut off later is cut off everywhere alike.
         for place in range(max(taken, default=0)):
-            chosen += [(n, int(strings[n][place])) for n, count in enumerate(taken) if place < count]
+            chosen += [(n, int(numbers[n][place])) for n, count in enumerate(taken) if place < count]
     return chosen
 
 
@@ -111,16 +111,16 @@ def trials(
     ``rows`` are those of the report's table, and each trial keeps the number of its own.
     """
     found = []
-    for row, string in chosen:
+    for row, trial in chosen:
         source, condition = rows[row]
-        offset = int(source.where.offset[condition.number * source.plan.trials + string])
+        offset = int(source.where.offset[condition.number * source.plan.trials + trial])
         if offset < 0:
             continue
         path = source.folder.trials_path
         with path.open("rb") as log:
             line = read_at(log, offset)
         try:
-            made = {"row": row, **_trial(source, condition, string, line)}
+            made = {"row": row, **_trial(source, condition, trial, line)}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"{path}: trial {line.get('trial')}: damaged line ({error!r})") from error
         budget -= len(json.dumps(made))
@@ -130,13 +130,14 @@ def trials(
     return found
 
 
-def _trial(source: Source, condition: Condition, string: int, line: Mapping[str, Any]) -> dict[str, Any]:
+def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, Any]) -> dict[str, Any]:
     plan = source.plan
-    batch = plan.batch(condition, string, string + 1, shots=False)
+    batch = plan.batch(condition, trial, trial + 1, shots=False)
     judged = judge_line(plan, batch, 0, dict(line))
     truth = batch.truth(0)
     made: dict[str, Any] = {
-        "string": string,
+        "string": batch.string(0),
+        **({"repeat": batch.repeat(0)} if plan.repeats > 1 else {}),
         "text": batch.strings.texts()[0],
         "asked": batch.asked[0].tolist() if condition.elicitation == "next" else None,
         "outcomes": [OUTCOMES.index(str(outcome)) for outcome in judged.outcomes],

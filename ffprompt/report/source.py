@@ -33,8 +33,9 @@ _MOST = 1.001  # a sum of probabilities in float32 may pass 1 by a little
 
 @dataclass(frozen=True)
 class Reads:
-    """The reads of one condition, (n,) each: string, gap, and outcome as a place in ``OUTCOMES``."""
+    """The reads of one condition, (n,) each: trial of the condition, string, gap, place of outcome in ``OUTCOMES``."""
 
+    trial: NDArray[np.int64]
     string: NDArray[np.int64]
     gap: NDArray[np.int64]
     outcome: NDArray[np.int64]
@@ -79,7 +80,9 @@ class Source:
 
         path, start = self.folder.reads_path, 0
         try:
-            found = pq.read_table(path, columns=list(_COLUMNS), read_dictionary=["outcome", "template", "elicitation"])
+            # A run of an earlier version has no such column, and has asked each prompt once.
+            columns = [*_COLUMNS, *({"repeat"} & set(pq.read_schema(path).names))]
+            found = pq.read_table(path, columns=columns, read_dictionary=["outcome", "template", "elicitation"])
         except FileNotFoundError:
             raise _unscored(self.folder) from None
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
@@ -89,7 +92,7 @@ class Source:
         for number, row in enumerate(self.rows):
             part = found.slice(start, row["reads"])
             start += row["reads"]
-            reads = _arrays(part)
+            reads = _arrays(part, self.plan.repeats)
             counts = np.bincount(reads.outcome, minlength=len(OUTCOMES)).tolist()
             if counts != [row["outcomes"].get(name, 0) for name in OUTCOMES] or not _same_condition(part, row):
                 raise _stale(self.folder)
@@ -102,15 +105,18 @@ def _same_condition(part: pa.Table, row: Mapping[str, Any]) -> bool:
     return all(end[name] == row[name] for end in ends for name in ("template", "shots", "elicitation"))
 
 
-def _arrays(part: pa.Table) -> Reads:
+def _arrays(part: pa.Table, repeats: int) -> Reads:
     names = part["outcome"].unify_dictionaries().combine_chunks()
     known = {name: place for place, name in enumerate(OUTCOMES)}
     words = names.dictionary.to_pylist()
     if unknown := [word for word in words if word not in known]:
         raise StoreError(f"reads.parquet: outcome {unknown[0]!r} is unknown to this version")
     places = np.array([known[word] for word in words] or [0], np.int64)
+    string = part["string_index"].to_numpy().astype(np.int64)
+    repeat = part["repeat"].to_numpy().astype(np.int64) if "repeat" in part.column_names else 0
     return Reads(
-        part["string_index"].to_numpy().astype(np.int64),
+        string * repeats + repeat,
+        string,
         part["gap"].to_numpy().astype(np.int64),
         places[names.indices.to_numpy()],
         part["answer_logprobs"],
