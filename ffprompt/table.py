@@ -16,7 +16,7 @@ from ffprompt.errors import StoreError
 from ffprompt.files import printable
 from ffprompt.prices import Bill, recorded
 from ffprompt.requests import Capabilities
-from ffprompt.scoring import Judged, Tally, judge, known, margin, mass
+from ffprompt.scoring import Judged, Reasons, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
 from ffprompt.store import Index, RunFolder, index, read_at
 from ffprompt.templates import Template
@@ -99,6 +99,16 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
         tally.missing = int(np.count_nonzero(wanted < 0))
         rows.append(_row(condition, tally, course))
     return rows, differing
+
+
+def errors_of(folder: RunFolder, plan: Plan) -> Reasons:
+    """Why trials of a run have no answer so far, by its log."""
+    found = Reasons()
+    where = index(folder, len(plan))
+    with folder.trials_path.open("rb") as log:
+        for offset in where.offset[where.failed].tolist():
+            found.add(str(read_at(log, offset).get("error")))
+    return found
 
 
 def counted(folder: RunFolder, plan: Plan) -> list[Course]:

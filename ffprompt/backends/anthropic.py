@@ -15,10 +15,9 @@ from ffprompt.backends.calls import (
     Call,
     Policy,
     Sleep,
-    as_call_error,
     hopeless,
 )
-from ffprompt.backends.keys import read_key, shown_url, split_base_url
+from ffprompt.backends.keys import NO_KEY, read_key, shown_url, split_base_url
 from ffprompt.backends.wire import patience
 from ffprompt.errors import ModelError, did_you_mean
 from ffprompt.requests import Capabilities, Failure, Reply, Request, Stop
@@ -177,7 +176,7 @@ class AnthropicBackend(ApiBackend):
         self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         super().__init__(anthropic, f"anthropic model {model}{where}", policy, sleep)
-        self.key = read_key("ANTHROPIC_API_KEY", key_file) if live else "no-key"
+        self.key = read_key("ANTHROPIC_API_KEY", key_file) if live else NO_KEY
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True)
@@ -218,7 +217,7 @@ class AnthropicBackend(ApiBackend):
             try:
                 client.models.with_raw_response.retrieve(self.asking.model)
             except self.sdk.APIError as error:
-                found = as_call_error(self.sdk, error)
+                found = self.call_error(error)
                 if (
                     found.status == 404
                     and self.base_url

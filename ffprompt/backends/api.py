@@ -21,9 +21,10 @@ from ffprompt.backends.calls import (
     LoggedScores,
     Policy,
     Sleep,
+    as_call_error,
     post,
 )
-from ffprompt.backends.keys import redact, shown_url, split_base_url
+from ffprompt.backends.keys import NO_KEY, redact, shown_url, split_base_url
 from ffprompt.backends.wire import Wire, library, making
 from ffprompt.crash import named
 from ffprompt.errors import ModelError
@@ -127,10 +128,22 @@ class ApiBackend(ABC):
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
         return self._logged(request, self.understood(request, answered.body, call), call)
 
+    def call_error(self, error: Any) -> CallError:
+        """What an exception of the SDK means."""
+        return self.hinted(as_call_error(self.sdk, error))
+
+    def hinted(self, error: CallError) -> CallError:
+        """An error with what may be its cause: that no key was sent, which servers say in many ways or not at all."""
+        if self.key == NO_KEY and isinstance(error.status, int) and 400 <= error.status < 500:
+            error.args = (f"{error} (no key is set, so {NO_KEY!r} was sent; does the server want one?)",)
+        return error
+
     async def _attempt(self, wire: Wire, payload: Mapping[str, Any]) -> Answered:
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
             return await post(self.sdk, wire, self.path, payload)
+        except CallError as error:
+            raise self.hinted(error) from error.__cause__
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
 

@@ -22,6 +22,8 @@ from ffprompt.errors import ModelError
 from ffprompt.files import read_text
 
 HIDDEN = "[redacted]"
+NO_KEY = "no-key"
+"""What is sent in place of a key to servers that want none."""
 
 _secrets: set[str] = set()
 

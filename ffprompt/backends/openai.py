@@ -22,11 +22,10 @@ from ffprompt.backends.calls import (
     CallError,
     Policy,
     Sleep,
-    as_call_error,
     hopeless,
     read_answer,
 )
-from ffprompt.backends.keys import read_key, shown_url, split_base_url
+from ffprompt.backends.keys import NO_KEY, read_key, shown_url, split_base_url
 from ffprompt.backends.payloads import (
     MOST_SHOWN,
     Asking,
@@ -226,7 +225,7 @@ class OpenAIBackend(ApiBackend):
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         super().__init__(openai, f"openai model {model}{where}", policy, sleep)
         self.path = _PATHS[api]
-        self.key = read_key("OPENAI_API_KEY", key_file, "no-key" if self.base_url else None) if live else "no-key"
+        self.key = read_key("OPENAI_API_KEY", key_file, NO_KEY if self.base_url else None) if live else NO_KEY
         why = self._probe() if live else "" if api == "completions" else _CHATS
         scores = not why
         self.capabilities = Capabilities(
@@ -281,7 +280,7 @@ class OpenAIBackend(ApiBackend):
 
     def _judge(self, client: Any, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
-        found = as_call_error(self.sdk, error)
+        found = self.call_error(error)
         if (
             self.base_url
             and found.status == 404
@@ -312,14 +311,14 @@ class OpenAIBackend(ApiBackend):
                     self._post(client, completions_payload(asking, Request("probe", _PROBE, reads=((0, 1),)))), _PROBE
                 )
             except self.sdk.APIStatusError as error:
-                found = as_call_error(self.sdk, error)
+                found = self.call_error(error)
                 if error.status_code in (401, 402, 403, 404):
                     raise hopeless(self.name, found) from None
                 given = f" and --top-logprobs {most}" if self.top_logprobs else ""
                 why = f"the server refuses echo with logprobs{given}: {found}"
                 continue
             except (self.sdk.APIConnectionError, CallError, ValueError) as error:
-                return str(as_call_error(self.sdk, error) if isinstance(error, self.sdk.APIError) else error)
+                return str(self.call_error(error) if isinstance(error, self.sdk.APIError) else error)
             except (LookupError, TypeError, AttributeError) as error:
                 return f"the echo has an unknown shape ({type(error).__name__})"
             self.asking = asking
