@@ -250,14 +250,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
 
         return commands.execute(options)
     except SystemExit as end:  # argparse: --help, --version, errors
-        return end.code if isinstance(end.code, int) else 2
+        return 0 if end.code is None else end.code if end.code in (0, 2) else _failed(end, given, prog)
     except KeyboardInterrupt:
         _say(f"{prog}: interrupted{_going_on(given, prog)}")
         return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Exception, BaseExceptionGroup) as error:
+    except BaseException as error:  # libraries raise some that are no Exception
         return _failed(error, given, prog)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +26,7 @@ from ffprompt import (
 from ffprompt.backends import needs_batches, open_backend
 from ffprompt.batches import batchable
 from ffprompt.config import BACKENDS, ELICITATIONS, RunConfig, Suite, load_suite, make, suite_folder
-from ffprompt.errors import ConfigError, UsageError, did_you_mean
+from ffprompt.errors import ConfigError, FFPromptError, StoreError, UsageError, did_you_mean
 from ffprompt.estimates import of_plan
 from ffprompt.language import Spec, sample, sample_shots
 from ffprompt.prompting import prompt
@@ -33,7 +34,7 @@ from ffprompt.requests import Asker, Backend
 from ffprompt.runner import audit, carry_out, complete, make_plan, remaining, start
 from ffprompt.stopping import forecast, stops, verdict
 from ffprompt.store import Log, RunFolder, UnwritableError
-from ffprompt.table import plan_of, rebuild
+from ffprompt.table import errors_of, plan_of, rebuild
 from ffprompt.templates import Elicitation, Form
 from ffprompt.trials import Plan
 
@@ -184,7 +185,13 @@ def _one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool,
         elif resume:
             state += ", a new run: there is no unfinished one of this plan"
         display.line(f"{folder.path}: {state}")
-        ask(folder, plan, backend)
+        try:
+            ask(folder, plan, backend)
+        except FFPromptError:
+            # What stopped it is told last, and may not be what most of its calls failed of.
+            with contextlib.suppress(StoreError):  # a damaged log must not hide what went wrong
+                display.errors(errors_of(folder, plan))
+            raise
         return folder
     finally:
         backend.close()

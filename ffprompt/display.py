@@ -22,12 +22,12 @@ from ffprompt.estimates import Estimate
 from ffprompt.files import printable
 from ffprompt.prices import Price, dollars, unknown
 from ffprompt.prompting import Prompt
-from ffprompt.scoring import Outcome
+from ffprompt.scoring import Outcome, Reasons
 from ffprompt.stopping import describe
 from ffprompt.templates import Template
 from ffprompt.trials import Plan
 from ffprompt.wording import audit_notes as audit_notes
-from ffprompt.wording import interval, legend, notes, repeated
+from ffprompt.wording import failures, interval, legend, notes, repeated
 from ffprompt.wording import share as share
 
 _TABLE_WIDTH = 150
@@ -69,8 +69,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
         if row.get("stopping"):
             line(f"{row['model']} {row['condition']}: {describe(row['stopping'])}")
     line(legend(rows))
-    for note in notes(rows):
+    for note in [*notes(rows), *failures(rows)]:
         line(note)
+
+
+def errors(found: Reasons) -> None:
+    """Why trials of a run that was stopped have no answer, in one line."""
+    for text in failures([{"reasons": {Outcome.ERROR: found.most()}}]):
+        line(text)
 
 
 def _stacked(row: Mapping[str, Any]) -> None:

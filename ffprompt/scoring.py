@@ -7,7 +7,9 @@ and counts against the model; where two answers are equally probable none is cho
 from __future__ import annotations
 
 import math
+import re
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -213,6 +215,40 @@ def known(line: Mapping[str, Any]) -> list[list[float | None]]:
     return found
 
 
+_MOST_REASONS = 100  # kinds that are told apart
+_KEPT_REASONS = 10  # of these, the commonest, in the record
+_OTHER = "another reason"
+
+
+def alike(reason: str) -> str:
+    """The same text for reasons that differ in numbers, names and ids only; the status of HTTP tells them apart.
+
+    >>> alike("HTTP 500: request req_1a is 7 too long"), alike("HTTP 500: request req_2b is 12 too long")
+    ('HTTP 500: request # is # too long', 'HTTP 500: request # is # too long')
+    """
+    return re.sub(r"\breq_\w+|(?<!HTTP )\b(?=[\w-]*\d)[\w-]+", "#", reason)
+
+
+@dataclass
+class Reasons:
+    """How many trials had an outcome for which reason; those that are ``alike`` count as one, told by the first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, trials: int = 1) -> None:
+        """Count a reason."""
+        kind = alike(reason)
+        if kind not in self.counts and len(self.counts) >= _MOST_REASONS:
+            kind = reason = _OTHER
+        self.counts[kind] += trials
+        self.examples.setdefault(kind, reason)
+
+    def most(self) -> list[tuple[str, int]]:
+        """(reason, trials), the commonest first."""
+        return [(self.examples[kind], count) for kind, count in self.counts.most_common()]
+
+
 @dataclass
 class Tally:
     """Counts of one condition, added up trial by trial in any order; a few numbers a string are all that grows.
@@ -231,6 +267,7 @@ class Tally:
     missing: int = 0  # trials that are wanted and have no line
     bill: Bill = field(default_factory=Bill)
     repeats: Repeats = field(default_factory=Repeats)
+    reasons: dict[Outcome, Reasons] = field(default_factory=dict)  # why trials had an outcome, so far of errors
 
     def add(self, batch: Batch, row: int, judged: Judged, line: Mapping[str, Any]) -> None:
         """Count one trial."""
@@ -241,6 +278,7 @@ class Tally:
         right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
         self.repeats.add(string, None if failed else judged.answers, right)
         if failed:
+            self.reasons.setdefault(Outcome.ERROR, Reasons()).add(judged.reason or "no reason")
             return
         self.bill.add(line)
         for counts in (self.string_reads, self.string_misses):
@@ -254,8 +292,8 @@ class Tally:
                 self.weighed += 1
                 self.near_ties += margin(exact) < NEAR_TIE
         positions = batch.positions(row)
-        for name, right in batch.floor_hits.items():
-            self.floors[name] = self.floors.get(name, 0) + int(np.count_nonzero(right[row, positions]))
+        for name, hit in batch.floor_hits.items():
+            self.floors[name] = self.floors.get(name, 0) + int(np.count_nonzero(hit[row, positions]))
 
     @property
     def reads(self) -> int:
@@ -285,6 +323,7 @@ class Tally:
             "floor_rule": floor,
             "floors": {name: count / scored for name, count in self.floors.items()} if scored else {},
             "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
+            "reasons": {str(outcome): found.most()[:_KEPT_REASONS] for outcome, found in self.reasons.items()},
             "missing_trials": self.missing,
             **self.repeats.row(),
             **self.bill.row(),

@@ -17,7 +17,7 @@ from ffprompt.files import printable
 from ffprompt.prices import Bill, recorded
 from ffprompt.repeats import INTERVALS, Repeats
 from ffprompt.requests import OWN, Capabilities
-from ffprompt.scoring import Judged, Reading, Tally, judge, known, margin, mass
+from ffprompt.scoring import Judged, Reading, Reasons, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
 from ffprompt.store import Index, RunFolder, index, read_at
 from ffprompt.templates import Template
@@ -101,6 +101,16 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
         tally.missing = int(np.count_nonzero(wanted < 0))
         rows.append(_row(condition, tally, course))
     return rows, differing
+
+
+def errors_of(folder: RunFolder, plan: Plan) -> Reasons:
+    """Why trials of a run have no answer so far, by its log."""
+    found = Reasons()
+    where = index(folder, len(plan))
+    with folder.trials_path.open("rb") as log:
+        for offset in where.offset[where.failed].tolist():
+            found.add(str(read_at(log, offset).get("error")))
+    return found
 
 
 def counted(folder: RunFolder, plan: Plan) -> list[Course]:

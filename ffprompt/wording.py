@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ffprompt.files import shortened
+from ffprompt.scoring import Outcome, Reasons
+
+_TOLD_REASONS, _LONGEST_REASON = 3, 400  # of errors, under a table
 REPEATS = (
     "self-agreement: how often two repeats of a read give the same answer; always right: strings with every read right "
     "in every repeat"
@@ -82,6 +86,25 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         more = f", and {len(names) - 1} more" if len(names) > 1 else ""
         found.append(f"beware, {warning} ({names[0]}{more})")
     return found
+
+
+def failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why trials ended in error, over all rows, in one line; none where none did.
+
+    >>> failures([{"reasons": {"error": [["HTTP 500: broken", 3], ["no answer", 1]]}}])
+    ['4 trials ended in error: 3 × HTTP 500: broken; 1 × no answer']
+    """
+    found = Reasons()
+    for row in rows:
+        for reason, trials in row.get("reasons", {}).get(Outcome.ERROR, ()):
+            found.add(reason, trials)
+    if not (most := found.most()):
+        return []
+    told = [f"{trials:,} × {shortened(reason, _LONGEST_REASON)}" for reason, trials in most[:_TOLD_REASONS]]
+    if rest := sum(trials for _, trials in most[_TOLD_REASONS:]):
+        told.append(f"{rest:,} × other reasons")
+    total = found.counts.total()
+    return [f"{total:,} {'trial' if total == 1 else 'trials'} ended in error: {'; '.join(told)}"]
 
 
 def audit_notes(info: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,10 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
 
 
+class Panic(BaseException):
+    """What some libraries raise."""
+
+
 def breaking(error: BaseException) -> Callable[..., Any]:
     def broken(*_: Any, **__: Any) -> Any:
         raise error
@@ -86,11 +90,16 @@ def expect_a_traceback(words: list[str], error: BaseException, capsys: pytest.Ca
         UnicodeEncodeError("ascii", "\ud83d", 0, 1, "no"),
         ExceptionGroup("many", [ConfigError("on purpose"), ExceptionGroup("inner", [ZeroDivisionError("by 0")])]),
         OSError("without a number"),
+        SystemExit(1),
+        SystemExit("words of a library"),
+        Panic("no Exception, as those of Rust"),
+        asyncio.CancelledError(),
+        BaseExceptionGroup("many", [Panic("in a group")]),
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_is_raised_ends_with_4_and_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
     monkeypatch.setattr(commands, "make_plan", breaking(error))
     expect_a_traceback(SCRIPTED, error, capsys)

@@ -20,6 +20,7 @@ from ffprompt.backends.keys import (
     HIDDEN,
     redact,
     redacted,
+    register_environment,
     register_secret,
     shown_body,
     shown_command,
@@ -268,6 +269,16 @@ def test_a_setting_with_a_secret_is_not_in_the_plan_and_does_not_change_it() -> 
     ]
     assert plain[0] == plain[1]
     assert plain[0]["base_url"] == f"http://h/v1?key={HIDDEN}"
+
+
+def test_the_environment_has_secrets_by_their_names_and_in_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:proxy-geheim-7@host:1")
+    monkeypatch.setenv("SOME_SECRET", "another-geheim-8")
+    monkeypatch.setenv("SOME_KEY_FILE", "/home/me/some-key")
+    monkeypatch.setenv("HOMEPAGE", "https://host/page?language=esperanto-2#installation")
+    register_environment()
+    said = "proxy-geheim-7 another-geheim-8 /home/me/some-key esperanto-2 installation"
+    assert redact(said) == f"{HIDDEN} {HIDDEN} /home/me/some-key esperanto-2 installation"
 
 
 def test_a_stand_in_for_a_key_changes_no_answer() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 from ffprompt.backends import counts
 from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
 from ffprompt.backends.api import ApiBackend, cut
-from ffprompt.backends.call_errors import as_call_error, hopeless
+from ffprompt.backends.call_errors import hopeless
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.backends.extras import check_extra_body, parse_headers
-from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
+from ffprompt.backends.keys import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.payloads import merged
 from ffprompt.backends.promises import Promises
 from ffprompt.backends.wire import patience
@@ -99,7 +99,7 @@ class AnthropicBackend(ApiBackend):
         super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
         self.promises = Promises(thinking == "off", tuple(reasoning_tags))
         self.key = self._read_key(key_file)
-        self.caller.breaker.keyless = "ANTHROPIC_API_KEY" if self.key == "no-key" else ""
+        self.keyless = "ANTHROPIC_API_KEY" if self.key == NO_KEY else ""
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
@@ -125,8 +125,8 @@ class AnthropicBackend(ApiBackend):
                 raise ModelError(f"--key-file: {self.api} takes the credentials of its cloud; leave it out")
             return ""
         if not self.live:
-            return "no-key"
-        return read_key("ANTHROPIC_API_KEY", key_file, "no-key" if self.base_url else None)
+            return NO_KEY
+        return read_key("ANTHROPIC_API_KEY", key_file, NO_KEY if self.base_url else None)
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
@@ -170,7 +170,7 @@ class AnthropicBackend(ApiBackend):
             try:
                 client.models.with_raw_response.retrieve(self.asking.model)
             except self.sdk.APIError as error:
-                found = as_call_error(self.sdk, error)
+                found = self.call_error(error)
                 if (
                     found.status == 404
                     and self.base_url
@@ -181,7 +181,7 @@ class AnthropicBackend(ApiBackend):
                     ) from None
                 unknown = found.status == 404 and self.base_url is None
                 if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-                    raise hopeless(self.name, found, self.caller.breaker.keyless) from None
+                    raise hopeless(self.name, found) from None
 
 
 def _with_extra(

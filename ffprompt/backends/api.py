@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 from ffprompt.backends.budget import Budget
-from ffprompt.backends.call_errors import FILTERED, Answered, CallError
+from ffprompt.backends.call_errors import FILTERED, Answered, CallError, as_call_error
 from ffprompt.backends.calls import (
     Call,
     Caller,
@@ -23,6 +23,7 @@ from ffprompt.backends.calls import (
     post,
 )
 from ffprompt.backends.consistency import Consistency
+from ffprompt.backends.hints import likely_cure
 from ffprompt.backends.keys import redact, shown_url, split_base_url
 from ffprompt.backends.learning import SAMPLING, SYSTEM, TOO_MUCH, Lessons
 from ffprompt.backends.promises import Promises
@@ -51,6 +52,7 @@ class ApiBackend(ABC):
     path: str  # of the endpoint, below the base URL
     thinks: bool = False
     key: str
+    keyless: str = ""  # the variable of the key that is not set, where none was sent
     base_url: str | None
     headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
     identity: Mapping[str, Any]
@@ -224,6 +226,12 @@ class ApiBackend(ABC):
                 if not again:
                     raise
 
+    def call_error(self, error: Any) -> CallError:
+        """What an exception of the SDK means, with what to try."""
+        found = as_call_error(self.sdk, error)
+        found.advise(self.cure(found, {}))
+        return found
+
     async def _attempt(self, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
@@ -235,13 +243,12 @@ class ApiBackend(ABC):
             raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
 
     def cure(self, error: CallError, payload: Mapping[str, Any]) -> str:
-        """What to try where a call was refused; empty where nobody knows."""
+        """What to try where a call was refused, to be put behind the error; empty where nobody knows."""
         if error.status == 400 and TOO_MUCH.search(str(error)):
             limits = [name for name in _LIMITS if name in payload and name in str(error)]
-            room = [name for name in limits if payload[name] > MOST_PLAIN_REPLY]
-            if room:
-                return "give the model less room for reasoning with --reasoning-room N"
-        return ""
+            if any(payload[name] > MOST_PLAIN_REPLY for name in limits):
+                return " (give the model less room for reasoning with --reasoning-room N)"
+        return likely_cure(error.status, str(error), self.keyless)
 
     def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""

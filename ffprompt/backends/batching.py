@@ -23,7 +23,6 @@ from ffprompt.backends.call_errors import (
     FILTERED,
     Answered,
     CallError,
-    as_call_error,
     failure_in,
     hopeless,
     read_answer,
@@ -164,7 +163,7 @@ class ApiBatches(ABC):
                     async for piece in response.iter_bytes():
                         file.write(piece)
             except (self.sdk.APIStatusError, self.sdk.APIConnectionError) as error:
-                raise as_call_error(self.sdk, error) from None
+                raise self.backend.call_error(error) from None
             except Exception as error:
                 if not _broke_off(error):
                     raise
@@ -199,7 +198,7 @@ class ApiBatches(ABC):
         try:
             return read_answer((await send()).http_response)
         except (self.sdk.APIStatusError, self.sdk.APIConnectionError) as error:
-            raise as_call_error(self.sdk, error) from None
+            raise self.backend.call_error(error) from None
 
 
 def json_of(value: Any) -> bytes:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ffprompt.backends.endings import ending, why_not
-from ffprompt.backends.hints import likely_cure
 from ffprompt.backends.keys import redact
 from ffprompt.backends.pace import retry_after
 from ffprompt.errors import ModelError
@@ -62,9 +61,8 @@ class CallError(Exception):
         self.free, self.parameter = free, parameter
 
     def advise(self, cure: str) -> None:
-        """Add what to try to the text."""
-        if cure:
-            self.args = (f"{self}; {cure}",)
+        """Put what to try behind the text."""
+        self.args = (f"{self}{cure}",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +175,9 @@ def as_call_error(sdk: Any, error: Any) -> CallError:
     )
 
 
-def hopeless(name: str, error: CallError, keyless: str = "") -> ModelError:
+def hopeless(name: str, error: CallError) -> ModelError:
     """The error for what every later call would meet as well."""
-    return ModelError(f"{name}: {error}{likely_cure(error.status, str(error), keyless)}")
+    return ModelError(f"{name}: {error}")
 
 
 def transient(status: int, code: str) -> bool:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ffprompt.backends.budget import Budget, Counted
 from ffprompt.backends.call_errors import FILTERED, HOPELESS, Answered, CallError, as_call_error, hopeless, read_answer
 from ffprompt.backends.counts import Counts
-from ffprompt.backends.hints import likely_cure
 from ffprompt.backends.pace import Bucket, Limiter
 from ffprompt.backends.wire import LateError, Wire, deadline
 from ffprompt.errors import FFPromptError, RunFailedError
@@ -125,7 +124,6 @@ class Breaker:
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy, self.name = policy, name
         self.answered = False
-        self.keyless = ""  # which key is not set, where none is
         self.text, self.same, self.failed = "", 0, 0
         self.verdict: FFPromptError | None = None
 
@@ -146,10 +144,9 @@ class Breaker:
         self.same = self.same + 1 if text == self.text and not error.retry else int(not error.retry)
         self.text = text
         if error.status in HOPELESS and not self.answered:
-            self.verdict = hopeless(self.name, error, self.keyless)
+            self.verdict = hopeless(self.name, error)
         elif self.same >= self.policy.breaker:
-            cure = likely_cure(error.status, str(error), self.keyless)
-            self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}{cure}")
+            self.verdict = RunFailedError(f"{self.name}: {self.same} calls in a row failed alike: {error}")
         elif self.failed >= self.policy.outage:
             self.verdict = RunFailedError(
                 f"{self.name}: {self.failed} calls in a row brought no answer; the last: {error}"

@@ -22,6 +22,8 @@ from ffprompt.errors import ModelError
 from ffprompt.files import read_text
 
 HIDDEN = "[redacted]"
+NO_KEY = "no-key"
+"""What is sent in place of a key to servers that want none."""
 
 _secrets: set[str] = set()
 
@@ -73,15 +75,13 @@ def register_secret(value: str) -> None:
     """Remember a text that is never to be shown. Of less than four characters there is none: they are in every word."""
     if len(value) >= 4 and value != HIDDEN and value not in _secrets:
         _secrets.add(value)
-        _pattern.cache_clear()
+        _known.cache_clear()
 
 
 def redact(text: str) -> str:
     """``text`` without any secret that is known, however it is encoded, and without what looks like a key."""
     text = _USER_OF_A_URL.sub(r"\1", text)
-    if (pattern := _pattern(False)) is not None:
-        text = pattern.sub(HIDDEN, text)
-    return _LOOKS_LIKE_A_KEY.sub(HIDDEN, text)
+    return _LOOKS_LIKE_A_KEY.sub(HIDDEN, _without(text, strong=False))
 
 
 def redacted(value: Any) -> Any:
@@ -89,11 +89,8 @@ def redacted(value: Any) -> Any:
 
     A secret that is an ordinary word or a number ("EMPTY", "1234") stays there: an answer may be the same.
     """
-    pattern = _pattern(True)
-    if pattern is None:
-        return value
     if isinstance(value, str):
-        return pattern.sub(HIDDEN, value)
+        return _without(value, strong=True)
     if isinstance(value, Mapping):
         return {key: redacted(one) for key, one in value.items()}
     return [redacted(one) for one in value] if isinstance(value, (list, tuple)) else value
@@ -145,9 +142,7 @@ def shown_url(url: str) -> str:
     if at:
         _register_user(user)
     values = [_shown_part(*part.partition("=")) for part in query.split("&")] if asked else []
-    if fragment:
-        register_secret(fragment)
-        fragment = HIDDEN
+    fragment = HIDDEN if fragment else ""
     return f"{scheme}{slashes}{host}{slash}{path}{asked}{'&'.join(values)}{mark}{fragment}"
 
 
@@ -194,10 +189,10 @@ def shown_setting(name: str, value: Any) -> Any:
 
 
 def register_environment() -> None:
-    """Remember the secrets of the environment: keys, tokens and passwords by their names, and those in proxies."""
+    """Remember the secrets of the environment: keys, tokens and passwords by their names, and those in URLs."""
     for name, value in os.environ.items():
-        if "://" in value:
-            shown_url(value)
+        if (user := re.match(r"[a-z][a-z0-9+.-]*://([^/?#@]*)@", value, re.IGNORECASE)) is not None:
+            _register_user(user[1])
         elif is_secret_name(name) and len(value) >= 12 and not re.search(r"\s|^[~/.]", value):
             register_secret(value)
 
@@ -277,21 +272,25 @@ def _register_user(user: str) -> None:
     register_secret(plain)
 
 
+def _without(text: str, strong: bool) -> str:
+    """A text without secrets, of which the longest go first; ``strong``: only those that no text has by chance."""
+    known = _known(strong)
+    found = sorted((form for form in known if form in text), key=len, reverse=True)
+    return re.sub("|".join(known[form] for form in found), HIDDEN, text) if found else text
+
+
 @lru_cache(maxsize=2)
-def _pattern(strong: bool) -> re.Pattern[str] | None:
-    """Finds every secret in any of its forms, the longest first; ``strong``: only those that no text has by chance."""
+def _known(strong: bool) -> Mapping[str, str]:
+    """Every form of every secret, with the pattern that finds it."""
     forms: dict[str, str] = {}
     for secret in _secrets:
         if strong and not _strong(secret):
             continue
-        # A short one counts as a word of its own only: others may hold it by chance.
-        whole = len(secret) < 12
         for form in _forms(secret):
             left, right = (r"(?<!\w)" if form[0].isalnum() else "", r"(?!\w)" if form[-1].isalnum() else "")
-            forms[form] = f"{left}{re.escape(form)}{right}" if whole else re.escape(form)
-    if not forms:
-        return None
-    return re.compile("|".join(forms[form] for form in sorted(forms, key=len, reverse=True)))
+            # A short one counts as a word of its own only: others may hold it by chance.
+            forms[form] = f"{left}{re.escape(form)}{right}" if len(secret) < 12 else re.escape(form)
+    return forms
 
 
 def _strong(secret: str) -> bool:

@@ -20,7 +20,7 @@ from ffprompt.backends.call_errors import CallError
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.extras import check_extra_body, parse_headers
 from ffprompt.backends.hints import api_named
-from ffprompt.backends.keys import read_key, shown_body, shown_headers, shown_url, split_base_url
+from ffprompt.backends.keys import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.payloads import (
@@ -115,8 +115,8 @@ class OpenAIBackend(ApiBackend):
         self.path = _PATHS[api]
         self.promises = Promises(thinking == "off" or reasoning_effort == "none", tuple(reasoning_tags))
         variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
-        self.key = read_key(variable, file, absent) if live else "no-key"
-        self.caller.breaker.keyless = variable if self.key == "no-key" else ""
+        self.key = read_key(variable, file, absent) if live else NO_KEY
+        self.keyless = variable if self.key == NO_KEY else ""
         if self.provider.name == "azure":  # where its deployments read the key
             self.headers = {"api-key": self.key, **self.headers}
         why = self._probe() if live else "" if api == "completions" else CHATS
@@ -268,10 +268,10 @@ def _key_of(
 ) -> tuple[str, str | None, str | None]:
     """The variable of the key, its file, and what stands in where a server may take none."""
     if provider.key is None:
-        return "OPENAI_API_KEY", key_file, "no-key"
+        return "OPENAI_API_KEY", key_file, NO_KEY
     if named or base_url is None:
         return provider.key, key_file, None
-    return provider.key if os.environ.get(provider.key) else "OPENAI_API_KEY", key_file, "no-key"
+    return provider.key if os.environ.get(provider.key) else "OPENAI_API_KEY", key_file, NO_KEY
 
 
 def _known(flag: str, value: str, known: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_answer
+from ffprompt.backends.call_errors import CallError, hopeless, read_answer
 from ffprompt.backends.echo import Token, echoed
 from ffprompt.backends.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.keys import split_base_url
@@ -73,7 +73,7 @@ class OpenAIProbe:
         try:
             self._post(self.backend.payload(self._question()), client)
         except self.sdk.APIStatusError as error:
-            return str(as_call_error(self.sdk, error)) if error.status_code == 503 else ""
+            return str(self.backend.call_error(error)) if error.status_code == 503 else ""
         except (self.sdk.APIError, CallError):
             return ""
         return ""
@@ -89,12 +89,12 @@ class OpenAIProbe:
 
     def _judge(self, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
-        backend, found = self.backend, as_call_error(self.sdk, error)
+        backend, found = self.backend, self.backend.call_error(error)
         if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
             raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
         unknown = found.status == 404 and not self.url
         if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(backend.name, found, backend.caller.breaker.keyless) from None
+            raise hopeless(backend.name, found) from None
 
     def _question(self) -> Request:
         """A question of a few words."""
@@ -117,14 +117,14 @@ class OpenAIProbe:
             try:
                 tokens = self._echo(asking)
             except self.sdk.APIStatusError as error:
-                found = as_call_error(self.sdk, error)
+                found = self.backend.call_error(error)
                 if error.status_code in (401, 402, 403, 404):
-                    raise hopeless(backend.name, found, backend.caller.breaker.keyless) from None
+                    raise hopeless(backend.name, found) from None
                 insisted = f" and --top-logprobs {most}" if given else ""
                 why = f"the server refuses echo with logprobs{insisted}: {found}"
                 continue
             except (self.sdk.APIConnectionError, CallError, ValueError) as error:
-                return str(as_call_error(self.sdk, error) if isinstance(error, self.sdk.APIError) else error)
+                return str(self.backend.call_error(error) if isinstance(error, self.sdk.APIError) else error)
             except (LookupError, TypeError, AttributeError) as error:
                 return f"the echo has an unknown shape ({type(error).__name__})"
             backend.asking = asking
