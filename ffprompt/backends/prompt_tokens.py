@@ -89,7 +89,7 @@ class PromptTokens:
         self._smallest[kind] = min(smallest, (characters, count))
         if len(sizes) >= _SAME:
             return f"{said} and for {len(sizes) - 1} of other lengths"
-        if count >= _ROUNDER and (count % _ROUNDER == 0 or count % 1000 == 0 or -count % _ROUND < _SLACK):
+        if count % _ROUNDER == 0 or count % 1000 == 0 or (count > _ROUND and -count % _ROUND < _SLACK):
             return f"{said}, which is the size of a context"
         return ""
 
