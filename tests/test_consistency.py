@@ -304,7 +304,8 @@ def test_what_is_odd_about_prompt_tokens() -> None:
     assert found.suspicion(chat(WORDS * 20), 2003) == ""
     assert "2,003 for one of 540" in found.suspicion(chat(WORDS * 40, "game/0-shot/list/chat/FFL(40)"), 2001)
     assert found.suspicion(chat(WORDS * 40, "code/0-shot/list/chat/FFL(40)"), 2001) == ""
-    assert found.grows(2003, 2090) and found.suspicion(chat(WORDS * 50), 2048) == ""
+    assert not found.grows(2003, 2040, 80)
+    assert found.grows(2003, 2090, 80) and found.suspicion(chat(WORDS * 50), 2048) == ""
 
 
 @pytest.mark.weights
@@ -384,7 +385,7 @@ def test_a_count_that_no_context_has_is_found_out_too(tmp_path: Path, capsys: Fi
 
 def test_prompts_that_happen_to_have_the_same_count_cost_one_more_question(tmp_path: Path, capsys: Fixture) -> None:
     def words(body: Body) -> int:
-        return 2048 + 99 * ("Note 1: " in prompt_of(body))
+        return 2048 + 999 * ("Note 1: " in prompt_of(body))
 
     with OddServer(replies("1, 0", words)) as server:
         run = Run(capsys, tmp_path, server.v1, *LIST, trials=12)
