@@ -191,9 +191,10 @@ def _learning(folder: RunFolder, backend: Backend) -> None:
 
 def _keep_remarks(folder: RunFolder, remarks: Sequence[str]) -> None:
     """Keep what was noticed while asking beside what the audit found before it."""
-    known = {note for found in folder.info["audit"] for note in found.get("notes", ())}
+    audits = folder.info.setdefault("audit", [])
+    known = {note for found in audits for note in found.get("notes", ())}
     if new := [remark for remark in remarks if remark not in known]:
-        folder.info["audit"].append({"notes": new})
+        audits.append({"notes": new})
 
 
 def complete(rows: list[dict[str, Any]]) -> bool:

@@ -13,6 +13,8 @@ REPEATS = (
     "self-agreement: how often two repeats of a read give the same answer; always right: strings with every read right "
     "in every repeat"
 )
+# All answers together are hardly ever less probable to a model that was asked for one.
+_LITTLE_MASS = 0.05
 _WILSON = "Wilson over strings (computed by an earlier version; ffprompt score RUN renews it)"
 
 
@@ -78,6 +80,11 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if (hit := row.get("strings_with_an_error")) is not None:
             name = f"{row['model']} {row['condition']}"
             found.append(f"{name}: {_bounds(row) if row['zero_error_bounds'] else _hit(row, hit)}")
+        if (mass := row.get("mean_answer_mass")) is not None and mass < _LITTLE_MASS:
+            found.append(
+                f"{row['model']} {row['condition']}: the model expected something else than an answer at the reads "
+                f"(all answers together have a probability of {share(mass)}); look at a prompt, or use another template"
+            )
     warned: dict[str, list[str]] = {}
     for row in rows:
         for warning in row.get("warnings", ()):

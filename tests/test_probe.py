@@ -50,7 +50,7 @@ FORCED = ("--api", "completions", "--elicitation", "forced", "--template", "raw-
         ("generated", "the server echoes no log-probabilities of the prompt"),
         ("nulls", "the server leaves log-probabilities of the prompt out"),
         ("same", "the server makes its log-probabilities up: every token has -1"),
-        ("logits", "the most probable tokens and their values are the same at every place"),
+        ("logits", "makes its log-probabilities up: every token has -1"),
     ],
 )
 def test_forced_on_an_endpoint_that_cannot_score_says_why_and_what_to_use(

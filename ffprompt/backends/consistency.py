@@ -39,7 +39,7 @@ class Consistency:
         self._shifts: Counter[int] = Counter()
         self._last: tuple[str, Sequence[Token]] = ("", ())
         self._settling = asyncio.Lock()
-        self._tries = 0
+        self._asked = self._failed = 0
 
     def remarks(self, model: str) -> list[str]:
         """Return what a reader of the numbers should know, where ``model`` was asked for."""
@@ -91,18 +91,20 @@ class Consistency:
 
     async def _settle(self, backend: ApiBackend, request: Request, count: int, why: str) -> None:
         """Ask with a longer prompt: a server that does not cut prompts reports more tokens for it, or refuses it."""
-        if self._tries == _TRIES:
+        if self._failed == _TRIES:
             return
-        self._tries += 1
-        longer = await backend.prompt_tokens(extended(request, self._tries))
-        if isinstance(longer, Failure):
+        self._asked += 1
+        asked, words = extended(request, self._asked)
+        longer = await backend.prompt_tokens(asked)
+        if isinstance(longer, Failure):  # as where a server refuses what is too long for it
+            self._failed += 1
             return
-        if longer is None or self.prompts.grows(count, longer):
+        if longer is None or self.prompts.grows(count, longer, words):
             return
         shorter = await backend.prompt_tokens(short(request))
         if isinstance(shorter, Failure) or shorter is None or self.prompts.constant(count, shorter):
             return
         raise RunFailedError(
-            f"{self.name}: the server cuts prompts: {why}, and {longer} with {self.prompts.added} more words; start it "
+            f"{self.name}: the server cuts prompts: {why}, and {longer} with {words} more words; start it "
             "with a larger context (Ollama: num_ctx, llama.cpp: -c, vLLM: --max-model-len)"
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.call_errors import CallError, hopeless, read_answer
@@ -30,7 +30,7 @@ class OpenAIProbe:
     def __init__(self, backend: OpenAIBackend, client: Any, pause: Callable[[float], None] | None = None) -> None:
         self.backend, self.client, self.sdk = backend, client, backend.sdk
         self.url = split_base_url(backend.base_url)[0] if backend.base_url else ""
-        self.pause = pause or time.sleep
+        self.pause = pause or sleep
 
     def look(self) -> str:
         """Why the server does not score prompts; empty where it does. Raises ModelError where it cannot be asked."""

@@ -7,6 +7,7 @@ They are a reason to ask once more with a longer prompt, which costs as much as 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 from ffprompt.requests import Message, Request
@@ -16,12 +17,14 @@ from ffprompt.requests import Message, Request
 _LONGEST = 12
 # Contexts are of such sizes. Where only whole lines are cut, a little less is left.
 _ROUND, _SLACK = 1024, 32
-_ROUNDER = 256
+_ROUNDER, _SMALLEST = 256, 500
 # Different prompts with the same count, and how much larger a prompt is that must have more tokens.
 _SAME, _LARGER = 3, 1.25
 _SHORT = "Say 1."
 _WORDS = "one two three four five six seven eight nine ten"
 _REPEATED = 8
+# A longer prompt is longer by this share at least, so that a dialogue that grows is not asked about at every turn.
+_SHARE = 0.25
 
 
 def size(request: Request) -> int:
@@ -41,10 +44,11 @@ def least(text: str) -> int:
     return max(len(plain) // _LONGEST, len(re.findall(r"\d+", plain)) // 2)
 
 
-def extended(request: Request, number: int) -> Request:
-    """A request with more words in front, where no cache of an earlier prompt holds them."""
-    words = f"Note {number}: {' '.join([_WORDS] * _REPEATED)}.\n\n"
-    return _asked(request, words + request.text, request.messages, words)
+def extended(request: Request, number: int) -> tuple[Request, int]:
+    """Return a request with more words in front, where no cache of an earlier prompt holds them, and how many more."""
+    times = max(_REPEATED, math.ceil(_SHARE * size(request) / len(_WORDS)))
+    words = f"Note {number}: {' '.join([_WORDS] * times)}.\n\n"
+    return _asked(request, words + request.text, request.messages, words), times * len(_WORDS.split())
 
 
 def short(request: Request) -> Request:
@@ -61,8 +65,6 @@ def _asked(request: Request, text: str, turns: tuple[Message, ...], words: str) 
 
 class PromptTokens:
     """Looks for counts that a server which cuts prompts would report."""
-
-    added = len(_WORDS.split()) * _REPEATED
 
     def __init__(self) -> None:
         self.proven = 0  # so many tokens arrive whole
@@ -87,15 +89,17 @@ class PromptTokens:
         if characters >= _LARGER * smallest[0] and count <= smallest[1]:
             return f"{said} and {smallest[1]:,} for one of {smallest[0]:,}"
         self._smallest[kind] = min(smallest, (characters, count))
+        if count < _SMALLEST:
+            return ""
         if len(sizes) >= _SAME:
             return f"{said} and for {len(sizes) - 1} of other lengths"
-        if count >= _ROUNDER and (count % _ROUNDER == 0 or count % 1000 == 0 or -count % _ROUND < _SLACK):
+        if count % _ROUNDER == 0 or count % 1000 == 0 or (count > _ROUND and -count % _ROUND < _SLACK):
             return f"{said}, which is the size of a context"
         return ""
 
-    def grows(self, count: int, longer: int) -> bool:
-        """Note that a longer prompt has more tokens. Returns whether it has."""
-        if grown := longer - count >= self.added // 2:
+    def grows(self, count: int, longer: int, words: int) -> bool:
+        """Note that a prompt with so many more words has more tokens. Returns whether it has."""
+        if grown := longer - count >= words // 2:
             self.proven = max(self.proven, longer)
         return grown
 
