@@ -14,7 +14,7 @@ from typing import Any
 from ffprompt.backends import counts
 from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
 from ffprompt.backends.api import ApiBackend, cut
-from ffprompt.backends.call_errors import hopeless
+from ffprompt.backends.call_errors import as_call_error, hopeless
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.backends.extras import check_extra_body, parse_headers
@@ -170,7 +170,7 @@ class AnthropicBackend(ApiBackend):
             try:
                 client.models.with_raw_response.retrieve(self.asking.model)
             except self.sdk.APIError as error:
-                found = self.call_error(error)
+                found = as_call_error(self.sdk, error)
                 if (
                     found.status == 404
                     and self.base_url
@@ -179,6 +179,7 @@ class AnthropicBackend(ApiBackend):
                     raise ModelError(
                         f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
                     ) from None
+                found.advise(self.cure(found, {}))
                 unknown = found.status == 404 and self.base_url is None
                 if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
                     raise hopeless(self.name, found) from None

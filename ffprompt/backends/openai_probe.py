@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.backends.call_errors import CallError, hopeless, read_answer
+from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_answer
 from ffprompt.backends.echo import Token, echoed
 from ffprompt.backends.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.keys import split_base_url
@@ -89,9 +89,10 @@ class OpenAIProbe:
 
     def _judge(self, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
-        backend, found = self.backend, self.backend.call_error(error)
+        backend, found = self.backend, as_call_error(self.sdk, error)
         if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
             raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
+        found.advise(backend.cure(found, {}))
         unknown = found.status == 404 and not self.url
         if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
             raise hopeless(backend.name, found) from None
