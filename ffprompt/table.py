@@ -35,7 +35,7 @@ COLUMNS = {
     "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
-    "contradictions": "int32", "earlier_reads": "int32",
+    "contradictions": "int32", "earlier_reads": "int32", "prompt": "string",
 }  # fmt: skip
 
 
@@ -213,6 +213,7 @@ def _add_reads(
         "data": plan.config.data,
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],
+        "prompt": line.get("prompt"),
     }
     each: dict[str, list[Any]] = {
         "read_index": batch.asked[row].tolist(),
