@@ -88,6 +88,22 @@ def test_thinking_is_switched_on_and_off(template: str) -> None:
     assert of(template).identity["thinking"] == OWN
 
 
+def test_a_template_that_refuses_a_conversation_without_a_system_text_can_be_used_with_one() -> None:
+    demanding = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
+    encoder = words(demanding)
+    assert encoder.identity.keys() == {"chat_template"} and encoder.room == 0
+    assert "Say 0 or 1." in encoder.text(Request("k", "", SYSTEM))[0]
+    with pytest.raises(ModelError, match="its chat template refuses the prompt: no system"):
+        encoder.text(Request("k", "", USER))
+
+
+def test_of_several_templates_the_default_counts() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = {"default": OPENING, "tool_use": PLAIN}  # type: ignore[assignment]
+    encoder = Encoder(tokenizer, "m", None, 2048)
+    assert encoder.text(Request("k", "", USER))[0].endswith("<think>\n") and encoder.room == ROOM
+
+
 @pytest.mark.parametrize("mode", ["on", "off"])
 @pytest.mark.parametrize("template", [PLAIN, ALWAYS, EFFORT])
 def test_a_template_without_a_switch_refuses_in_one_line(template: str, mode: str) -> None:

@@ -56,7 +56,8 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, name: str, thinking: Thinking) -> None:
         self.tokenizer, self.name, self.thinking = tokenizer, name, thinking
-        self.source = str(tokenizer.chat_template)
+        given = tokenizer.chat_template  # of some tokenizers several, by name
+        self.source = given if isinstance(given, str) else "\n".join(map(str, given.values()))
         self.notes: dict[str, None] = {}
         self.render = lru_cache(_KEPT)(self._render)
         self.settings: dict[str, Any] = {}
@@ -95,7 +96,7 @@ class ChatTemplate:
     @cached_property
     def opens(self) -> bool:
         """Whether the prompt of a new turn ends inside a block of reasoning."""
-        return self._open(self._plain(self.settings))
+        return self._open(self._plain(self.settings) or "")
 
     @cached_property
     def thinks(self) -> bool:
@@ -127,9 +128,8 @@ class ChatTemplate:
             yield True, False
 
     def _switches(self, name: str, on: Any, off: Any) -> bool:
-        try:
-            with_it, without = self._plain({name: on}), self._plain({name: off})
-        except ModelError:
+        with_it, without = self._plain({name: on}), self._plain({name: off})
+        if with_it is None or without is None:
             return False
         # A value that the template only writes down, as it would any other, switches nothing.
         printed = not isinstance(off, str) and with_it.replace(str(on), "") == without.replace(str(off), "")
@@ -205,8 +205,12 @@ class ChatTemplate:
     def _open(self, text: str) -> bool:
         return opens_reasoning(text, self.thinking.tags)
 
-    def _plain(self, settings: Mapping[str, Any]) -> str:
-        return self._apply((Message("user", _USER),), settings)
+    def _plain(self, settings: Mapping[str, Any]) -> str | None:
+        """The prompt of the smallest conversation; None where the template refuses that one."""
+        try:
+            return self._apply((Message("user", _USER),), settings)
+        except ModelError:
+            return None
 
     def _apply(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> str:
         from jinja2 import TemplateError

@@ -73,6 +73,8 @@ class Engine:
                 max_tokens=encoder.limit(requests[index], len(prompts[index])),
                 stop=list(requests[index].stop) or None,
                 seed=requests[index].seed & 0x7FFFFFFF if requests[index].temperature else None,
+                skip_special_tokens=False,  # stop texts are looked for in the text that is kept
+                spaces_between_special_tokens=False,
                 logprobs=0,  # of the token that is written, which shows whether the model's numbers are any
                 **self._held_to(requests[index].schema),
             )
