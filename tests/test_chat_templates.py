@@ -70,6 +70,9 @@ def of(template: str, **thinking: Any) -> ChatTemplate:
         (ALWAYS, None, True, True),
         (EFFORT, None, False, False),
         (WORDED, Switch("reasoning_effort", "high", "none"), False, False),
+        # A word that is written down, and a block that is open in any case.
+        ("Mode: {{ thinking_style }}" + PLAIN, None, False, False),
+        ("{% if thinking %}Think hard. {% endif %}" + ALWAYS, None, True, True),
         (BUDGET, Switch("thinking_budget", -1, 0), True, False),
         (QWEN3.replace("enable_thinking", "use_think"), Switch("use_think", True, False), True, False),
     ],

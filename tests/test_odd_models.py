@@ -113,6 +113,13 @@ def test_special_tokens_beyond_the_matrix_are_never_fed_to_the_model(llama: Path
     odd = backend.encoder.tokenizer
     assert getattr(odd, f"{kind}_id") >= backend.model.get_input_embeddings().weight.shape[0]
     assert written(backend, ask(*PROMPTS)) == wanted
+    # Where one reply ends before the others, the rest of its row is filled up.
+    first = wanted[0]
+    assert isinstance(first, Reply)
+    backend.model.generation_config.eos_token_id = None
+    asked = [Request("k0", PROMPTS[0], max_tokens=5, stop=(first.text[0],)), *ask(*PROMPTS)[1:]]
+    short, *others = written(backend, asked)
+    assert isinstance(short, Reply) and short.ended == "stop_string" and others == wanted[1:]
 
 
 @pytest.mark.parametrize("pad", [" light", "0", "</s>"])

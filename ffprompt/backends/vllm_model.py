@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -21,11 +23,11 @@ from vllm.engine.arg_utils import EngineArgs
 from ffprompt.backends.rows import NOT_FINITE, TOP, Found, Row
 from ffprompt.backends.tokens import Encoder, Ids
 from ffprompt.requests import AnswerSchema, Failure, Reply, Request
-from ffprompt.structured import array_schema
 
 _MOST_NAMED = 128  # tokens that one request may name
 _PROBE = 24  # tokens of the prompt on which two ways of scoring are compared
 Scoring = Literal["fixed", "prompt", "by name"]
+_MEANS_MORE, _LITERALLY = r"([\\^$.|?*+()\[\]{}])", r"\\\1"  # of a regular expression
 _FINISHED = ("stop", "length")
 
 
@@ -93,10 +95,10 @@ class Engine:
         if "structured_outputs" in self.known:
             from vllm.sampling_params import StructuredOutputsParams
 
-            return {"structured_outputs": StructuredOutputsParams(json=array_schema(schema))}
+            return {"structured_outputs": StructuredOutputsParams(regex=pattern_of(schema))}
         from vllm.sampling_params import GuidedDecodingParams
 
-        return {"guided_decoding": GuidedDecodingParams(json=array_schema(schema))}
+        return {"guided_decoding": GuidedDecodingParams(regex=pattern_of(schema))}
 
     def close(self) -> None:
         """Stop the engine's processes and free its memory."""
@@ -189,6 +191,20 @@ class Engine:
         except (ValueError, TypeError, AttributeError, IndexError, RuntimeError):
             return False
         return bool(np.allclose(fixed, plain, atol=0.1, rtol=0.01))
+
+
+def pattern_of(schema: AnswerSchema) -> str:
+    """Return the regular expression of a schema's JSON, written as Python writes it.
+
+    A JSON schema allows any white space, and some models write nothing else until their limit.
+
+    >>> pattern_of(AnswerSchema(("off", "on"), 3))
+    '\\\\{"answers": \\\\[("off"|"on")(, ("off"|"on")){2}\\\\]\\\\}'
+    """
+    values = [json.dumps(value, ensure_ascii=False) for value in schema.values]
+    item = f"({'|'.join(re.sub(_MEANS_MORE, _LITERALLY, value) for value in values)})"
+    more = f"(, {item}){{{schema.count - 1}}}" if schema.count > 1 else ""
+    return rf'\{{"answers": \[{item}{more}\]\}}'
 
 
 def _unknown(row: Row) -> Found:
