@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from ffprompt.dialogue import Dialogue, converse, converse_together, fullest
 from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.requests import Asker, Backend, Failure, Reply, Request, Scores, Talk
 from ffprompt.scoring import Outcome, raw
+from ffprompt.shown import digest
 from ffprompt.store import Log
 from ffprompt.table import judge_line
 from ffprompt.trials import Batch, Condition, Plan
@@ -83,7 +83,9 @@ async def ask_in_chunks(
 
 async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[dict[str, Any]]:
     requests = plan.requests(batch)
-    earlier = [_earlier(batch, row, request, begun) for row, request in enumerate(requests)]
+    # Before anything is asked, so that a template with a clock is rendered once for the model and the log.
+    prompts = [digest(request, backend) for request in requests]
+    earlier = [_earlier(batch, row, request, prompts[row], begun) for row, request in enumerate(requests)]
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     responses: Sequence[Response]
     if batch.condition.elicitation == "dialogue":
@@ -96,7 +98,7 @@ async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> li
         raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
     seconds = (time.monotonic() - clock) / len(requests)
     return [
-        log_line(plan, batch, row, request, response, began, seconds, turns)
+        log_line(plan, batch, row, request, response, began, seconds, turns, prompts[row])
         for row, (request, response, turns) in enumerate(zip(requests, responses, earlier, strict=True))
     ]
 
@@ -104,10 +106,10 @@ async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> li
 Turns = list[dict[str, Any]]  # of a dialogue, as the log keeps them
 
 
-def _earlier(batch: Batch, row: int, request: Request, begun: Begun) -> Turns:
+def _earlier(batch: Batch, row: int, request: Request, prompt: str, begun: Begun) -> Turns:
     """The turns of a trial that an earlier attempt got answers to. They are paid for, and are not asked again."""
     line = begun(batch.first_trial + row) if request.turns else None
-    same = line is not None and line.get("string") == batch.digests[row] and line.get("prompt") == _digest(request)
+    same = line is not None and line.get("string") == batch.digests[row] and line.get("prompt") == prompt
     return line["turns"] if line is not None and same else []
 
 
@@ -128,11 +130,12 @@ async def ask_each(
 
     async def one(batch: Batch, row: int, request: Request) -> None:
         began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-        earlier = _earlier(batch, row, request, begun)
+        prompt = digest(request, backend)
+        earlier = _earlier(batch, row, request, prompt, begun)
 
         def write(response: Response) -> None:
             seconds = time.monotonic() - clock
-            answered.put_nowait(log_line(plan, batch, row, request, response, began, seconds, earlier))
+            answered.put_nowait(log_line(plan, batch, row, request, response, began, seconds, earlier, prompt))
 
         try:
             if request.turns:
@@ -207,10 +210,12 @@ def log_line(
     began: dt.datetime,
     seconds: float | None,
     earlier: Sequence[dict[str, Any]] = (),
+    prompt: str | None = None,
 ) -> dict[str, Any]:
     """One trial as the log keeps it, or the latest turn of a dialogue that goes on.
 
-    ``earlier`` are its turns that an earlier attempt has logged. Nobody knows how many ``seconds`` a request of a
+    ``earlier`` are its turns that an earlier attempt has logged; ``prompt`` is the digest of what the model was shown,
+    by default of the request as it is. Nobody knows how many ``seconds`` a request of a
     provider's batch took.
     """
     line = {
@@ -221,7 +226,7 @@ def log_line(
         "index": batch.string(row),
         **({"repeat": batch.repeat(row)} if batch.repeats > 1 else {}),
         "string": batch.digests[row],
-        "prompt": _digest(request),
+        "prompt": prompt or digest(request),
         **redacted(raw(response)),
     }
     if isinstance(response, Talk):
@@ -237,10 +242,3 @@ def log_line(
         "started": began.isoformat(timespec="milliseconds"),
         "seconds": None if seconds is None else round(seconds, 6),
     }
-
-
-def _digest(request: Request) -> str:
-    """16 hex digits of what was sent, but for what a model itself says in a dialogue."""
-    messages = [*request.messages, *(message for turn in request.turns for message in turn.messages)]
-    sent = "\x1e".join([*(f"{message.role}\x1f{message.text}" for message in messages), request.text])
-    return hashlib.sha256(sent.encode()).hexdigest()[:16]

@@ -88,6 +88,25 @@ class Request:
         return bool(self.messages or self.turns)
 
 
+def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return a conversation for a model without a system role: that text begins the user turn that follows it.
+
+    >>> without_system([Message("system", "Answer 0 or 1."), Message("user", "w1 r?")])
+    (Message(role='user', text='Answer 0 or 1.\\n\\nw1 r?'),)
+    """
+    kept: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting.append(message.text)
+        elif message.role == "user":
+            kept.append(Message("user", "\n\n".join([*waiting, message.text])))
+            waiting = []
+        else:
+            kept.append(message)
+    return (*kept, Message("user", "\n\n".join(waiting))) if waiting else tuple(kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a model wrote. A refusal or a cut-off is a Reply; a call that failed is a Failure."""
@@ -177,6 +196,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free what the backend holds."""
+        ...
+
+
+@runtime_checkable
+class Renders(Backend, Protocol):
+    """A backend that turns messages into the text that its model is given."""
+
+    def rendered(self, request: Request) -> str:
+        """Return what the model is given for a request, from its first character to where its reply begins."""
         ...
 
 

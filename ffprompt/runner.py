@@ -27,6 +27,7 @@ from ffprompt.errors import AuditError, FFPromptError, StoreError
 from ffprompt.parts import parts
 from ffprompt.requests import Asker, Backend, Request
 from ffprompt.scoring import Outcome
+from ffprompt.shown import samples
 from ffprompt.stopping import Course, check_budget
 from ffprompt.store import Log, RunFolder, begun, find, index, provenance
 from ffprompt.table import counted, rebuild
@@ -136,6 +137,7 @@ def start(
         "model": dict(backend.identity),
         "plan": record,
         "audit": audit(plan, backend),
+        "samples": samples(plan, backend),
         "chunk": backend.chunk,
         "price": price.record() if price else None,
         **provenance(),

@@ -38,6 +38,7 @@ COLUMNS = {
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
     "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
+    "prompt": "string",
 }  # fmt: skip
 
 
@@ -240,6 +241,7 @@ def _add_reads(
         "string": batch.digests[row],
         "answers": condition.answers,
         "repeat": batch.repeat(row),
+        "prompt": line.get("prompt"),
     }
     each: dict[str, list[Any]] = {
         "read_index": batch.asked[row].tolist(),

@@ -19,7 +19,7 @@ LAYERS = [
     {"language", "requests", "marks", "parsing", "structured", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
-    {"scoring", "estimates", "facets"},
+    {"scoring", "estimates", "facets", "shown"},
     {"stopping", "store"},
     {"parts"},
     {"spending"},

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from ffprompt import templates
+from ffprompt.backends.chat import Thinking
+from ffprompt.backends.tokens import Encoder
 from ffprompt.backends.transformers import TransformersBackend
 from ffprompt.backends.weights import SHIPPED, installed, locate
 from ffprompt.config import make as make_config
@@ -31,6 +33,13 @@ def requests(backend: TransformersBackend, trials: int = 3, **settings: Any) -> 
     }  # fmt: skip
     plan = Plan(make_config(defaults | settings), backend.capabilities)
     return [request for condition in plan.conditions for request in plan.requests(plan.batch(condition, 0, trials))]
+
+
+def with_template(backend: TransformersBackend, template: str, thinking: Thinking | None = None) -> Encoder:
+    """The encoder of a backend whose tokenizer has this chat template."""
+    words = backend.encoder.tokenizer
+    words.chat_template = template
+    return Encoder(words, backend.name, None, backend.encoder.context, backend.encoder.vocabulary, thinking)
 
 
 def naive(backend: TransformersBackend, request: Request) -> np.ndarray:
@@ -135,11 +144,11 @@ def test_a_chat_template_that_writes_the_bos_itself_does_not_double_it(tmp_path:
     backend = TransformersBackend(str(make(tmp_path, "llama", bos=True)))
     turns = "{% for m in messages %}{{ m.content }}{% endfor %}"
     for template in (turns, "{{ bos_token }}" + turns):
-        backend.encoder.tokenizer.chat_template = template
+        backend.encoder = with_template(backend, template)
         backend.capabilities = CAN
         (request,) = requests(backend, trials=1, elicitation="list", form="chat", length=8)
         assert backend.encoder.prompt(request)[:2].count(0) == 1
-    backend.encoder.tokenizer.chat_template = "{{ bos_token }}{{ bos_token }}" + turns
+    backend.encoder = with_template(backend, "{{ bos_token }}{{ bos_token }}" + turns)
     (request,) = requests(backend, trials=1, form="chat", length=8)
     with pytest.raises(AuditError, match="exactly one BOS"):
         backend.check([request])

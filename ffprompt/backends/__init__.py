@@ -11,6 +11,7 @@ from ffprompt.errors import ModelError
 
 if TYPE_CHECKING:
     from ffprompt.backends.calls import Policy
+    from ffprompt.backends.chat import Thinking
     from ffprompt.config import RunConfig
     from ffprompt.requests import Backend, Batcher
 
@@ -28,6 +29,8 @@ _ENGINE = (
 )  # fmt: skip
 # How a model replies: thinking first or not, within which marks.
 _REPLYING = ("thinking", "reasoning_tags")
+# Of these, a model on this machine has its own: room for reasoning, and what its chat template is told.
+_LOCAL = (*_REPLYING, "reasoning_effort", "reasoning_room")
 _LOADING = ("device", "dtype", "revision", "batch_size", "trust_remote_code", "lora", "engine_arg")
 
 
@@ -56,7 +59,7 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
 
             return ReferenceBackend(config.model, config.device, config.batch_size)
         case "vllm":
-            own = engine.keys() | replying.keys() | {"dtype", "revision", "trust_remote_code", "lora", "engine_arg"}
+            own = engine.keys() | {*_LOCAL, "dtype", "revision", "trust_remote_code", "lora", "engine_arg"}
             _only(config, loading, own)
             return _vllm(config, engine, weights)
         case "openai":
@@ -66,7 +69,7 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
             _only(config, loading, (reaching.keys() | replying.keys()) - {"provider", "top_logprobs"})
             return _anthropic(config, weights)
         case "transformers":
-            own = replying.keys() | {"device", "dtype", "revision", "batch_size", "trust_remote_code"}
+            own = {*_LOCAL, "device", "dtype", "revision", "batch_size", "trust_remote_code"}
             _only(config, loading, own)
             from ffprompt.backends.transformers import TransformersBackend
 
@@ -78,6 +81,7 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
                 config.revision,
                 config.trust_remote_code,
                 weights,
+                _thinking(config),
             )
 
 
@@ -101,6 +105,7 @@ def _vllm(config: RunConfig, engine: Mapping[str, Any], weights: bool) -> Backen
         "scores": "forced" in asked,
         "weights": weights,
         "chats": config.form == "chat" or "dialogue" in asked,
+        "thinking": _thinking(config),
     }
     copies = config.data_parallel_size or 1
     if copies == 1 or not weights:
@@ -109,6 +114,17 @@ def _vllm(config: RunConfig, engine: Mapping[str, Any], weights: bool) -> Backen
 
     each = (config.tensor_parallel_size or 1) * (config.pipeline_parallel_size or 1)
     return ReplicatedVllm(opening, copies, each)
+
+
+def _thinking(config: RunConfig) -> Thinking:
+    from ffprompt.backends.chat import Thinking
+
+    if isinstance(config.thinking, int):
+        raise ModelError(
+            f"--thinking {config.thinking}: a number of tokens is for models behind an API; the {config.backend} "
+            "backend takes on or off, and --reasoning-room for how long a reply may be"
+        )
+    return Thinking(config.thinking, config.reasoning_effort, config.reasoning_tags or (), config.reasoning_room)
 
 
 def needs_batches(config: RunConfig) -> None:

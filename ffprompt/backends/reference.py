@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.rows import NOT_FINITE
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.language import LETTERS, READ
 from ffprompt.reference.text import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
@@ -90,15 +91,20 @@ class ReferenceBackend:
         return {"tokens": "one per symbol", "longest": longest, "notes": notes}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does."""
+        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does.
+
+        A model whose numbers are none, because its weights hold a NaN, gives a Failure.
+        """
         tokens, positions = self._read(requests)
-        scores = []
+        scores: list[Scores | Failure] = []
         for request, one, logp in zip(requests, tokens, self._run(tokens, positions), strict=True):
             symbols = len(request.surfaces) or self._symbols
             best = logp.argmax(1)  # (R,)
             symbol = best - INSTRUCTIONS
             symbol = np.where((symbol >= 0) & (symbol < symbols), symbol, -1)
-            scores.append(Scores(logp[:, INSTRUCTIONS : INSTRUCTIONS + symbols], best, symbol, len(one)))
+            answers = logp[:, INSTRUCTIONS : INSTRUCTIONS + symbols]
+            finite = np.isfinite(answers).all()
+            scores.append(Scores(answers, best, symbol, len(one)) if finite else Failure(NOT_FINITE))
         return scores
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
@@ -112,9 +118,12 @@ class ReferenceBackend:
             if one.ids[-1] != READ:
                 raise ModelError(f"prompt ends with {request.text[-8:]!r}: a reference model writes what follows an r")
         after = [np.array([len(one)]) for one in tokens]
-        replies = []
+        replies: list[Reply | Failure] = []
         for request, one, logp in zip(requests, tokens, self._run(tokens, after), strict=True):
             weights = logp[0]  # (V,)
+            if not np.isfinite(weights.max()):
+                replies.append(Failure(NOT_FINITE))
+                continue
             if request.temperature:
                 noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
                 weights = weights / request.temperature + noise

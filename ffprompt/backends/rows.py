@@ -12,6 +12,7 @@ from ffprompt.requests import Failure, Scores
 
 # The most probable tokens that are asked for at every place of a prompt, where a model's server shows no others.
 TOP = 20
+NOT_FINITE = "the model returned log-probabilities that are not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def collect(one: Tokenised, found: Sequence[Found]) -> Scores | Failure:
         argmax = [found[read * count][1][0] for read in range(reads)]
         symbols = np.array([[suffix[0] for _, suffix in read] for read in one.suffixes])
     if not np.isfinite(answers).all():
-        return Failure("the model returned log-probabilities that are not finite")
+        return Failure(NOT_FINITE)
     ranked = np.array(argmax, np.int64)
     hit = symbols == ranked[:, None]
     # Where answers share their first token the unrestricted argmax says nothing about which was meant.

@@ -13,14 +13,18 @@ else. The audit finds out by writing each answer at all reads and comparing the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.chat import ChatTemplate, Thinking
 from ffprompt.errors import AuditError, ModelError
+from ffprompt.marks import opens_reasoning, strip_reasoning
 from ffprompt.requests import Request
 
 Kind = Literal["single", "merged", "suffix"]
@@ -43,23 +47,67 @@ class Tokenised:
     suffixes: tuple[tuple[tuple[Ids, Ids], ...], ...] = ()
 
 
+# Tokens for reasoning on top of a reply, where a model is to be expected to think and nothing else is said.
+ROOM = 4096
+
+
 class Encoder:
     """A Hugging Face tokenizer, with one rule for the token at the beginning of a text.
 
     ``adds_bos`` says that the model was trained with such a token; it is then put in front exactly once, whatever the
-    tokenizer or the chat template do by themselves. Raises ModelError for a tokenizer without it.
+    tokenizer or the chat template do by themselves. ``vocabulary`` is how many tokens the model's embedding matrix
+    has; some tokenizers have more. Raises ModelError for a tokenizer without a BOS token where one is added, and where
+    ``thinking`` cannot be had.
     """
 
-    def __init__(self, tokenizer: Any, name: str, adds_bos: bool | None, context: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        name: str,
+        adds_bos: bool | None,
+        context: int | None,
+        vocabulary: int | None = None,
+        thinking: Thinking | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.name = name
         self.context = context
+        self.vocabulary = vocabulary
+        self.thinking = thinking or Thinking()
+        self._needs_a_template()
         self.bos: int | None = tokenizer.bos_token_id
         with_special = tokenizer("0", add_special_tokens=True)["input_ids"]  # a digit: all that some know
         by_itself = self.bos is not None and with_special[:1] == [self.bos]
         self.adds_bos = by_itself or bool(adds_bos if adds_bos is not None else getattr(tokenizer, "add_bos_token", 0))
         if self.adds_bos and self.bos is None:
             raise ModelError(f"model {name}: its texts begin with a BOS token, but its tokenizer has none")
+
+    def _needs_a_template(self) -> None:
+        told = self.thinking
+        given = {"--thinking": told.mode, "--reasoning-effort": told.effort, "--reasoning-room": told.room}
+        for flag, value in given.items():
+            if value is not None and not self.chats:
+                raise ModelError(f"{flag} {value}: model {self.name} has no chat template; leave {flag} out")
+
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        """The model's chat template. Raises ModelError where thinking cannot be switched as asked."""
+        return ChatTemplate(self.tokenizer, self.name, self.thinking) if self.chats else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the record of a run says about chat template and thinking."""
+        if self.template is None:
+            return {}
+        room = {"reasoning_room": self.room} if self.room else {}
+        return self.template.identity | room
+
+    @property
+    def room(self) -> int:
+        """Tokens for reasoning, on top of a reply in a conversation."""
+        if self.template is None:
+            return 0
+        return self.thinking.room if self.thinking.room is not None else ROOM if self.template.thinks else 0
 
     def encode(self, text: str) -> Ids:
         """Token ids of a whole prompt, with exactly one BOS where the model has one."""
@@ -76,7 +124,17 @@ class Encoder:
                 f"model {self.name}: its tokenizer has no token for something in {_short(texts[0])}; a model of raw "
                 "symbols takes --template raw-compact --shots 0"
             ) from error
-        return [self._one_bos(ids) for ids in batch]
+        return [self._inside(self._one_bos(ids)) for ids in batch]
+
+    def _inside(self, ids: Ids) -> Ids:
+        """The ids themselves, all of which the model must have an embedding for."""
+        if self.vocabulary is not None and ids and (highest := max(ids)) >= self.vocabulary:
+            raise AuditError(
+                f"model {self.name}: a prompt holds token {highest} "
+                f"({self.tokenizer.convert_ids_to_tokens(highest)!r}), and its embedding matrix ends at "
+                f"{self.vocabulary - 1}; is this tokenizer the model's own?"
+            )
+        return ids
 
     def _one_bos(self, ids: Ids) -> Ids:
         if not self.adds_bos:
@@ -93,23 +151,60 @@ class Encoder:
         """The text the model sees, and at which character of it ``request.text`` begins."""
         if not request.is_chat:
             return request.text, 0
-        from jinja2 import TemplateError
-
-        if not self.chats:
+        if self.template is None:
             raise ModelError(f"model {self.name} has no chat template; use --form completion")
-        turns = [{"role": message.role, "content": message.text} for message in request.messages]
-        try:
-            before: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, ValueError, TypeError) as error:
-            raise ModelError(f"model {self.name}: its chat template refuses the prompt: {error}") from error
+        # Given answers, and JSON that a grammar enforces, cannot stand inside a block of reasoning.
+        before = self.template.render(request.messages, bool(request.text or request.schema))
         return before + request.text, len(before)
 
     def prompt(self, request: Request) -> Ids:
         """Token ids for generation. Raises AuditError when the prompt and its reply do not fit."""
         ids = self.encode(self.text(request)[0])
         self._bos_is_alone(ids)
-        self._fits(len(ids), request, request.max_tokens)
+        asked = self.thinking.room if request.is_chat and not request.schema else None
+        self._fits(len(ids), request, request.max_tokens + (asked or 0))
         return ids
+
+    def limit(self, request: Request, prompt_tokens: int) -> int:
+        """The most tokens of a reply. Room for reasoning that nobody asked for takes what the context leaves."""
+        if not request.is_chat or request.schema:
+            return request.max_tokens
+        most = request.max_tokens + self.room
+        return most if self.context is None else max(request.max_tokens, min(most, self.context - prompt_tokens))
+
+    def reply(self, request: Request, ids: Ids) -> tuple[str, bool]:
+        """What a model has written, up to the first of the request's stop texts, and whether there was one.
+
+        A block of reasoning that the prompt has opened is part of it. Marks that may be a family's own around its
+        reasoning stay, though they are special tokens: without them a draft would look like an answer.
+        """
+        text: str = self.tokenizer.decode([token for token in ids if token not in self._unwritten])
+        if request.is_chat and self.template is not None:
+            text = self.template.begun(self.text(request)[0]) + text
+        cut = min((place for mark in request.stop if (place := text.find(mark)) >= 0), default=None)
+        return (text, False) if cut is None else (text[:cut], True)
+
+    @cached_property
+    def _unwritten(self) -> frozenset[int]:
+        """The special tokens that are no part of any text: beginning, end, padding, unknown and the like.
+
+        A tokenizer may pad with a token that means something, such as a digit or a mark of reasoning.
+        """
+        found = {}
+        for kind in ("bos", "eos", "pad", "unk", "sep", "cls", "mask"):
+            token = getattr(self.tokenizer, f"{kind}_token", None)
+            number = getattr(self.tokenizer, f"{kind}_token_id", None)
+            if token is not None and number is not None:
+                found[int(number)] = str(token)
+        tags = self.thinking.tags
+        return frozenset(
+            number
+            for number, token in found.items()
+            if _SPECIAL.fullmatch(token)
+            and strip_reasoning(token, tags) == token
+            and not opens_reasoning(token, tags)
+            and token not in tags
+        )
 
     def tokenise(self, request: Request) -> Tokenised:
         """Audit one request and find the tokens of its answers. Raises AuditError."""
@@ -156,6 +251,22 @@ class Encoder:
             )
         return parts
 
+    def notes(self, requests: Sequence[Request]) -> list[str]:
+        """What a reader of the numbers has to know of how these requests were rendered."""
+        if self.template is None or not any(request.is_chat for request in requests):
+            return []
+        found = list(self.template.notes)
+        if self.room and any(request.is_chat and not request.reads and not request.schema for request in requests):
+            mode = self.thinking.mode or self.template.identity.get("thinking", "not known")
+            capped = "" if self.thinking.room is not None else " as far as the context allows"
+            found.append(
+                f"thinking: {mode}; replies may take {self.room:,} tokens more than their answers need{capped} "
+                "(--reasoning-room)"
+            )
+        elif "thinking" in self.template.identity:
+            found.append(f"thinking: {self.template.identity['thinking']}")
+        return found
+
     def _bos_is_alone(self, ids: Ids) -> None:
         if self.adds_bos and (ids[0] != self.bos or ids[1:2] == [self.bos]):
             raise AuditError(f"model {self.name}: its prompts would begin with {ids[:2]}, not with exactly one BOS")
@@ -180,6 +291,7 @@ def context_of(config: Any) -> int | None:
 
 
 _NONE = np.empty((0, 0), np.int64)
+_SPECIAL = re.compile(r"[<\[［＜].*[>\]］＞]", re.DOTALL)
 
 
 def _written(text: str, spans: Sequence[tuple[int, int]], answers: Sequence[str]) -> str:
@@ -232,4 +344,5 @@ def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
         "longest_prompt_tokens": max(lengths),
         "context": encoder.context,
         "bos": encoder.bos if encoder.adds_bos else None,
+        "notes": encoder.notes(requests),
     }

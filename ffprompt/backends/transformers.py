@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt.backends.chat import Thinking
 from ffprompt.backends.rows import Found, Row, collect, plan_rows
 from ffprompt.backends.tokens import Encoder, Ids, audit, context_of
 from ffprompt.backends.weights import first_line, locate, quiet
@@ -46,6 +47,7 @@ class TransformersBackend:
         revision: str | None = None,
         trust_remote_code: bool = False,
         weights: bool = True,
+        thinking: Thinking | None = None,
     ) -> None:
         try:
             import torch
@@ -56,15 +58,17 @@ class TransformersBackend:
             ) from error
         self.name = model
         self.batch_size = batch_size
-        located = locate(model, revision)
+        located = locate(model, revision, weights)
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
         opening = _Opening(model, located.source, revision, trust_remote_code)
         config, tokenizer = opening.tokenizer()
         self.model: Any = opening.model(self.device, self.dtype) if weights else None  # None: prompts only
-        self.encoder = Encoder(tokenizer, model, located.adds_bos, context_of(config))
-        self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.vocabulary = int(config.get_text_config().vocab_size)
+        matrix = self.model.get_input_embeddings().weight if self.model is not None else None
+        embedded = self.vocabulary if matrix is None else matrix.shape[0]
+        self.encoder = Encoder(tokenizer, model, located.adds_bos, context_of(config), int(embedded), thinking)
+        self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
         self.chunk = 16 if self.device == "cpu" else 256
         self.identity: Mapping[str, Any] = {
@@ -78,11 +82,16 @@ class TransformersBackend:
             "device": str(self.model.device) if self.model else self.device,
             "transformers": transformers.__version__,
             "torch": torch.__version__,
+            **self.encoder.identity,
         }
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """The tokenisation audit of ``requests``."""
         return audit(self.encoder, requests)
+
+    def rendered(self, request: Request) -> str:
+        """The text that the model is given."""
+        return self.encoder.text(request)[0]
 
     def close(self) -> None:
         """Free the weights."""
@@ -165,15 +174,14 @@ class TransformersBackend:
         from ffprompt.backends.transformers_model import generate
 
         prompts = [self.encoder.prompt(request) for request in requests]
-        replies: dict[int, Reply] = {}
+        limits = [self.encoder.limit(request, len(ids)) for ids, request in zip(prompts, requests, strict=True)]
+        replies: dict[int, Reply | Failure] = {}
 
         def run(batch: Sequence[int]) -> None:
-            made = generate(
-                self.model, self.encoder.tokenizer, [prompts[i] for i in batch], [requests[i] for i in batch]
-            )
-            replies.update(zip(batch, made, strict=True))
+            asked = [prompts[i] for i in batch], [requests[i] for i in batch], [limits[i] for i in batch]
+            replies.update(zip(batch, generate(self.model, self.encoder, *asked), strict=True))
 
-        lengths = [len(ids) + request.max_tokens for ids, request in zip(prompts, requests, strict=True)]
+        lengths = [len(ids) + limit for ids, limit in zip(prompts, limits, strict=True)]
         self._in_batches(lengths, len(requests), run)
         return [replies[index] for index in range(len(requests))]
 

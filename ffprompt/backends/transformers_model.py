@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from ffprompt.backends.tokens import Ids
-from ffprompt.requests import Reply, Request
+from ffprompt.backends.rows import NOT_FINITE
+from ffprompt.backends.tokens import Encoder, Ids
+from ffprompt.requests import Failure, Reply, Request
+
+_NEVER = 1 << 62
 
 
 def keeps_plain_cache(model: Any) -> bool:
@@ -53,6 +56,8 @@ class Forward:
         longest = max(len(row) for row in rows) - skip
         ids = np.zeros((len(rows), longest), np.int64)
         for row, own in enumerate(rows):
+            # Padding stands behind all reads, and zero times a NaN is still a NaN: a row's own token spoils no other.
+            ids[row] = own[-1]
             ids[row, : len(own) - skip] = own[skip:]
         most = max(len(indices) for indices in at)
         before = np.zeros((len(rows), most), np.int64)  # (B, R) rows with fewer reads repeat their first position
@@ -123,25 +128,44 @@ class _Sample(LogitsProcessor):
         return scores
 
 
-def generate(model: Any, tokenizer: Any, prompts: Sequence[Ids], requests: Sequence[Request]) -> list[Reply]:
-    """Replies to prompts of one batch: greedy at temperature 0, sampled above."""
+class _Finite(LogitsProcessor):
+    """Remembers for each row the first step at which the model's logits said nothing; never waits for the device."""
+
+    def __init__(self, rows: int, device: Any) -> None:
+        self.step = 0
+        self.first = torch.full((rows,), _NEVER, dtype=torch.int64, device=device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        highest = scores.amax(-1).to(self.first.device)  # (B,) NaN where any is; -inf where all are
+        self.first.masked_fill_(~highest.isfinite() & (self.first == _NEVER), self.step)
+        self.step += 1
+        return scores
+
+
+def generate(
+    model: Any, encoder: Encoder, prompts: Sequence[Ids], requests: Sequence[Request], limits: Sequence[int]
+) -> list[Reply | Failure]:
+    """Replies to prompts of one batch, each up to its own limit: greedy at temperature 0, sampled above."""
     longest = max(len(ids) for ids in prompts)
-    end = _end_tokens(model, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(end), 0)
-    ids = torch.full((len(prompts), longest), pad, dtype=torch.int64)
+    end = _end_tokens(model, encoder.tokenizer)
+    pad = min(end, default=0)
+    ids = torch.zeros((len(prompts), longest), dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
+        # Padding is masked, and zero times a NaN is still a NaN: a row's own token spoils no other row.
+        ids[row] = prompt[0]
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
     options: dict[str, Any] = {}
     stops = sorted({stop for request in requests for stop in request.stop})
     if stops:
-        options = {"stop_strings": stops, "tokenizer": tokenizer}
+        options = {"stop_strings": stops, "tokenizer": encoder.tokenizer}
+    finite = _Finite(len(prompts), model.device)
     with torch.inference_mode():
         out = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
-            max_new_tokens=max(request.max_tokens for request in requests),
+            max_new_tokens=max(limits),
             do_sample=False,
             # A model's own generation config may ask for sampling; the settings of the run decide alone.
             temperature=None,
@@ -149,35 +173,37 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[Ids], requests: Seque
             top_k=None,
             repetition_penalty=1.0,
             no_repeat_ngram_size=0,
+            remove_invalid_values=False,
             pad_token_id=pad,
             eos_token_id=sorted(end) or None,
-            logits_processor=LogitsProcessorList([_Sample(requests)]),
+            logits_processor=LogitsProcessorList([finite, _Sample(requests)]),
             **options,
         )
-    new = out[:, longest:].cpu().tolist()
+    new, first_bad = out[:, longest:].cpu().tolist(), finite.first.cpu().tolist()
     return [
-        _reply(tokenizer, row, end, request, len(prompt))
-        for row, request, prompt in zip(new, requests, prompts, strict=True)
+        _reply(encoder, new[row][: limits[row]], end, request, len(prompts[row]), first_bad[row])
+        for row, request in enumerate(requests)
     ]
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a reply, of those that the model can write."""
     end = getattr(model.generation_config, "eos_token_id", None)
     tokens = set(end if isinstance(end, list) else [end])
     tokens.add(tokenizer.eos_token_id)
-    return {int(token) for token in tokens if token is not None}
+    written = model.get_input_embeddings().weight.shape[0]
+    return {int(token) for token in tokens if token is not None and 0 <= int(token) < written}
 
 
-def _reply(tokenizer: Any, ids: Ids, end: set[int], request: Request, prompt_tokens: int) -> Reply:
-    kept: Ids = []
-    stop: bool = False
-    for token in ids[: request.max_tokens]:
-        if token in end:
-            stop = True
-            break
-        kept.append(token)
-    text: str = tokenizer.decode(kept, skip_special_tokens=True)
-    for mark in request.stop:
-        if mark in text:
-            text, stop = text.split(mark)[0], True
-    return Reply(text, "stop" if stop else "length", prompt_tokens=prompt_tokens, reply_tokens=len(kept) + stop)
+def _reply(
+    encoder: Encoder, ids: Ids, end: set[int], request: Request, prompt_tokens: int, first_bad: int
+) -> Reply | Failure:
+    length = next((place for place, token in enumerate(ids) if token in end), len(ids))
+    text, stopped = encoder.reply(request, ids[:length])
+    ended = "stop_string" if stopped else "eos" if length < len(ids) else "length"
+    used = length + (ended == "eos")
+    if first_bad < used:
+        return Failure(NOT_FINITE)
+    return Reply(
+        text, "length" if ended == "length" else "stop", prompt_tokens=prompt_tokens, reply_tokens=used, ended=ended
+    )

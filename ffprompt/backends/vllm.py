@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ffprompt.backends.chat import Thinking
+from ffprompt.backends.model_files import check_adapter
 from ffprompt.backends.rows import TOP, collect, plan_rows
 from ffprompt.backends.tokens import Encoder, audit, context_of
 from ffprompt.backends.weights import Located, fingerprint, first_line, locate, quiet
@@ -58,13 +60,14 @@ class VllmBackend:
         scores: bool = True,
         weights: bool = True,
         chats: bool = False,
+        thinking: Thinking | None = None,
     ) -> None:
         self.name = model
         there = importlib.util.find_spec("vllm") is not None
         if weights and not there:
             raise ModelError(f"the vllm backend needs vllm; run: {_INSTALL}")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what is on the terminal is the run's
-        located = locate(model, revision)
+        located = locate(model, revision, weights)
         adapter = _adapter(lora) if lora is not None else {}
         config, tokenizer = self._tokenizer(located, revision, trust_remote_code, needed=weights)
         on_cpu = _on_cpu() if there else False
@@ -82,10 +85,17 @@ class VllmBackend:
                 f"the tokenizer of {model} is not on this machine: tokens are not counted, and whether it has a chat "
                 "template is not known"
             )
-        self.encoder = Encoder(tokenizer, model, located.adds_bos, context) if tokenizer is not None else None
+        self.encoder: Encoder | None = None
+        if tokenizer is not None:
+            vocabulary = int(config.get_text_config().vocab_size)
+            self.encoder = Encoder(tokenizer, model, located.adds_bos, context, vocabulary, thinking)
+            self.encoder.template  # noqa: B018 - a switch that is not there is an error before the engine starts
         self.engine: Engine | None = self._open(lora) if weights else None
         self.capabilities = Capabilities(
-            scores=True, completes=True, chats=self.encoder.chats if self.encoder is not None else chats
+            scores=True,
+            completes=True,
+            chats=self.encoder.chats if self.encoder is not None else chats,
+            schemas=self.engine is None or self.engine.takes_schemas,
         )
         self.chunk = 64 if on_cpu else 512
         self.identity: Mapping[str, Any] = {
@@ -96,6 +106,7 @@ class VllmBackend:
             "lora": {"path": Path(lora).name, **fingerprint(Path(lora))} if lora is not None else None,
             "engine_arguments": {key: value for key, value in self.arguments.items() if key != "model"},
             "engine": _engine_facts(self.engine) if self.engine is not None else None,
+            **(self.encoder.identity if self.encoder is not None else {}),
         }
 
     def _tokenizer(
@@ -129,7 +140,14 @@ class VllmBackend:
         """The tokenisation audit of ``requests``; without a tokenizer, that nothing was counted."""
         if self.encoder is None:
             return {"audited": 0, "notes": self.notes}
-        return audit(self.encoder, requests) | {"notes": self.notes}
+        found = audit(self.encoder, requests)
+        return found | {"notes": [*self.notes, *found["notes"]]}
+
+    def rendered(self, request: Request) -> str:
+        """The text that the model is given; without a tokenizer, the messages themselves."""
+        if self.encoder is None:
+            return "\n".join([*(f"{message.role}: {message.text}" for message in request.messages), request.text])
+        return self.encoder.text(request)[0]
 
     def close(self) -> None:
         """Stop the engine."""
@@ -157,7 +175,7 @@ class VllmBackend:
         assert self.encoder is not None and self.engine is not None
         prompts = [self.encoder.prompt(request) for request in requests]
         with self._translated(RunFailedError):
-            return self.engine.generate(prompts, requests)
+            return self.engine.generate(self.encoder, prompts, requests)
 
     @contextlib.contextmanager
     def _translated(self, kind: type[ModelError] | type[RunFailedError]) -> Iterator[None]:
@@ -251,6 +269,7 @@ def _context(config: Any, wanted: int | None) -> int | None:
 def _adapter(lora: str) -> dict[str, Any]:
     """The engine arguments that an adapter wants. Raises ModelError for a folder that holds none."""
     path = Path(lora) / "adapter_config.json"
+    check_adapter(Path(lora), f"--lora {lora}")
     try:
         rank = int(json.loads(path.read_text())["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:

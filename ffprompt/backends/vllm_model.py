@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,14 +20,15 @@ import numpy as np
 from vllm import LLM, SamplingParams
 from vllm.engine.arg_utils import EngineArgs
 
-from ffprompt.backends.rows import TOP, Found, Row
-from ffprompt.backends.tokens import Ids
-from ffprompt.requests import Failure, Reply, Request
+from ffprompt.backends.rows import NOT_FINITE, TOP, Found, Row
+from ffprompt.backends.tokens import Encoder, Ids
+from ffprompt.requests import AnswerSchema, Failure, Reply, Request
 
 _MOST_NAMED = 128  # tokens that one request may name
 _PROBE = 24  # tokens of the prompt on which two ways of scoring are compared
 Scoring = Literal["fixed", "prompt", "by name"]
-_FINISHED = {"stop": "stop", "length": "length"}
+_MEANS_MORE, _LITERALLY = r"([\\^$.|?*+()\[\]{}])", r"\\\1"  # of a regular expression
+_FINISHED = ("stop", "length")
 
 
 class Engine:
@@ -57,21 +61,44 @@ class Engine:
             case "by name":
                 return self._fill_in(rows, [_unknown(row) for row in rows])
 
-    def generate(self, prompts: Sequence[Ids], requests: Sequence[Request]) -> list[Reply | Failure]:
+    @property
+    def takes_schemas(self) -> bool:
+        """Whether this vLLM can be held to a JSON schema."""
+        return bool(self.known & {"structured_outputs", "guided_decoding"})
+
+    def generate(self, encoder: Encoder, prompts: Sequence[Ids], requests: Sequence[Request]) -> list[Reply | Failure]:
         """Replies, in order. Prompts go in sorted, so that those with a common beginning meet in the prefix cache."""
         order = sorted(range(len(prompts)), key=lambda index: prompts[index])
         parameters = [
             SamplingParams(
                 temperature=requests[index].temperature or 0.0,
-                max_tokens=requests[index].max_tokens,
+                max_tokens=encoder.limit(requests[index], len(prompts[index])),
                 stop=list(requests[index].stop) or None,
                 seed=requests[index].seed & 0x7FFFFFFF if requests[index].temperature else None,
+                skip_special_tokens=False,  # stop texts are looked for in the text that is kept
+                spaces_between_special_tokens=False,
+                logprobs=0,  # of the token that is written, which shows whether the model's numbers are any
+                **self._held_to(requests[index].schema),
             )
             for index in order
         ]
         outputs = self._run([prompts[index] for index in order], parameters)
-        replies = dict(zip(order, (_reply(output) for output in outputs), strict=True))
+        replies = {
+            index: _reply(encoder, requests[index], output) for index, output in zip(order, outputs, strict=True)
+        }
         return [replies[index] for index in range(len(prompts))]
+
+    def _held_to(self, schema: AnswerSchema | None) -> dict[str, Any]:
+        """The sampling parameter that enforces a schema, under the name that this version has for it."""
+        if schema is None:
+            return {}
+        if "structured_outputs" in self.known:
+            from vllm.sampling_params import StructuredOutputsParams
+
+            return {"structured_outputs": StructuredOutputsParams(regex=pattern_of(schema))}
+        from vllm.sampling_params import GuidedDecodingParams
+
+        return {"guided_decoding": GuidedDecodingParams(regex=pattern_of(schema))}
 
     def close(self) -> None:
         """Stop the engine's processes and free its memory."""
@@ -166,6 +193,20 @@ class Engine:
         return bool(np.allclose(fixed, plain, atol=0.1, rtol=0.01))
 
 
+def pattern_of(schema: AnswerSchema) -> str:
+    """Return the regular expression of a schema's JSON, written as Python writes it.
+
+    A JSON schema allows any white space, and some models write nothing else until their limit.
+
+    >>> pattern_of(AnswerSchema(("off", "on"), 3))
+    '\\\\{"answers": \\\\[("off"|"on")(, ("off"|"on")){2}\\\\]\\\\}'
+    """
+    values = [json.dumps(value, ensure_ascii=False) for value in schema.values]
+    item = f"({'|'.join(re.sub(_MEANS_MORE, _LITERALLY, value) for value in values)})"
+    more = f"(, {item}){{{schema.count - 1}}}" if schema.count > 1 else ""
+    return rf'\{{"answers": \[{item}{more}\]\}}'
+
+
 def _unknown(row: Row) -> Found:
     return [[np.nan] * len(tokens) for tokens in row.wanted], [-1] * len(row.at)
 
@@ -194,14 +235,26 @@ def _first(shown: Mapping[int, Any]) -> int:
     return max(shown, key=lambda token: shown[token].logprob)
 
 
-def _reply(output: Any) -> Reply | Failure:
+def _reply(encoder: Encoder, request: Request, output: Any) -> Reply | Failure:
     made = output.outputs[0]
-    stop = _FINISHED.get(str(made.finish_reason))
-    if stop is None:
+    ended = str(made.finish_reason)
+    if ended not in _FINISHED:
         return Failure(f"vLLM ended the request with {made.finish_reason!r}")
+    ids = list(made.token_ids)
+    if not _finite(made.logprobs or (), ids):
+        return Failure(NOT_FINITE)
+    # A reply that a token has ended holds that token; one that a text has ended names the text.
+    by_token = ended == "stop" and not isinstance(made.stop_reason, str)
+    text, _ = encoder.reply(request, ids[:-1] if by_token else ids)
     return Reply(
-        made.text,
-        "length" if stop == "length" else "stop",
+        text,
+        "length" if ended == "length" else "stop",
         prompt_tokens=len(output.prompt_token_ids),
-        reply_tokens=len(made.token_ids),
+        reply_tokens=len(ids),
+        ended=ended,
     )
+
+
+def _finite(shown: Sequence[Mapping[int, Any]], ids: Ids) -> bool:
+    """Whether each written token has a log-probability; one NaN or infinite logit leaves none a number."""
+    return all(math.isfinite(place[token].logprob) for place, token in zip(shown, ids, strict=False))

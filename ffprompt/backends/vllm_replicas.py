@@ -51,6 +51,10 @@ class ReplicatedVllm:
         """The tokenisation audit of ``requests``."""
         return self.prompts.check(requests)
 
+    def rendered(self, request: Request) -> str:
+        """The text that every copy is given."""
+        return self.prompts.rendered(request)
+
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
         """Log-probabilities of every answer at every read."""
         return cast("list[Scores | Failure]", await self._share("_score", requests))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ffprompt.backends.model_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
 
 # Part of the cache key: a change in how GGUF files are converted must not meet folders made the old way.
@@ -68,8 +69,11 @@ def installed(name: str) -> bool:
     return True
 
 
-def locate(model: str, revision: str | None = None) -> Located:
-    """Find a model. Raises ModelError naming what is missing and how to get it."""
+def locate(model: str, revision: str | None = None, weights: bool = True) -> Located:
+    """Find a model. Raises ModelError naming what is missing or damaged and how to get it.
+
+    Without ``weights`` only what checks prompts has to be there.
+    """
     local = model in SHIPPED or Path(model).expanduser().exists()
     if local and revision is not None:
         raise ModelError(f"--revision {revision}: only a model on a hub has revisions, and {model} is on this machine")
@@ -77,8 +81,7 @@ def locate(model: str, revision: str | None = None) -> Located:
         return _convert(_shipped_file(model), SHIPPED[model].sha256)
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"model {model}: no config.json in this folder")
+        check_folder(path, f"model {model}", weights)
         record = _read_record(path)
         identity = {"model_path": path.name, **fingerprint(path), **record.get("identity", {})}
         return Located(str(path), identity, record.get("adds_bos"))
@@ -153,6 +156,7 @@ def _convert(file: Path, expected: str | None = None) -> Located:
         raise ModelError(f"model file {file}: sha256 is {digest}, not {expected}; remove it and install it again")
     folder = cache_folder() / f"{file.stem}-{digest[:16]}-v{_CONVERSION}"
     if not (folder / _RECORD).is_file():
+        check_gguf(file, f"model {file.name}")
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="converting-") as temporary:
             record: dict[str, Any] = {"gguf": file.name, "gguf_sha256": digest, "adds_bos": _adds_bos(file)}
             _write_folder(file, Path(temporary))
@@ -203,7 +207,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """A digest over config and weights; of large weights the headers and sizes, and it says so."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".model", ".jinja"})
+    kinds = {".json", ".safetensors", ".model", ".jinja"}
+    files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
     full = sum(path.stat().st_size for path in files) <= _FULL_HASH_BYTES
     digest = hashlib.sha256()
     for path in files:

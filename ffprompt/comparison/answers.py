@@ -57,7 +57,8 @@ class Cell:
 
     ``string`` and ``read``: which read of which string, numbers from 0, those of each repeat of a prompt higher by the
     string's length than those of the one before; ``digest``: of the string, None where the run
-    was made before reads.parquet had it; ``outcome``: index into ``OUTCOMES``.
+    was made before reads.parquet had it; ``outcome``: index into ``OUTCOMES``; ``prompt``: the digest of what the model
+    was shown, where it is known.
     """
 
     source: Source
@@ -69,6 +70,7 @@ class Cell:
     read: Ints
     digest: NDArray[np.uint64] | None
     outcome: Ints
+    prompt: NDArray[np.object_] | None = None
 
     @property
     def sampled(self) -> bool:
@@ -114,16 +116,16 @@ def _table(folder: RunFolder, complete: bool) -> pa.Table:
     again = f"make it again with: ffprompt score {folder.path}"
     if not folder.reads_path.is_file():
         raise StoreError(f"run {folder.path}: no reads.parquet yet; {again}")
-    wanted = [*_OF_A_CONDITION, "string_index", "read_index", "outcome", "string", "repeat"]
+    wanted = [*_OF_A_CONDITION, "string_index", "read_index", "outcome", "string", "repeat", "prompt"]
     try:
         if not complete and folder.reads_path.stat().st_mtime < folder.trials_path.stat().st_mtime:
             raise StoreError(f"{folder.reads_path}: older than the log of this unfinished run; {again}")
         with pq.ParquetFile(folder.reads_path) as file:
             there = set(file.schema_arrow.names)
         # Columns that came later: without them nothing was set or repeated, and strings have no digest.
-        if missing := set(wanted) - there - {"turn_instructions", "string", "repeat"}:
+        if missing := set(wanted) - there - {"turn_instructions", "string", "repeat", "prompt"}:
             raise StoreError(f"{folder.reads_path}: no column {sorted(missing)[0]}; {again}")
-        words = [name for name in ("template", "elicitation", "form", "outcome", "string") if name in there]
+        words = [name for name in ("template", "elicitation", "form", "outcome", "string", "prompt") if name in there]
         return pq.read_table(
             folder.reads_path, columns=[name for name in wanted if name in there], read_dictionary=words
         )
@@ -137,6 +139,7 @@ def _cells(source: Source, table: pa.Table) -> list[Cell]:
     string, read = (_integers(source, table, name) for name in ("string_index", "read_index"))
     repeat = _integers(source, table, "repeat") if "repeat" in table.column_names else np.zeros_like(read)
     outcome, digest = _outcomes(source, table), _digests(source, table)
+    prompt = table.column("prompt").to_numpy() if "prompt" in table.column_names else None
     results = source.info.get("results") or []
     made = []
     for number, condition in enumerate(conditions):
@@ -145,6 +148,7 @@ def _cells(source: Source, table: pa.Table) -> list[Cell]:
             source, number, condition["name"], _language(condition), settings_of(source.info, condition),
             string[mine], repeat[mine] * condition["length"] + read[mine],
             None if digest is None else digest[mine], outcome[mine],
+            None if prompt is None else prompt[mine],
         )  # fmt: skip
         if source.complete and results[number]["outcomes"] != cell.counts:
             raise StoreError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ffprompt.comparison.answers import Cell, cells_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
+from ffprompt.comparison.prompts import other_prompts
 from ffprompt.errors import ConfigError
 from ffprompt.scoring import Outcome
 from ffprompt.stats.paired import Difference, difference
@@ -170,4 +171,4 @@ def warnings(one: Match) -> list[str]:
         unreadable = sum(cell.counts[name] for name in _UNREADABLE)
         if answered and unreadable > answered / 2:
             found.append(f"{label}: {unreadable:,} of {answered:,} reads have no readable answer")
-    return found
+    return [*found, *other_prompts(one.reference, one.other)]
