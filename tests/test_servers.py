@@ -120,11 +120,10 @@ def in_process(ask: Ask) -> dict[str, Run]:
 def replies(run: Run) -> pd.Series:
     """What the model wrote, by trial and turn, without white space at the ends, which not every server keeps."""
     said = {}
-    for trial in run.trials.itertuples():
-        if isinstance(trial.reply, str):
-            said[trial.trial_id, 0] = trial.reply.strip()
-        elif trial.turns is not None:
-            said |= {(trial.trial_id, number): turn["reply"].strip() for number, turn in enumerate(trial.turns)}
+    for trial in run.trials.to_dict("records"):
+        turns = trial.get("turns")
+        texts = [turn["reply"] for turn in turns] if isinstance(turns, list) else [trial.get("reply")]
+        said |= {(trial["trial_id"], turn): text.strip() for turn, text in enumerate(texts) if isinstance(text, str)}
     return pd.Series(said, dtype=object)
 
 
