@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ from tests.servers import MODEL, Server, binaries, block, running
 
 pytestmark = [pytest.mark.servers, pytest.mark.weights]
 
-SMALL = ["--shots", "0", "1", "--trials", "2", "--length", "24", "--seed", "5", "--max-tokens", "24", "--no-report"]
+SMALL = ["--shots", "0", "1", "--trials", "2", "--length", "32", "--seed", "5", "--max-tokens", "24", "--no-report"]
 SAME_WEIGHTS = ["vllm", "litellm", "transformers"]
 # A reply parts for good from another where two tokens are all but equally probable, which is rare in float32.
 MOST_DIFFERING = 1
@@ -58,19 +59,23 @@ def weights() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory, vllm_server: Server, weights: dict[str, str]) -> Iterator[Start]:
+def start(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, weights: dict[str, str]
+) -> Iterator[Start]:
     """Start a server when it is first asked for, and stop it at the end of the session."""
-    started = {"vllm": vllm_server}
     with ExitStack() as stack:
 
+        @cache
         def get(name: str) -> Server:
-            if name not in started:
-                key = f"sk-{secrets.token_urlsafe(32)}" if name == "litellm" else "none"
-                keys = {"OPENAI_API_KEY": key, "ANTHROPIC_API_KEY": key, "LITELLM_MASTER_KEY": key}
-                folder = tmp_path_factory.mktemp(name)
-                server = running(name, folder, **weights, **keys, UPSTREAM=vllm_server.url)
-                started[name] = stack.enter_context(server)
-            return started[name]
+            if name == "vllm":
+                server: Server = request.getfixturevalue("vllm_server")
+                return server
+            variables = dict(weights)
+            if name == "litellm":
+                key = f"sk-{secrets.token_urlsafe(32)}"  # it refuses weak ones
+                variables |= {"UPSTREAM": get("vllm").url, "LITELLM_MASTER_KEY": key}
+                variables |= {"OPENAI_API_KEY": key, "ANTHROPIC_API_KEY": key}
+            return stack.enter_context(running(name, tmp_path_factory.mktemp(name), **variables))
 
         yield get
 
