@@ -184,7 +184,7 @@ def test_forced_is_refused_where_no_prompt_is_echoed(name: str, start: Start) ->
 
 def refused_forced(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 2 and done.stdout == "", done.stdout + done.stderr
-    assert done.stderr.count("\n") == 1 and "forced" in done.stderr
+    assert done.stderr.count("\n") == 1 and "forced" in done.stderr and "log-probabilities" in done.stderr, done.stderr
 
 
 def test_a_server_that_has_no_such_route_is_one_line(start: Start) -> None:
