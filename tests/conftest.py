@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -33,6 +36,16 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real vLLM server on the CPU, one for all tests that ask it."""
+    from ffprompt.backends.weights import locate
+    from tests.servers import MODEL, running
+
+    with running("vllm", tmp_path_factory.mktemp("vllm"), WEIGHTS=locate(MODEL).source) as server:
+        yield server
 
 
 def only_run(folder: Path) -> Path:

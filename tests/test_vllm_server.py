@@ -6,13 +6,9 @@ Run with ``pytest -m vllm`` where vLLM, both SDKs and the SmolLM2 weights are in
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +19,17 @@ import pytest
 from ffprompt.scoring import NEAR_TIE
 from ffprompt.store import Run, load
 from tests.conftest import ROOT, only_run
+from tests.servers import MODEL, VLLM, Server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.weights]
 
-MODEL = "smollm2-135m"
-ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
-SERVER = ["--max-model-len", "4096", "--enforce-eager", "--dtype", "float32", "--block-size", "32"]
 Evaluate = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(vllm_server: Server) -> str:
     """The address of a server that answers."""
-    from ffprompt.backends.weights import locate
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", locate(MODEL).source]
-    words += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--max-logprobs", "50"]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            words + SERVER, stdout=out, stderr=out, env=os.environ | ENGINE, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 240
-        while not _healthy(port):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def _healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    return vllm_server.url
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +39,7 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
     def run(*arguments: object) -> Run:
         out = tmp_path_factory.mktemp("run")
         words = [sys.executable, "run_eval.py", *map(str, arguments), "--model", MODEL, "--out", str(out)]
-        environment = os.environ | ENGINE | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "ANTHROPIC_API_KEY": "none"}
+        environment = os.environ | VLLM | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "ANTHROPIC_API_KEY": "none"}
         done = subprocess.run(
             words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
