@@ -21,6 +21,7 @@ from typing import Any, Self
 Echo = str
 PATH = re.compile(r"/v1/(chat/completions|responses|completions|messages|models(/.*)?)")
 KEY = "sk-test-0123456789abcdef"
+ODD_REPLIES = {"half-emoji": "1 \ud83d \u0000", "empty": ""}
 # A model of sorts: what it finds likely at every place, whatever stands before.
 LIKELY = {" 1": math.log(0.6), " 0": math.log(0.3), ".": math.log(0.05)}
 STATUS = {
@@ -41,7 +42,8 @@ class FaultyServer:
 
     A fault is a status ("500"), one with a header ("429 seconds 7", "429 date 7", "429 ms 700"), one with a code of
     its own ("429 quota", "400 filter", "400 context"), or one of reset, half-json, html, hang, stall (after half of
-    the answer), empty-choices, no-content, error-body, error-body-429, overloaded, broken-off, refusal, length, slow.
+    the answer), empty-choices, no-content, error-body, error-body-429, overloaded, broken-off, refusal,
+    length, slow, half-emoji (as a reply), empty (a reply of nothing).
     ``usage`` tells from what was posted which usage an answer reports; None: none.
     With ``capacity`` whoever comes beyond it gets a 429. ``models`` is the status of ``GET /models``, or "html".
     ``good`` counts answers that were sent whole and without a fault.
@@ -161,6 +163,8 @@ class FaultyServer:
         if fault == "slow":
             await asyncio.sleep(0.2)
         answer = self._good(path, body, fault)
+        if answer is not None and fault in ODD_REPLIES:
+            answer = json.loads(json.dumps(answer).replace(json.dumps(self.reply), json.dumps(ODD_REPLIES[fault])))
         if answer is None:
             return await self._error(writer, "400", headers)
         if self.usage is not None:
@@ -186,7 +190,7 @@ class FaultyServer:
             whole = whole[: len(whole) // 2]
         if fault == "html":
             return await self._send(writer, 200, "<html><body><h1>Bad gateway</h1></body></html>", "text/html")
-        self.good += fault in ("", "slow")
+        self.good += fault in ("", "slow", *ODD_REPLIES)
         return await self._send(writer, 200, whole, request_id=f"req_{number}")
 
     async def _error(

@@ -17,7 +17,7 @@ from tests.faulty_server import KEY, FaultyServer
 
 FAULTS = (
     "429 ms 20", "500", "503", "529", "408", "409", "reset", "half-json", "html", "hang", "stall", "empty-choices",
-    "no-content", "error-body", "error-body-429", "slow",
+    "no-content", "error-body", "error-body-429", "slow", "overloaded", "broken-off", "half-emoji", "empty",
 )  # fmt: skip
 IN_FLIGHT = 64
 
