@@ -338,7 +338,7 @@ def carry_out_step(
         except (KeyboardInterrupt, asyncio.CancelledError):
             _conclude(folder, plan, journal, "interrupted", started)
             raise KeyboardInterrupt from None
-        except BaseException:
+        except Exception:
             with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
                 _conclude(folder, plan, journal, "failed", started)
             raise

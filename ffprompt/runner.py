@@ -167,7 +167,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
         except (KeyboardInterrupt, asyncio.CancelledError):
             end(folder, "interrupted", started)
             raise KeyboardInterrupt from None
-        except BaseException:
+        except Exception:
             with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
                 end(folder, "failed", started)
             raise
