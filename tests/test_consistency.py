@@ -404,8 +404,8 @@ def test_a_longer_prompt_that_is_refused_is_no_cut_one(tmp_path: Path, capsys: F
 def test_servers_that_do_not_count_are_left_alone(tmp_path: Path, capsys: Fixture, count: int | None) -> None:
     with OddServer(replies("1, 0", lambda _: count)) as server:
         run = Run(capsys, tmp_path, server.v1, *LIST, length=200)
-        assert len(server.posted) == 6
-    assert run.code == 0 and "note on" not in run.error + run.out
+        assert (run.code, len(server.posted)) == (0, 6), run.error
+    assert "note on" not in run.error + run.out
 
 
 def test_a_count_that_is_made_up_is_remarked_on(tmp_path: Path, capsys: Fixture) -> None:
