@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "usage", "compare_parser", "train_parser", "sweep_parser"},
     {"stats"},
     {"prices"},
-    {"language", "requests", "marks", "parsing", "structured", "templates"},
+    {"language", "requests", "marks", "parsing", "spelling", "structured", "templates"},
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
     {"scoring", "estimates", "facets"},
