@@ -19,7 +19,7 @@ LAYERS = [
     {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
     {"trials"},
     {"scoring", "estimates", "facets"},
-    {"stopping", "store"},
+    {"stopping", "store", "unread"},
     {"parts"},
     {"spending"},
     {"table"},
