@@ -19,11 +19,14 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from ffprompt.marks import first_said, strip_marks, strip_reasoning
+from ffprompt.spelling import LABEL, plain
 
+_NO_LIST = "no list of {} answers"
 UNENDED = "the reasoning never ends, so the answer never came"
 
 
@@ -42,15 +45,16 @@ def parse_list(
     body = strip_reasoning(text, tags)
     if body is None:
         return Parsed(None, UNENDED)
-    body = strip_marks(body)
-    for pattern, plain in _markup():
-        body = pattern.sub(plain, body)
+    body = plain(strip_marks(body), values)
     if not body.strip():
         return Parsed(None, "the reply is empty")
     lines = [*_lines(body, _tokenizer(tuple(values), count, ignore_case))]
     found = sorted([*_tables(lines), *_blocks(lines), *_sentences(lines)], key=lambda candidate: candidate.at)
     mentioned = [token.values for line in lines for token in line.tokens if token.kind == "v"]
-    return _reconcile(body, found, mentioned, count)
+    parsed = _reconcile(body, found, mentioned, count)
+    if parsed.reason == _NO_LIST.format(count):
+        return _traced(body, lines, found, count) or _negated(body, values, mentioned, count, ignore_case) or parsed
+    return parsed
 
 
 def parse_next(
@@ -75,35 +79,6 @@ def parse_next(
     ]
     fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, said.lstrip(), re.I * ignore_case)]
     return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, "the reply does not start with an answer")
-
-
-_NAME = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|no|r|a|q)"
-_LABEL = rf"(?:the )?(?:{_NAME}s?[ _.\[(#]*)?(?:# ?|[\[(])?[0-9]{{1,5}}(?:st|nd|rd|th)?(?: {_NAME}\b)?[\])]?"
-_NUMBERED = rf"{_LABEL} ?(?:[:=→]|->|is\b)"
-_MARKUP = [
-    (r"[^\S\n]+", " "),
-    (r"’", "'"),
-    (r"^ ?(?:`{3,}|~{3,}) ?[a-z]* ?$", ""),  # fences of a code block
-    (r"^ ?[*•+–](?: |$)", "- "),
-    (r"<answers?>|<\|begin_of_box\|>|\\f?boxed ?\{", " answer: "),
-    (r"</answers?>|<\|end_of_box\|>|<br ?/?>", "\n"),
-    (r"\\[lc]?dots\b|\band so (?:on|forth)\b", "…"),
-    (r"\b(?:based|depending) on\b", "from"),  # where "on" is no value
-    (r"\bnumber of\b", "count"),
-    (r"\\(?:text\w*|math\w*|left|right|q?quad)\b|\\[()\[\],;! {}]|\$|</?(?:b|i|em|strong|code|pre|p|li)>", " "),
-    (r"(?<![^\W_])[*`]+|[*`]+(?![^\W_])", " "),  # emphasis, but not a product such as 1*0
-    (r"[\"“”„«»‘]|(?<!\w)'|'(?!\w)", " "),
-    (r"[^\S\n]+", " "),
-    (r"^ ?(?:> ?)*(?:#{1,6} )?| $", ""),
-    (r", ?\n(?:- )?(?=\S)", ", "),  # a list goes on where a line ends in a comma …
-    (rf"{{ ?(?={_NUMBERED})", "\n"),
-    (rf"(?<![^\W_])({_NUMBERED}[^,;\n]{{1,40}})[,;] ?(?={_NUMBERED})", r"\1\n"),  # … numbers head lines
-]
-
-
-@cache
-def _markup() -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), plain) for pattern, plain in _MARKUP]
 
 
 # A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,
@@ -132,12 +107,13 @@ def _tokenizer(values: tuple[str, ...], count: int, ignore_case: bool) -> Callab
     pattern = re.compile(rf"(?P<v>{'|'.join(whole) or '(?!)'})|{_TOKEN}", re.IGNORECASE if ignore_case else 0)
 
     def tokens(line: str, at: int) -> list[_Token]:
-        found = []
+        found: list[_Token] = []
         for match in pattern.finditer(line):
             kind, text = match.lastgroup or "x", match[0]
             parts = [text] if kind == "v" else text if kind in "nw" and 1 < count == len(text) else []
             known = tuple(index.get(part.casefold() if ignore_case else part, -1) for part in parts)
             kind = kind.replace("v", "w") if -1 in known or not known else "v" if kind == "v" else "c"
+            kind = "x" if text == "(" and found and found[-1].kind in "vc" else kind  # a remark, and no longer a list
             found.append(_Token(kind, text.lower(), at + match.start(), known))
         return found
 
@@ -199,13 +175,52 @@ def _sentences(lines: Sequence[_Line]) -> Iterator[_Candidate]:
                 for token in line.tokens[heard : run.start()]:
                     sentence.hear(token.kind, token.text)
                 heard = run.end()
-                if candidate := _judge(line.tokens[run.start() : heard], sentence, _after(line.tokens, heard)):
+                if candidate := _judge(
+                    line.tokens[run.start() : heard], sentence, _after(line.tokens, heard, run.start())
+                ):
                     yield candidate
                 sentence.hear("v", "")
 
 
-def _after(tokens: Sequence[_Token], at: int) -> str:
+# Words of a remark that leave the answer open, and the most tokens of a remark.
+_OPEN = re.compile(
+    "maybe|perhaps|probably|possibly|guess|guessing|unsure|sure|certain|uncertain|think|believe|likely|might|could|if|"
+    "unless|assuming|depending|either|neither|wait|actually|correction|oops|sorry|wrong|incorrect|mistake|should|"
+    "example|format|alternatively"
+)
+_REMARK = 80
+
+
+def _remark(tokens: Sequence[_Token], start: int, at: int) -> bool:
+    """Whether a list is followed by a remark on it, in brackets or after a dash, which leaves it as it is."""
+    opening = tokens[at] if at < len(tokens) else None
+    if opening is None or not (opening.kind == "d" or opening.text == "("):
+        return False
+    rest = tokens[at + 1 : at + 2 + _REMARK]
+    end = next((here for here, token in enumerate(rest) if ")" in token.text), len(rest))
+    inside, beyond = (rest, []) if opening.kind == "d" else (rest[:end], rest[end + 1 :])
+    own = {value for token in tokens[start:at] if token.kind in "vc" for value in token.values}
+    values = {value for token in inside if token.kind in "vc" for value in token.values}
+    if (
+        len(rest) > _REMARK
+        or values - own
+        or any(token.kind in "eo" or _OPEN.fullmatch(token.text) for token in inside)
+    ):
+        return False
+    if values and (len(own) > 1 or _denies(inside)):
+        return False
+    ends = all(token.kind == "p" for token in beyond[:1]) and not any(token.kind in "vcn" for token in beyond)
+    return ends and any(token.kind == "w" for token in inside)
+
+
+def _denies(tokens: Sequence[_Token]) -> bool:
+    return any("hedges" in _SAYS.get("not" if token.text.endswith("n't") else token.text, ()) for token in tokens)
+
+
+def _after(tokens: Sequence[_Token], at: int, start: int = 0) -> str:
     """How the text goes on after a list. One that runs into other words may be only part of a longer one."""
+    if _remark(tokens, start, at):
+        return "remark"
     end = next((here for here in range(at, len(tokens)) if tokens[here].kind not in "sg"), len(tokens))
     separators = [token.kind == "s" for token in tokens[at:end]]
     if end == len(tokens):
@@ -232,17 +247,17 @@ def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate
     sure = stated and "hedges" not in sentence.clause
     items = tuple(value for token in run for value in token.values)
     if one:
-        sure = sure and after in ("end", "why") and (kinds == {"v"} or before != "w" or "answers" in said)
-        return _Candidate(at, items, alone=False, so=after == "why" or "so" in said) if sure else None
+        sure = sure and after in ("end", "why", "remark") and (kinds == {"v"} or before != "w" or "answers" in said)
+        return _Candidate(at, items, alone=False, so=after in ("why", "remark") or "so" in said) if sure else None
     if not kinds <= {*"vsg"} or (stated and after == "linked"):
         return _Candidate(at, None) if stated or "e" in kinds else None
     if len(run) == 3 and run[1].text == "and" and before != "i" and "answers" not in said:
         return None  # "turns the light on and off" lists nothing
-    return _Candidate(at, items, sure=sure and after == "end")
+    return _Candidate(at, items, sure=sure and after in ("end", "remark"))
 
 
 _ROW = re.compile(
-    rf"{_LABEL}(?: ?(?:[:=→⇒]+|->|=>|\.(?= )|[-–—](?= )|\bis\b) ?|(?<=[\])]) ?)(?=\S)|\| ?{_LABEL} ?\|", re.IGNORECASE
+    rf"{LABEL}(?: ?(?:[:=→⇒]+|->|=>|\.(?= )|[-–—](?= )|\bis\b) ?|(?<=[\])]) ?)(?=\S)|\| ?{LABEL} ?\|", re.IGNORECASE
 )
 
 
@@ -285,7 +300,7 @@ def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int
             return None
     rest = [token for token in tokens if token.at >= at + start and token.text.strip("[{")]
     clean = len({(token.kind, token.values) for token in rest if token.kind in "ve"}) == 1 and rest[0].kind == "v"
-    clean = clean and (_after(rest, 1) in ("end", "why") or rest[1].text[0] in "(-–—")
+    clean = clean and (_after(rest, 1) in ("end", "why", "remark") or rest[1].text[0] in "(-–—")
     return (int(re.sub(r"[^0-9]", "", match[0])), rest[0].values[0] if clean else None) if match else None
 
 
@@ -346,7 +361,7 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
         found = [one for one in found if one.alone or (one.items and len(one.items) == count)]
     firm, (picks, empty) = [one for one in found if one.sure], _marked(body, found)
     if empty or not firm:
-        return Parsed(None, "no answer stands where one is announced" if empty else f"no list of {count} answers")
+        return Parsed(None, "no answer stands where one is announced" if empty else _NO_LIST.format(count))
     chosen = ((marked := [pick for pick in picks if pick.sure]) or firm)[-1]
     rivals = [one for one in found if not marked or one.at >= chosen.at] + picks
     right = {(one.items, one.at) for one in rivals if one.items and len(one.items) == count}
@@ -364,3 +379,56 @@ def _reconcile(body: str, found: Sequence[_Candidate], mentioned: Sequence[tuple
     elif weak and count > 1 and len(firm) > len(right):
         reason = "values run together are not the only list"
     return Parsed(None if reason else chosen.items, reason)
+
+
+_STEP = {"step", "line", "instruction", "row", "the", "no", "op", "operation"}
+
+
+def _traced(body: str, lines: Sequence[_Line], found: Sequence[_Candidate], count: int) -> Parsed | None:
+    """The answers of a trace, "3. read → 1": of its steps those that read, where no list is given besides."""
+    steps = [step for line in lines if (step := _step(line)) is not None]
+    answers = tuple(answer for _, _, answer in steps if answer is not None)
+    numbers = [number for _, number, _ in steps if number >= 0]
+    in_order = all(before < after for before, after in pairwise(numbers))
+    if len(answers) != count or len(steps) != count or len(numbers) not in (0, count) or not in_order:
+        return None
+    opposed = any(one.items is None or (len(one.items) == count and one.items != answers) for one in found if one.alone)
+    at = steps[0][0]
+    if opposed or _CORRECTION.search(body, at) or _REFUSAL.search(body, at):
+        return None
+    return Parsed(answers, None)
+
+
+def _step(line: _Line) -> tuple[int, int, int | None] | None:
+    """Of a step that reads: where it stands, its number or -1, and its answer, if it is one; None for other lines."""
+    tokens = [token for token in line.tokens if token.kind != "g"]
+    head = next((here for here, token in enumerate(tokens[:5]) if token.text in ("read", "r")), None)
+    if head is None or any(token.kind not in "vnip" and token.text not in _STEP for token in tokens[:head]):
+        return None
+    labels = [token.text for token in tokens[:head] if token.kind in "vn"]
+    number = int(labels[0]) if len(labels) == 1 and labels[0].isascii() and labels[0].isdigit() else -1
+    at = head + 1
+    while at < len(tokens) and (tokens[at].kind == "e" or tokens[at].text in ("it", "value", "bit", "memory")):
+        at += 1
+    says = at < len(tokens) and (tokens[at].kind in "iq" or "states" in _SAYS.get(tokens[at].text, ()))
+    answer = tokens[at + 1] if says and at + 1 < len(tokens) else None
+    clean = answer is not None and answer.kind == "v" and _after(tokens, at + 2, at + 1) in ("end", "why", "remark")
+    return tokens[0].at, number, answer.values[0] if clean and answer else None
+
+
+_DENIAL = (
+    r"(?i)\s*(?:(?:so|thus|therefore|hence|now|currently),? )?(?:the (?!answer|value|word|output|result|reply)"
+    r"[a-z]+(?: [a-z]+)?|it|they) (?:(?:is|are) (?:now |currently )?(?:not|no longer)|isn't|aren't) "
+    r"(?:(?:turned|switched|set|in|on|at)(?: the)? )?({})(?: any ?more| any longer| now| at this point)?[.!]?\s*"
+)
+
+
+def _negated(
+    body: str, values: Sequence[str], mentioned: Sequence[tuple[int, ...]], count: int, ignore_case: bool
+) -> Parsed | None:
+    """The answer of "the light is not on": of two states the other one, where a reply says that and nothing else."""
+    if count != 1 or len(values) != 2 or len(mentioned) != 1 or not all(value.isalpha() for value in values):
+        return None
+    word = "|".join(map(re.escape, values))
+    said = re.fullmatch(_DENIAL.format(word if ignore_case else f"(?-i:{word})"), body)
+    return Parsed((1 - mentioned[0][0],), None) if said else None

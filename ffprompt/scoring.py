@@ -314,7 +314,7 @@ class Tally:
             "reads": self.reads,
             "strings": len(strings),
             "accuracy": right / scored if scored else None,
-            **_uncertainty(strings),
+            **_uncertainty(strings, wrong),
             "glitch_rate": wrong / (right + wrong) if right + wrong else None,
             "mean_answer_mass": self.mass / self.weighed if self.weighed else None,
             "near_ties": self.near_ties if self.weighed else None,
@@ -330,8 +330,11 @@ class Tally:
         }
 
 
-def _uncertainty(strings: Clusters) -> dict[str, Any]:
-    """What is known of an accuracy, from the reads that each string has and those that were not answered correctly."""
+def _uncertainty(strings: Clusters, wrong: int) -> dict[str, Any]:
+    """What is known of an accuracy, from the reads that each string has and those that were not answered correctly.
+
+    ``wrong`` of the latter have an answer, and only these are called wrong.
+    """
     misses = korn_graubard(strings)
     hit = strings_with_an_error(strings)
     none = zero_error_bounds(strings)
@@ -343,7 +346,7 @@ def _uncertainty(strings: Clusters) -> dict[str, Any]:
         "interval_method": found and found.method,
         "n_effective": found and found.n_effective,
         "deff": found and found.deff,
-        "warnings": list(found.warnings) if found else [],
+        "warnings": [_named(warning, wrong, strings.n_errors) for warning in found.warnings] if found else [],
         "strings_with_an_error": hit
         and {"count": int((strings.errors > 0).sum()), "share": hit.estimate, "low": hit.low, "high": hit.high},
         # The largest share of reads not answered correctly that all being right leaves possible.
@@ -353,3 +356,10 @@ def _uncertainty(strings: Clusters) -> dict[str, Any]:
             for by, bound in zip(("strings", "reads"), none, strict=True)
         },
     }
+
+
+def _named(warning: str, wrong: int, missed: int) -> str:
+    """A warning that calls wrong only what is; statistics know of misses alone."""
+    if wrong == missed:
+        return warning
+    return warning.replace("every read was wrong", "no read was right" if wrong else "no read has an answer")

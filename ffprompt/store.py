@@ -71,6 +71,11 @@ class RunFolder:
         """The table of reads."""
         return self.path / "reads.parquet"
 
+    @property
+    def invalid_path(self) -> Path:
+        """The commonest replies that could not be read; only where there are some."""
+        return self.path / "invalid.md"
+
     @classmethod
     def create(cls, out: Path, name: str, info: dict[str, Any]) -> RunFolder:
         """A new folder ``out/name`` (or ``name-2``, …). Raises StoreError when it cannot be written."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from ffprompt.repeats import INTERVALS, Repeats
 from ffprompt.requests import OWN, Capabilities
 from ffprompt.scoring import Judged, Reading, Reasons, Tally, judge, known, margin, mass
 from ffprompt.stopping import Course, courses
-from ffprompt.store import Index, RunFolder, index, read_at
+from ffprompt.store import Index, RunFolder, index, read_at, replace_file
 from ffprompt.templates import Template
 from ffprompt.trials import Batch, Condition, Plan
+from ffprompt.unread import Unread, invalid_md
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +71,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
     where = index(folder, len(plan))
     price = recorded(folder.info.get("price"))
     tallies = [Tally(bill=Bill(price), repeats=Repeats(plan.repeats)) for _ in plan.conditions]
+    unread = [Unread(plan.config.reasoning_tags or ()) for _ in plan.conditions]
     found = courses(plan)
     temperature = _temperature(folder, plan)
     differing = 0
@@ -85,10 +88,13 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
                     if found:
                         found[condition.number].note(start + row, judged.outcomes)
                     differing += [str(outcome) for outcome in judged.outcomes] != line["outcomes"]
+                    trial = str(line.get("trial_id", line["trial"]))
+                    unread[condition.number].note(trial, judged, line, partial(plan.max_tokens, condition))
                     _add_reads(columns, plan, batch, row, judged, line, temperature)
                 out.write_table(pa.table(columns, schema=_schema()))
         if write:
             temporary.replace(folder.reads_path)
+            _write_invalid(folder, plan, unread)
     except OSError as error:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
     finally:
@@ -100,7 +106,7 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
         first = condition.number * plan.trials
         wanted = where.offset[first : first + (course.look * plan.repeats if course else plan.trials)]
         tally.missing = int(np.count_nonzero(wanted < 0))
-        rows.append(_row(condition, tally, course))
+        rows.append(_row(condition, tally, course) | unread[condition.number].row())
     return rows, differing
 
 
@@ -112,6 +118,16 @@ def errors_of(folder: RunFolder, plan: Plan) -> Reasons:
         for offset in where.offset[where.failed].tolist():
             found.add(str(read_at(log, offset).get("error")))
     return found
+
+
+def _write_invalid(folder: RunFolder, plan: Plan, unread: Sequence[Unread]) -> None:
+    """Write ``invalid.md``, or remove that of an earlier reckoning where nothing is invalid any more."""
+    names = [condition.name for condition in plan.conditions]
+    text = invalid_md(folder.path.name, list(zip(names, unread, strict=True)))
+    if text is None:
+        folder.invalid_path.unlink(missing_ok=True)
+    else:
+        replace_file(folder.invalid_path, text.encode("utf-8", "backslashreplace"))
 
 
 def counted(folder: RunFolder, plan: Plan) -> list[Course]:

@@ -285,7 +285,7 @@ class Plan:
                     messages=asked.messages,
                     reads=asked.reads,
                     surfaces=words.surfaces,
-                    max_tokens=self._max_tokens(batch.condition, len(asked.asked)),
+                    max_tokens=self.max_tokens(batch.condition, len(asked.asked)),
                     temperature=None if self.config.temperature == "default" else self.config.temperature,
                     seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]),
                     stop=asked.stop,
@@ -311,10 +311,10 @@ class Plan:
 
     def _turns(self, condition: Condition, asked: Prompt) -> tuple[Turn, ...]:
         return tuple(
-            dataclasses.replace(turn, max_tokens=self._max_tokens(condition, turn.reads)) for turn in asked.turns
+            dataclasses.replace(turn, max_tokens=self.max_tokens(condition, turn.reads)) for turn in asked.turns
         )
 
-    def _max_tokens(self, condition: Condition, count: int) -> int:
+    def max_tokens(self, condition: Condition, count: int) -> int:
         """The longest reply with ``count`` answers; in a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens

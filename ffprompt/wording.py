@@ -13,8 +13,7 @@ REPEATS = (
     "self-agreement: how often two repeats of a read give the same answer; always right: strings with every read right "
     "in every repeat"
 )
-# All answers together are hardly ever less probable to a model that was asked for one.
-_LITTLE_MASS = 0.05
+_LOW_MASS = 0.05  # below it a choice among the answers says little about what a model would write
 _WILSON = "Wilson over strings (computed by an earlier version; ffprompt score RUN renews it)"
 
 
@@ -80,12 +79,15 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if (hit := row.get("strings_with_an_error")) is not None:
             name = f"{row['model']} {row['condition']}"
             found.append(f"{name}: {_bounds(row) if row['zero_error_bounds'] else _hit(row, hit)}")
-        if (mass := row.get("mean_answer_mass")) is not None and mass < _LITTLE_MASS:
-            found.append(
-                f"{row['model']} {row['condition']}: the model expected something else than an answer at the reads "
-                f"(all answers together have a probability of {share(mass)}); look at a prompt, or use another template"
-            )
+    found += [f"{row['model']} {row['condition']}: {_unread(row['unread'])}" for row in rows if row.get("unread")]
+    found += _tags_that_never_occur(rows)
     warned: dict[str, list[str]] = {}
+    low = [row for row in rows if (row.get("mean_answer_mass") or 1.0) < _LOW_MASS or row.get("mean_answer_mass") == 0]
+    if low:
+        masses = [row["mean_answer_mass"] for row in low]
+        least = f"{min(masses):.2g}" if len(masses) == 1 else f"{min(masses):.2g} to {max(masses):.2g}"
+        warning = f"answer mass {least}: the model would nearly always write something other than any of the answers"
+        warned[warning] = [f"{row['model']} {row['condition']}" for row in low]
     for row in rows:
         for warning in row.get("warnings", ()):
             warned.setdefault(warning, []).append(f"{row['model']} {row['condition']}")
@@ -119,6 +121,32 @@ def audit_notes(info: Mapping[str, Any]) -> list[str]:
     found = [*(info.get("audit") or ()), info["model"].get("learned") or {}]
     noted = dict.fromkeys(note for each in found for note in each.get("notes", ()))
     return [f"note on {info['config']['model']}: {note}" for note in noted]
+
+
+def _unread(unread: Mapping[str, Any]) -> str:
+    """Why most trials of a condition have no answer."""
+    trials = f"{unread['trials']:,} of {unread['of']:,} trials"
+    quote = f' ("{unread["quote"]}")' if unread["quote"] else ""
+    if unread["outcome"] == "invalid":
+        return f"{trials} are invalid for one reason: {unread['reason']}{quote}; more of them in the run's invalid.md"
+    cure = "raise --max-tokens"
+    if unread["reasoning"]:
+        cure = "the replies have reasoning: raise --reasoning-room or --max-tokens, or give --thinking off"
+    return f"{trials} were cut off at the limit of {unread['limit']:,} tokens a reply{quote}; {cure}"
+
+
+def _tags_that_never_occur(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A user's tags that no reply of a model has, which may be misspelt."""
+    models: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.get("reasoning_tags"):
+            models.setdefault((row["model"], *row["reasoning_tags"]["tags"]), []).append(row["reasoning_tags"])
+    return [
+        f"--reasoning-tags {opens} {closes}: neither occurs in any reply of {model} "
+        f"({sum(one['replies'] for one in found):,} replies); are they the tags that it writes?"
+        for (model, opens, closes), found in models.items()
+        if not any(one["tagged"] for one in found)
+    ]
 
 
 def _hit(row: Mapping[str, Any], hit: Mapping[str, Any]) -> str:

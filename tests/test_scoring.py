@@ -186,3 +186,49 @@ def test_a_bound_decides_the_answer_and_is_no_probability() -> None:
     row = tally([[Outcome.CORRECT] * 2], [line])
     assert row["mean_answer_mass"] == pytest.approx(mass([-0.0002, -0.0001]))  # the other read has no known mass
     assert row["near_ties"] == 1  # 0.0001 apart
+
+
+# ------------------------------------------------------------------------------------------ reasoning, marks, schemas
+
+
+@pytest.mark.parametrize("text", ["[THINK]so 1, 0", "<think>1, 0", "analysis1, 0"])
+def test_an_open_block_of_reasoning_is_truncated_where_the_reply_is_and_invalid_elsewhere(text: str) -> None:
+    assert outcomes(Reply(text, "length"), [1, 0]) == ["truncated"] * 2
+    assert outcomes(Reply(text, "stop"), [1, 0]) == ["invalid"] * 2
+    assert outcomes(Reply(text, "length"), [1], completes=True, one=True) == ["truncated"]
+    assert outcomes(Reply(text, "stop"), [1], completes=True, one=True) == ["invalid"]
+
+
+def test_marks_at_the_end_and_reasoning_go_whatever_is_asked() -> None:
+    assert outcomes(Reply("[THINK]0, 0[/THINK]1, 0</s>", "stop"), [1, 0]) == ["correct"] * 2
+    assert outcomes(Reply(" 1, 0<|endoftext|>", "stop"), [1, 0], completes=True) == ["correct"] * 2
+    assert outcomes(Reply("1<|im_end|>", "stop"), [1], one=True) == ["correct"]
+    assert outcomes(Reply("<think>0</think>1</s>", "stop"), [1], completes=True, one=True) == ["correct"]
+    assert outcomes(Reply("1. Then <think>", "length"), [1], completes=True, one=True) == ["correct"]
+
+
+def test_a_users_tags_count_where_they_are_given() -> None:
+    line = raw(Reply("((0, 0))1, 0", "stop"))
+    assert judge(line, [1, 0], Reading(BITS, tags=("((", "))"))).answers == (1, 0)
+    assert judge(line, [1, 0], Reading(BITS)).answers == [None, None]
+
+
+def test_a_structured_reply_is_json_and_nothing_else() -> None:
+    reading = Reading(BITS, structured=True)
+    good = '{"answers": ["1", "0"]}'
+    assert judge(raw(Reply(good, "stop")), [1, 0], reading).answers == (1, 0)
+    assert judge(raw(Reply(f"<think>hm</think>{good}<|im_end|>", "stop")), [1, 0], reading).answers == (1, 0)
+    assert outcomes_of("1, 0", reading) == ["invalid"] * 2
+    assert outcomes_of(f"<think>{good}", reading) == ["invalid"] * 2
+    assert outcomes_of(f"Here: {good}", reading) == ["invalid"] * 2
+    assert outcomes_of(good[:-1], reading, stop="length") == ["truncated"] * 2
+
+
+def outcomes_of(text: str, reading: Reading, stop: str = "stop") -> list[str]:
+    return [str(one) for one in judge(raw(Reply(text, stop)), [1, 0], reading).outcomes]  # type: ignore[arg-type]
+
+
+def test_the_log_keeps_how_a_reply_ended_and_its_reasoning_where_they_are_known() -> None:
+    line = raw(Reply("1", "stop", ended="end_turn", reasoning="hm"))
+    assert (line["ended"], line["reasoning"]) == ("end_turn", "hm")
+    assert not {"ended", "reasoning"} & raw(Reply("1", "stop")).keys()

@@ -49,7 +49,7 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
     loading |= replying
     match config.backend:
         case "scripted":
-            _only(config, loading, set())
+            _only(config, loading, {"reasoning_tags"})
             from ffprompt.backends.scripted import ScriptedBackend
 
             return ScriptedBackend(config.model)
