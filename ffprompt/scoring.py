@@ -19,7 +19,7 @@ from ffprompt.parsing import parse_list, parse_next
 from ffprompt.prices import Bill
 from ffprompt.requests import Failure, Reply, Scores, Talk
 from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import korn_graubard, strings_with_an_error, zero_error_bounds
+from ffprompt.stats.intervals import rate_interval, strings_with_an_error, zero_error_bounds
 from ffprompt.trials import Batch
 
 
@@ -243,7 +243,7 @@ class Tally:
     def row(self) -> dict[str, Any]:
         """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
 
-        ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.korn_graubard`: a read is
+        ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.rate_interval`: a read is
         the unit, a string the cluster, and within a condition each string is there once.
         """
         scored = self.reads - self.outcomes[Outcome.ERROR]
@@ -270,7 +270,7 @@ class Tally:
 
 def _uncertainty(strings: Clusters) -> dict[str, Any]:
     """What is known of an accuracy, from the reads that each string has and those that were not answered correctly."""
-    misses = korn_graubard(strings)
+    misses = rate_interval(strings)
     hit = strings_with_an_error(strings)
     none = zero_error_bounds(strings)
     found = misses and misses.complement()
