@@ -47,7 +47,7 @@ def comparison(made: Comparison, tests: bool = False) -> None:
     for name in made.left_out:
         line(f"not compared, as there is nothing to compare it with: {name}")
     line(
-        "right: share of these reads; interval, p: one score test with strings as clusters, so the interval leaves 0 out "
+        "right: share of these reads; interval, p: one score test with strings as clusters; the interval leaves 0 out "
         f"exactly where p is below {1 - made.level:.12g}; Holm: over all rows; lost, gained: reads that only A, only B "
         "has right" + ("; McNemar: clustered (Yang)" if tests else "")
     )

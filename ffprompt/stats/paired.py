@@ -22,6 +22,9 @@ from ffprompt.stats.clusters import FEW_CLUSTERS, Ints, effective_strings, group
 from ffprompt.stats.quantiles import Floats, checked_level
 from ffprompt.stats.score_test import FEW, DifferenceTest
 
+# Fewer strings than this with a read lost, or gained, say hardly anything of that kind.
+_FEW_OF_A_KIND = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -144,4 +147,8 @@ def _warnings(pairs: Pairs) -> tuple[str, ...]:
         warnings.append("no answer differs: the strings are the trials")
     elif differing < FEW:
         warnings.append(f"answers differ in few strings: {differing}; the interval is wide on purpose")
+    else:
+        for kind, counts in (("lost", pairs.lost), ("gained", pairs.gained)):
+            if (counts > 0).sum() < _FEW_OF_A_KIND:
+                warnings.append(f"hardly a string {kind}: supposed is that none {kind} as a whole was missed by chance")
     return tuple(warnings)
