@@ -5,7 +5,8 @@ The test compares (estimate - x)² with t² · scale · v(x):
 
 v(x)
     The variance of one independent read if the truth is x. For a difference it is that of Tango (1998), with lost and
-    gained reads taken for rare; for a rate x (1 - x). It belongs to x and not to the estimate, so the interval reaches far enough where errors are few.
+    gained reads taken for rare; for a rate x (1 - x). It belongs to x and not to the estimate, so the interval reaches
+    far enough where errors are few.
 scale
     The jackknife's variance over strings, divided by v(estimate): one over the number of independent reads that the
     reads are worth.
@@ -157,7 +158,7 @@ class DifferenceTest(ScoreTest):
         return cls(estimate, spread, differing == 0, differing)
 
     def variance(self, x: Floats, one_sided: bool) -> tuple[Floats, Floats]:
-        """The variance of gained less lost, of which the growth outside of 0 … estimate is damped where errors are of both kinds.
+        """The variance of gained less lost, which grows outside of 0 … estimate, but less so with errors of both kinds.
 
         Errors of both kinds are hardly skewed, and the cluster t test covers without that growth. A one-sided claim
         has no second bound to make up for the first, so it takes the variance as it is.
