@@ -31,7 +31,7 @@ from ffprompt.stats.clusters import effective_strings
 from ffprompt.stats.quantiles import Floats, t, t_tail
 
 # From this many strings on that differ, their spread is taken as it is.
-FEW = 6
+FEW = 5
 # Strings that differ less than this share of what independent reads would, do so by chance.
 _LEAST_SCALE = 0.5
 # A one-sided claim rests on a single bound; there the degrees of freedom by the fourth moment count for less.
