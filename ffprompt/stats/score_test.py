@@ -13,7 +13,8 @@ scale
 t
     The quantile of Student's t. Errors that are rare and of one kind are skewed: the variance is estimated too low
     just where the estimate is too near to 0. On that side the degrees of freedom come from the fourth moment of the
-    strings' contributions.
+    strings' contributions. The product never exceeds that for the largest possible scale, where all reads of a string
+    fall together, with the usual degrees of freedom.
 
 ``docs/methods.md`` says how well this covers, and where it does not.
 """
@@ -46,11 +47,12 @@ Bools = NDArray[np.bool_]
 class Spread:
     """How much the strings of each experiment vary; all arrays have one shape, the number of experiments.
 
-    ``scale``, ``df`` and ``df_skewed``: see the module. ``strings``: the effective number of strings. ``differing``:
-    how many of them differ.
+    ``scale``, ``df`` and ``df_skewed``: see the module. ``worst``: the scale if all reads of a string fall together.
+    ``strings``: the effective number of strings. ``differing``: how many of them differ.
     """
 
     scale: Floats
+    worst: Floats
     df: Floats
     df_skewed: Floats
     strings: Floats
@@ -79,8 +81,9 @@ class Spread:
         scale = np.where(np.isfinite(scale), np.maximum(scale, _LEAST_SCALE / n), worst)
         differing = np.minimum.reduce([(weights * side).sum(-1) / weights.sum(-1) * strings for side in sides])
         unknown = np.clip(1 - differing / FEW, 0, 1)
-        scale = (1 - unknown) * scale + unknown * np.maximum(scale, worst)
-        return cls(scale, df, np.where(np.isfinite(df_skewed), df_skewed, df), strings, differing)
+        worst = np.maximum(scale, worst)
+        scale = (1 - unknown) * scale + unknown * worst
+        return cls(scale, worst, df, np.where(np.isfinite(df_skewed), df_skewed, df), strings, differing)
 
 
 def carrying(reads: Floats) -> Floats:
@@ -112,7 +115,8 @@ class ScoreTest(ABC):
 
         def kept(x: Floats) -> Bools:
             variance, df = self._at(x, one_sided)
-            return np.asarray((self.estimate - x) ** 2 <= t(df, q) ** 2 * self.spread.scale * variance)
+            limit = np.minimum(t(df, q) ** 2 * self.spread.scale, t(self.spread.df, q) ** 2 * self.spread.worst)
+            return np.asarray((self.estimate - x) ** 2 <= limit * variance)
 
         low, high = _edge(kept, self.estimate, least), _edge(kept, self.estimate, 1.0)
         exact = -np.expm1(np.log1p(-q) / self.spread.strings)
@@ -122,8 +126,10 @@ class ScoreTest(ABC):
         """How often chance alone gives an estimate that is as far from ``x``, on either side, if the truth is x."""
         variance, df = self._at(np.full_like(self.estimate, x), one_sided=False)
         with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = np.abs(self.estimate - x) / np.sqrt(self.spread.scale * variance)
-        return np.where(self.estimate == x, 1.0, np.minimum(2 * t_tail(df, statistic), 1))
+            distance = np.abs(self.estimate - x) / np.sqrt(variance)
+            estimated = t_tail(df, distance / np.sqrt(self.spread.scale))
+            at_worst = t_tail(self.spread.df, distance / np.sqrt(self.spread.worst))
+        return np.where(self.estimate == x, 1.0, np.minimum(2 * np.minimum(estimated, at_worst), 1))
 
     def _at(self, x: Floats, one_sided: bool) -> tuple[Floats, Floats]:
         variance, skew = self.variance(x, one_sided)
