@@ -1,142 +1,230 @@
 """Do the statistics keep what they promise? Simulated experiments with a known truth; prints a page of tables.
 
 OMP_NUM_THREADS=1 python benchmarks/coverage.py > benchmarks/coverage.md
+
+It also draws the two pictures of docs/methods.md. ``--experiments`` and ``--part`` make it shorter.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from coverage_plans import calibrations, certificates, planning
-from simulate import Floats, Ints, chances, lengths, pairs, percent, runs_of, table
-from statsmodels.stats.proportion import proportion_confint
+from coverage_plans import calibrations, certificates, gates, planning
+from rivals import RIVALS
+from simulate import (
+    Ints,
+    chances,
+    lengths,
+    models,
+    pairs,
+    pairs_of,
+    percent,
+    runs_of,
+    table,
+    unlike,
+    very_unequal,
+    whole,
+)
 
-from ffprompt.stats.bootstrap import cluster_bootstrap
-from ffprompt.stats.clusters import Clusters, effective_strings
-from ffprompt.stats.intervals import effective_reads, korn_graubard_bounds, zero_bound
+from ffprompt.stats.intervals import rate_bounds, zero_bound
 from ffprompt.stats.paired import Pairs, difference_bounds
 from ffprompt.stats.pvalues import mcnemar, sign_flip
-from ffprompt.stats.quantiles import clopper_pearson_bounds
+from ffprompt.stats.score_test import RiskTest
 
-RATES = (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5)
-STRINGS = (10, 30, 100, 300, 1000)
-CORRELATIONS = (0.0, 0.05, 0.2, 0.5)
+STRINGS = (20, 30, 100, 300, 1000)
+CORRELATIONS = (0.0, 0.1, 0.3, 0.5)
+# An interval with this coverage or more is taken to be valid where the sharpest is looked for.
+VALID = 0.935
+# Resampling takes long: so many experiments of it, and no more strings than this.
+_RESAMPLED, _RESAMPLED_STRINGS = 100, 30
+DOCS = Path(__file__).parents[1] / "docs"
 
-
-# --- intervals -------------------------------------------------------------------------------------------------------
-
-
-def plain_korn_graubard(errors: Ints, reads: Ints) -> tuple[Floats, Floats]:
-    """Korn & Graubard's own degrees of freedom, k - 1, for comparison."""
-    e, m, k = errors.astype(float), reads.astype(float), reads.shape[-1]
-    n = m.sum(-1)
-    p = e.sum(-1) / n
-    with np.errstate(all="ignore"):
-        deff = k / (k - 1) * ((e - p[:, None] * m) ** 2).sum(-1) / n / (p * (1 - p))
-    deff = np.where(np.isfinite(deff), deff, np.nan)
-    worth = effective_reads(n, effective_strings(m), deff, np.full(len(n), k - 1), 0.975)
-    return clopper_pearson_bounds(p * worth, worth, 0.025)
+Draw = Callable[[np.random.Generator, tuple[int, int]], list[Ints]]
 
 
-def interval_cell(rng: np.random.Generator, runs: int, draw: Callable[[int], tuple[Ints, Ints]], rate: float) -> Floats:
-    """Of one cell: coverage, share of misses with the rate above; coverage with k - 1; mean widths of both."""
-    found = np.zeros(5)
-    for size in runs_of(runs):
-        errors, reads = draw(size)
-        low, high, *_ = korn_graubard_bounds(errors, reads, 0.95)
-        low1, high1 = plain_korn_graubard(errors, reads)
-        inside, inside1 = (low <= rate) & (rate <= high), (low1 <= rate) & (rate <= high1)
-        found += [inside.sum(), (high < rate).sum(), inside1.sum(), (high - low).sum(), (high1 - low1).sum()]
-    return found / runs
+@dataclass(frozen=True)
+class Cell:
+    """One setting: what it is called, how counts are drawn, the truth."""
+
+    question: str
+    name: str
+    strings: int
+    truth: float
+    draw: Draw
+    promised: bool = True
 
 
-def intervals(rng: np.random.Generator, runs: int) -> None:
-    print("## One rate\n")
-    print("Coverage in % of the 95 % interval `korn_graubard`; in brackets, with k - 1 degrees of freedom.\n")
-    rows, every, plain = [], [], []
-    for rate in RATES:
-        for strings in STRINGS:
-            cells = []
-            for correlation in CORRELATIONS:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell. ``differ``: strings that differ, on average; ``sharpest``: its name and mean width."""
 
-                def draw(size: int, r: float = rate, k: int = strings, c: float = correlation) -> tuple[Ints, Ints]:
-                    reads = lengths(rng, (size, k))
-                    return rng.binomial(reads, chances(rng, r, c, reads.shape)), reads
+    cell: Cell
+    differ: float
+    coverage: float
+    width: float
+    sharpest: tuple[str, float] | None
 
-                cell = interval_cell(rng, runs, draw, rate)
-                every.append(cell[0])
-                plain.append(cell[2])
-                cells.append(f"{percent(cell[0])} ({percent(cell[2])})")
-            rows.append((rate, strings, *cells))
-    table(("rate", "strings", *(f"correlation {c}" for c in CORRELATIONS)), rows)
-    print(f"Lowest of {len(every)} cells: {percent(min(every))}; with k - 1: {percent(min(plain))}.\n")
-    hard_cases(rng, runs)
+    @property
+    def ratio(self) -> float | None:
+        """Our mean width over that of the sharpest other interval that is valid in this cell."""
+        return self.width / self.sharpest[1] if self.sharpest else None
 
 
-def hard_cases(rng: np.random.Generator, runs: int) -> None:
-    """Strings that are nothing like a beta-binomial."""
+def difference_cells() -> Iterator[Cell]:
+    """Pairs of answers of every kind."""
+    shares = [
+        (0.001, 0.0), (0.001, 0.001), (0.01, 0.0), (0.01, 0.003), (0.01, 0.01), (0.05, 0.0), (0.05, 0.01),
+        (0.05, 0.05), (0.1, 0.05), (0.2, 0.2), (0.3, 0.0), (0.3, 0.1), (0.4, 0.1),
+    ]  # fmt: skip
+    both = [(0.01, 0.01), (0.05, 0.05), (0.05, 0.15), (0.2, 0.25), (0.3, 0.3), (0.5, 0.5), (0.1, 0.4)]
+    for k in STRINGS:
+        for c in CORRELATIONS:
+            for b, g in shares:
+                yield Cell("difference", f"lost {b}, gained {g}, correlation {c}", k, g - b,
+                           lambda rng, shape, b=b, g=g, c=c: pairs(rng, b, g, c, shape))  # fmt: skip
+            for p, q in both:
+                yield Cell("difference", f"two models, rates {p} and {q}, correlation {c}", k, p - q,
+                           lambda rng, shape, p=p, q=q, c=c: models(rng, p, q, c, shape))  # fmt: skip
+        for b, g in ((0.03, 0.0), (0.1, 0.0), (0.1, 0.03), (0.1, 0.1), (0.3, 0.0), (0.3, 0.1), (0.2, 0.2)):
+            yield Cell("difference", f"whole strings, lost {b}, gained {g}", k, g - b,
+                       lambda rng, shape, b=b, g=g: whole(rng, b, g, shape))  # fmt: skip
+        for b, g, c in ((0.05, 0.0, 0.3), (0.05, 0.01, 0.1), (0.1, 0.1, 0.1), (0.3, 0.1, 0.3)):
+            yield Cell("difference", f"very unequal strings, lost {b}, gained {g}, correlation {c}", k, g - b,
+                       lambda rng, shape, b=b, g=g, c=c: pairs_of(rng, b, g, c, very_unequal(rng, shape)),
+                       promised=False)  # fmt: skip
+        for p in (0.02, 0.1, 0.3):
+            yield Cell("difference", f"one fails in whole strings, the other here and there, rate {p}", k, 0.0,
+                       lambda rng, shape, p=p: unlike(rng, p, shape), promised=False)  # fmt: skip
 
-    def broken(size: int, strings: int, rate: float) -> tuple[Ints, Ints]:
-        reads = lengths(rng, (size, strings))
-        return reads * (rng.random(reads.shape) < rate), reads
 
-    def long_ones(size: int, strings: int, rate: float) -> tuple[Ints, Ints]:
-        reads = lengths(rng, (size, strings))
-        # Reads fail in proportion to their number in the string: E[m²] / E[m] = 27.3 for 5 to 40 reads.
-        return rng.binomial(reads, rate * reads / 27.3148148), reads
+def rate_cells() -> Iterator[Cell]:
+    """One rate, which is a difference with nothing gained."""
+    for k in STRINGS:
+        for c in CORRELATIONS:
+            for p in (0.001, 0.01, 0.05, 0.2, 0.5):
+                yield Cell("rate", f"rate {p}, correlation {c}", k, p,
+                           lambda rng, shape, p=p, c=c: pairs(rng, p, 0.0, c, shape))  # fmt: skip
+        for p in (0.03, 0.1, 0.3):
+            yield Cell("rate", f"whole strings, rate {p}", k, p,
+                       lambda rng, shape, p=p: whole(rng, p, 0.0, shape))  # fmt: skip
+        for p, c in ((0.05, 0.3), (0.2, 0.1)):
+            yield Cell("rate", f"very unequal strings, rate {p}, correlation {c}", k, p,
+                       lambda rng, shape, p=p, c=c: pairs_of(rng, p, 0.0, c, very_unequal(rng, shape)),
+                       promised=False)  # fmt: skip
 
-    def once(size: int, strings: int, rate: float) -> tuple[Ints, Ints]:
-        reads = lengths(rng, (size, strings))
-        return (rng.random(reads.shape) < rate * reads).astype(np.int64), reads
 
-    def one_long(size: int, strings: int, rate: float) -> tuple[Ints, Ints]:
-        reads = np.where(rng.random((size, strings)) < 0.1, 200, 5)
-        return rng.binomial(reads, chances(rng, rate, 0.3, reads.shape)), reads
+def measured(cell: Cell, runs: int, seed: int) -> Outcome:
+    """Coverage and mean width of our interval and of the others."""
+    rng = np.random.default_rng(seed)
+    of_rate = cell.question == "rate"
+    inside = dict.fromkeys(("ours", *RIVALS), 0.0)
+    width = dict.fromkeys(inside, 0.0)
+    counted = dict.fromkeys(inside, 0)
+    differ = 0.0
+    # About as many numbers in memory at a time, whatever the number of strings.
+    for size in runs_of(runs, max(50, min(500, 200_000 // cell.strings))):
+        lost, gained, reads = cell.draw(rng, (size, cell.strings))
+        differ += ((lost + gained) > 0).sum() / runs
+        for name in inside:
+            if name == "ours":
+                bounds = rate_bounds(lost, reads, 0.95) if of_rate else difference_bounds(lost, gained, reads, 0.975)
+                now = size
+            else:
+                now = size
+                if name == "bootstrap-t":
+                    now = min(size, _RESAMPLED - counted[name]) if cell.strings <= _RESAMPLED_STRINGS else 0
+                if now <= 0:
+                    continue
+                with np.errstate(all="ignore"):
+                    low, high = RIVALS[name](lost[:now], gained[:now], reads[:now], 0.975)
+                bounds = (-high, -low) if of_rate else (low, high)
+            low, high = np.nan_to_num(bounds[0], nan=-1.0), np.nan_to_num(bounds[1], nan=1.0)
+            inside[name] += ((low <= cell.truth) & (cell.truth <= high)).sum()
+            width[name] += (high - low).sum()
+            counted[name] += now
+    valid = [
+        (width[name] / counted[name], name)
+        for name in RIVALS
+        if counted[name] and inside[name] / counted[name] >= VALID
+    ]
+    best = min(valid, default=None)
+    return Outcome(cell, differ, inside["ours"] / runs, width["ours"] / runs, best and (best[1], best[0]))
 
-    cases = {
-        "a string fails in every read or in none": (broken, (1e-3, 0.01, 0.1)),
-        "long strings fail more often": (long_ones, (1e-3, 0.01, 0.1)),
-        "at most one error a string": (once, (1e-3, 0.01, 0.02)),
-        "a tenth of the strings has 200 reads, the others 5; correlation 0.3": (one_long, (1e-3, 0.01, 0.1)),
+
+def intervals(title: str, cells: list[Cell], runs: int, seed: int) -> list[Outcome]:
+    """Every cell, one line each as it is done, and what they have in common."""
+    print(f"## {title}\n")
+    print("| setting | strings | differ | coverage | width | sharpest valid other | ratio |\n" + "|---" * 7 + "|")
+    outcomes = []
+    for number, cell in enumerate(cells):
+        one = measured(cell, runs, seed + number)
+        outcomes.append(one)
+        best = f"{one.sharpest[0]} {one.sharpest[1]:.4f}" if one.sharpest else "none is valid"
+        ratio = f"{one.ratio:.2f}" if one.ratio else ""
+        shown = (cell.name, cell.strings, f"{one.differ:.1f}", percent(one.coverage), f"{one.width:.4f}", best, ratio)
+        print(f"| {' | '.join(map(str, shown))} |", flush=True)
+    print()
+    summary(outcomes)
+    return outcomes
+
+
+def summary(outcomes: list[Outcome]) -> None:
+    rows = []
+    groups = {
+        "8 strings or more differ on average": lambda one: one.cell.promised and one.differ >= 8,
+        "20 or more": lambda one: one.cell.promised and one.differ >= 20,
+        "fewer than 8": lambda one: one.cell.promised and one.differ < 8,
+        "not promised (see docs/methods.md)": lambda one: not one.cell.promised,
     }
-    rows = []
-    for name, (case, rates) in cases.items():
-        for rate in rates:
-            cells = [interval_cell(rng, runs, lambda n, f=case, k=k, r=rate: f(n, k, r), rate)[0] for k in STRINGS]
-            rows.append((name, rate, *(percent(cell) for cell in cells)))
-    table(("strings that are not beta-binomial", "rate", *(f"{k} strings" for k in STRINGS)), rows)
+    for name, belongs in groups.items():
+        mine = [one for one in outcomes if belongs(one)]
+        if not mine:
+            continue
+        covered = [one.coverage for one in mine]
+        ratios = [one.ratio for one in mine if one.ratio]
+        rows.append((
+            name, len(mine), percent(min(covered)), percent(float(np.median(covered))), percent(max(covered)),
+            f"{sum(0.94 <= value <= 0.965 for value in covered) / len(mine):.0%}",
+            f"{np.median(ratios):.2f}" if ratios else "", f"{max(ratios):.2f}" if ratios else "",
+            f"{sum(value <= 1.1 for value in ratios)} of {len(ratios)}",
+        ))  # fmt: skip
+    head = ("cells", "number", "lowest coverage", "median", "highest", "from 94 to 96.5")
+    table((*head, "median ratio", "largest ratio", "ratio at most 1.1"), rows)
 
 
-def widths_and_bootstrap(rng: np.random.Generator) -> None:
+def risk_differences(rng: np.random.Generator, runs: int) -> None:
+    print("## Two kinds of reads in the same strings (anatomy)\n")
     rows = []
-    for rate, correlation, strings in (
-        (0.05, 0.1, 30),
-        (0.05, 0.1, 100),
-        (0.2, 0.2, 30),
-        (0.2, 0.2, 100),
-        (0.01, 0.2, 300),
-    ):
-        runs, found = 400, np.zeros((4, 2))
-        for number in range(runs):
-            reads = lengths(rng, (strings,))
-            counts = Clusters(rng.binomial(reads, chances(rng, rate, correlation, reads.shape)), reads)
-            low, high, *_ = korn_graubard_bounds(counts.errors, counts.reads, 0.95)
-            worth = counts.effective_strings
-            four = [(low, high), proportion_confint((counts.rate or 0.0) * worth, worth, method="wilson")]
-            for method in ("bca", "percentile"):
-                made = cluster_bootstrap(counts, resamples=1000, seed=number, method=method)
-                four.append((made.low, made.high))  # type: ignore[union-attr]
-            found += [((a <= rate) & (rate <= b), b - a) for a, b in four]
-        found /= runs
-        rows.append((rate, correlation, strings, *(f"{percent(c)} ({w:.3f})" for c, w in found)))
-    print(
-        "Coverage in % (mean width) beside other intervals, 400 experiments. The bootstrap is a check, not a result.\n"
-    )
-    others = ("Korn-Graubard", "Wilson, effective strings", "bootstrap, BCa", "bootstrap, percentile")
-    table(("rate", "correlation", "strings", *others), rows)
+    for strings in (20, 30, 60, 200):
+        for p, q in (
+            (0.05, 0.0),
+            (0.05, 0.01),
+            (0.1, 0.1),
+            (0.3, 0.1),
+            (0.3, 0.0),
+            (0.9, 0.0),
+            (0.98, 0.02),
+            (0.5, 0.5),
+        ):
+            cells: list[object] = [strings, p, q]
+            for correlation in (0.0, 0.2, 0.5):
+                reads = lengths(rng, (runs, strings))
+                exposed = rng.binomial(reads, 0.5)
+                errors = rng.binomial(exposed, chances(rng, p, correlation, reads.shape))
+                others = rng.binomial(reads - exposed, chances(rng, q, correlation, reads.shape))
+                columns = (errors, exposed, others, reads - exposed)
+                low, high = RiskTest.of(*(column.astype(float) for column in columns)).bounds(0.975, -1.0)
+                differ = float((errors + others > 0).sum(-1).mean())
+                cells.append(f"{percent(((low <= p - q) & (p - q <= high)).mean())} ({differ:.0f})")
+            rows.append(cells)
+    print("Coverage in % of `risk_difference`; in brackets, strings with an error.\n")
+    head = ("strings", "rate where exposed", "rate elsewhere", *(f"correlation {c}" for c in (0.0, 0.2, 0.5)))
+    table(head, rows)
 
 
 def no_errors(rng: np.random.Generator, runs: int) -> None:
@@ -158,119 +246,111 @@ def no_errors(rng: np.random.Generator, runs: int) -> None:
     table(("strings", "correlation", "by strings", "by reads"), rows)
 
 
-# --- two models ------------------------------------------------------------------------------------------------------
-
-
-def differences(rng: np.random.Generator, runs: int) -> None:
-    print("## Two models on the same strings\n")
-    print("Coverage in % of the 95 % interval `difference`; lost and gained: shares of the reads.\n")
-    rows, every = [], []
-    for lost, gained in (
-        (1e-4, 0),
-        (1e-3, 0),
-        (1e-3, 1e-3),
-        (0.01, 0),
-        (0.01, 0.01),
-        (0.05, 0),
-        (0.05, 0.05),
-        (0.2, 0.05),
-        (0.2, 0.2),
-    ):
-        for strings in STRINGS:
-            cells = []
-            for correlation in CORRELATIONS:
-                inside = 0
-                for size in runs_of(runs):
-                    low, high, *_ = difference_bounds(*pairs(rng, lost, gained, correlation, (size, strings)), 0.975)
-                    inside += int(((low <= gained - lost) & (gained - lost <= high)).sum())
-                cells.append(inside / runs)
-            every += cells
-            rows.append((lost, gained, strings, *(percent(cell) for cell in cells)))
-    table(("lost", "gained", "strings", *(f"correlation {c}" for c in CORRELATIONS)), rows)
-    print(f"Lowest of {len(every)} cells: {percent(min(every))}.\n")
-    unlike(rng, runs)
-
-
-def unlike(rng: np.random.Generator, runs: int) -> None:
-    """Equal rates, unlike models: A fails in whole strings of 20 reads, B here and there."""
-    rows = []
-    for rate in (0.002, 0.02, 0.1):
-        cells = []
-        for strings in STRINGS:
-            inside = 0
-            for size in runs_of(runs):
-                a = 20 * (rng.random((size, strings)) < rate)
-                b = rng.binomial(20, rate, a.shape)
-                both = np.where(a > 0, b, 0)
-                low, high, *_ = difference_bounds(b - both, a - both, np.full_like(a, 20), 0.975)
-                inside += int(((low <= 0) & (high >= 0)).sum())
-            cells.append(percent(inside / runs))
-        rows.append((rate, *cells))
-    print("The same for two models of equal rates, one of which fails in whole strings and the other here and there.\n")
-    table(("rate", *(f"{k} strings" for k in STRINGS)), rows)
-
-
-def gate(rng: np.random.Generator, runs: int) -> None:
-    print(
-        "`noninferior` at 95 %, in %: how often it passes a candidate that is worse by exactly the margin / calls it a"
-    )
-    print("regression (each at most 5), and how often it passes one that is as good.\n")
-    rows, worst = [], np.zeros(2)
-    for margin, noise in ((0.002, 0.0), (0.01, 0.0), (0.01, 0.01), (0.05, 0.0), (0.05, 0.05)):
-        for strings in (30, 100, 300, 1000):
-            cells = []
-            for correlation in CORRELATIONS:
-                found = np.zeros(3)
-                for size in runs_of(runs):
-                    at = pairs(rng, margin + noise, noise, correlation, (size, strings))
-                    low, high, *_ = difference_bounds(*at, 0.95, one_sided=True)
-                    same = pairs(rng, noise, noise, correlation, (size, strings))
-                    equal, *_ = difference_bounds(*same, 0.95, one_sided=True)
-                    found += [(low > -margin).sum(), (high < -margin).sum(), (equal > -margin).sum()]
-                worst = np.maximum(worst, found[:2] / runs)
-                cells.append(" / ".join(percent(share) for share in found / runs))
-            rows.append((margin, noise, strings, *cells))
-    table(("margin", "lost and gained besides", "strings", *(f"correlation {c}" for c in CORRELATIONS)), rows)
-    print(f"Highest: false pass {percent(worst[0])}, false regression {percent(worst[1])}.\n")
-
-
-def tests(rng: np.random.Generator, runs: int = 1000) -> None:
-    print(f"Tests of two equally good models: how often p <= 0.05, in %, {runs:,} experiments.\n")
+def tests(rng: np.random.Generator, runs: int) -> None:
+    print("Tests of two equally good models: how often p <= 0.05, in %.\n")
     rows = []
     for share in (0.002, 0.02, 0.1):
         for strings in (20, 100, 500):
             for correlation in (0.0, 0.3):
+                drawn = pairs(rng, share, share, correlation, (runs, strings))
+                low, high = difference_bounds(*drawn, 0.975)
                 found = np.zeros(4)
-                for _ in range(runs):
-                    made = Pairs(*(column[0] for column in pairs(rng, share, share, correlation, (1, strings))))
+                some = min(runs, 500)
+                for row in range(some):
+                    made = Pairs(*(column[row] for column in drawn))
                     p = [sign_flip(made), *(mcnemar(made, name) for name in ("yang", "obuchowski", "durkalski"))]
                     found += [test is not None and test.p <= 0.05 for test in p]
-                rows.append((share, strings, correlation, *(percent(cell) for cell in found / runs)))
-    head = ("lost = gained", "strings", "correlation", "sign flips", "Yang", "Obuchowski", "Durkalski")
+                ours = ((low > 0) | (high < 0)).mean()
+                rows.append((share, strings, correlation, percent(ours), *(percent(cell) for cell in found / some)))
+    head = ("lost = gained", "strings", "correlation", "score test", "sign flips", "Yang", "Obuchowski", "Durkalski")
     table(head, rows)
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description="Simulate what the statistics promise.")
-    options.add_argument("--experiments", type=int, default=1000, help="a cell of the large tables")
-    runs = options.parse_args().experiments
-    rng = np.random.default_rng(20231201)
-    began = time.perf_counter()
-    print("# Coverage\n")
+def power(rng: np.random.Generator, runs: int) -> None:
+    print("A true loss of 0.05 (lost 0.1, gained 0.05): how often the interval leaves out 0, in %.\n")
+    rows = []
+    for strings in (30, 100, 300):
+        for correlation in (0.0, 0.1, 0.3):
+            drawn = pairs(rng, 0.1, 0.05, correlation, (runs, strings))
+            cells = []
+            for low, high in (difference_bounds(*drawn, 0.975), RIVALS["cluster t"](*drawn, 0.975)):
+                cells.append(percent(((low > 0) | (high < 0)).mean()))
+            rows.append((strings, correlation, *cells))
+    table(("strings", "correlation", "ours", "cluster t"), rows)
+
+
+def pictures(outcomes: list[Outcome]) -> None:
+    """Coverage and width against the strings that differ."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kinds = (("difference", "#1b6ca8", "o"), ("rate", "#c1531f", "s"))
+    for name, value, label, bands, shown in (
+        ("coverage", lambda one: 100 * one.coverage, "coverage of the 95 % interval, %", (94, 96.5), (91, 100.3)),
+        ("width", lambda one: one.ratio, "width / sharpest other that covers", (0.9, 1.1), (0.7, 2.2)),
+    ):
+        figure, axes = plt.subplots(figsize=(7, 3.6), dpi=110)
+        axes.axhspan(*bands, color="#e8efe6", zorder=0)
+        for question, colour, marker in kinds:
+            points = [(one.differ, value(one)) for one in outcomes
+                      if one.cell.question == question and one.cell.promised and value(one) is not None]  # fmt: skip
+            at, height = zip(*points, strict=True)
+            axes.scatter(at, height, s=14, c=colour, marker=marker, linewidths=0, alpha=0.7, label=question)
+        axes.axvline(8, color="#888888", linewidth=0.8, linestyle="--")
+        axes.set(xscale="log", xlabel="strings that differ, or have an error (mean)", ylabel=label, ylim=shown)
+        axes.set_xlim(left=2)
+        axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.tight_layout()
+        DOCS.mkdir(exist_ok=True)
+        figure.savefig(DOCS / f"{name}.png")
+        plt.close(figure)
+
+
+def heading(options: argparse.Namespace) -> None:
+    runs = options.experiments
     good = 196 * (0.95 * 0.05 / runs) ** 0.5
-    print(f"Printed by `python benchmarks/coverage.py --experiments {runs}`. Errors of a string are beta-binomial with")
-    print("the given intra-string correlation, and strings have 5 to 40 reads. Where errors are rare an interval that")
-    print("covers 95 % covers more, because few outcomes are possible.\n")
-    print(f"{runs:,} experiments a cell where nothing else is said: a figure near 95 % is good to {good:.1f} points.\n")
-    intervals(rng, runs)
-    widths_and_bootstrap(rng)
-    no_errors(rng, runs)
-    differences(rng, runs)
-    gate(rng, runs)
-    tests(rng)
-    certificates(rng)
-    planning(rng)
-    calibrations(rng)
+    few, most = options.least_strings, options.most_strings
+    print(f"# Coverage ({options.part}; {runs:,} experiments a cell; {few:,} to {most:,} strings)\n")
+    print(
+        "Where nothing else is said, errors of a string are beta-binomial with the given intra-string correlation, and"
+    )
+    print(f"strings have 5 to 40 reads. A figure near 95 % is good to {good:.1f} points.")
+    print("*differ*: strings in which an answer differs (or, for a rate, is wrong), on average. *ratio*: our mean")
+    print(f"width over that of the sharpest other interval which covers {percent(VALID)} % or more in that cell, of")
+    print(f"{', '.join(RIVALS)} (this one in {_RESAMPLED} experiments of at most {_RESAMPLED_STRINGS} strings).\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Simulate what the statistics promise.")
+    parser.add_argument("--experiments", type=int, default=1000, help="a cell of the large tables")
+    parser.add_argument("--least-strings", type=int, default=20, help="leave out cells with fewer")
+    parser.add_argument("--most-strings", type=int, default=1000, help="leave out cells with more")
+    parser.add_argument("--part", choices=("all", "intervals", "tests", "plans"), default="all")
+    options = parser.parse_args()
+    runs = options.experiments
+    began = time.perf_counter()
+    heading(options)
+    if options.part in ("all", "intervals"):
+        outcomes = []
+        for title, cells in (("Two models on the same strings", difference_cells()), ("One rate", rate_cells())):
+            chosen = [cell for cell in cells if options.least_strings <= cell.strings <= options.most_strings]
+            outcomes += intervals(title, chosen, runs, 20231201)
+        pictures(outcomes)
+    if options.part in ("all", "tests"):
+        rng = np.random.default_rng(20231201)
+        power(rng, 2 * runs)
+        gates(rng, runs)
+        risk_differences(rng, runs)
+        tests(rng, runs)
+        no_errors(rng, runs)
+    if options.part in ("all", "plans"):
+        rng = np.random.default_rng(20231202)
+        planning(rng)
+        calibrations(rng)
+        certificates(rng)
     print(f"{time.perf_counter() - began:.0f} s on one core.")
 
 

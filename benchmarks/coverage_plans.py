@@ -1,4 +1,4 @@
-"""The second half of coverage.py: certificates, planned numbers of strings, calibration."""
+"""The second half of coverage.py: gates, certificates, planned numbers of strings, calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simulate import Floats, Ints, chances, lengths, pairs, percent, table
 
 from ffprompt.stats.calibration import calibration
 from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import korn_graubard_bounds
+from ffprompt.stats.intervals import rate_bounds
 from ffprompt.stats.paired import Pairs, difference_bounds
 from ffprompt.stats.power import (
     pilot_errors,
@@ -41,6 +41,37 @@ def watched(
             ever[row] |= logs >= np.log(20)
             ever[2] |= logs >= np.log(40)
     return ever.mean(1)
+
+
+def gates(rng: np.random.Generator, runs: int) -> None:
+    print(
+        "`noninferior` at 95 %, in %: how often it passes a candidate that is worse by exactly the margin / calls it a"
+    )
+    print("regression (each at most 5), and how often it passes one that is as good.\n")
+    rows, worst = [], np.zeros(2)
+    correlations = (0.0, 0.1, 0.3, 0.5)
+    for margin, noise in (
+        (0.01, 0.0),
+        (0.01, 0.003),
+        (0.01, 0.01),
+        (0.05, 0.0),
+        (0.05, 0.01),
+        (0.05, 0.05),
+        (0.1, 0.1),
+    ):
+        for strings in (30, 60, 100, 300):
+            cells = []
+            for correlation in correlations:
+                at = pairs(rng, margin + noise, noise, correlation, (runs, strings))
+                same = pairs(rng, noise, noise, correlation, (runs, strings))
+                low, high = difference_bounds(*at, 0.95, one_sided=True)
+                equal, _ = difference_bounds(*same, 0.95, one_sided=True)
+                shares = np.array([(low > -margin).mean(), (high < -margin).mean(), (equal > -margin).mean()])
+                worst = np.maximum(worst, shares[:2])
+                cells.append(" / ".join(percent(share) for share in shares))
+            rows.append((margin, noise, strings, *cells))
+    table(("margin", "lost and gained besides", "strings", *(f"correlation {c}" for c in correlations)), rows)
+    print(f"Highest: false pass {percent(worst[0])}, false regression {percent(worst[1])}.\n")
 
 
 def certificates(rng: np.random.Generator, runs: int = 1000, horizon: int = 3000) -> None:
@@ -102,7 +133,7 @@ def planning(rng: np.random.Generator, runs: int = 1000) -> None:
             plans.append(strings_for_width(half, pilot).strings)
         reads = lengths(rng, (runs, int(np.median(plans))))
         errors = rng.binomial(reads, chances(rng, rate, correlation, reads.shape))
-        low, high, *_ = korn_graubard_bounds(errors, reads, 0.95)
+        low, high = rate_bounds(errors, reads, 0.95)
         gives = f"half width {(high - low).mean() / 2:.4f}"
         rows.append((f"half width {half} at rate {rate}", correlation, int(np.median(plans)), gives))
     for lost, gained, correlation in ((0.01, 0.03, 0.2), (0.05, 0.1, 0.1), (0.05, 0.05, 0.1), (0.005, 0.005, 0.2)):
@@ -111,7 +142,7 @@ def planning(rng: np.random.Generator, runs: int = 1000) -> None:
             seen = pilot_pairs(Pairs(*(column[0] for column in pairs(rng, lost, gained, correlation, (1, 300)))))
             plans.append((strings_for_difference(gap, seen) if gap else strings_for_margin(0.02, seen)).strings)
         made = pairs(rng, lost, gained, correlation, (runs, int(np.median(plans))))
-        low, *_ = difference_bounds(*made, 0.975) if gap else difference_bounds(*made, 0.95, one_sided=True)
+        low, _ = difference_bounds(*made, 0.975) if gap else difference_bounds(*made, 0.95, one_sided=True)
         what = f"power 80 %, {f'difference {gap:.2g}' if gap else 'margin 0.02'}; lost {lost}, gained {gained}"
         gives = f"power {percent((low > (0 if gap else -0.02)).mean())} %"
         rows.append((what, correlation, int(np.median(plans)), gives))

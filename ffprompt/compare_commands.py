@@ -42,7 +42,7 @@ def compare(options: Namespace) -> int:
     """Compare runs, or the conditions of one."""
     _writable(options.json)
     made = compared(options.runs, options.by, options.allow, options.incomplete, options.level)
-    compare_display.comparison(made)
+    compare_display.comparison(made, options.tests)
     if options.json:
         formats.to_json(Path(options.json), made.to_json())
     return 0

@@ -20,8 +20,11 @@ MARK = "*"
 _MARKED = "* of an incomplete run: what is missing may not be missing by chance"
 
 
-def comparison(made: Comparison) -> None:
-    """A line a comparison: accuracies, their difference with its interval, who was right alone, p-values."""
+def comparison(made: Comparison, tests: bool = False) -> None:
+    """A line a comparison: accuracies, their difference with interval and p-value, who was right alone.
+
+    ``tests``: other tests' p-values, too.
+    """
     a = {row.a for row in made.rows}
     several = len(a) > 1 or len({row.b for row in made.rows}) > 1
     if not several:
@@ -31,11 +34,12 @@ def comparison(made: Comparison) -> None:
     names = ["A", "B"] if several else []
     shown = _table(
         ["condition", *names],
-        ["reads", "strings", "A right", "B right", "B - A", interval, "lost", "gained", "p", "p Holm", "McNemar"],
+        ["reads", "strings", "A right", "B right", "B - A", interval, "p", "p Holm", "lost", "gained"]
+        + (["sign flips", "McNemar"] if tests else []),
         ["left out"],
     )
     for row in made.rows:
-        shown.add_row(*map(escape, _compared(row, several)))
+        shown.add_row(*map(escape, _compared(row, several, tests)))
     show(shown)
     _notes([(row.condition if not several else f"{row.condition}, {row.b}", row.warnings) for row in made.rows])
     if made.incomplete:
@@ -43,12 +47,13 @@ def comparison(made: Comparison) -> None:
     for name in made.left_out:
         line(f"not compared, as there is nothing to compare it with: {name}")
     line(
-        "right: share of these reads; lost, gained: reads that only A, only B has right; interval: Tango, strings as "
-        "clusters; p: sign flips over strings; Holm: over all rows; McNemar: clustered (Yang)"
+        "right: share of these reads; interval, p: one score test with strings as clusters; the interval leaves 0 out "
+        f"exactly where p is below {1 - made.level:.12g}; Holm: over all rows; lost, gained: reads that only A, only B "
+        "has right" + ("; McNemar: clustered (Yang)" if tests else "")
     )
 
 
-def _compared(row: Row, several: bool) -> list[str]:
+def _compared(row: Row, several: bool, tests: bool) -> list[str]:
     found = row.difference
     numbers = [
         f"{row.n_reads:,}",
@@ -57,12 +62,13 @@ def _compared(row: Row, several: bool) -> list[str]:
         share(row.accuracy_b),
         signed(found.estimate) if found else "None",
         f"{signed(found.low)} to {signed(found.high)}" if found else "None",
+        probability(found.p if found else None),
+        probability(row.p_holm),
         f"{found.lost:,}" if found else "None",
         f"{found.gained:,}" if found else "None",
-        probability(row.flips.p if row.flips else None),
-        probability(row.p_holm),
-        probability(row.yang.p if row.yang else None),
     ]
+    if tests:
+        numbers += [probability(test.p if test else None) for test in (row.flips, row.yang)]
     numbers = [number + MARK * row.incomplete for number in numbers]
     left_out = {"call failed": row.errors, "only in A": row.only_a, "only in B": row.only_b}
     words = ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)

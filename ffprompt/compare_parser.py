@@ -45,6 +45,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     _allow(parser)
     parser.add_argument("--incomplete", action="store_true", help="compare what there is of unfinished runs, marked")
     _level(parser)
+    parser.add_argument("--tests", action="store_true", help="p-values of sign flips and clustered McNemar, too")
     parser.add_argument("--json", metavar="FILE", help="write every number there, too")
 
 

@@ -55,8 +55,9 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> dict[str, An
             rules               answered, wrong: reads; best: names of the rule that explains most (none: empty);
                                 rules: a list, best first, of: rule, open_reads, explains, by_chance,
                 same_answer         None, or: wrong, same, share, low, high, strings
-                difference          None, or: estimate, low, high, wrong_where_rule_is_wrong, wrong_where_rule_is_right,
-                                    reads_where_rule_is_wrong, reads_where_rule_is_right, strings, warnings
+                difference          None, or: estimate, low, high, p, wrong_where_rule_is_wrong,
+                                    wrong_where_rule_is_right, reads_where_rule_is_wrong, reads_where_rule_is_right,
+                                    strings, warnings
             calibration         None, or: reads, strings, left_out, brier, brier_low, brier_high, ece, ece_low,
                                 ece_high, ece_if_calibrated, mass, mass_low, mass_high, warnings, bins (from, to,
                                 reads, strings, probability, accuracy, low, high)
@@ -65,8 +66,8 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> dict[str, An
             templates           cells with template and condition, most accurate first
             spread, sd          accuracy of the best less that of the worst; standard deviation over templates
             widest_interval     the length of the widest interval of one template, to compare the spread with
-            difference          best less worst on the reads that both have: best, worst, estimate, low, high, reads,
-                                strings, warnings
+            difference          best less worst on the reads that both have: best, worst, estimate, low, high, p,
+                                reads, strings, warnings
 
         cell          reads, strings, misses (reads not answered correctly), wrong (of these, a clear other answer),
                       accuracy, low, high, warnings; in a list also label, from, to (both inclusive)
@@ -282,6 +283,7 @@ def _apart(conditions: Sequence[Condition], seen: Sequence[Reads], best: int, wo
         "estimate": found.estimate,
         "low": found.low,
         "high": found.high,
+        "p": found.p,
         "reads": found.n_reads,
         "strings": found.n_clusters,
         "warnings": list(found.warnings),

@@ -18,7 +18,7 @@ from ffprompt.history import Rule
 from ffprompt.stats.association import mean, risk_difference, slope
 from ffprompt.stats.calibration import Bin, calibration, equal_count_edges, from_logprobs
 from ffprompt.stats.clusters import Clusters, group
-from ffprompt.stats.intervals import korn_graubard
+from ffprompt.stats.intervals import rate_interval
 
 LEVEL = 0.95
 # Resamples of a calibration's bootstrap, fewer where there are many strings: their number is what costs.
@@ -66,7 +66,7 @@ class Reads:
 
 def cell(reads: Reads, where: Bools) -> dict[str, Any] | None:
     """Accuracy of some reads with its interval, reads and strings; None without a read."""
-    found = korn_graubard(reads.clusters(where, ~reads.correct), LEVEL)
+    found = rate_interval(reads.clusters(where, ~reads.correct), LEVEL)
     if found is None:
         return None
     accuracy, right = found.complement(), int((where & reads.correct).sum())
@@ -134,10 +134,9 @@ def explained(reads: Reads) -> dict[str, Any]:
     answered = reads.correct | reads.wrong
     rules = [_tried(name, rule, reads, answered) for name, rule in reads.rules.items()]
     # Constants of two symbols are one question asked twice, but a stricter level does no harm.
-    level = 1 - (1 - LEVEL) / max(len(rules), 1)
-    for row, (name, rule) in zip(rules, reads.rules.items(), strict=True):
-        row["explains"] = _explains(row, reads, rule, answered, level)
-        row["rule"] = name
+    largest_p = (1 - LEVEL) / max(len(rules), 1)
+    for row in rules:
+        row["explains"] = _explains(row, reads.symbols, largest_p)
     holding = [row for row in rules if row["explains"]]
     most = max((row["difference"]["estimate"] for row in holding), default=None)
     rules.sort(key=lambda row: -row["difference"]["estimate"] if row["difference"] else 2.0)
@@ -154,13 +153,13 @@ def _tried(name: str, rule: Rule, reads: Reads, answered: Bools) -> dict[str, An
     wrong = answered & reads.wrong
     same = wrong & (rule.answers == reads.answer)
     # Of wrong answers, those that are not the rule's.
-    share = korn_graubard(reads.clusters(wrong, ~same), LEVEL)
+    share = rate_interval(reads.clusters(wrong, ~same), LEVEL)
     agrees = share and share.complement()
     chance = float(differs[answered].mean()) / (reads.symbols - 1) if answered.any() else None
     return {
         "rule": name,
         "open_reads": int((rule.open & answered).sum()),
-        "difference": _difference(reads, rule, answered, LEVEL),
+        "difference": _difference(reads, rule, answered),
         "same_answer": agrees
         and {
             "wrong": agrees.n_reads,
@@ -174,16 +173,17 @@ def _tried(name: str, rule: Rule, reads: Reads, answered: Bools) -> dict[str, An
     }
 
 
-def _difference(reads: Reads, rule: Rule, answered: Bools, level: float) -> dict[str, Any] | None:
+def _difference(reads: Reads, rule: Rule, answered: Bools) -> dict[str, Any] | None:
     here = rule.open & answered
     differs = rule.answers != reads.truth
-    found = risk_difference(reads.string[here], differs[here], reads.wrong[here], level)
+    found = risk_difference(reads.string[here], differs[here], reads.wrong[here], LEVEL)
     if found is None:
         return None
     return {
         "estimate": found.estimate,
         "low": found.low,
         "high": found.high,
+        "p": found.p,
         "wrong_where_rule_is_wrong": found.exposed,
         "wrong_where_rule_is_right": found.unexposed,
         "reads_where_rule_is_wrong": found.n_exposed,
@@ -193,13 +193,11 @@ def _difference(reads: Reads, rule: Rule, answered: Bools, level: float) -> dict
     }
 
 
-def _explains(row: Mapping[str, Any], reads: Reads, rule: Rule, answered: Bools, level: float) -> bool:
-    if row["difference"] is None or row["difference"]["low"] <= 0:
+def _explains(row: Mapping[str, Any], symbols: int, largest_p: float) -> bool:
+    difference, same = row["difference"], row["same_answer"]
+    if difference is None or difference["estimate"] <= 0 or difference["p"] >= largest_p:
         return False
-    strict = _difference(reads, rule, answered, level)
-    if strict is None or strict["low"] <= 0:
-        return False
-    return reads.symbols == 2 or bool(row["same_answer"] and row["same_answer"]["low"] > row["by_chance"])
+    return symbols == 2 or bool(same and same["low"] > row["by_chance"])
 
 
 def calibrated(reads: Reads) -> dict[str, Any] | None:
@@ -239,7 +237,7 @@ def calibrated(reads: Reads) -> dict[str, Any] | None:
 
 def _bin(one: Bin, strings: Ints, probability: NDArray[np.float64], right: Bools) -> dict[str, Any]:
     here = (probability >= one.low) & ((probability < one.high) | (one.high == 1))
-    found = korn_graubard(Clusters.from_reads(strings[here], ~right[here]), LEVEL)
+    found = rate_interval(Clusters.from_reads(strings[here], ~right[here]), LEVEL)
     assert found is not None  # a bin has reads
     accuracy = found.complement()
     return {

@@ -24,7 +24,7 @@ from ffprompt.prices import Bill
 from ffprompt.repeats import Repeats
 from ffprompt.requests import AnswerSchema, Failure, Reply, Scores, Talk
 from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import korn_graubard, strings_with_an_error, zero_error_bounds
+from ffprompt.stats.intervals import rate_interval, strings_with_an_error, zero_error_bounds
 from ffprompt.structured import read_structured
 from ffprompt.trials import Batch
 
@@ -303,7 +303,7 @@ class Tally:
     def row(self) -> dict[str, Any]:
         """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
 
-        ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.korn_graubard`: a read is
+        ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.rate_interval`: a read is
         the unit, and a string with all its repeats is the cluster.
         """
         scored = self.reads - self.outcomes[Outcome.ERROR]
@@ -335,7 +335,7 @@ def _uncertainty(strings: Clusters, wrong: int) -> dict[str, Any]:
 
     ``wrong`` of the latter have an answer, and only these are called wrong.
     """
-    misses = korn_graubard(strings)
+    misses = rate_interval(strings)
     hit = strings_with_an_error(strings)
     none = zero_error_bounds(strings)
     found = misses and misses.complement()

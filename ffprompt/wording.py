@@ -44,6 +44,7 @@ def legend(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     said = f"interval: {' or '.join(methods)}; " if methods else ""
     said = said.replace("Korn-Graubard", "Korn-Graubard, with the read as the unit and the string as the cluster")
+    said = said.replace("score test", "score test with strings as clusters")
     repeats = f"; {REPEATS}" if any(row.get("repeats", 1) > 1 for row in rows) else ""
     return (
         f"accuracy: correct / (reads - errors); {said}floor: the best of several rules without memory on the same reads"

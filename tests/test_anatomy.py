@@ -18,7 +18,7 @@ from ffprompt.facets import Reads, by_number, calibrated, cell, doubling, drift,
 from ffprompt.history import contradictions, earlier_reads, rules
 from ffprompt.language import Spec, sample
 from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import korn_graubard
+from ffprompt.stats.intervals import rate_interval
 from tests.conftest import only_run
 
 
@@ -115,6 +115,18 @@ def test_the_previous_write_is_found_out() -> None:
     assert 0.2 < found["rules"][0]["difference"]["estimate"] < 0.4
 
 
+@pytest.mark.parametrize("bit", [0, 1])
+def test_a_model_that_gives_one_answer_whenever_it_errs_is_found_out(bit: int) -> None:
+    """It never fails where that answer is right, so one of the two rates is exactly 0."""
+    rng = np.random.default_rng(2)
+    reads = reads_of(Spec.ffl(0.6, 60), 30, lambda one: (one.truth != bit) & (rng.random(len(one.truth)) < 0.15))
+    found = explained(reads)
+    assert found["best"] == [f"constant-{bit}"]
+    best = found["rules"][0]["difference"]
+    assert 0 < best["low"] < best["wrong_where_rule_is_wrong"] < best["high"]
+    assert best["wrong_where_rule_is_right"] == 0
+
+
 def test_with_three_symbols_the_wrong_answers_must_be_the_rules_own() -> None:
     """Wrong just where copy-last-bit is, but with a symbol of its own."""
     spec = Spec.ffl(0.6, 60, 3)
@@ -145,7 +157,7 @@ HAND = Reads(
 def test_a_cell_counts_reads_and_strings_and_has_the_tables_interval() -> None:
     found = cell(HAND, HAND.gap >= 2)
     assert found is not None
-    expected = korn_graubard(Clusters(np.array([1, 1, 1]), np.array([2, 2, 1])))
+    expected = rate_interval(Clusters(np.array([1, 1, 1]), np.array([2, 2, 1])))
     assert expected is not None
     assert (found["reads"], found["strings"], found["misses"], found["wrong"]) == (5, 3, 3, 2)
     assert (found["accuracy"], found["low"], found["high"]) == (0.4, 1 - expected.high, 1 - expected.low)
@@ -222,7 +234,7 @@ def test_bins_of_a_calibration_hold_every_read_once() -> None:
     assert sum(one["reads"] for one in found["bins"]) == len(share)
     for one in found["bins"]:
         here = (share >= one["from"] - 1e-9) & (share < one["to"] - 1e-9)
-        missed = korn_graubard(Clusters.from_reads(reads.index[here], reads.wrong[here]))
+        missed = rate_interval(Clusters.from_reads(reads.index[here], reads.wrong[here]))
         assert missed is not None
         assert (one["reads"], one["probability"]) == (here.sum(), pytest.approx(share[here].mean()))
         assert (one["low"], one["high"]) == (pytest.approx(1 - missed.high), pytest.approx(1 - missed.low))

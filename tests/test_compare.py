@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from statsmodels.stats.multitest import multipletests
 
 import ffprompt
 from ffprompt.cli import main
-from ffprompt.comparison.answers import cells_of
+from ffprompt.comparison.answers import CORRECT, OUTCOMES, cells_of
+from ffprompt.comparison.compare import compare_cells
 from ffprompt.errors import ConfigError, IncompleteRunError, StoreError
+from ffprompt.scoring import Outcome
 from tests.forged import altered, outcome_on, run, wrong_on
 
+WRONG = OUTCOMES.index(Outcome.WRONG)
 FLAGS = ("--template", "game", "--length", 20, 50, "--trials", 60)
 
 
@@ -78,8 +82,32 @@ def test_with_one_read_a_string_the_tests_are_mcnemars_own(oracle: Path, results
 
 def test_p_values_are_adjusted_over_all_rows(oracle: Path, coin: Path) -> None:
     made = ffprompt.compare([oracle, coin])
-    p = [row.flips.p for row in made.rows if row.flips]
+    p = [row.difference.p for row in made.rows if row.difference]
     np.testing.assert_allclose([row.p_holm for row in made.rows], multipletests(p, method="holm")[1])
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_random_tables(
+    oracle: Path, level: float
+) -> None:
+    rng, cells, seen = np.random.default_rng(1), cells_of(oracle), set()
+    for _ in range(40):
+        sides = []
+        for _ in range(2):
+            rates = rng.choice([0.0, 0.02, 0.1, 0.3, 0.5], len(cells))
+            wrong = [
+                rng.random(len(cell.outcome)) < rng.beta(rate + 0.01, 1.01 - rate, 60)[cell.string]
+                for cell, rate in zip(cells, rates, strict=True)
+            ]
+            sides.append([
+                replace(cell, outcome=np.where(here, WRONG, CORRECT)) for cell, here in zip(cells, wrong, strict=True)
+            ])  # fmt: skip
+        for row in compare_cells(sides, ("model",), level=level).rows:
+            assert row.difference is not None
+            shown = row.difference.low > 0 or row.difference.high < 0
+            assert shown == (row.difference.p < 1 - level), row
+            seen.add(shown)
+    assert seen == {True, False}
 
 
 def test_rows_of_the_table_may_be_in_any_order(oracle: Path, coin: Path) -> None:
@@ -375,6 +403,9 @@ def test_the_command_prints_a_table_and_writes_every_number(
     shown = capsys.readouterr().out
     assert "A: oracle" in shown
     assert "game, 0-shot, list, chat, FFL(50, 0.6)" in shown
+    assert "McNemar" not in shown
+    assert main(["compare", str(oracle), str(coin), "--tests"]) == 0
+    assert "sign flips" in (more := capsys.readouterr().out) and "McNemar" in more
     content = json.loads((tmp_path / "c.json").read_text())
     assert len(content["rows"]) == 8
     assert content["rows"][0]["difference"]["low"] < content["rows"][0]["difference"]["high"] < 0

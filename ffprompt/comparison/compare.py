@@ -33,9 +33,10 @@ _UNREADABLE = (Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED)
 class Row:
     """B against A in one condition, on the reads that both answered.
 
-    ``difference`` is B's accuracy less A's; it and the tests are None where no read was answered on both sides.
-    ``flips``: the sign-flip test over strings, exact at any number of strings; ``p_holm``: its p-value adjusted for the
-    number of comparisons; ``yang`` and ``durkalski``: McNemar's test for clustered pairs, as papers report it.
+    ``difference`` is B's accuracy less A's, with an interval and the p-value that belongs to it; it and the tests are
+    None where no read was answered on both sides. ``p_holm``: that p-value adjusted for the number of comparisons.
+    ``flips`` (sign flips over strings), ``yang`` and ``durkalski`` (McNemar's test for clustered pairs): other tests,
+    as papers report them.
     ``errors``: pairs left out, as a call failed on either side; ``only_a`` and ``only_b``: reads that the other run
     does not have. ``incomplete``: a run has trials without an answer, which may not be missing by chance.
     """
@@ -50,8 +51,8 @@ class Row:
     accuracy_a: float | None
     accuracy_b: float | None
     difference: Difference | None
-    flips: Test | None
     p_holm: float | None
+    flips: Test | None
     yang: Test | None
     durkalski: Test | None
     errors: int
@@ -94,6 +95,7 @@ def _flat(row: Row) -> dict[str, Any]:
         "difference": found and found.estimate,
         "low": found and found.low,
         "high": found and found.high,
+        "p": found and found.p,
         "lost": found and found.lost,
         "gained": found and found.gained,
         "p_sign_flip": row.flips and row.flips.p,
@@ -130,7 +132,7 @@ def compare_cells(
     """The same for runs in memory."""
     matches, left_out = match(sides, by, allow)
     rows = [_row(one, level) for one in matches]
-    adjusted = holm([row.flips.p if row.flips else None for row in rows])
+    adjusted = holm([row.difference.p if row.difference else None for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(tuple(by) or ("model",), level, tuple(rows), tuple(left_out))
 
@@ -151,8 +153,8 @@ def _row(one: Match, level: float) -> Row:
         made.right_a / n if n else None,
         made.right_b / n if n else None,
         found,
-        sign_flip(pairs),
         None,
+        sign_flip(pairs),
         mcnemar(pairs, "yang"),
         mcnemar(pairs, "durkalski"),
         made.errors,

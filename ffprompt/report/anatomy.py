@@ -11,7 +11,7 @@ from ffprompt.errors import StoreError
 from ffprompt.report.source import OUTCOMES, Reads
 from ffprompt.stats.calibration import calibration, equal_count_edges, from_logprobs
 from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import korn_graubard
+from ffprompt.stats.intervals import rate_interval
 
 _CORRECT, _ERROR = OUTCOMES.index("correct"), OUTCOMES.index("error")
 # Resamples behind the interval of a calibration error: its ends move by a few per cent of its width, in a fraction of
@@ -50,8 +50,8 @@ def by_gap(reads: Reads) -> list[dict[str, Any]]:
 
 
 def _rate(string: NDArray[np.int64], right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Share of right answers of some reads, with Korn & Graubard's interval, in which strings are the clusters."""
-    made = korn_graubard(Clusters.from_reads(string, ~right))
+    """Share of right answers of some reads, with its interval, in which strings are the clusters."""
+    made = rate_interval(Clusters.from_reads(string, ~right))
     assert made is not None
     found = made.complement()
     return {

@@ -7,8 +7,9 @@ templates or in two repeats is one cluster. Nothing here assumes how strongly th
 :mod:`.clusters`        counts a string, merged by string
 :mod:`.intervals`       an interval for the error rate, and what no error at all shows
 :mod:`.bootstrap`       a second opinion on that interval
-:mod:`.paired`          two models on the same strings: difference and interval
-:mod:`.pvalues`         p-values for it: clustered McNemar, sign flips; Holm over several conditions
+:mod:`.score_test`      the test behind these intervals, which hold what it does not reject
+:mod:`.paired`          two models on the same strings: difference, interval and p-value
+:mod:`.pvalues`         other tests of that: clustered McNemar, sign flips; Holm over several conditions
 :mod:`.gate`            pass, regression or inconclusive
 :mod:`.sequential`      go on drawing strings until a bound is shown, and may look after every one
 :mod:`.power`           how many strings a question needs
@@ -16,5 +17,6 @@ templates or in two repeats is one cluster. Nothing here assumes how strongly th
 :mod:`.calibration`     do the probabilities mean what they say
 ======================  ================================================================================
 
-``benchmarks/coverage.py`` simulates what these promise; ``benchmarks/coverage.md`` is its output.
+``docs/methods.md`` says which method answers which question and how often it is right, as ``benchmarks/coverage.py``
+simulates it.
 """

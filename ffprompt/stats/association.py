@@ -6,7 +6,6 @@ difference is 30/40 - 6/60 = 0.65: the model fails where the rule does.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +13,23 @@ from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
 from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, Ints, group, total
-from ffprompt.stats.intervals import FEW_WITH_ERRORS, informative, korn_graubard_bounds
+from ffprompt.stats.intervals import informative
 from ffprompt.stats.quantiles import Floats, checked_level, t
+from ffprompt.stats.score_test import FEW, RiskTest, carrying
 
 
 @dataclass(frozen=True)
 class RiskDifference:
-    """Failure rate of exposed reads less that of the others, with an interval. Rates of both, reads of both."""
+    """Failure rate of exposed reads less that of the others, with an interval. Rates of both, reads of both.
+
+    ``p``: how often chance alone gives a difference as large, on either side, if there is none.
+    """
 
     estimate: float
     low: float
     high: float
     level: float
+    p: float
     exposed: float
     unexposed: float
     n_exposed: int
@@ -52,32 +56,31 @@ def risk_difference(
 ) -> RiskDifference | None:
     """Of reads, (n,) each: string, whether exposed, whether failed. None unless there are reads of both kinds.
 
-    Never a single point: the wider of two intervals at either end. One combines each rate's own (Korn & Graubard's) by
-    Zou & Donner (2008), which is sound where a rate is 0 or 1; the other leaves out string by string (the jackknife),
-    which knows that both rates come from the same strings: a model that sticks to one answer within a string, and to
-    another in the next, has rates that move against each other.
+    The interval is the inverse of a score test (:class:`.score_test.RiskTest`) and never a single point. Strings are
+    left out one by one, so it knows that both rates come from the same strings.
     """
     checked_level(level)
     exposed, failed = np.asarray(exposed, bool), np.asarray(failed, bool)
     rows, k = group(cluster, exposed, failed)
-    kinds = [_counts(rows[kind], failed[kind], k) for kind in (exposed, ~exposed)]
-    if any(not reads.sum() for _, reads in kinds):
+    (errors, reads), (others, other_reads) = (_counts(rows[kind], failed[kind], k) for kind in (exposed, ~exposed))
+    if not reads.sum() or not other_reads.sum():
         return None
-    bounds = []
-    for errors, reads in kinds:
-        one = Clusters(errors, reads)
-        below, above, *_ = korn_graubard_bounds(one.errors, one.reads, level)
-        bounds.append((one.n_errors / one.n_reads, float(below), float(above)))
-    (p, p_low, p_high), (q, q_low, q_high) = bounds
-    low, high = p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low)
-    (e1, m1), (e0, m0) = kinds
-    seen = informative(Clusters(e1 + e0, m1 + m0))
-    half = _half(p - q, _without(e1, m1) - _without(e0, m0), seen, level)
-    if half is not None:
-        low, high = min(low, p - q - half), max(high, p - q + half)
-    low, high = max(-1.0, low), min(1.0, high)
-    warnings = _warnings(k, seen)
-    return RiskDifference(p - q, low, high, level, p, q, int(m1.sum()), int(m0.sum()), k, warnings)
+    test = RiskTest.of(*(counts.astype(float) for counts in (errors, reads, others, other_reads)))
+    low, high = (float(bound) for bound in test.bounds((1 + level) / 2, -1.0))
+    seen = informative(Clusters(errors + others, reads + other_reads))
+    return RiskDifference(
+        float(test.estimate),
+        low,
+        high,
+        level,
+        float(test.p_value(0.0)),
+        float(test.exposed),
+        float(test.unexposed),
+        int(reads.sum()),
+        int(other_reads.sum()),
+        k,
+        _warnings(k, seen),
+    )
 
 
 def slope(cluster: ArrayLike, x: ArrayLike, failed: ArrayLike, level: float = 0.95) -> Slope | None:
@@ -98,8 +101,10 @@ def slope(cluster: ArrayLike, x: ArrayLike, failed: ArrayLike, level: float = 0.
     whole = sums.sum(1, keepdims=True)
     estimate = float(_slope(whole)[0])
     seen = informative(Clusters(total(rows, y, k), total(rows, np.ones_like(rows), k)))
-    half = _half(estimate, _slope(whole - sums), seen, level)
-    if half is None:
+    # Too few strings with an error do not show how much the slope varies.
+    df = float(carrying(sums[0])) if seen >= FEW else max(seen - 1.0, 1.0)
+    half = _half(estimate, _slope(whole - sums), df, level)
+    if half is None or not seen:
         return None
     return Slope(estimate, estimate - half, estimate + half, level, len(y), k, _warnings(k, seen))
 
@@ -113,7 +118,7 @@ def mean(cluster: ArrayLike, values: ArrayLike, level: float = 0.95) -> tuple[fl
         return None
     sums, reads = np.bincount(rows, values, k), np.bincount(rows, minlength=k)
     estimate = float(values.mean())
-    half = _half(estimate, (sums.sum() - sums) / (reads.sum() - reads), k, level)
+    half = _half(estimate, (sums.sum() - sums) / (reads.sum() - reads), float(carrying(reads.astype(float))), level)
     assert half is not None
     return estimate, estimate - half, estimate + half
 
@@ -131,29 +136,22 @@ def _counts(rows: Ints, failed: ArrayLike, k: int) -> tuple[Ints, Ints]:
     return total(rows, failed, k), total(rows, np.ones_like(rows), k)
 
 
-def _without(errors: Ints, reads: Ints) -> Floats:
-    """The rate after each string was left out, (k,); NaN where it held all reads."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray((errors.sum() - errors) / (reads.sum() - reads))
-
-
-def _half(estimate: float, without: Floats, seen: int, level: float) -> float | None:
+def _half(estimate: float, without: Floats, df: float, level: float) -> float | None:
     """Half the length of the jackknife's interval: k - 1 over k times the squared changes, and t's quantile.
 
-    Its degrees of freedom are the strings that tell of failures, less one, as in :mod:`.intervals`. None where strings
-    cannot be left out, or none tells.
+    None where strings cannot be left out.
     """
     k = len(without)
-    if k < 2 or seen < 1 or not np.isfinite(without).all():
+    if k < 2 or not np.isfinite(without).all():
         return None
     spread = np.sqrt((k - 1) / k * ((without - estimate) ** 2).sum())
-    return float(spread * t(max(seen - 1, 1), (1 + level) / 2))
+    return float(spread * t(df, (1 + level) / 2))
 
 
 def _warnings(k: int, seen: int) -> tuple[str, ...]:
     found = []
     if k < FEW_CLUSTERS:
         found.append(f"few strings: {k}; {FEW_CLUSTERS} or more are wanted")
-    if 0 < seen < FEW_WITH_ERRORS:
+    if 0 < seen < FEW:
         found.append(f"errors vary over few strings: {seen}; how they cluster is hardly known")
     return tuple(found)

@@ -1,8 +1,10 @@
-"""An interval for a rate of rare, clustered errors; and what no error at all shows.
+"""An interval for a rate of clustered errors; and what no error at all shows.
 
-The interval is that of Korn & Graubard (1998): Clopper & Pearson's exact interval for the number of independent reads
-that the observed ones are worth. That number comes from the spread of the errors over the strings. Where too few
-strings had an error for their spread to mean much, it shrinks towards the number of strings, which needs no spread.
+:func:`rate_interval` is the one to use. Where errors are few it is that of Korn & Graubard (1998): Clopper & Pearson's
+exact interval for the number of independent reads that the observed ones are worth. That number comes from the spread
+of the errors over the strings. Where too few strings had an error for their spread to mean much, it shrinks towards
+the number of strings, which needs no spread. From :data:`FEW_WITH_ERRORS` strings on with an error, and as many with a
+right answer, it is the inverse of the score test of :mod:`.score_test`, which is shorter.
 
 Symbols: k strings, m reads of one of them, e errors of one of them, n = sum of m, p = sum of e / n.
 """
@@ -18,9 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from ffprompt.errors import CountsError
 from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, effective_strings
 from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds, t
+from ffprompt.stats.score_test import RateTest
 
 # Fewer strings with an error (or, at rates above a half, without one) than this cannot show how errors cluster.
-FEW_WITH_ERRORS = 10
+FEW_WITH_ERRORS = 8
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,33 @@ def strings_with_an_error(clusters: Clusters, level: float = 0.95) -> Interval |
     return found and replace(found, method="Clopper-Pearson over strings", n_reads=clusters.n_reads)
 
 
-def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
+def rate_interval(clusters: Clusters, level: float = 0.95) -> Interval | None:
     """The error rate with its interval; None without a read.
+
+    Korn & Graubard's where fewer than :data:`FEW_WITH_ERRORS` (effective) strings have an error, or a right answer.
+    Otherwise it is the inverse of the score test. ``method`` says which.
+    """
+    few = korn_graubard(clusters, level)
+    if few is None:
+        return None
+    test = RateTest.of(clusters.errors.astype(float), clusters.reads.astype(float))
+    if test.spread.differing < FEW_WITH_ERRORS:
+        return few
+    low, high = (float(bound) for bound in test.bounds((1 + level) / 2, 0.0))
+    return replace(few, low=low, high=high, method="score test", n_effective=1 / float(test.spread.scale))
+
+
+def rate_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floats, Floats]:
+    """Bounds of :func:`rate_interval` for many experiments at once, (…, k) each."""
+    e, m = np.asarray(errors, float), np.asarray(reads, float)
+    low, high, *_ = korn_graubard_bounds(e, m, level)
+    test = RateTest.of(e, m)
+    few, (score_low, score_high) = test.spread.differing < FEW_WITH_ERRORS, test.bounds((1 + level) / 2, 0.0)
+    return np.where(few, low, score_low), np.where(few, high, score_high)
+
+
+def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
+    """Korn & Graubard's interval of the error rate; None without a read.
 
     Never [0, 0] or [1, 1]: where all reads are right (or all wrong), the strings are the trials.
     """
@@ -112,12 +140,7 @@ def informative(clusters: Clusters) -> int:
 
 
 def korn_graubard_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Bounds, effective sample size and design effect (NaN: unknown) for many experiments at once, (…, k) each."""
-    return rate_bounds(errors, reads, (1 + level) / 2, 1.5)
-
-
-def rate_bounds(errors: ArrayLike, reads: ArrayLike, q: float, trust: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """The same with each bound at the ``q`` quantile; for ``trust`` see :func:`evidence`.
+    """Bounds, effective sample size and design effect (NaN: unknown) for many experiments at once, (…, k) each.
 
     The design effect is the cluster-robust variance of the ratio p, k / (k - 1) · sum of (e - p m)² / n², over
     p (1 - p) / (n - 1), so that it is 1 for strings of one read. It is taken to be at least 1: no data make the reads
@@ -125,31 +148,30 @@ def rate_bounds(errors: ArrayLike, reads: ArrayLike, q: float, trust: float) -> 
     """
     e, m = np.asarray(errors, float), np.asarray(reads, float)
     k, n = m.shape[-1], m.sum(-1)
-    p = e.sum(-1) / n
+    p, q = e.sum(-1) / n, (1 + level) / 2
     squares = (e - p[..., None] * m) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.float64(k) / (k - 1) * squares.sum(-1) / n**2
         deff = spread / (p * (1 - p) / (n - 1))
     deff = np.where(np.isfinite(deff), deff, np.nan)
-    worth = effective_reads(n, effective_strings(m), deff, evidence([e > 0, e < m], m, squares, trust) - 1, q)
+    worth = effective_reads(n, effective_strings(m), deff, evidence([e > 0, e < m], m, squares) - 1, q)
     low, high = clopper_pearson_bounds(p * worth, worth, 1 - q)
     return low, high, worth, deff
 
 
-def evidence(sides: Sequence[NDArray[np.bool_]], reads: Floats, squares: Floats, trust: float) -> Floats:
+def evidence(sides: Sequence[NDArray[np.bool_]], reads: Floats, squares: Floats) -> Floats:
     """How many strings tell how errors cluster, over the last axis of (…, k): the degrees of freedom, plus one.
 
     The least of: for each of the ``sides`` (strings with an error, strings with a right answer) the strings on it,
-    weighted by squared reads, as they are in the variance; and ``trust`` · (sum of ``squares``)² / sum of squares²,
-    the strings that carry the variance, so that one huge string is not taken for a hundred. ``trust`` is 1.5 for
-    two-sided intervals, whose two ends make up for each other when errors are skewed, and 1 for one-sided claims.
-    Both numbers were chosen by simulation (benchmarks/coverage.py).
+    weighted by squared reads, as they are in the variance; and 1.5 · (sum of ``squares``)² / sum of squares², the
+    strings that carry the variance, so that one huge string is not taken for a hundred. The 1.5 was chosen by
+    simulation (benchmarks/coverage.py): the two ends of the interval make up for each other when errors are skewed.
     """
     weights, strings = reads**2, effective_strings(reads)
     on_side = [(weights * side).sum(-1) / weights.sum(-1) * strings for side in sides]
     with np.errstate(divide="ignore", invalid="ignore"):
         carried = np.nan_to_num(squares.sum(-1) ** 2 / (squares**2).sum(-1))
-    return np.asarray(np.minimum.reduce([*on_side, trust * carried]))
+    return np.asarray(np.minimum.reduce([*on_side, 1.5 * carried]))
 
 
 def effective_reads(n: ArrayLike, strings: ArrayLike, deff: ArrayLike, df: ArrayLike, q: float) -> Floats:

@@ -1,7 +1,8 @@
 """How many strings a question needs, from a pilot's counts or from what one supposes.
 
-What more reads of one string are worth depends on how they cluster, so every answer says what it took for that. The
-effective number of reads is that of :mod:`.intervals`, with what is to be expected in the place of what was seen.
+What more reads of one string are worth depends on how they cluster, so every answer says what it took for that. A
+formula gives a first number. It is raised until simulated experiments, judged by the very interval that will be used,
+agree.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 
 from ffprompt.errors import CountsError
 from ffprompt.stats.clusters import Clusters, Ints
-from ffprompt.stats.intervals import effective_reads, korn_graubard, korn_graubard_bounds
+from ffprompt.stats.intervals import korn_graubard, rate_bounds, zero_bound
 from ffprompt.stats.paired import Pairs, difference, difference_bounds
-from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds, normal
+from ffprompt.stats.quantiles import Floats, checked_level, normal
 
 # A study of more strings than this is not planned but despaired of.
 _MOST_STRINGS = 10**9
@@ -50,18 +51,6 @@ class Sample:
         """The intra-string correlation of errors, at most 1: deff = 1 + (reads / strings_worth - 1) · correlation."""
         others = self.reads / self.strings_worth - 1
         return min(1.0, (self.deff - 1) / others) if others > 0 else 0.0
-
-    @property
-    def seen(self) -> float:
-        """The share of strings to have at least one error, if errors a string are beta-binomial."""
-        icc, m = self.correlation, round(self.reads)
-        if icc == 0:
-            return float(-np.expm1(m * np.log1p(-self.share)))
-        if icc == 1:
-            return self.share
-        spread = 1 / icc - 1
-        right = (1 - self.share) * spread + np.arange(m)
-        return float(1 - np.prod(right / (spread + np.arange(m))))
 
 
 @dataclass(frozen=True)
@@ -100,21 +89,23 @@ def _sample(share: float, reads: int, strings: int, effective: float, deff: floa
 
 
 def strings_for_width(half_width: float, sample: Sample, level: float = 0.95, seed: int = 0) -> Plan:
-    """Strings for a Korn-Graubard interval of mean length 2 · ``half_width`` around ``sample.share``."""
+    """Strings for :func:`.intervals.rate_interval` to have a mean length of 2 · ``half_width``."""
     checked_level(level)
     if not 0 < half_width < 0.5:
         raise CountsError(f"half width {half_width}: between 0 and 0.5 is wanted, such as 0.01")
 
+    q = (1 + level) / 2
+
     def expected(strings: int) -> bool:
-        worth = _worth(strings, sample, (1 + level) / 2)
-        low, high = clopper_pearson_bounds(sample.share * worth, worth, (1 - level) / 2)
-        return bool(high - low <= 2 * half_width)
+        worth = _worth(strings, sample)
+        wald = normal(q) * np.sqrt(sample.share * (1 - sample.share) / worth)
+        return bool(max(wald, zero_bound(worth, q) / 2) <= half_width)
 
     def simulated(strings: int, rng: np.random.Generator) -> bool:
         widths = []
         for reads in _strings(strings, 500, sample, rng):
             errors = rng.binomial(reads, _chances(sample.share, sample.correlation, reads.shape, rng))
-            low, high, *_ = korn_graubard_bounds(errors, reads, level)
+            low, high = rate_bounds(errors, reads, level)
             widths.append(high - low)
         return bool(np.concatenate(widths).mean() <= 2 * half_width)
 
@@ -161,10 +152,8 @@ def _score_test(gap: float, sample: Sample, power: float, q: float, null: float,
         raise CountsError(f"power {power}: from 0.5 to below 1 is wanted, such as 0.8")
 
     def enough(strings: int) -> bool:
-        worth = _worth(strings, sample, q)
-        # The correction for an estimated variance widens the interval; the difference itself varies no more for it.
-        varies = max(strings * sample.reads / sample.deff, worth)
-        return bool(normal(q) * np.sqrt(null / worth) + normal(power) * np.sqrt(alternative / varies) <= gap)
+        sd = normal(q) * np.sqrt(null) + normal(power) * np.sqrt(alternative)
+        return bool(sd / np.sqrt(_worth(strings, sample)) <= gap)
 
     return _fewest(enough, f"difference {gap}")
 
@@ -177,13 +166,13 @@ def _plan(
     power: float | None,
     seed: int,
 ) -> Plan:
-    """A formula's number of strings, raised by tenths until simulated experiments agree.
+    """A formula's number of strings, raised by twentieths until simulated experiments agree.
 
     With rare or skewed errors no formula says how wide an interval will be: its degrees of freedom depend on the data.
     """
     rng, notes = np.random.default_rng(seed), _notes(sample)
     while strings <= _SIMULATED_UP_TO and not good(strings, rng):
-        strings = int(strings * 1.1) + 1
+        strings = int(strings * 1.05) + 1
     if strings > _SIMULATED_UP_TO:
         notes = (*notes, f"above {_SIMULATED_UP_TO:,} strings the formula is not checked by simulation")
     return Plan(strings, round(strings * sample.reads), level, power, sample, notes)
@@ -207,7 +196,7 @@ def _lower_above(
     for reads in _strings(strings, 2000, sample, rng):
         b = rng.binomial(reads, _chances(lost, sample.correlation, reads.shape, rng))
         c = rng.binomial(reads - b, _chances(gained / (1 - lost), sample.correlation, reads.shape, rng))
-        low, *_ = difference_bounds(b, c, reads, q, one_sided)
+        low, _ = difference_bounds(b, c, reads, q, one_sided)
         above.append(low > bound)
     return float(np.concatenate(above).mean())
 
@@ -222,11 +211,9 @@ def _chances(share: float, correlation: float, shape: tuple[int, ...], rng: np.r
     return rng.beta(share * spread, (1 - share) * spread, shape)
 
 
-def _worth(strings: int, sample: Sample, q: float) -> float:
-    """The effective reads to expect of so many strings."""
-    n, effective = strings * sample.reads, strings * sample.strings_worth
-    deff = sample.deff if sample.share else np.nan
-    return float(effective_reads(n, effective, deff, strings * sample.seen - 1, q))
+def _worth(strings: int, sample: Sample) -> float:
+    """The independent reads that so many strings are worth; without an error seen, the strings are the trials."""
+    return strings * (sample.reads / sample.deff if sample.share else sample.strings_worth)
 
 
 def _fewest(enough: Callable[[int], bool], what: str) -> int:

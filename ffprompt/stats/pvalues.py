@@ -1,7 +1,8 @@
-"""Is the difference between two models on the same strings more than chance?
+"""Other tests of two models on the same strings, for papers that report them; and Holm's adjustment of any p-values.
 
-Each test looks at d = gained - lost, a number a string. :func:`sign_flip` is exact at any number of strings and is the
-one to use; the chi-square tests are what papers report, and trust a normal approximation over the strings.
+The p-value of a comparison is that of :func:`.paired.difference`, whose interval agrees with it. Each test here looks
+at d = gained - lost, a number a string. :func:`sign_flip` is exact at any number of strings if the two models differ in
+nothing but luck. The chi-square tests trust a normal approximation over the strings.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | N
     (Phipson & Smyth 2010), which is never 0. It is this that is tested, not equal rates: two models with the same rate
     of errors, of which one fails in whole strings and the other here and there, are told apart too often while few
     strings have failed (in 10 % of experiments, not 5, with 200 strings and a rate of 0.02), as they are by
-    :func:`mcnemar`. The interval of :func:`.paired.difference` does not suffer from it.
+    :func:`mcnemar` and by :func:`.paired.difference`.
     """
     if not len(pairs):
         return None

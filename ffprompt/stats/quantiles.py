@@ -47,6 +47,13 @@ def t(df: ArrayLike, q: float) -> Floats:
     return np.asarray(stdtrit(df, q))
 
 
+def t_tail(df: ArrayLike, x: ArrayLike) -> Floats:
+    """P(T > x) for Student's t with ``df`` degrees of freedom (df > 0)."""
+    from scipy.special import stdtr
+
+    return np.asarray(stdtr(df, -np.asarray(x, float)))
+
+
 def clopper_pearson_bounds(x: ArrayLike, n: ArrayLike, tail: float) -> tuple[Floats, Floats]:
     """Clopper & Pearson's (1934) bounds for ``x`` errors in ``n`` trials, each missed with probability <= ``tail``.
 
