@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ffprompt.backends.lifetimes import shutdown
+from ffprompt.cli import main
+from tests.odd_server import OddServer
 
 TODAY = dt.date(2026, 11, 26)
 
@@ -64,3 +67,25 @@ def test_a_name_from_outside_stays_one_printable_line(name: object) -> None:
     said = shutdown({"id": name, "shutdown_date": "2026-12-11"}, TODAY)
     assert said is not None and said.isprintable() and len(said) < 140
     said.encode()
+
+
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_a_run_says_when_its_model_is_shut_down(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "none")
+    entry = {"id": "m", "object": "model", "shutdown_date": "2099-12-11"}
+
+    def models(path: str) -> Any:
+        return {"object": "list", "data": [{"id": "other"}, entry]} if path == "/v1/models" else entry
+
+    def answer(path: str, body: Any) -> Any:
+        if path.endswith("/messages"):
+            return {"type": "message", "content": [{"type": "text", "text": "1"}], "stop_reason": "end_turn"}
+        return {"choices": [{"message": {"content": "1"}, "finish_reason": "stop"}]}
+
+    with OddServer(answer, models) as server:
+        url = server.v1 if backend == "openai" else server.url
+        words = ["run", "--backend", backend, "--model", "m", "--base-url", url, "--template", "game", "--trials", "3"]
+        assert main([*words, "--elicitation", "next", "--length", "12", "--no-report", "--out", str(tmp_path)]) == 0
+    assert "m: its provider shuts it down on 2099-12-11" in capsys.readouterr().out

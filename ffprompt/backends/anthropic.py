@@ -19,6 +19,7 @@ from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.backends.extras import check_extra_body, parse_headers
 from ffprompt.backends.keys import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
+from ffprompt.backends.lifetimes import announced
 from ffprompt.backends.payloads import merged
 from ffprompt.backends.promises import Promises
 from ffprompt.backends.wire import patience
@@ -168,21 +169,23 @@ class AnthropicBackend(ApiBackend):
             return
         with self._blocking() as client:
             try:
-                client.models.with_raw_response.retrieve(self.asking.model)
+                found = client.models.with_raw_response.retrieve(self.asking.model)
+                self.ends = announced(found.http_response, self.asking.model)
             except self.sdk.APIError as error:
-                found = as_call_error(self.sdk, error)
-                if (
-                    found.status == 404
-                    and self.base_url
-                    and split_base_url(self.base_url)[0].rstrip("/").endswith("/v1")
-                ):
-                    raise ModelError(
-                        f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
-                    ) from None
-                found.advise(self.cure(found, {}))
-                unknown = found.status == 404 and self.base_url is None
-                if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-                    raise hopeless(self.name, found) from None
+                self._judge(error)
+
+    def _judge(self, error: Any) -> None:
+        """What it means that the model is not there. Raises ModelError where nothing will be answered."""
+        found = as_call_error(self.sdk, error)
+        address = split_base_url(self.base_url)[0] if self.base_url else ""
+        if found.status == 404 and address.rstrip("/").endswith("/v1"):
+            raise ModelError(
+                f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
+            ) from None
+        found.advise(self.cure(found, {}))
+        unknown = found.status == 404 and not address
+        if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
+            raise hopeless(self.name, found) from None
 
 
 def _with_extra(

@@ -52,6 +52,7 @@ class ApiBackend(ABC):
     path: str  # of the endpoint, below the base URL
     thinks: bool = False
     key: str
+    ends: str | None = None  # when the provider shuts the model down, where it says so
     keyless: str = ""  # the variable of the key that is not set, where none was sent
     base_url: str | None
     headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
@@ -205,7 +206,7 @@ class ApiBackend(ABC):
     @property
     def remarks(self) -> Sequence[str]:
         """What a reader of the run's numbers should know about what the server said."""
-        return self.consistency.remarks(str(self.identity["model"]))
+        return [*([self.ends] if self.ends else []), *self.consistency.remarks(str(self.identity["model"]))]
 
     async def _answered(self, request: Request, call: Call) -> Answered:
         """What the server says to a request, asked again in another way where it refuses a parameter."""

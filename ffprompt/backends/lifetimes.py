@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,18 @@ def shutdown(entry: Mapping[str, Any], today: dt.date | None = None) -> str | No
     if day > (today or dt.datetime.now(dt.UTC).date()):
         return f"{name}: its provider shuts it down on {day}"
     return f"{name}: its provider was to shut it down on {day}"  # that it is listed may mean that it goes on
+
+
+def announced(response: Any, model: str) -> str | None:
+    """Return the same from the HTTP response to a question for one model, or for all of them."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+    listed = body.get("data") if isinstance(body, dict) else None
+    entries = listed if isinstance(listed, list) else [body]
+    mine = [entry for entry in entries if isinstance(entry, dict) and entry.get("id") == model]
+    return shutdown(mine[0]) if mine else None
 
 
 def _day(value: object) -> dt.date | None:

@@ -11,6 +11,7 @@ from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, re
 from ffprompt.backends.echo import Token, echoed
 from ffprompt.backends.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.keys import split_base_url
+from ffprompt.backends.lifetimes import announced
 from ffprompt.backends.payloads import MOST_SHOWN, Asking, completions_payload
 from ffprompt.backends.probe import other_url, refusal, speaks, wait_until_ready, web_page
 from ffprompt.backends.wire import library
@@ -43,6 +44,7 @@ class OpenAIProbe:
             found = self._patiently()
         if backend.base_url and found is not None and not (speaks(found) and not refusal(found)):
             self._doubt(found)
+        backend.ends = None if found is None else announced(found, backend.asking.model)
         return self._unscored() if backend.api == "completions" else CHATS
 
     def _models(self, client: Any) -> Any:
