@@ -91,7 +91,6 @@ class AnthropicBackend(ApiBackend):
         if self.asking.version and api == "messages":
             self.headers = {"anthropic-version": self.asking.version, **self.headers}
         self.insisted = frozenset({*self.asking.extra, "output_config"})
-        self.thinking = thinking
         self.thinks = self.asking.room > 0
         self.base_url = base_url or (os.environ.get("ANTHROPIC_BASE_URL") if api == "messages" else None) or None
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
@@ -104,20 +103,23 @@ class AnthropicBackend(ApiBackend):
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
-        self.identity = {
+        headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
+        asked = {"temperature": temperature if self.asking.sampled else OWN, "effort": effort}
+        asked |= {"thinking": OWN if thinking is None else thinking, "extra_body": shown_body(extra_body)}
+        self.identity = self._identity() | asked | {"extra_headers": headers}
+
+    def _identity(self) -> dict[str, Any]:
+        """What the record of a run says of the model, beside what was asked of it."""
+        known = self.live or self.api == "messages"  # a cloud's address is that of its region
+        return {
             "backend": "anthropic",
-            "model": model,
-            "api": api,
-            "base_url": self.address(self._blocking(), self.base_url) if live or api == "messages" else None,
-            "api_version": self.asking.version or anthropic._constants.ANTHROPIC_API_VERSION,
-            "temperature": temperature if self.asking.sampled else OWN,
-            "thinking": thinking if thinking is not None else OWN,
-            "effort": effort,
+            "model": self.asking.model,
+            "api": self.api,
+            "base_url": self.address(self._blocking(), self.base_url) if known else None,
+            "api_version": self.asking.version or self.sdk._constants.ANTHROPIC_API_VERSION,
             "room": self.asking.room,
-            "cache": cache,
-            "extra_body": shown_body(extra_body),
-            "extra_headers": shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items()),
-            "sdk": f"anthropic {anthropic.__version__}",
+            "cache": self.asking.cache,
+            "sdk": f"anthropic {self.sdk.__version__}",
         }
 
     def _read_key(self, key_file: str | None) -> str:

@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -46,6 +45,68 @@ _ROOM = {"none": 0, "minimal": 2048, "low": 8192, None: 32768, "medium": 32768}
 _MOST_ROOM = 65536
 _PATHS = {"chat": "/chat/completions", "responses": "/responses", "completions": "/completions"}
 _PAYLOADS = {"chat": chat_payload, "responses": responses_payload, "completions": completions_payload}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user wants of the model's replies, under the names of the flags."""
+
+    model: str
+    temperature: float | None
+    effort: str | None
+    room: int | None
+    top_logprobs: int | None
+    thinking: Thinking | None
+    extra_body: Mapping[str, Any]
+
+    def asking(self, api: str, provider: Provider) -> Asking:
+        """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
+        if self.top_logprobs is not None and api != "completions":
+            raise ModelError(f"--top-logprobs {self.top_logprobs}: only --api completions scores; leave it out")
+        if api == "completions":
+            flags = {"reasoning-effort": self.effort, "reasoning-room": self.room, "thinking": self.thinking}
+            for flag, value in flags.items():
+                if value is not None:
+                    raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
+            return self._extended(Asking(self.model, top_logprobs=self.top_logprobs or MOST_SHOWN), api)
+        if self.thinking is not None and self.effort is not None:
+            raise ModelError(
+                f"--thinking {self.thinking} and --reasoning-effort {self.effort}: give one of them, not both"
+            )
+        known = reasons(self.model)
+        if known and not self.off and self.temperature not in (0, 1, None):
+            raise ModelError(
+                f"--temperature {self.temperature}: {self.model} reasons, and samples as it does; leave it out"
+            )
+        extra = {} if self.thinking is None else provider.switch(self.thinking)
+        if api == "responses" and (moved := extra.get("reasoning_effort")):  # the same switch, where this API has it
+            extra = {"reasoning": {"effort": moved}}
+        asked = self.effort is not None or self.thinking not in (None, "off") or self.room is not None
+        reasoning = known or asked
+        asking = Asking(
+            self.model, reasoning, self.off or not known, self.effort, self._room(reasoning), MOST_SHOWN, extra
+        )
+        return self._extended(asking, api)
+
+    @property
+    def off(self) -> bool:
+        """Whether the model is to reply without reasoning."""
+        return self.thinking == "off" or self.effort == "none"
+
+    def _room(self, reasoning: bool) -> int:
+        """Tokens for reasoning on top of a reply."""
+        if self.room is not None:
+            return self.room
+        if isinstance(self.thinking, int):
+            return self.thinking
+        return _ROOM.get(self.effort, _MOST_ROOM) if reasoning and not self.off else 0
+
+    def _extended(self, asking: Asking, api: str) -> Asking:
+        """With what a user adds. Raises ModelError where that would override a setting of the run."""
+        chat = api != "completions"
+        sample = Request("sample", "" if chat else "w", (Message("user", "w"),) if chat else (), temperature=None)
+        check_extra_body(self.extra_body, _PAYLOADS[api](asking, sample))
+        return dataclasses.replace(asking, extra=merged(asking.extra, self.extra_body))
 
 
 class OpenAIBackend(ApiBackend):
@@ -92,28 +153,19 @@ class OpenAIBackend(ApiBackend):
             split_base_url(base_url)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
         self.base_url = _address(self.provider, provider is not None, base_url, model)
-        self.asked_through = partial(
-            _asking,
-            provider=self.provider,
-            model=model,
-            temperature=temperature,
-            effort=reasoning_effort,
-            room=reasoning_room,
-            top_logprobs=top_logprobs,
-            thinking=thinking,
-            extra_body=extra_body or {},
+        self.wishes = Wishes(
+            model, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking, extra_body or {}
         )
-        self.asking = self.asked_through(api)
+        self.asking = self.wishes.asking(api, self.provider)
         self.headers = parse_headers(extra_headers)
         self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
-        self.top_logprobs = top_logprobs
         self.thinks = self.asking.room > 0
         limits = policy(self.asking.reasoning) if callable(policy) else policy
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         limits = limits or Policy(**patience(self.asking.reasoning))
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
-        self.promises = Promises(thinking == "off" or reasoning_effort == "none", tuple(reasoning_tags))
+        self.promises = Promises(self.wishes.off, tuple(reasoning_tags))
         variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
         self.key = read_key(variable, file, absent) if live else NO_KEY
         self.keyless = variable if self.key == NO_KEY else ""
@@ -123,20 +175,26 @@ class OpenAIBackend(ApiBackend):
         scores = not why
         chats = api != "completions"
         self.capabilities = Capabilities(scores, completes=not chats, chats=chats, unscored=why, schemas=chats)
-        self.identity = {
+        headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
+        self.identity = self._identity(named=provider, headers=headers, scores=scores)
+
+    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> dict[str, Any]:
+        """What the record of a run says of the model."""
+        wishes = self.wishes
+        return {
             "backend": "openai",
-            "model": model,
-            "provider": provider,
-            "api": api,
+            "model": wishes.model,
+            "provider": named,
+            "api": self.api,
             "base_url": self.address(self._blocking(), self.base_url),
-            "reasoning_effort": reasoning_effort,
+            "reasoning_effort": wishes.effort,
             "reasoning_room": self.asking.room,
-            "thinking": thinking if thinking is not None else "the model's own",
-            "temperature": temperature if self.asking.sampled and temperature is not None else OWN,
-            "extra_body": shown_body(extra_body),
-            "extra_headers": shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items()),
+            "thinking": OWN if wishes.thinking is None else wishes.thinking,
+            "temperature": OWN if not self.asking.sampled or wishes.temperature is None else wishes.temperature,
+            "extra_body": shown_body(wishes.extra_body) or None,
+            "extra_headers": headers,
             "top_logprobs": self.asking.top_logprobs if scores else None,
-            "sdk": f"openai {openai.__version__}",
+            "sdk": f"openai {self.sdk.__version__}",
         }
 
     def client(self, connections: Any) -> Any:
@@ -159,7 +217,7 @@ class OpenAIBackend(ApiBackend):
         return True
 
     def _move(self, api: str) -> None:
-        self.api, self.path, self.asking = api, _PATHS[api], self.asked_through(api)
+        self.api, self.path, self.asking = api, _PATHS[api], self.wishes.asking(api, self.provider)
         self.lessons.api = api
         self.identity = {**self.identity, "api": api}
 
@@ -215,52 +273,6 @@ def azure_url(base_url: str, model: str) -> str:
         return base_url
     path = f"/openai/deployments/{quote(model, safe='')}" if "api-version" in parts.query else "/openai/v1"
     return urlunsplit(parts._replace(path=path))
-
-
-def _asking(
-    api: str,
-    *,
-    provider: Provider,
-    model: str,
-    temperature: float | None,
-    effort: str | None,
-    room: int | None,
-    top_logprobs: int | None,
-    thinking: Thinking | None,
-    extra_body: Mapping[str, Any],
-) -> Asking:
-    """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
-    if top_logprobs is not None and api != "completions":
-        raise ModelError(f"--top-logprobs {top_logprobs}: only --api completions scores; leave it out")
-    if api == "completions":
-        for flag, value in (("reasoning-effort", effort), ("reasoning-room", room), ("thinking", thinking)):
-            if value is not None:
-                raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
-        return _with_extra(Asking(model, top_logprobs=top_logprobs or MOST_SHOWN), api, extra_body)
-    if thinking is not None and effort is not None:
-        raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
-    off = thinking == "off" or effort == "none"
-    known = reasons(model)
-    if known and not off and temperature not in (0, 1, None):
-        raise ModelError(f"--temperature {temperature}: {model} reasons, and samples as it does; leave it out")
-    reasoning = known or effort is not None or thinking not in (None, "off") or room is not None
-    if room is None and isinstance(thinking, int):
-        room = thinking
-    elif room is None:
-        room = _ROOM.get(effort, _MOST_ROOM) if reasoning and not off else 0
-    extra = provider.switch(thinking) if thinking is not None else {}
-    if api == "responses" and (moved := extra.get("reasoning_effort")):  # the same switch, where this API has it
-        extra = {"reasoning": {"effort": moved}}
-    asking = Asking(model, reasoning, off or not known, effort, room, MOST_SHOWN, extra)
-    return _with_extra(asking, api, extra_body)
-
-
-def _with_extra(asking: Asking, api: str, extra_body: Mapping[str, Any]) -> Asking:
-    """With what a user adds. Raises ModelError where that would override a setting of the run."""
-    chat = api != "completions"
-    sample = Request("sample", "" if chat else "w", (Message("user", "w"),) if chat else (), temperature=None)
-    check_extra_body(extra_body, _PAYLOADS[api](asking, sample))
-    return dataclasses.replace(asking, extra=merged(asking.extra, extra_body))
 
 
 def _key_of(

@@ -114,7 +114,7 @@ class OpenAIProbe:
 
     def _unscored(self) -> str:
         """Why an echo of a prompt does not spell it with log-probabilities; OpenAI's own limit of five is tried too."""
-        backend, given, why = self.backend, self.backend.top_logprobs, ""
+        backend, given, why = self.backend, self.backend.wishes.top_logprobs, ""
         for most in [given] if given else [MOST_SHOWN, 5]:
             asking = dataclasses.replace(backend.asking, top_logprobs=most)
             try:
