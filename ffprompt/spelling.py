@@ -64,10 +64,12 @@ def _patterns(steps: tuple[tuple[str, str], ...]) -> list[tuple[re.Pattern[str],
     return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), by) for pattern, by in steps]
 
 
-# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms; fullwidth ASCII is shifted as a block.
+# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms. Fullwidth ASCII is shifted as a block. Chinese has
+# no spaces, so its words for not and or would hide in others.
 _PUNCTUATION = {
     "、": ", ", "，": ", ", "､": ", ", "،": ", ", "؛": "; ", "；": "; ", "。": ". ", "｡": ". ", "।": ". ", "؟": "?",
     "【": "[", "】": "]", "「": '"', "」": '"', "『": '"', "』": '"', "《": '"', "》": '"', "‚": ", ", "︓": ":",
+    "不": " not ", "或": " or ",
 }  # fmt: skip
 
 
@@ -133,7 +135,8 @@ def _number(at: re.Match[str]) -> int:
 _WORD = re.compile(rf"(?i)\b(?:{'|'.join(_DIGITS)})\b")
 _LIST = rf"(?:(?:{'|'.join(_DIGITS)})\b|[0-9]{{1,3}}\b)"
 _INTRODUCED = (
-    rf"^(?:- )?(?:\(?[0-9]{{1,5}}(?:th)?(?: {_THING})?[.):]+ ?)?[\[(]?|[:=→⇒] ?[\[(]?|\b(?:is|are|returns?|gives?) "
+    rf"^(?:- )?(?:\(?[0-9]{{1,5}}(?:th)?(?: {_THING})?[.):]+ ?)?[\[(]?"
+    r"|[:=→⇒] ?[\[(]?|(?<!\bthere )\b(?:is|are|returns?|gives?) "
 )
 _SPELT = re.compile(rf"(?im)({_INTRODUCED})((?<![^\W_]){_LIST}(?:(?:,? and |[,;] ?| ){_LIST})*)(?=[\])]?[.!]?$)")
 
