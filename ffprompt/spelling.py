@@ -104,7 +104,8 @@ _ORDINALS = (
 _THING = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|one)"
 _STATES = r"(?: ?[:=→⇒]| ?->| ?=>| ?[-–—] | is\b)"
 _VERBS = r" (?:returns|gives|yields|outputs) "
-_ORDINAL = rf"(?:the )?(?P<ordinal>{'|'.join(_ORDINALS)})(?P<thing>(?: {_THING})?)(?={_STATES}|{_VERBS}| ?\|)"
+_ORDINAL = rf"(?:the )?(?P<ordinal>{'|'.join(_ORDINALS)})(?P<thing>(?: {_THING})?)"
+_ORDINAL += rf"(?={_STATES}|{_VERBS}| ?\|)"
 # At the head of a line, of a cell or of a JSON object, or after another such statement.
 _HEAD = re.compile(rf"(?im)(?P<before>^(?:- )?|^\| ?|[{{] ?){_ORDINAL}")
 _NEXT = re.compile(rf"(?i)(?P<before>[,;.]) ?(?:and |then |while )?{_ORDINAL}")
