@@ -64,8 +64,8 @@ def _patterns(steps: tuple[tuple[str, str], ...]) -> list[tuple[re.Pattern[str],
     return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), by) for pattern, by in steps]
 
 
-# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms. Fullwidth ASCII is shifted as a block. Chinese has
-# no spaces, so its words for not and or would hide in others.
+# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms. Fullwidth ASCII is shifted as a block.
+# Chinese has no spaces, so its words for not and or would hide in others.
 _PUNCTUATION = {
     "、": ", ", "，": ", ", "､": ", ", "،": ", ", "؛": "; ", "；": "; ", "。": ". ", "｡": ". ", "।": ". ", "؟": "?",
     "【": "[", "】": "]", "「": '"', "」": '"', "『": '"', "』": '"', "《": '"', "》": '"', "‚": ", ", "︓": ":",
