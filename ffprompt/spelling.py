@@ -64,10 +64,12 @@ def _patterns(steps: tuple[tuple[str, str], ...]) -> list[tuple[re.Pattern[str],
     return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), by) for pattern, by in steps]
 
 
-# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms; fullwidth ASCII is shifted as a block.
+# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms. Fullwidth ASCII is shifted as a block.
+# Chinese has no spaces, so its words for not and or would hide in others.
 _PUNCTUATION = {
     "、": ", ", "，": ", ", "､": ", ", "،": ", ", "؛": "; ", "；": "; ", "。": ". ", "｡": ". ", "।": ". ", "؟": "?",
     "【": "[", "】": "]", "「": '"', "」": '"', "『": '"', "』": '"', "《": '"', "》": '"', "‚": ", ", "︓": ":",
+    "不": " not ", "或": " or ",
 }  # fmt: skip
 
 
@@ -102,7 +104,8 @@ _ORDINALS = (
 _THING = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|one)"
 _STATES = r"(?: ?[:=→⇒]| ?->| ?=>| ?[-–—] | is\b)"
 _VERBS = r" (?:returns|gives|yields|outputs) "
-_ORDINAL = rf"(?:the )?(?P<ordinal>{'|'.join(_ORDINALS)})(?P<thing>(?: {_THING})?)(?={_STATES}|{_VERBS}| ?\|)"
+_ORDINAL = rf"(?:the )?(?P<ordinal>{'|'.join(_ORDINALS)})(?P<thing>(?: {_THING})?)"
+_ORDINAL += rf"(?={_STATES}|{_VERBS}| ?\|)"
 # At the head of a line, of a cell or of a JSON object, or after another such statement.
 _HEAD = re.compile(rf"(?im)(?P<before>^(?:- )?|^\| ?|[{{] ?){_ORDINAL}")
 _NEXT = re.compile(rf"(?i)(?P<before>[,;.]) ?(?:and |then |while )?{_ORDINAL}")
@@ -133,7 +136,8 @@ def _number(at: re.Match[str]) -> int:
 _WORD = re.compile(rf"(?i)\b(?:{'|'.join(_DIGITS)})\b")
 _LIST = rf"(?:(?:{'|'.join(_DIGITS)})\b|[0-9]{{1,3}}\b)"
 _INTRODUCED = (
-    rf"^(?:- )?(?:\(?[0-9]{{1,5}}(?:th)?(?: {_THING})?[.):]+ ?)?[\[(]?|[:=→⇒] ?[\[(]?|\b(?:is|are|returns?|gives?) "
+    rf"^(?:- )?(?:\(?[0-9]{{1,5}}(?:th)?(?: {_THING})?[.):]+ ?)?[\[(]?"
+    r"|[:=→⇒] ?[\[(]?|(?<!\bthere )\b(?:is|are|returns?|gives?) "
 )
 _SPELT = re.compile(rf"(?im)({_INTRODUCED})((?<![^\W_]){_LIST}(?:(?:,? and |[,;] ?| ){_LIST})*)(?=[\])]?[.!]?$)")
 

@@ -410,6 +410,10 @@ def test_an_answer_that_leaves_no_choice_counts_however_it_is_written(
 
 # Of the same forms, but contradictory, hedged, taken back or incomplete.
 UNCLEAR = [
+    ("There is one.", BITS, 1),
+    ("答案不是：1", BITS, 1),
+    ("不知道：1", BITS, 1),
+    ("答案：1或0", BITS, 1),
     ("First read: 1\nSecond read: 0\n\nFirst read: 0\nSecond read: 1", BITS, 2),
     ("First read: 1\nThird read: 0", BITS, 2),
     ("First read: 1 or 0\nSecond read: 0", BITS, 2),
