@@ -56,7 +56,14 @@ def running(name: str, folder: Path, **variables: str) -> Iterator[Server]:
     """Start a server in a folder, wait until it is healthy, and stop it with all that it started."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    known = {"PORT": str(port), "URL": url, "MODEL": MODEL, "OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
+    known = {
+        "PORT": str(port),
+        "URL": url,
+        "MODEL": MODEL,
+        "THREADS": "1",
+        "OPENAI_API_KEY": "none",
+        "ANTHROPIC_API_KEY": "none",
+    }
     environment = os.environ | VLLM | _OFFLINE | known | variables
     path = {"PATH": f"{binaries(name)}{os.pathsep}{os.environ['PATH']}"}
     log = folder / "log"
