@@ -123,7 +123,7 @@ def clustered(
 
 @pytest.mark.parametrize(
     ("lost", "gained", "correlation", "strings"),
-    [(0.05, 0.05, 0.1, 30), (0.1, 0.05, 0.3, 100), (0.05, 0.0, 0.1, 60), (0.05, 0.0, 0.5, 200), (0.3, 0.1, 0.3, 30)],
+    [(0.05, 0.05, 0.1, 30), (0.1, 0.05, 0.3, 100), (0.05, 0.0, 0.1, 60), (0.01, 0.0, 0.5, 300), (0.3, 0.1, 0.3, 30)],
 )
 def test_intervals_cover_as_often_as_they_say(lost: float, gained: float, correlation: float, strings: int) -> None:
     """2,000 experiments know 95 % within a point."""
@@ -133,9 +133,9 @@ def test_intervals_cover_as_often_as_they_say(lost: float, gained: float, correl
     assert 0.932 <= ((low <= truth) & (truth <= high)).mean() <= 0.972
 
 
-@pytest.mark.parametrize(("lost", "gained", "correlation"), [(0.01, 0.0, 0.3), (0.01, 0.003, 0.3), (0.003, 0.0, 0.1)])
+@pytest.mark.parametrize(("lost", "gained", "correlation"), [(0.01, 0.0, 0.5), (0.01, 0.003, 0.3)])
 def test_where_few_strings_differ_intervals_cover_more(lost: float, gained: float, correlation: float) -> None:
-    b, c, m = clustered(np.random.default_rng(5), lost, gained, correlation, (2000, 60))
+    b, c, m = clustered(np.random.default_rng(5), lost, gained, correlation, (2000, 100))
     low, high = difference_bounds(b, c, m, 0.975)
     truth = (1 - lost) * gained - lost
     assert ((low <= truth) & (truth <= high)).mean() >= 0.95

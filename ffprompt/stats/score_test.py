@@ -37,8 +37,8 @@ FEW = 5
 _LEAST_SCALE = 0.5
 # A one-sided claim rests on a single bound; there the degrees of freedom by the fourth moment count for less.
 _ONE_SIDED = 0.75
-# Halvings of an interval of length at most 2: to the last digits of a double.
-_HALVINGS = 50
+# Halvings of an interval of length at most 2.
+_HALVINGS = 45
 
 Bools = NDArray[np.bool_]
 
@@ -118,7 +118,7 @@ class ScoreTest(ABC):
             limit = np.minimum(t(df, q) ** 2 * self.spread.scale, t(self.spread.df, q) ** 2 * self.spread.worst)
             return np.asarray((self.estimate - x) ** 2 <= limit * variance)
 
-        low, high = _edge(kept, self.estimate, least), _edge(kept, self.estimate, 1.0)
+        low, high = _edges(kept, self.estimate, least)
         exact = -np.expm1(np.log1p(-q) / self.spread.strings)
         return np.where(self.none, np.maximum(-exact, least), low), np.where(self.none, exact, high)
 
@@ -137,9 +137,10 @@ class ScoreTest(ABC):
         return variance, 1 / (skew / df_skewed + (1 - skew) / self.spread.df)
 
 
-def _edge(kept: Callable[[Floats], Bools], start: Floats, end: float) -> Floats:
-    """By halving: the last point from ``start`` towards ``end`` that is kept."""
-    near, far = start.copy(), np.full_like(start, end)
+def _edges(kept: Callable[[Floats], Bools], start: Floats, least: float) -> Floats:
+    """By halving: the last points that are kept, from ``start`` down to ``least`` and up to 1; (2, …)."""
+    near = np.stack([start, start])
+    far = np.stack([np.full_like(start, least), np.ones_like(start)])
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
         within = kept(middle)
