@@ -227,14 +227,20 @@ def _add_reads(
     line: dict[str, Any],
     temperature: float | None,
 ) -> None:
+    each = _of_each_read(batch, row, judged, line)
+    for name, value in _of_all_reads(plan, batch, row, line, temperature).items():
+        columns[name] += [printable(value)] * len(each["position"])
+    for name, values in each.items():
+        columns[name] += values
+
+
+def _of_all_reads(
+    plan: Plan, batch: Batch, row: int, line: dict[str, Any], temperature: float | None
+) -> dict[str, Any]:
+    """The columns that are the same for all reads of a trial."""
     condition: Condition = batch.condition
     spec = condition.spec
-    positions = batch.positions(row).tolist()
-    none = [None] * len(positions)
-    scores = known(line) if "logprobs" in line else None
-    # Where an answer is only bounded, neither the mass of all nor the margin is known.
-    whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
-    same = {
+    return {
         "trial_id": batch.trial_id(row, plan.seed),
         "model": plan.config.model,
         "template": condition.template,
@@ -259,7 +265,16 @@ def _add_reads(
         "repeat": batch.repeat(row),
         "prompt": line.get("prompt"),
     }
-    each: dict[str, list[Any]] = {
+
+
+def _of_each_read(batch: Batch, row: int, judged: Judged, line: dict[str, Any]) -> dict[str, list[Any]]:
+    """The columns that differ from read to read."""
+    positions = batch.positions(row).tolist()
+    none = [None] * len(positions)
+    scores = known(line) if "logprobs" in line else None
+    # Where an answer is only bounded, neither the mass of all nor the margin is known.
+    whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
+    return {
         "read_index": batch.asked[row].tolist(),
         "position": positions,
         "gap": batch.strings.gaps[row, positions].tolist(),
@@ -276,10 +291,6 @@ def _add_reads(
         "argmax_token": none if scores is None else line["argmax"],
         "argmax_symbol": none if scores is None else line["argmax_symbol"],
     }
-    for name, value in same.items():
-        columns[name] += [printable(value)] * len(positions)
-    for name, values in each.items():
-        columns[name] += values
 
 
 def _ended(line: dict[str, Any], reads: int) -> list[str | None]:
