@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.language import Spec
+from ffprompt.requests import OWN
 from ffprompt.scoring import Outcome
 from ffprompt.store import RunFolder
 
@@ -172,6 +173,9 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
     shots, elicitation = condition["shots"], condition["elicitation"]
     versions = {made["name"]: made["digest"] for made in info["plan"]["templates"].values()}
     model = {name: identity.get(name, config.get(name)) for name in OF_THE_MODEL if name != "weights"}
+    # Nothing was said of it, or there was nothing to leave room for.
+    model |= {name: None for name in ("thinking", "reasoning_room") if model[name] in (OWN, 0)}
+    temperature = OWN if identity.get("temperature") == OWN else config["temperature"]
     return {
         **{name: condition.get(name) for name in _OF_A_CONDITION},
         **model,
@@ -185,7 +189,7 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
         "shot_length": config["shot_length"] if shots else None,
         "shared_shots": config["shared_shots"] if shots else None,
         "next_read": config["next_read"] if elicitation == "next" else None,
-        "temperature": None if elicitation == "forced" else config["temperature"],
+        "temperature": None if elicitation == "forced" else temperature,
         "max_tokens": None if elicitation == "forced" else config["max_tokens"],
         "answers": None if elicitation == "forced" else config.get("answers", "text"),
     }

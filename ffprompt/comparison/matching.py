@@ -39,7 +39,7 @@ _NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads", "repe
 _NONE_AGREES = {
     "shots": ("shot_length", "shared_shots"),
     "elicitation": ("next_read", "turn_instructions", "temperature", "max_tokens", "answers"),
-    "backend": ("revision", "dtype", "weights"),
+    "backend": ("revision", "dtype", "weights", "thinking", "reasoning_room", "top_logprobs"),
 }
 ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _NEVER))
 
