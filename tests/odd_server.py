@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's and Anthropic's APIs and is odd in one way: one function a way.
 
-``OddServer(answer)`` answers what is posted with ``answer(path, body)``: a body, (status, body), or a Raw. ``models`` is
-what ``GET`` finds, by path. It runs in a thread of its own, so that the real SDKs can be tried.
+``OddServer(answer)`` answers what is posted with ``answer(path, body)``: a body, (status, body), or a Raw. ``models``
+is what ``GET`` finds, by path. It runs in a thread of its own, so that the real SDKs can be tried.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,15 @@ class Sent(dict[str, Any]):
     headers: Mapping[str, str] = {}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A run that ends closes its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class OddServer:
     """``posted`` are (path, body) of what came; ``url`` and ``v1`` are where."""
 
@@ -56,7 +66,10 @@ class OddServer:
                 self.send(models(self.path))
 
             def do_POST(self) -> None:
-                body = Sent(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                length = int(self.headers["content-length"])
+                if len(data := self.rfile.read(length)) < length:  # the run has ended
+                    return
+                body = Sent(json.loads(data))
                 body.headers = {name.lower(): value for name, value in self.headers.items()}
                 posted.append((self.path, body))
                 self.send(answer(self.path, body))
@@ -73,14 +86,13 @@ class OddServer:
                         self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answered.data)
-                self.close_connection = bool(answered.headers)
+                self.close_connection = not {"content-length", "transfer-encoding"}.isdisjoint(answered.headers)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         self.posted = posted
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.v1 = f"{self.url}/v1"
 

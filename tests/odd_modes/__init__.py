@@ -1,4 +1,4 @@
-"""All modes of odd servers, and the table of them in the docs: ``python -m tests.odd_modes > docs/odd-servers.md``."""
+"""All modes of odd servers, by kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS: Mapping[str, Sequence[Mode]] = {
     "Log-probabilities that stand elsewhere": numbers.PLACES,
     "Log-probabilities on another scale or in another shape": numbers.SCALES,
     "Prompts that are cut": numbers.PROMPTS,
-    "The model that answers": numbers.MODELS_,
+    "The model that answers": numbers.ANSWERING,
     "Settings that are ignored": numbers.SETTINGS,
     "Ends of replies": replies.ENDS,
     "Reasoning and marks": replies.MARKS,

@@ -24,13 +24,13 @@ ANTHROPIC = (*LIST, "--backend", "anthropic")
 RESPONSES = (*LIST, "--api", "responses")
 ONE_BY_ONE = (*LIST, "--max-concurrency", "1")
 SCHEMA = (*LIST, "--answers", "schema")
-SECRET = "hunter2-and-more-letters"  # noqa: S105
+SECRET = "hunter2-and-more-letters"
 _STEPS = re.compile(r"(?:(?:write|ignore) [01]|read [01?])(?:, (?:(?:write|ignore) [01]|read [01?]))*")
 
 
 @dataclass(frozen=True)
 class Mode:
-    """``server`` says what it does, ``answer`` makes a new one. ``reads`` are the outcomes that must occur, all of them.
+    """``server`` says what it does, ``answer`` makes a new one. ``reads`` are the outcomes that occur, all and no others.
 
     ``says`` must stand on the terminal, ``never`` nowhere: neither there nor in any file. ``url`` has {root} and {v1}.
     """
@@ -66,8 +66,8 @@ class Mode:
 def right(body: Body) -> list[str]:
     """The right answers to the reads of the last turn.
 
-    >>> right({"messages": [{"content": "For example\\n\\nread ?"}, {"content": "write 1, read ?\\n\\nignore 0, read ?"}]})
-    ['1']
+    >>> right({"messages": [{"content": "Example:\\nread ?\\nwrite 1, read ?"}, {"content": "write 0, read ?"}]})
+    ['0']
     """
     turns = body.get("messages") or body.get("input") or [{"content": body.get("prompt", "")}]
     texts = [_plain(turn["content"]) for turn in turns if turn.get("role", "user") == "user"]

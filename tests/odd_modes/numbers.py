@@ -28,7 +28,6 @@ from tests.odd_modes.mode import (
     Mode,
     answers,
     echo,
-    filled,
     made,
     replies,
     right,
@@ -73,20 +72,20 @@ BOUNDS = (
          says=LISTS, code=2, flags=FORCED),
     Mode("one list for all places", "shows the same list at every place", echo(same_lists), says=LISTS, code=2,
          flags=FORCED),
-    Mode("the written word put in", "adds the written word to a list of other places", echo(beyond_the_list), says=LISTS,
-         code=2, flags=FORCED),
+    Mode("the written word put in", "adds the written word to a list of other places", echo(beyond_the_list),
+         says=LISTS, code=2, flags=FORCED),
     Mode("two values for one word", "gives one value alone and another in the list", echo(own_is_another), says=LISTS,
          code=2, flags=FORCED),
-    Mode("one value for all", "finds every written word as probable", echo(written(lambda *_: -0.01)), says=LISTS, code=2,
-         flags=FORCED),
+    Mode("one value for all", "finds every written word as probable", echo(written(lambda *_: -0.01)), says=LISTS,
+         code=2, flags=FORCED),
     Mode("what is written is right", "finds whatever is written probable",
          echo(written(lambda n, _: -0.01 - 0.0001 * n)), says="do not follow the text", code=2, flags=FORCED),
     Mode("only what is written", "shows no other word than the written one", echo(floored), says=LISTS, code=2,
          flags=FORCED),
-    Mode("disproved later", "turns to five words in the middle of a run", echo(five_words, 3), SCORED, STOPS, 3,
+    Mode("disproved later", "turns to five words in the middle of a run", echo(five_words, 3), "correct", STOPS, 3,
          FORCED),
     Mode("an answer from a cache", "gives the numbers of the first prompt, whatever comes",
-         answers(lambda path, body: _cached(path, body)), SCORED, "have the same log-probabilities after it", 3, RAW),
+         answers(lambda path, body: _cached(path, body)), "error", "have the same log-probabilities after it", 3, RAW),
 )  # fmt: skip
 
 PLACES = (
@@ -98,7 +97,8 @@ PLACES = (
          flags=FORCED),
     Mode("lists of the next place", "gives lists of the next place beside true values", echo(list_of_next), says=LISTS,
          code=2, flags=FORCED),
-    Mode("one place off, later", "slips in the middle of a run", echo(one_place_off, 3), SCORED, STOPS, 3, FORCED),
+    Mode("one place off, later", "slips in the middle of a run", echo(one_place_off, 3), "correct error", STOPS, 3,
+         FORCED),
     Mode("the front is missing", "leaves the first tokens out", echo(cut_front), says="of the echo", code=2,
          flags=FORCED),
 )  # fmt: skip
@@ -126,14 +126,19 @@ SCALES = (
 
 
 def _cached(path: str, body: Body) -> Any:
-    first = "w 1 i 0 i 1 i 0 i 1 r 1 w 0 i 1 i 0 i 1 i 0 r 0"
+    """Lists and values of another text, of other words, with the written token as the least of each place."""
     good: Any = echoes()(path, body)
-    if len(body["prompt"]) > len(first):  # the probe
+    if body["prompt"].startswith("The cat"):
         return good
     found = good["choices"][0]["logprobs"]
-    other = echoes()(path, {**body, "prompt": first[: len(body["prompt"])]})["choices"][0]["logprobs"]
-    keys = ("token_logprobs", "top_logprobs")
-    good["choices"][0]["logprobs"] = found | {key: other[key] for key in keys}
+    other = "w 1 i 0 i 1 i 0 i 1 r 1 w 0 i 1 i 0 i 1 i 0 r 0"[: len(body["prompt"])]
+    lists = echoes()(path, {**body, "prompt": other})["choices"][0]["logprobs"]["top_logprobs"]
+    values = [None if top is None else min(top.values()) - 1 for top in lists]
+    tops = [
+        top and {f"q{name}": value for name, value in top.items()} | {token: values[n]}
+        for n, (token, top) in enumerate(zip(found["tokens"], lists, strict=True))
+    ]
+    good["choices"][0]["logprobs"] = found | {"token_logprobs": values, "top_logprobs": tops}
     return good
 
 
@@ -159,11 +164,11 @@ LONG: dict[str, Any] = {"length": 1000, "trials": 6}
 PROMPTS = (
     Mode("a context of 2,048", "keeps the last 2,048 tokens, as a local runner does by default", cut(2048), "", CUTS, 3,
          **LONG),
-    Mode("no round context", "keeps the last 1,777 tokens", cut(1777), "wrong invalid", CUTS, 3, flags=ONE_BY_ONE,
+    Mode("no round context", "keeps the last 1,777 tokens", cut(1777), "invalid", CUTS, 3, flags=ONE_BY_ONE,
          **LONG),
     Mode("cut, responses", "does so by the responses API", cut(2048), "", CUTS, 3, flags=RESPONSES, **LONG),
     Mode("cut, messages", "does so by Anthropic's API", cut(2048), "", CUTS, 3, flags=ANTHROPIC, **LONG),
-    Mode("cut in a dialogue", "keeps the last 300 tokens of a dialogue", cut(300), "", CUTS, 3,
+    Mode("cut in a dialogue", "keeps the last 300 tokens of a dialogue", cut(300), "error", CUTS, 3,
          flags=("--template", "game", "--elicitation", "dialogue"), length=100, trials=2),
     Mode("one count for all", "reports 7 tokens for whatever comes", counts(7), "correct",
          "the same number of tokens for prompts of any length", length=200),
@@ -185,7 +190,17 @@ def turns(*names: str) -> Any:
     return new
 
 
-MODELS_ = (
+def scoring(*names: str) -> Any:
+    """The same of a server that scores."""
+
+    def new() -> Any:
+        calls = itertools.chain(names, itertools.repeat(names[-1]))
+        return echoes(model=lambda _: next(calls))
+
+    return new
+
+
+ANSWERING = (
     Mode("an alias", "says that it answers with another name", replies(model="another-one"), "correct",
          "the server says that it answers with 'another-one'"),
     Mode("a fallback", "turns to another model in the middle of a run", turns("m", "m", "other"), "correct",
@@ -193,8 +208,7 @@ MODELS_ = (
     Mode("a dated name", "says the model's dated name", turns("m", "m-2026-01-01"), "correct", flags=ONE_BY_ONE),
     Mode("no name", "does not say with what it answers", replies(model=None), "correct"),
     Mode("a name that is no text", "says a number for the model", replies(model=7), "correct"),
-    Mode("a fallback, forced", "turns to another model where it scores", lambda: echoes(
-        model=lambda _, names=itertools.chain(["m"] * 3, itertools.repeat("other")): next(names)), SCORED,
+    Mode("a fallback, forced", "turns to another model where it scores", scoring("m", "m", "m", "other"), "correct",
          "answers with 'other' after answering with 'm'", 3, FORCED),
 )  # fmt: skip
 
@@ -234,10 +248,9 @@ SETTINGS = (
          replies(message={"reasoning": THOUGHT}), "", "--thinking off is not honoured", 2, flags=OFF),
     Mode("thoughts in the text", "writes thoughts where they were to be off", replies(f"<think>{THOUGHT}</think>RIGHT"),
          "", "--thinking off is not honoured", 2, flags=OFF),
-    Mode("thinking that is off", "writes an empty block of thoughts", replies("<think>\n\n</think>\n\nRIGHT"), "correct",
-         flags=OFF),
+    Mode("thinking that is off", "writes an empty block of thoughts", replies("<think>\n\n</think>\n\nRIGHT"),
+         "correct", flags=OFF),
     Mode("stop texts that are ignored", "goes on after its stop text",
          answers(lambda path, body: made(path, body, " 1\nwrite 0\nread 0")), SCORED,
          flags=("--template", "raw-spaced", "--api", "completions", "--elicitation", "next")),
 )  # fmt: skip
-_ = filled

@@ -11,7 +11,6 @@ from tests.odd_modes.mode import (
     FORCED,
     LIST,
     ONE_BY_ONE,
-    RESPONSES,
     SCHEMA,
     SECRET,
     Mode,
@@ -62,7 +61,8 @@ def system_role(path: str, body: Body) -> Any:
 
 PARAMETERS = (
     Mode("max_tokens", "takes `max_completion_tokens` only, under a name that says nothing",
-         refuses("max_tokens", "'max_tokens' is not supported. Use 'max_completion_tokens' instead.", param="max_tokens"),
+         refuses("max_tokens", "'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+                 param="max_tokens"),
          "correct", "the model takes max_completion_tokens in place of max_tokens"),
     Mode("temperature", "takes no temperature", refuses("temperature"), "correct",
          "replies are sampled by the model's own settings"),
@@ -147,6 +147,7 @@ ADDRESSES = (
          "Server is pinned to 'a'; requested 'm'", 3),
 )  # fmt: skip
 
+
 def every_second() -> Any:
     calls = itertools.count()
     return lambda path, body: bad("the prompt is too long") if next(calls) % 2 else made(path, body)
@@ -211,7 +212,7 @@ SECRETS = (
          flags=(*LIST, "--extra-header", f"X-Team-Token={SECRET}"), never=SECRET),
     Mode("the key in an error", "repeats the key in its errors", answers(told), "error", "bad request", 3, key=SECRET,
          never=SECRET),
-    Mode("the key in a reply", "repeats the key in its replies", replies(f"{SECRET} RIGHT"), "correct invalid", key=SECRET,
+    Mode("the key in a reply", "repeats the key in its replies", replies(f"{SECRET} RIGHT"), "invalid", key=SECRET,
          never=SECRET),
     Mode("the key as a model", "says that it answers with a model called like the key", replies(model=f"m-{SECRET}"),
          "correct", key=SECRET, never=SECRET),
@@ -221,4 +222,3 @@ SECRETS = (
     Mode("a password in the address", "is given with a user and a password in its address", replies(), "correct",
          url=f"http://me:{SECRET}@{{host}}/v1", never=SECRET),
 )  # fmt: skip
-_ = RESPONSES

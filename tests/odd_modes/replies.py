@@ -37,8 +37,9 @@ ENDS = (
          replies(None, "tool_calls", {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "WRONG"}}]}),
          "error", "the reply ended for an unknown reason ('tool_calls')", 3),
     Mode("reply limit", "cuts the reply off at its limit", replies("WRONG", "length"), "truncated",
-         "reached its limit"),
-    Mode("full context", "ends with `MAX_TOKENS` where the context is full", replies("WRONG", "MAX_TOKENS"), "truncated"),
+         "were cut off at the limit of"),
+    Mode("full context", "ends with `MAX_TOKENS` where the context is full", replies("WRONG", "MAX_TOKENS"),
+         "truncated"),
     Mode("context exceeded", "ends with `model_context_window_exceeded`",
          replies("WRONG", "model_context_window_exceeded"), "truncated", flags=ANTHROPIC),
     Mode("incomplete response", "ends a response as `incomplete` for `max_output_tokens`",
@@ -75,8 +76,8 @@ MARKS = (
          replies("RIGHT</s></s>\n<|im_end|>\n<|im_start|>assistant\n"), "correct"),
     Mode("the next turn", "goes on with a turn of the user's",
          replies("RIGHT<|im_end|>\n<|im_start|>user\nAnd now: WRONG"), "invalid"),
-    Mode("role as text", "writes the header of its turn", replies("<|start_header_id|>assistant<|end_header_id|>\n\nRIGHT"),
-         "correct"),
+    Mode("role as text", "writes the header of its turn",
+         replies("<|start_header_id|>assistant<|end_header_id|>\n\nRIGHT"), "correct"),
     Mode("role as a word", "writes the role of its turn as a word", replies("assistant\n\nRIGHT"), "correct"),
     Mode("own tags", "marks thoughts in a way of its own; `--reasoning-tags` names it",
          replies(f"(((muse {DRAFT} )))RIGHT"), "correct", flags=(*LIST, "--reasoning-tags", "(((muse", ")))")),
@@ -137,15 +138,15 @@ CLEAR = (
 )  # fmt: skip
 
 
-def prompt_back(path: str, body: object) -> object:
-    """The prompt, with the answer behind it."""
-    said = body["messages"][-1]["content"]  # type: ignore[index]
-    return made(path, body, f"{said}\n\nRIGHT")  # type: ignore[arg-type]
+def back(form: str) -> object:
+    """A server that sends the prompt back: ``form`` has PROMPT in it."""
+    return answers(lambda path, body: made(
+        path, body, form.replace("PROMPT", body.get("prompt") or body["messages"][-1]["content"])))  # fmt: skip
 
 
 OUTSIDE = (
     Mode("half an emoji", "ends a reply in half a surrogate pair", replies("RIGHT \ud83d"), "correct"),
-    Mode("NUL", "puts NUL and escape characters into a reply", replies("\x00\x1b[31mRIGHT\x1b[0m\x00"), "invalid correct"),
+    Mode("NUL", "puts NUL and escape characters into a reply", replies("\x00\x1b[31mRIGHT\x1b[0m\x00"), "invalid"),
     Mode("half an emoji in an error", "puts half an emoji into an error",
          answers(lambda *_: (400, {"error": {"message": "bad \udc00 \x1b[2J thing"}})), "error", "bad", 3),
     Mode("half an emoji as a model", "says that it answers with a model of such a name", replies(model="m-\ud83d"),
@@ -153,7 +154,7 @@ OUTSIDE = (
     Mode("lines in an error", "sends an error of many lines and tags", answers(
         lambda *_: (422, {"error": {"message": "<html>\u2028line one\r\n\r\nline\u0085two</html>"}})), "error",
          "HTTP 422: line one line two", 3),
-    Mode("no end of spaces", "sends a reply with a million spaces", replies("RIGHT" + " " * 10**6), "correct"),
+    Mode("no end of spaces", "sends a reply with a hundred thousand spaces", replies("RIGHT" + " " * 10**5), "correct"),
 )  # fmt: skip
 
 SHAPES = (
@@ -173,11 +174,19 @@ SHAPES = (
          broken(delta={"content": "1"}, finish_reason="stop"), "error", "the answer has no message", 3),
     Mode("two choices", "sends a second choice with another answer", answers(lambda path, body: made(
         path, body, choices=[{"index": n, "finish_reason": "stop", "message": {"content": filled(text, body)}}
-                             for n, text in enumerate(("RIGHT", "WRONG"))])), "error", "2 choices", 3),
+                             for n, text in enumerate(("RIGHT", "WRONG"))])), "error",
+         "the answer has 2 choices that differ, and one was asked for", 3),
     Mode("the same choice twice", "sends its choice twice", answers(lambda path, body: made(
         path, body, choices=made(path, body)["choices"] * 2)), "correct"),
-    Mode("the prompt comes back", "puts the prompt in front of its answer", lambda: prompt_back, "error",
-         "the reply begins with the prompt", 3),
+    Mode("the prompt comes back", "puts the prompt in front of its answer", back("PROMPT\n\nRIGHT"), "correct"),
+    Mode("the prompt alone", "answers with the prompt and nothing else", back("PROMPT"), "invalid",
+         "the reply is empty"),
+    Mode("the whole template", "sends the prompt back with its marks",
+         back("<|im_start|>user\nPROMPT<|im_end|>\n<|im_start|>assistant\nRIGHT<|im_end|>"), "correct"),
+    Mode("the template alone", "sends the prompt back with its marks, and no answer",
+         back("<|im_start|>user\nPROMPT<|im_end|>\n<|im_start|>assistant\n"), "invalid", "the reply is empty"),
+    Mode("a text comes back", "puts the text in front of what follows", back("PROMPT 1"), "correct wrong",
+         flags=("--template", "raw-spaced", "--api", "completions", "--elicitation", "next"), length=120),
     Mode("two messages", "sends a response in two messages", answers(lambda path, body: made(
         path, body, output=made(path, body, "WRONG")["output"] + made(path, body, "RIGHT")["output"])), "invalid",
         flags=RESPONSES),
