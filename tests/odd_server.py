@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's and Anthropic's APIs and is odd in one way: one function a way.
 
-``OddServer(answer)`` answers what is posted with ``answer(path, body)``: a body, or (status, body). ``models`` is what
-``GET`` finds, by path. It runs in a thread of its own, so that the real SDKs can be tried.
+``OddServer(answer)`` answers what is posted with ``answer(path, body)``: a body, (status, body), or a Raw. ``models``
+is what ``GET`` finds, by path. It runs in a thread of its own, so that the real SDKs can be tried.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -24,6 +26,30 @@ MODELS = {"object": "list", "data": [{"id": "m", "object": "model"}]}
 def listed(path: str) -> Any:
     """The list of models under /v1."""
     return MODELS if path.startswith("/v1/models") else (404, {"error": {"message": f"no {path}"}})
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer byte by byte. ``headers`` stand in place of those that belong to the bytes."""
+
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+class Sent(dict[str, Any]):
+    """A body with the headers that it came with, their names in lower case."""
+
+    headers: Mapping[str, str] = {}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A run that ends closes its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class OddServer:
@@ -40,25 +66,33 @@ class OddServer:
                 self.send(models(self.path))
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                length = int(self.headers["content-length"])
+                if len(data := self.rfile.read(length)) < length:  # the run has ended
+                    return
+                body = Sent(json.loads(data))
+                body.headers = {name.lower(): value for name, value in self.headers.items()}
                 posted.append((self.path, body))
                 self.send(answer(self.path, body))
 
             def send(self, answered: Any) -> None:
-                status, body = answered if isinstance(answered, tuple) else (200, answered)
-                text = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(text)))
+                if not isinstance(answered, Raw):
+                    status, body = answered if isinstance(answered, tuple) else (200, answered)
+                    answered = Raw(json.dumps(body).encode(), status=status)
+                headers = {"content-type": "application/json", "content-length": str(len(answered.data))}
+                headers |= answered.headers
+                self.send_response(answered.status)
+                for name, value in headers.items():
+                    if value:
+                        self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(text)
+                self.wfile.write(answered.data)
+                self.close_connection = not {"content-length", "transfer-encoding"}.isdisjoint(answered.headers)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         self.posted = posted
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.v1 = f"{self.url}/v1"
 

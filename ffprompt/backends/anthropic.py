@@ -13,7 +13,7 @@ from typing import Any
 
 from ffprompt.backends import counts
 from ffprompt.backends.anthropic_payloads import Asking, Thinking, asking_of, payload
-from ffprompt.backends.api import ApiBackend, cut
+from ffprompt.backends.api import ApiBackend, cut, unechoed
 from ffprompt.backends.call_errors import as_call_error, hopeless
 from ffprompt.backends.calls import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.endings import stop_of, why_not
@@ -40,6 +40,7 @@ def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply
     blocks = body.get("content") or []
     text = "".join(block["text"] for block in blocks if block.get("type") == "text")
     thoughts = "".join(block.get("thinking") or "" for block in blocks if block.get("type") == "thinking")
+    text = unechoed(text, request)
     if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
         text, stop = shorter, "stop"
     used = call.note(counts.anthropic(body))

@@ -38,6 +38,8 @@ from ffprompt.usage import Bound, Usage
 _FRAME, _FRAME_EACH = 64, 16
 # How payloads call the limit of a reply, reasoning included.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# Characters of a prompt that stand in a reply only where all of it is repeated.
+_REPEATED = 200
 MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
 
 
@@ -206,7 +208,8 @@ class ApiBackend(ABC):
     @property
     def remarks(self) -> Sequence[str]:
         """What a reader of the run's numbers should know about what the server said."""
-        return [*([self.ends] if self.ends else []), *self.consistency.remarks(str(self.identity["model"]))]
+        ends = [self.ends] if self.ends else []
+        return [*ends, *(redact(remark) for remark in self.consistency.remarks(str(self.identity["model"])))]
 
     async def _answered(self, request: Request, call: Call) -> Answered:
         """What the server says to a request, asked again in another way where it refuses a parameter."""
@@ -328,6 +331,18 @@ def _most(payload: Mapping[str, Any]) -> Bound:
     turns = payload.get("messages") or payload.get("input") or ()
     size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
+
+
+def unechoed(text: str, request: Request) -> str:
+    """``text`` without the prompt, which some servers send back with the reply.
+
+    A prompt may hold an example with its answers, and these are not the reply's.
+    """
+    prompt = (request.messages[-1].text if request.messages else request.text).strip()
+    if len(prompt) < _REPEATED:
+        return text
+    before, *rest = text.split(prompt)
+    return "\n".join(rest if rest and not before.strip() else [before, *rest])
 
 
 def cut(text: str, stop: Sequence[str]) -> str | None:

@@ -35,6 +35,10 @@ _STATUS_OF = {
 }  # fmt: skip
 
 
+# The parts of which a body of any API has one where it is an answer.
+_ANSWERS = ("choices", "output", "content")
+
+
 class CallError(Exception):
     """An attempt that brought no answer. ``status`` is HTTP's, or the name of what happened.
 
@@ -102,6 +106,22 @@ def read_answer(raw: Any) -> Answered:
         failure.wait, failure.request_id, failure.body = retry_after(raw.headers), request_id, body
         raise failure
     return Answered(body, request_id)
+
+
+def read_reply(raw: Any) -> Answered:
+    """The body of an HTTP response to a question. Raises CallError for one that is no answer to it.
+
+    Gateways have objects of their own for what went wrong, with a good status.
+    """
+    answered = read_answer(raw)
+    if any(part in answered.body for part in _ANSWERS):
+        return answered
+    told = _told_of(answered.body)
+    status = _status_of(told.code)
+    text, again = f"HTTP 200 without an answer: {told.message}", status == 200 or transient(status, told.code)
+    failure = CallError(text, status, again, retry_after(raw.headers), answered.request_id, told.code)
+    failure.body = answered.body
+    raise failure
 
 
 def failure_in(body: Mapping[str, Any]) -> CallError | None:
@@ -187,7 +207,7 @@ def transient(status: int, code: str) -> bool:
 
 def _status_of(code: str) -> int:
     """The HTTP status that belongs to the code of an error; 200 for a code that says nothing."""
-    if code.isdecimal():
+    if re.fullmatch(r"[45]\d\d", code, re.ASCII):
         return int(code)
     return _STATUS_OF.get(code.lower(), 200)
 
@@ -213,7 +233,7 @@ def _told_of(error: object) -> _Told:
     inner = error.get("error")
     if isinstance(inner, Mapping):  # an error object that holds another, as Anthropic's
         return _told_of(inner)
-    message = error.get("message") or error.get("detail") or json.dumps(error, default=str)
+    message = error.get("message") or error.get("detail") or error.get("msg") or json.dumps(error, default=str)
     code = str(error.get("code") or error.get("type") or "")
     deeper = error.get("innererror")
     if isinstance(deeper, Mapping) and deeper.get("code") in FILTERED:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.budget import Budget, Counted
-from ffprompt.backends.call_errors import FILTERED, HOPELESS, Answered, CallError, as_call_error, hopeless, read_answer
+from ffprompt.backends.call_errors import FILTERED, HOPELESS, Answered, CallError, as_call_error, hopeless, read_reply
 from ffprompt.backends.counts import Counts
 from ffprompt.backends.pace import Bucket, Limiter
 from ffprompt.backends.wire import LateError, Wire, deadline
@@ -113,7 +113,7 @@ class LoggedFailure(Failure):
 async def post(sdk: Any, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
     """One attempt. Raises CallError."""
     try:
-        return read_answer(await wire.post(path, payload))
+        return read_reply(await wire.post(path, payload))
     except (sdk.APIStatusError, sdk.APIConnectionError) as error:
         raise as_call_error(sdk, error) from None
 

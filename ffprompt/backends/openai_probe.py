@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_answer
+from ffprompt.backends.call_errors import CallError, as_call_error, hopeless, read_reply
 from ffprompt.backends.echo import Token, echoed
 from ffprompt.backends.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.keys import split_base_url
@@ -150,4 +150,4 @@ class OpenAIProbe:
 
     def _post(self, payload: Mapping[str, Any], client: Any) -> Mapping[str, Any]:
         kind = library(self.sdk).Response
-        return read_answer(client.post(self.backend.path, cast_to=kind, body=payload)).body
+        return read_reply(client.post(self.backend.path, cast_to=kind, body=payload)).body

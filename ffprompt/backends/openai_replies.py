@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt.backends import counts
-from ffprompt.backends.api import cut
+from ffprompt.backends.api import cut, unechoed
 from ffprompt.backends.calls import Call
 from ffprompt.backends.endings import stop_of, why_not
 from ffprompt.requests import Failure, Reply, Request, Stop
@@ -18,10 +18,9 @@ from ffprompt.requests import Failure, Reply, Request, Stop
 
 def read_chat(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
     """What a chat completion says."""
-    choices = body.get("choices")
-    if not choices:
-        return Failure("the answer has no choices")
-    choice = choices[0]
+    choice = _choice(body)
+    if isinstance(choice, Failure):
+        return choice
     message, why = choice.get("message"), choice.get("finish_reason")
     if not isinstance(message, Mapping):
         return Failure(f"the answer has no message (finish_reason {why!r})")
@@ -36,10 +35,10 @@ def read_chat(request: Request, body: Mapping[str, Any], call: Call) -> Reply | 
 
 def read_completion(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
     """What a completion says."""
-    choices = body.get("choices")
-    if not choices:
-        return Failure("the answer has no choices")
-    text, why = choices[0].get("text"), choices[0].get("finish_reason")
+    choice = _choice(body)
+    if isinstance(choice, Failure):
+        return choice
+    text, why = choice.get("text"), choice.get("finish_reason")
     stop = stop_of(why)
     if stop is None:
         return Failure(why_not(why))
@@ -59,6 +58,17 @@ def read_response(request: Request, body: Mapping[str, Any], call: Call) -> Repl
     if stop is None:
         return Failure(why_not(why))
     return _reply(request, body, call, text or refusal, stop, why, _summaries(items))
+
+
+def _choice(body: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
+    """The one choice that was asked for. Of several that differ nobody knows which is the reply."""
+    choices: Sequence[Mapping[str, Any]] = body.get("choices") or ()
+    if not choices:
+        return Failure("the answer has no choices")
+    said = [(choice.get("message"), choice.get("text")) for choice in choices]
+    if any(each != said[0] for each in said):
+        return Failure(f"the answer has {len(said)} choices that differ, and one was asked for")
+    return choices[0]
 
 
 def parts_of(content: object) -> tuple[str, str]:
@@ -106,6 +116,7 @@ def _reply(
     request: Request, body: Mapping[str, Any], call: Call, text: str, stop: Stop, why: object, thoughts: str = ""
 ) -> Reply:
     used = call.note(counts.openai(body))
+    text = unechoed(text, request)
     if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
         text, stop = shorter, "stop"
     ended = why if isinstance(why, str) else None
