@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt.backends import open_backend
+from ffprompt.config import make
+from ffprompt.errors import ModelError
 from tests.conftest import ROOT, only_run
 from tests.faulty_server import KEY, FaultyServer
 
@@ -64,13 +67,20 @@ def test_a_wrong_key_stops_the_run_in_one_line(command: Command, tmp_path: Path,
     assert "401" in line and KEY not in line
 
 
-def test_a_missing_key_is_named_before_anything_is_sent(command: Command, environment: dict[str, str]) -> None:
-    del environment["ANTHROPIC_API_KEY"]
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_a_missing_key_is_named_before_anything_is_sent(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = f"{backend.upper()}_API_KEY"
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ModelError, match=variable):
+        open_backend(make({"backend": backend, "model": "a-model"}))
+
+
+@pytest.mark.parametrize("backend", ["openai", "anthropic"])
+def test_a_server_of_ones_own_needs_no_key(command: Command, environment: dict[str, str], backend: str) -> None:
+    del environment["ANTHROPIC_API_KEY"], environment["OPENAI_API_KEY"]
     with FaultyServer() as server:
-        done = command(*flags(server, "anthropic"), env=environment)
-        assert server.posted == []
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "ANTHROPIC_API_KEY" in done.stderr
+        assert command(*flags(server, backend), env=environment).returncode == 0
+        assert "no-key" in server.headers[0].get("authorization", "") + server.headers[0].get("x-api-key", "")
 
 
 def test_a_killed_run_goes_on_and_pays_for_no_answer_twice(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -321,7 +321,8 @@ def test_real_clients_tell_what_is_free_from_what_is_unknown(
         await backend.aclose()
         return answer.call.record()["counted"], backend.most(request)
 
-    with FaultyServer([fault] if fault else []) as server:
+    reported = {"prompt_tokens": 11, "completion_tokens": 5, "input_tokens": 11, "output_tokens": 5}
+    with FaultyServer([fault] if fault else [], usage=lambda _: reported) as server:
         found, most = asyncio.run(run(server))
     usage = (11, 5)
     prompt, reply = (

@@ -77,7 +77,7 @@ def test_a_call_that_is_refused_without_a_key_says_that_none_is_set(
     with FaultyServer(lambda _: status) as server:
         assert run(server, tmp_path, "--length", "12", "--trials", "2") in (2, 3)
     shown = capsys.readouterr()
-    assert ("no key is set, so 'no-key' was sent" in shown.out + shown.err) == (key is None)
+    assert ("no key is set, so that 'no-key' was sent" in shown.out + shown.err) == (key is None)
 
 
 def test_a_server_that_refuses_to_be_looked_at_without_a_key_says_that_none_is_set(
@@ -86,7 +86,7 @@ def test_a_server_that_refuses_to_be_looked_at_without_a_key_says_that_none_is_s
     monkeypatch.delenv("OPENAI_API_KEY")
     with FaultyServer(models="401") as server:
         assert run(server, tmp_path, "--length", "12") == 2
-    assert "no key is set, so 'no-key' was sent" in capsys.readouterr().err
+    assert "no key is set, so that 'no-key' was sent" in capsys.readouterr().err
 
 
 def test_reasons_that_differ_in_numbers_are_one_and_statuses_are_not() -> None:

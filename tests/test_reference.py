@@ -508,7 +508,8 @@ def test_texts_of_different_lengths_keep_their_order(lstm: ReferenceBackend) -> 
     mixed = [requests_for(sample(Spec.ffl(0.5, length), 6, 0, 1))[0] for length in (32, 8, 32, 20, 8)]
     for request, one in zip(mixed, score(lstm, mixed), strict=True):
         [alone] = score(lstm, [request])
-        np.testing.assert_allclose(one.answers, alone.answers, atol=1e-6)
+        # Batches of other shapes are summed in another order, which float32 shows in its last bits.
+        np.testing.assert_allclose(one.answers, alone.answers, atol=1e-6, rtol=1e-6)
         assert one.prompt_tokens == len(request.text)
     assert lstm.check(mixed) == {"tokens": "one per symbol", "longest": 32, "notes": []}
     assert lstm.check([]) == {"tokens": "one per symbol", "longest": 0, "notes": []}

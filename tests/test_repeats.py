@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,8 @@ def test_what_repeats_cost_is_as_many_times_as_much(trials: int) -> None:
     def most(request: Request) -> Bound:
         return Bound(len(request.messages[0].text), request.max_tokens)
 
-    (three,), (one,) = of_plan(plan(3, trials), most), of_plan(plan(1, trials), most)
+    backend: Any = SimpleNamespace(most=most, thinks=False)
+    (three,), (one,) = of_plan(plan(3, trials), backend), of_plan(plan(1, trials), backend)
     assert (three.calls, three.prompt_most, three.reply_most) == (
         3 * one.calls,
         3 * one.prompt_most,
@@ -241,7 +243,7 @@ def test_a_run_logs_every_repeat_and_its_table_is_that_of_the_log(
     assert "self-agreement: how often two repeats of a read give the same answer" in shown
     assert "45/45" in said.err
     reads = load(only_run(tmp_path)).reads
-    assert reads.columns[-1] == "repeat"
+    assert "repeat" in reads.columns
     assert reads.repeat.dtype == "int16"
     assert sorted(set(reads.repeat)) == [0, 1, 2]
 

@@ -93,7 +93,7 @@ def test_a_run_shows_that_it_was_held_to_a_schema(
     assert '{\\"answers\\": [' in folder.trials_path.read_text()
     reads = pd.read_parquet(folder.reads_path)
     assert set(reads["answers"]) == {"schema"}
-    assert list(reads.columns[-2:]) == ["ended", "answers"]
+    assert {"ended", "answers"} < set(reads.columns)
 
 
 def test_a_model_that_ignores_the_schema_is_invalid(tmp_path: Path) -> None:

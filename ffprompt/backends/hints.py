@@ -49,8 +49,9 @@ def likely_cure(status: int | str, text: str, keyless: str = "") -> str:
     client = isinstance(status, int) and 400 <= status < 500
     if client and (api := api_named(text)):
         return f" (use --api {api})"
-    if client and keyless and status not in (404, 405, 429):
-        return f" (no key is set, so that 'no-key' was sent; does the server need one? set {keyless} or --key-file)"
-    known = {401: "is the API key right?", 404: "are the model's name and the base URL right?"}
-    hint = known.get(status) if isinstance(status, int) else None
-    return f" ({hint})" if hint else ""
+    hints = ["are the model's name and the base URL right?"] if status == 404 else []
+    if client and keyless and status not in (405, 429):
+        hints.append(f"no key is set, so that 'no-key' was sent; does the server need one? set {keyless} or --key-file")
+    elif status == 401:
+        hints.append("is the API key right?")
+    return f" ({' '.join(hints)})" if hints else ""

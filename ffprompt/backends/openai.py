@@ -159,7 +159,7 @@ class OpenAIBackend(ApiBackend):
         self.asking = self.wishes.asking(api, self.provider)
         self.headers = parse_headers(extra_headers)
         self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
-        self.thinks = self.asking.room > 0
+        self.thinks = self.asking.reasoning and not self.wishes.off
         limits = policy(self.asking.reasoning) if callable(policy) else policy
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         limits = limits or Policy(**patience(self.asking.reasoning))
