@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 
-from tests.odd_modes.mode import ANTHROPIC, RESPONSES, Mode, answers, fails, made, replies
+from tests.odd_modes.mode import ANTHROPIC, ONE_BY_ONE, RESPONSES, Mode, answers, fails, made, replies
 from tests.odd_server import Body, Raw
 
 JSON = {"content-type": "application/json"}
@@ -99,6 +99,12 @@ def error(code: object, text: str = "please try again", **more: object) -> dict[
     return {"error": {"code": code, "message": text} | more}
 
 
+def outage(_: str, body: Body) -> object:
+    """A reset, a page of a gateway or nothing, by the length of the prompt."""
+    failures = (Raw(b"{", {"content-length": "9"}), (502, error("bad_gateway", "upstream")), Raw(b""))
+    return failures[len(str(body)) % 3]
+
+
 GOOD_STATUS = (
     Mode("null choices", "answers `choices: null`, once", fails({"id": "x", "choices": None}), "correct"),
     Mode("null choices for ever", "answers so always", replies(choices=None), "error", "it has no choices", 3),
@@ -130,6 +136,11 @@ GOOD_STATUS = (
         403, "flagged", metadata={"reasons": ["x"], "flagged_input": "…"})), "refused"),
     Mode("all calls fail", "answers 500 to everything", answers(lambda *_: (500, error("x", "it broke"))), "error",
          "ended in error: 4 × HTTP 500: it broke", 3),
+    Mode("every call is refused", "answers 400 to everything, in the same words",
+         answers(lambda *_: (400, error("x", "not today"))), "error",
+         "5 calls in a row failed alike: HTTP 400: not today", 3, ONE_BY_ONE, trials=9),
+    Mode("an outage", "breaks every call off, each time in another way",
+         lambda: outage, "error", "20 calls in a row brought no answer; the last:", 3, ONE_BY_ONE, trials=24),
     Mode("busy, then right", "answers 429 and 529 before it answers",
          fails((429, error("rate_limit_exceeded")), 3), "correct"),
     Mode("Retry-After", "asks for 1 s of patience with a date and a body that is no JSON",

@@ -12,12 +12,12 @@ TOP = """# Odd servers, and what becomes of them
 
 Real servers, gateways and providers do all of what is listed here. Each line is a whole run against a local server that is
 odd in this one way, through the official SDKs. The server knows the right answers, so a read that is not `correct` is its
-doing. Nothing ends in a read that is counted for or against the model by a fault of the server, in a lost answer or in a
-traceback.
+doing. Nothing ends in a wrong read by a fault of the server, in a lost answer or in a traceback. What can be read in more
+than one way is `invalid`, which counts against the model, and the terminal quotes such a reply.
 
 *What must come of it* has the outcomes of the reads, the exit code where it is not 0, and words of the line that says why.
-A run that stops in the middle keeps what was answered before: those reads are the outcomes shown. In `forced` the local
-model is sometimes wrong, so a good echo gives both `correct` and `wrong`. Where the exit code is 2 or 3 without an outcome,
+A run that stops in the middle keeps what was answered before: those reads are the outcomes shown. In `forced`, and
+where a text is continued, the local model is sometimes wrong, so a good server gives both `correct` and `wrong`. Where the exit code is 2 or 3 without an outcome,
 nothing was asked or kept.
 
 This page is made by `python -m tests.odd_modes > docs/odd-servers.md`, and `tests/test_odd_modes.py` runs every line of it.
