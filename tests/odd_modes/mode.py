@@ -30,7 +30,7 @@ _STEPS = re.compile(r"(?:(?:write|ignore) [01]|read [01?])(?:, (?:(?:write|ignor
 
 @dataclass(frozen=True)
 class Mode:
-    """``server`` says what it does, ``answer`` makes a new one. ``reads`` are the outcomes that occur, and no others do.
+    """``server`` says what it does, ``answer`` makes a new one. ``reads`` are the outcomes that occur, and no others.
 
     ``says`` must stand on the terminal, ``never`` nowhere: neither there nor in any file. ``url`` has {root} and {v1}.
     """
