@@ -205,6 +205,7 @@ def test_openai_payloads_of_a_dialogue(payload: Callable[[Request], dict[str, An
     for body, turns, tokens in ((first, TURN_1, 10), (third, TURN_3, 10)):
         expected = [{"role": role, "content": text} for role, text in [("system", "Remember."), *turns]]
         more = {"store": False} if key == "input" else {}
+        expected = [{"type": "message", **turn} for turn in expected] if key == "input" else expected
         assert body == {"model": "m", key: expected, "stream": False, limit: tokens, "temperature": 0.0} | more
 
 

@@ -87,7 +87,7 @@ def test_reasoning_payloads_have_room_and_no_temperature() -> None:
     }
     assert responses_payload(asking, CHAT) == {
         "model": "o3",
-        "input": SENT,
+        "input": [{"type": "message", **turn} for turn in SENT],
         "store": False,
         "stream": False,
         "max_output_tokens": 1024,
@@ -121,7 +121,7 @@ def test_a_temperature_of_the_models_own_is_not_sent() -> None:
 def test_responses_payload() -> None:
     assert responses_payload(Asking("m"), CHAT) == {
         "model": "m",
-        "input": SENT,
+        "input": [{"type": "message", **turn} for turn in SENT],
         "store": False,
         "stream": False,
         "max_output_tokens": 24,

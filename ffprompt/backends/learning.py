@@ -58,8 +58,9 @@ class Lessons:
     def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The payload with every parameter that was refused dropped or under its other name."""
         kept = {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
-        if SYSTEM in self.dropped and isinstance(kept.get("messages"), list):
-            kept["messages"] = into_first_turn(kept["messages"])
+        for name in ("messages", "input"):
+            if SYSTEM in self.dropped and isinstance(kept.get(name), list):
+                kept[name] = into_first_turn(kept[name])
         return kept
 
     def learn(self, error: CallError, payload: Mapping[str, Any], insisted: frozenset[str]) -> str | None:
@@ -95,7 +96,7 @@ class Lessons:
         places = {name: found.start() for name in payload if (found := re.search(rf"(?<![\w.]){name}\b", own))}
         if places:
             return min(places, key=lambda name: places[name])
-        turns = payload.get("messages")
+        turns = payload.get("messages") or payload.get("input")
         roles = [turn.get("role") for turn in turns] if isinstance(turns, list) else []
         return SYSTEM if "system" in roles and _SYSTEM.search(text) else None
 

@@ -58,7 +58,9 @@ def chat_payload(asking: Asking, request: Request) -> dict[str, Any]:
 
 def responses_payload(asking: Asking, request: Request) -> dict[str, Any]:
     """The body of a response. Nothing is kept at the provider; this API has neither seed nor stop texts."""
-    payload: dict[str, Any] = {"model": asking.model, "input": _turns(request), "store": False, "stream": False}
+    # Some servers do not take a turn of the assistant for a message unless it says that it is one.
+    turns = [{"type": "message", **turn} for turn in _turns(request)]
+    payload: dict[str, Any] = {"model": asking.model, "input": turns, "store": False, "stream": False}
     payload["max_output_tokens"] = request.max_tokens + asking.room
     payload |= {"reasoning": {"effort": asking.effort}} if asking.effort else {}
     if asking.sampled and request.temperature is not None:
