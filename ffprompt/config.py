@@ -26,6 +26,11 @@ _NOT_OF_THE_PLAN = {
 }  # fmt: skip
 # Settings that came later. At their default they are left out of a run's record, so that earlier runs are found again.
 _LATER = ("provider", "thinking", "extra_body", "extra_header", "reasoning_tags", "answers", "repeats")
+# What is expected where a setting is one of several kinds of value.
+_EXPECTED = {
+    "temperature": "a number from 0 to 10, or default (the model's own)",
+    "thinking": "on, off, or a number of tokens",
+}
 ELICITATIONS = ("forced", "next", "list", "dialogue")
 
 
@@ -226,6 +231,8 @@ def _first_problem(error: ValidationError) -> str:
     key = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown setting{did_you_mean(key, RunConfig.model_fields)}"
+    if key in _EXPECTED:
+        return f"--{key} {problem['input']}: expected {_EXPECTED[key]}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "literal_error" and key == "backend":
         return f"backend {problem['input']!r} is unknown{did_you_mean(str(problem['input']), BACKENDS)}"

@@ -66,6 +66,9 @@ def test_one_value_may_stand_for_a_list_of_one(key: str, one: Any, several: tupl
         ({"temprature": 1}, ["temprature: unknown setting", "did you mean 'temperature'?"]),
         ({"p_ignored": 1}, ["p_ignored: unknown setting", "did you mean 'p_ignore'?"]),
         ({"zzzz": 1}, ["zzzz: unknown setting"]),
+        ({"temperature": "abc"}, ["--temperature abc: expected a number from 0 to 10, or default"]),
+        ({"thinking": "maybe"}, ["--thinking maybe: expected on, off, or a number of tokens"]),
+        ({"thinking": 0}, ["--thinking 0: expected on, off, or a number of tokens"]),
         ({"backend": "transformer"}, ["backend 'transformer' is unknown", "did you mean 'transformers'?"]),
         (
             {"backend": "x"},
