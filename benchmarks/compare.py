@@ -52,6 +52,7 @@ def run_of(folder: Path, name: str, reads: int, rate: float, seed: int) -> Path:
                 "trial_id": [f"light-switch/0-shot/forced/completion/FFL({length}, 0.6)/seed-0/{i}" for i in string],
                 "model": name, "template": "light-switch", "shots": 0, "elicitation": "forced", "form": "completion",
                 "length": length, "p_write": 0.2, "p_read": 0.2, "p_ignore": 0.6, "symbols": 2, "seed": 0,
+                "repeat": 0,
                 "string_index": string, "read_index": np.tile(np.arange(READS_A_STRING), strings),
                 "position": np.tile(np.arange(READS_A_STRING), strings), "string": digests[string],
                 "outcome": np.where(wrong, "wrong", "correct"),

@@ -140,7 +140,8 @@ def _cells(source: Source, table: pa.Table) -> list[Cell]:
     string, read = (_integers(source, table, name) for name in ("string_index", "read_index"))
     repeat = _integers(source, table, "repeat") if "repeat" in table.column_names else np.zeros_like(read)
     outcome, digest = _outcomes(source, table), _digests(source, table)
-    prompt = table.column("prompt").to_numpy() if "prompt" in table.column_names else None
+    known = "prompt" in table.column_names and table.column("prompt").null_count < len(table)
+    prompt = table.column("prompt").to_numpy() if known else None
     results = source.info.get("results") or []
     made = []
     for number, condition in enumerate(conditions):
