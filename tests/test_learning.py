@@ -63,14 +63,24 @@ def test_other_statuses_and_what_a_user_insists_on_teach_nothing() -> None:
 
 def test_lessons_change_payloads_and_survive_a_record() -> None:
     lessons = Lessons()
-    for text in ("'max_tokens' is unsupported", "temperature is not supported", "System role not supported"):
+    for text in ("'max_tokens' is unsupported", "temperature is not supported"):
         lessons.learn(refusal(text), lessons.apply(SENT), frozenset())
-    expected = {"model": "m", "messages": [{"role": "user", "content": "a\n\nb"}], "max_completion_tokens": 9}
+    expected = {"model": "m", "messages": SENT["messages"], "max_completion_tokens": 9}
     expected |= {"seed": 1, "stop": ["\n"], "stream": False}
     assert lessons.apply(SENT) == expected
     assert Lessons.recall(json.loads(json.dumps(lessons.record()))).apply(SENT) == expected
     assert lessons.sampled
-    assert len(lessons.describe()) == 3
+    assert len(lessons.describe()) == 2
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_system_message_goes_into_the_first_user_turn_where_the_role_is_refused(api: str) -> None:
+    backend = OpenAIBackend("m", api=api, live=False)
+    request = Request("k", "", (Message("system", "a"), Message("user", "b")))
+    before = backend.payload(request)
+    assert backend.lessons.learn(refusal("System role not supported"), before, frozenset()) == SYSTEM
+    (turn,) = backend.payload(request)["messages" if api == "chat" else "input"]
+    assert (turn["role"], turn["content"]) == ("user", "a\n\nb")
 
 
 class PickyServer(FaultyServer):

@@ -6,7 +6,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from ffprompt.backends.wire import Wire, library, making
 from ffprompt.crash import named
 from ffprompt.errors import ModelError, RunFailedError
 from ffprompt.prices import Allowance
-from ffprompt.requests import OWN, Capabilities, Failure, Reply, Request, Scores
+from ffprompt.requests import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
 from ffprompt.usage import Bound, Usage
 
 # Tokens beyond those of the text: marks around messages, and what providers put in front of them.
@@ -108,6 +108,8 @@ class ApiBackend(ABC):
 
     def payload(self, request: Request) -> dict[str, Any]:
         """What is sent for a request, after all that was learnt about the model."""
+        if SYSTEM in self.lessons.dropped:
+            request = replace(request, messages=without_system(request.messages))
         return self.lessons.apply(self.body(request))
 
     def recall(self, record: Mapping[str, Any] | None) -> None:

@@ -57,11 +57,7 @@ class Lessons:
 
     def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The payload with every parameter that was refused dropped or under its other name."""
-        kept = {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
-        for name in ("messages", "input"):
-            if SYSTEM in self.dropped and isinstance(kept.get(name), list):
-                kept[name] = into_first_turn(kept[name])
-        return kept
+        return {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
 
     def learn(self, error: CallError, payload: Mapping[str, Any], insisted: frozenset[str]) -> str | None:
         """Take a lesson from the refusal of a payload. Returns the parameter that it is about, or None for no lesson.
@@ -129,18 +125,3 @@ class Lessons:
                 effect = "its text stands at the beginning of the first user turn"
             lines.append(f"the model refuses {name}, {effect} ({text})")
         return lines
-
-
-def into_first_turn(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages without a system role: its text comes before that of the first user turn.
-
-    >>> into_first_turn([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "r?"}])
-    [{'role': 'user', 'content': 'Be brief.\\n\\nr?'}]
-    """
-    system = [turn["content"] for turn in messages if turn["role"] == "system"]
-    others = [dict(turn) for turn in messages if turn["role"] != "system"]
-    for turn in others:
-        if system and turn["role"] == "user":
-            turn["content"] = "\n\n".join([*system, turn["content"]])
-            break
-    return others
