@@ -129,6 +129,17 @@ def test_every_call_gets_its_answer_though_the_first_are_refused() -> None:
     assert set(backend.identity["learned"]["dropped"]) == {"temperature"}
 
 
+def test_a_run_that_goes_on_asks_as_its_first_part_did() -> None:
+    with PickyServer(("temperature", "max_tokens")) as server:
+        first = OpenAIBackend("my-deployment", base_url=server.v1)
+        assert isinstance(asked(first, 1)[0], Reply)
+        second = OpenAIBackend("my-deployment", base_url=server.v1)
+        second.recall(json.loads(json.dumps(first.identity["learned"])))
+    request = Request("k", "", (Message("user", "w1 r?"),), max_tokens=9)
+    assert second.payload(request) == first.payload(request)  # its room for reasoning, too
+    assert second.identity == first.identity
+
+
 def test_a_parameter_that_is_refused_only_later_ends_the_run() -> None:
     with PickyServer(()) as server:
         backend = OpenAIBackend("m", base_url=server.v1)

@@ -226,6 +226,8 @@ class OpenAIBackend(ApiBackend):
         super().recall(record)
         if self.lessons.api:
             self._move(self.lessons.api)
+        for name in self.lessons.renamed:
+            self.taught(name)
 
     def taught(self, name: str) -> None:
         """A chat model that refuses ``max_tokens`` reasons, and needs room for it."""
