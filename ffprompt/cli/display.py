@@ -27,7 +27,8 @@ from ffprompt.evaluation.worker import Watch
 from ffprompt.report.wording import audit_notes as audit_notes
 from ffprompt.report.wording import failures, interval, legend, notes, repeated
 from ffprompt.report.wording import share as share
-from ffprompt.scoring.score import Outcome, Reasons
+from ffprompt.scoring.aggregate import Reasons
+from ffprompt.scoring.score import Outcome
 from ffprompt.templates.template import Template
 
 _TABLE_WIDTH = 150
