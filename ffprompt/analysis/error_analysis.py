@@ -161,7 +161,7 @@ def _reads(
             )
         contradicted[here] = contradictions(strings)[at]
         earlier[here] = earlier_reads(strings)[at]
-        for name, rule in rules(strings, condition.see_reads).items():
+        for name, rule in rules(strings, condition.elicitation.sees_answers).items():
             answers.setdefault(name, np.zeros(len(part), np.uint8))[here] = rule.answers[at]
             opened.setdefault(name, np.zeros(len(part), np.bool_))[here] = rule.open[at]
     return Reads(
@@ -218,7 +218,7 @@ def _condition(plan: Plan, condition: Condition, part: pd.DataFrame, reads: Read
             for number, (label, one) in enumerate(zip(("first read", "asked before"), both, strict=True))
             if one is not None
         ],
-        "reads_visible": condition.see_reads,
+        "reads_visible": condition.elicitation.sees_answers,
         "by_truth": by_number(reads, reads.truth, range(plan.config.symbols + 1)),
         "drift": drift(reads),
         "rules": explained(reads),

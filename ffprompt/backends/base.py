@@ -38,23 +38,8 @@ class AnswerSchema:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a dialogue: what is said since the model's last reply, and what is asked of it now.
-
-    ``messages`` are one or more and the last is the user's; ``reads`` is how many answers the reply is to hold;
-    ``answer`` is the reply that would be right, which no model is sent: it stands in where a dialogue is checked or
-    counted before it is held.
-    """
-
-    messages: tuple[Message, ...]
-    reads: int
-    answer: str
-    max_tokens: int = 64
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model.
+    """One call to a model. It holds nothing of the truth but ``hints``, which only a scripted model is given.
 
     Completion form: ``messages`` is empty and ``text`` is the prompt. Chat form: ``messages`` are the turns, ``text``
     is the beginning of the assistant's next turn (empty where the model is to write it).
@@ -62,10 +47,6 @@ class Request:
     ``reads`` holds the (start, end) characters in ``text`` of every answer that is to be scored; ``surfaces`` is how
     each data symbol is written there, in symbol order. ``key`` names the trial; ``seed`` belongs to this request alone,
     so that a sampled reply does not depend on what it was batched with.
-
-    With ``turns`` it is a dialogue, which no backend is handed whole: ``messages`` are what stands before the first
-    turn. ``ffprompt.elicitation.dialogue`` makes an ordinary request of each turn. ``silence`` stands in the
-    conversation where the model's own reply was empty.
     """
 
     key: str
@@ -78,14 +59,12 @@ class Request:
     seed: int = 0
     stop: tuple[str, ...] = ()
     hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
-    turns: tuple[Turn, ...] = ()
-    silence: str = ""
-    schema: AnswerSchema | None = None  # the reply is to be JSON of this form; in a dialogue, all turns' together
+    schema: AnswerSchema | None = None  # the reply is to be JSON of this form
 
     @property
     def is_chat(self) -> bool:
         """Whether this is the chat form."""
-        return bool(self.messages or self.turns)
+        return bool(self.messages)
 
 
 def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:

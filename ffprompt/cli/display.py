@@ -18,7 +18,7 @@ from rich.table import Table
 
 from ffprompt._util.files import printable
 from ffprompt.cost.prices import Price, dollars, unknown
-from ffprompt.elicitation.prompts import Prompt
+from ffprompt.elicitation.question import Prompt
 from ffprompt.evaluation.early_stopping import describe
 from ffprompt.evaluation.estimate import Estimate
 from ffprompt.evaluation.plan import Plan
@@ -246,8 +246,7 @@ def plan(
         shown.add_column(name, justify="left" if name == "condition" else "right")
     total = 0
     for condition, found in zip(made.conditions, audits, strict=True):
-        one = condition.elicitation == "next"
-        reads = 1.0 if one else condition.spec.expected_reads if condition.spec else None
+        reads = condition.expected_reads
         tokens = found.get("mean_prompt_tokens")
         total += round((tokens or 0) * made.trials)
         shown.add_row(
@@ -268,11 +267,11 @@ def plan(
 
 def _dialogues(made: Plan, audits: Sequence[Mapping[str, Any]]) -> None:
     """What is special to dialogues, where each call sends the conversation before it again."""
-    if "dialogue" not in {condition.elicitation for condition in made.conditions}:
+    if not any(condition.elicitation.has_turns for condition in made.conditions):
         return
     line("a dialogue is one call for every turn with a read, and each call sends the conversation so far again:")
     for condition, found in zip(made.conditions, audits, strict=True):
-        if condition.elicitation == "dialogue":
+        if condition.elicitation.has_turns:
             sizes = [f"{found[key]:,.0f} {kind}" for key, kind in _SIZES.items() if key in found]
             sent = f" and about {' and '.join(sizes)} sent" if sizes else ""
             line(f"  {condition.name}: {found['mean_calls']:,.1f} calls{sent} in the mean trial")

@@ -171,7 +171,7 @@ def _language(condition: Mapping[str, Any]) -> str:
 def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting that can change an answer, by name; None for those that play no part in this condition."""
     config, identity = info["config"], info["model"]
-    shots, elicitation = condition["shots"], condition["elicitation"]
+    shots, honoured = condition["shots"], find_elicitation(condition["elicitation"]).settings
     versions = {made["name"]: made["digest"] for made in info["plan"]["templates"].values()}
     model = {name: identity.get(name, config.get(name)) for name in OF_THE_MODEL if name != "weights"}
     # Nothing was said of it, or there was nothing to leave room for.
@@ -189,10 +189,10 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
         "repeats": config.get("repeats", 1),
         "shot_length": config["shot_length"] if shots else None,
         "shared_shots": config["shared_shots"] if shots else None,
-        "next_read": config["next_read"] if elicitation == "next" else None,
-        "temperature": None if elicitation == "forced" else temperature,
-        "max_tokens": None if elicitation == "forced" else config["max_tokens"],
-        "answers": None if elicitation == "forced" else config.get("answers", "text"),
+        "next_read": config["next_read"] if "next_read" in honoured else None,
+        "temperature": temperature if "temperature" in honoured else None,
+        "max_tokens": config["max_tokens"] if "max_tokens" in honoured else None,
+        "answers": config.get("answers", "text") if "answers" in honoured else None,
     }
 
 

@@ -1,82 +1,196 @@
-"""Hold a dialogue: one ordinary request a turn, in which the model's own earlier replies stand as it wrote them.
+"""``dialogue``: the string is handed out turn by turn, and the model's own earlier replies stand as it wrote them.
 
-Of a dialogue with the turns ``w1 i0 r?`` and ``i1 r?``, whose first reply was the wrong "0", the second request is::
+Every turn with a read is one ordinary request. Of a dialogue with the turns ``w1 i0 r?`` and ``i1 r?``, whose first
+reply was the wrong "0", the second request is::
 
     user       w1 i0 r?
     assistant  0
     user       i1 r?
 
 Backends see these requests only. A reply that is empty cannot stand in a conversation (most chat templates and APIs
-refuse an empty turn), so the request's ``silence`` stands in its place, and the log says so. Of a reply that UTF-8
+refuse an empty turn), so the template's ``silence`` stands in its place, and the log says so. Of a reply that UTF-8
 cannot hold, what can be sent stands there.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from ffprompt._util.files import well_formed
-from ffprompt.backends.base import Failure, Message, Reply, Request, Scores, Talk
-from ffprompt.errors import RunFailedError
+from ffprompt.backends.base import Backend, Failure, Message, Reply, Request, Scores, Talk
+from ffprompt.elicitation.base import AskOne, Elicitation, Form
+from ffprompt.elicitation.question import Prompt, Question, Solved, Turn
+from ffprompt.elicitation.wording import Span, answers, count_reads, events, system_message
+from ffprompt.errors import AuditError, RunFailedError, TemplateError
+from ffprompt.scoring.score import Judged, Reading, judge_turns
+from ffprompt.tasks.flipflop import READ, U8
+from ffprompt.templates.template import Renderer
 
-Ask = Callable[[Request], Awaitable[Reply | Scores | Failure]]
 Complete = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Failure]]]
+
+# Calls of a condition's dialogues that are counted in an audit: of whole dialogues, and of one at least.
+_COUNTED = 256
+
+
+class DialogueElicitation(Elicitation):
+    """All reads, in as many calls as there are turns with a read."""
+
+    name = "dialogue"
+    has_turns = True
+    settings = Elicitation.settings | {"turn_instructions"}
+
+    def check_wording(self, words: Renderer) -> None:
+        if words.template.chat.dialogue is None:
+            raise TemplateError(
+                f"template {words.template.name!r} has no wording for dialogues; add dialogue and dialogue_again to its "
+                "[chat], or use --elicitation list"
+            )
+
+    def prompt(
+        self,
+        words: Renderer,
+        form: Form,
+        string: Solved,
+        shots: Sequence[Solved] = (),
+        asked: Sequence[int] | None = None,
+        turn_instructions: int | None = None,
+    ) -> Prompt:
+        self.check_wording(words)
+        messages = system_message(words)
+        blanks: list[tuple[int, int, int]] = []
+        for number, shot in enumerate(shots):
+            frame = "dialogue_again" if number else "dialogue"
+            for text, spans, answer in _user_turns(words, shot, frame, turn_instructions):
+                blanks += [(len(messages), start, end) for start, end in spans]
+                messages += [Message("user", text), Message("assistant", answer or words.template.chat.ack)]
+        turns: list[Turn] = []
+        waiting: list[Message] = []  # of the turn that is being made
+        at = len(messages)
+        frame = "dialogue_again" if shots else "dialogue"
+        for text, spans, answer in _user_turns(words, string, frame, turn_instructions):
+            blanks += [(at + len(waiting), start, end) for start, end in spans]
+            waiting.append(Message("user", text))
+            if answer:
+                turns.append(Turn(tuple(waiting), len(spans), answer))
+                at, waiting = at + len(waiting), []
+            else:  # nothing is asked, so the model is not called
+                waiting.append(Message("assistant", words.template.chat.ack))
+        numbers = tuple(asked or self.asked(count_reads(string)))
+        return Prompt("", tuple(messages), (), numbers, (), tuple(blanks), tuple(turns))
+
+    def max_tokens(self, form: Form, structured: bool, count: int) -> int:
+        return 64 + (16 if structured else 8) * count  # a sentence
+
+    def counts(self, prompt: Prompt) -> tuple[int, ...]:
+        return tuple(turn.reads for turn in prompt.turns)
+
+    def calls(self, question: Question) -> Sequence[Request]:
+        """Return the calls of a model that is always right. Each sends the conversation before it again."""
+        replies = self.right_replies(question)
+        return [request_of_turn(question, replies[:number]) for number in range(len(replies))]
+
+    def right_replies(self, question: Question) -> Sequence[str]:
+        return [turn.answer for turn in question.prompt.turns]
+
+    def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
+        """Check that dialogues fit with all their replies, and count their calls and what these send.
+
+        Tokens and characters are those of one trial's calls together, each of which sends the conversation again. They
+        are counted on the first trials, with the right answers in place of the model's own.
+        """
+        try:
+            found = dict(backend.check([fullest(question) for question in questions]))
+        except AuditError as error:
+            raise AuditError(f"{error}; a dialogue needs room for all its replies: lower --max-tokens") from error
+        counted: list[Sequence[Request]] = []
+        for question in questions:
+            if not counted or sum(map(len, counted)) + len(question.prompt.turns) <= _COUNTED:
+                counted.append(question.calls)
+        calls = [call for of_one in counted for call in of_one]
+        each = backend.check(calls)
+        for kind in ("tokens", "characters"):
+            if (mean := each.get(f"mean_prompt_{kind}")) is not None:
+                found[f"mean_prompt_{kind}"] = mean * len(calls) / len(counted)
+        return found | {"mean_calls": sum(len(question.prompt.turns) for question in questions) / len(questions)}
+
+    async def ask(
+        self, ask: AskOne, question: Question, heard: Sequence[Reply], keep: Callable[[Talk], None]
+    ) -> Reply | Scores | Failure | Talk:
+        return await converse(ask, Dialogue(question, heard), keep)
+
+    async def ask_together(
+        self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
+    ) -> Sequence[Reply | Scores | Failure | Talk]:
+        backend.check([fullest(question) for question in questions])  # so that none breaks off when it is too long
+        dialogues = [Dialogue(question, replies) for question, replies in zip(questions, heard, strict=True)]
+        return await converse_together(backend.complete, dialogues)
+
+    def judge(self, line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
+        return judge_turns(line["turns"], truth, reading)
 
 
 class Dialogue:
     """One dialogue under way. ``heard`` are the replies to its first turns that are there already."""
 
-    def __init__(self, request: Request, heard: Sequence[Reply] = ()) -> None:
-        self.request = request
+    def __init__(self, question: Question, heard: Sequence[Reply] = ()) -> None:
+        self.question = question
+        self.turns = question.prompt.turns
         self.replies = list(heard)
         self.failure: Failure | None = None
 
     @property
-    def question(self) -> Request | None:
-        """What is to be asked now; None when the dialogue is over, or a call of it failed."""
-        number = len(self.replies)
-        if self.failure is not None or number == len(self.request.turns):
+    def request(self) -> Request | None:
+        """The request of the turn that is to be asked now; None when the dialogue is over, or a call of it failed."""
+        if self.failure is not None or len(self.replies) == len(self.turns):
             return None
-        return _question(self.request, [self._shown(reply) for reply in self.replies])
+        return request_of_turn(self.question, [self._shown(reply) for reply in self.replies])
 
     def hear(self, response: Reply | Failure) -> None:
-        """Take the answer to the question."""
+        """Take the answer to the request."""
         if isinstance(response, Failure):
             self.failure = response
         else:
             self.replies.append(response)
 
     def talk(self) -> Talk:
-        """The dialogue as far as it has come."""
-        reads = tuple(turn.reads for turn in self.request.turns[: len(self.replies)])
+        """Return the dialogue as far as it has come."""
+        reads = tuple(turn.reads for turn in self.turns[: len(self.replies)])
         shown = tuple(self._shown(reply) for reply in self.replies)
         return Talk(tuple(self.replies), reads, shown, self.failure)
 
     def _shown(self, reply: Reply) -> str:
-        return well_formed(reply.text) if reply.text.strip() else self.request.silence
+        return well_formed(reply.text) if reply.text.strip() else self.question.silence
 
 
-async def converse(ask: Ask, dialogue: Dialogue, keep: Callable[[Talk], None]) -> Talk:
+async def converse(ask: AskOne, dialogue: Dialogue, keep: Callable[[Talk], None]) -> Talk:
     """Hold one dialogue, over a function that answers one request.
 
     ``keep`` is handed the dialogue after every reply but the last, so that what is answered can be written down.
+
+    Raises:
+        RunFailedError: where the backend scored a request that it was to answer.
     """
-    while (question := dialogue.question) is not None:
-        response = await ask(question)
+    while (request := dialogue.request) is not None:
+        response = await ask(request)
         if isinstance(response, Scores):
-            raise RunFailedError(f"trial {question.key}: the backend scored what it was to answer")
+            raise RunFailedError(f"trial {request.key}: the backend scored what it was to answer")
         dialogue.hear(response)
-        if dialogue.question is not None:
+        if dialogue.request is not None:
             keep(dialogue.talk())
     return dialogue.talk()
 
 
 async def converse_together(complete: Complete, dialogues: Sequence[Dialogue]) -> list[Talk]:
-    """Hold many dialogues, over a function that answers many requests: one turn of all that go on with each call."""
-    while going := [(one, question) for one in dialogues if (question := one.question) is not None]:
-        responses = await complete([question for _, question in going])
+    """Hold many dialogues, over a function that answers many requests: one turn of all that go on with each call.
+
+    Raises:
+        RunFailedError: where the backend answered more or fewer requests than it was handed.
+    """
+    while going := [(one, request) for one in dialogues if (request := one.request) is not None]:
+        responses = await complete([request for _, request in going])
         if len(responses) != len(going):
             raise RunFailedError(f"the backend gave {len(responses)} answers to {len(going)} requests")
         for (one, _), response in zip(going, responses, strict=True):
@@ -84,44 +198,51 @@ async def converse_together(complete: Complete, dialogues: Sequence[Dialogue]) -
     return [one.talk() for one in dialogues]
 
 
-def calls_of(request: Request) -> Sequence[Request]:
-    """Every call that a request makes, with the right answers standing for the model's own; itself, if no dialogue.
-
-    What a dialogue costs can be counted on them: each call sends the conversation before it again.
-    """
-    if not request.turns:
-        return [request]
-    answers = [turn.answer for turn in request.turns]
-    return [_question(request, answers[:number]) for number in range(len(answers))]
-
-
-def fullest(request: Request) -> Request:
-    """A request that needs at least the room of any call of this dialogue, however long the model's replies are.
+def fullest(question: Question) -> Request:
+    """Return a request that needs at least the room of any call of a dialogue, however long the replies are.
 
     It holds all turns, answered, and asks for as many tokens as all replies together may have.
     """
-    answers = [max(turn.answer, request.silence, key=len) for turn in request.turns]
-    last = _question(request, answers[:-1])
-    return Request(request.key, "", last.messages, max_tokens=sum(turn.max_tokens for turn in request.turns))
+    replies = [max(turn.answer, question.silence, key=len) for turn in question.prompt.turns]
+    last = request_of_turn(question, replies[:-1])
+    return Request(question.key, "", last.messages, max_tokens=sum(question.limits))
 
 
-def _question(request: Request, replies: Sequence[str]) -> Request:
-    """The request of the turn that comes after these replies."""
-    messages = list(request.messages)
-    for turn, reply in zip(request.turns, replies, strict=False):
+def request_of_turn(question: Question, replies: Sequence[str]) -> Request:
+    """Return the request of the turn that comes after these replies."""
+    messages = list(question.prompt.messages)
+    for turn, reply in zip(question.prompt.turns, replies, strict=False):
         messages += [*turn.messages, Message("assistant", reply)]
     number = len(replies)
-    turn = request.turns[number]
-    first = sum(earlier.reads for earlier in request.turns[:number])
-    key = f"{request.key}/turn-{number}"
-    return Request(
-        key=key,
-        text="",
-        messages=(*messages, *turn.messages),
-        surfaces=request.surfaces,
-        max_tokens=turn.max_tokens,
-        temperature=request.temperature,
-        seed=int.from_bytes(hashlib.sha256(f"{request.seed}/{number}".encode()).digest()[:8]),
-        hints={name: answers[first : first + turn.reads] for name, answers in request.hints.items()},
-        schema=request.schema and dataclasses.replace(request.schema, count=turn.reads),
-    )
+    return question.call((*messages, *question.prompt.turns[number].messages), number)
+
+
+def chunks(ops: U8, size: int | None) -> list[tuple[int, int]]:
+    """Return (first, last + 1) of the instructions of each turn; nothing is said after the last read.
+
+    >>> import numpy as np
+    >>> from ffprompt.tasks.flipflop import IGNORE, WRITE
+    >>> ops = np.array([WRITE, READ, IGNORE, IGNORE, READ, READ], np.uint8)
+    >>> chunks(ops, None), chunks(ops, 4)
+    ([(0, 2), (2, 5), (5, 6)], [(0, 4), (4, 6)])
+    """
+    reads = np.flatnonzero(ops == READ)
+    end = int(reads[-1]) + 1
+    stops = (reads + 1).tolist() if size is None else [*range(size, end, size), end]
+    return list(zip([0, *stops[:-1]], stops, strict=True))
+
+
+def _user_turns(
+    words: Renderer, string: Solved, frame: str, size: int | None
+) -> Iterator[tuple[str, list[Span], str]]:
+    """Yield (text, where blanks stand in it, true reply) of each user turn. ``frame`` is the first one's key."""
+    ops, bits = string
+    for first, last in chunks(ops, size):
+        part = (ops[first:last], bits[first:last])
+        before, after = words.around(words.chat["turn" if first else frame], count_reads(part))
+        text, spans = events(words, part, blank=True)
+        shifted = [(start + len(before), end + len(before)) for start, end in spans]
+        yield before + text + after, shifted, answers(words, part)
+
+
+DIALOGUE = DialogueElicitation()

@@ -178,7 +178,8 @@ class Batching:
         for condition, start, stop in _stretches(trials, self.plan.trials):
             for low in range(start, stop, _TOGETHER):
                 batch = self.plan.batch(self.plan.conditions[condition], low, min(low + _TOGETHER, stop))
-                yield from enumerate(self.plan.requests(batch), start=batch.first_trial)
+                for row, question in enumerate(self.plan.questions(batch)):
+                    yield batch.first_trial + row, question.request
 
     async def _create(self, part: Part, asked: Sequence[Asked]) -> None:
         requests = [(part.custom_id(trial), request) for trial, request in asked]
@@ -249,10 +250,10 @@ class Batching:
         new: list[dict[str, Any]] = []
         for condition, start, stop in _stretches(list(results), self.plan.trials):
             drawn = self.plan.batch(self.plan.conditions[condition], start, stop)
-            for row, request in enumerate(self.plan.requests(drawn)):
+            for row, question in enumerate(self.plan.questions(drawn)):
                 trial = drawn.first_trial + row
-                response = self.batcher.read(request, results[trial], batch)
-                line = log_line(self.plan, drawn, row, request, response, part.created, None)
+                response = self.batcher.read(question.request, results[trial], batch)
+                line = log_line(self.plan, drawn, row, question, response, part.created, None)
                 if "error" not in line or trial not in failed:
                     new.append(line)
         if new:
@@ -311,9 +312,9 @@ def batchable(plan: Plan) -> None:
             "certify and until_width cannot be had in batches, which hand over all strings at once; run without --batch"
         )
     for condition in plan.conditions:
-        if str(condition.elicitation) == "dialogue":
+        if not condition.elicitation.batchable:
             raise ConfigError(
-                "elicitation 'dialogue' cannot be asked in batches: each turn waits for the reply before it; "
+                f"elicitation {condition.elicitation.name!r} cannot be asked in batches: each turn waits for the reply before it; "
                 "run without --batch"
             )
 

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from ffprompt.config.run_config import RunConfig
+from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import ConfigError
-from ffprompt.evaluation.plan import Condition, Plan
+from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.score import Outcome
 from ffprompt.stats.sequential import Certify, Draws, UntilWidth, fewest_strings, read_cap
 
@@ -148,7 +149,7 @@ class Course:
 
 def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
     """Nothing is drawn yet. A string that is asked K times has K times as many reads, and so K times the cap."""
-    if condition.elicitation == "next":
+    if condition.elicitation.asks_one_read:
         return Draws(plan.repeats)
     assert condition.spec is not None  # a configuration with strings from a file does not stop by itself
     most, excess = read_cap(condition.length // 2, condition.spec.p_read, bound)
@@ -166,7 +167,7 @@ def fewest(plan: Plan, condition: Condition) -> int | None:
     while not course.over:
         look = course.look
         reads = plan.strings(condition.spec, course.drawn, look).reads.sum(1)
-        if condition.elicitation == "next":
+        if condition.elicitation.asks_one_read:
             reads = np.ones_like(reads)
         reads = reads * plan.repeats
         course._count(np.stack([np.zeros_like(reads), reads], 1), look)
@@ -182,7 +183,7 @@ def check_budget(plan: Plan) -> None:
         if plan.config.certify is None:
             raise ConfigError(f"{few} for --until-width {plan.config.until_width:g}, even without an error")
         draws = _draws(plan, condition, plan.config.certify)
-        reads = condition.spec.expected_reads if condition.spec and condition.elicitation != "next" else 1.0
+        reads = condition.expected_reads or 1.0
         least = fewest_strings(plan.config.certify, reads * plan.repeats, draws.most_reads, draws.excess, LEVEL)
         raise ConfigError(f"{few} for --certify {plan.config.certify:g}, which takes about {least:,} without an error")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from ffprompt.backends.base import Asker, Request
 from ffprompt.cost.prices import Price, usd
 from ffprompt.cost.usage import Bound, Usage
-from ffprompt.elicitation.dialogue import calls_of
-from ffprompt.evaluation.plan import Batch, Condition, Plan
+from ffprompt.elicitation.condition import Condition
+from ffprompt.elicitation.question import Question
+from ffprompt.evaluation.plan import Plan
 
 # Prompts of a condition that are rendered; where there are more, what these come to is scaled up.
 _RENDERED = 1000
@@ -101,8 +102,7 @@ def _of_condition(plan: Plan, condition: Condition, backend: Asker, price: Price
     once = plan.once
     drawn = once.batch(condition, 0, min(once.trials, _RENDERED))
     trials = [
-        estimate(_calls(request, _answer(once, drawn, row)), backend.most, price, batch, backend.thinks)
-        for row, request in enumerate(once.requests(drawn))
+        estimate(_calls(question), backend.most, price, batch, backend.thinks) for question in once.questions(drawn)
     ]
     found = sum(trials[1:], trials[0])
     most_of, n = found, plan.repeats
@@ -121,15 +121,6 @@ def _of_condition(plan: Plan, condition: Condition, backend: Asker, price: Price
     )
 
 
-def _calls(request: Request, answer: str) -> list[tuple[Request, str]]:
-    """The calls that a trial makes, each with the true reply."""
-    answers = [turn.answer for turn in request.turns] or [answer]
-    return list(zip(calls_of(request), answers, strict=True))
-
-
-def _answer(plan: Plan, batch: Batch, row: int) -> str:
-    """The true reply to a trial; scored answers are none, and a dialogue has one a turn."""
-    if batch.condition.elicitation in ("forced", "dialogue"):
-        return ""
-    surfaces = plan.words(batch.condition).surfaces
-    return ", ".join(surfaces[symbol] for symbol in batch.truth(row))
+def _calls(question: Question) -> list[tuple[Request, str]]:
+    """Return the calls that a trial makes, each with the true reply."""
+    return list(zip(question.calls, question.right_replies, strict=True))

@@ -14,120 +14,25 @@ Example, 2 conditions of 3 strings, each asked twice::
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.backends.base import AnswerSchema, Capabilities, Request, Turn
+from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import RunConfig
-from ffprompt.elicitation.prompts import Prompt, Solved, prompt
-from ffprompt.errors import ConfigError, ModelError, SpecError
-from ffprompt.tasks.covariates import contradictions, earlier_reads
+from ffprompt.elicitation.base import find_elicitation
+from ffprompt.elicitation.condition import Condition
+from ffprompt.elicitation.question import Prompt, Question, Solved
+from ffprompt.errors import ConfigError, SpecError
+from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks.flipflop import Spec, Strings, sample, sample_shots
-from ffprompt.tasks.floors import hits, predictions
+from ffprompt.tasks.floors import predictions
 from ffprompt.templates import template as templates
-from ffprompt.templates.template import Elicitation, Form, Renderer, Template
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One row of the result table. ``spec`` is None for strings from a file, whose length is ``length``."""
-
-    number: int
-    template: str
-    shots: int
-    shot_length: int
-    elicitation: Elicitation
-    form: Form
-    length: int
-    spec: Spec | None
-    turn_instructions: int | None = None  # dialogue: instructions a turn; None is all up to the next read
-    answers: Literal["text", "schema"] | None = None  # how a reply is to be written; forced has none
-
-    @property
-    def language(self) -> str:
-        """The language as a run's table and log name it."""
-        return str(self.spec) if self.spec else f"file({self.length})"
-
-    @property
-    def name(self) -> str:
-        """Unique in its run: template, shots and their length, elicitation, form, schema, language."""
-        shots = f"{self.shots}-shot" + (f"-of-{self.shot_length}" if self.shots else "")
-        turns = f"-by-{self.turn_instructions}" if self.turn_instructions else ""
-        form = self.form + ("-schema" if self.answers == "schema" else "")
-        return f"{self.template}/{shots}/{self.elicitation}{turns}/{form}/{self.language}"
-
-    @property
-    def see_reads(self) -> bool:
-        """Whether the true answers to earlier reads stand before a read, where a rule could copy them."""
-        return self.elicitation not in ("list", "dialogue")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Consecutive trials of one condition, from its trial ``start`` on: a row each, and what is asked in it.
-
-    The same string stands in several rows where its prompt is repeated.
-    """
-
-    condition: Condition
-    start: int
-    first_trial: int
-    strings: Strings
-    shots: Sequence[Strings]
-    asked: Sequence[NDArray[np.int64]]  # for each string, the numbers of its reads that are asked, from 0
-    digests: Sequence[str]
-    repeats: int = 1  # times that each prompt of the run is asked
-
-    def __len__(self) -> int:
-        return len(self.strings)
-
-    def string(self, row: int) -> int:
-        """The number of a trial's string in its language or file."""
-        return (self.start + row) // self.repeats
-
-    def repeat(self, row: int) -> int:
-        """Which of the repeats of its prompt a trial is, from 0."""
-        return (self.start + row) % self.repeats
-
-    def positions(self, row: int) -> NDArray[np.int64]:
-        """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
-        return np.flatnonzero(self.strings.reads[row])[self.asked[row]]
-
-    def truth(self, row: int) -> list[int]:
-        """The true answers to the asked reads of a string."""
-        answers: list[int] = self.strings.bits[row, self.positions(row)].tolist()
-        return answers
-
-    @cached_property
-    def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
-        """(N, n) where each rule without memory would be right, in the order of the rules."""
-        return hits(self.strings, self.condition.see_reads)
-
-    @cached_property
-    def contradictions(self) -> NDArray[np.int64]:
-        """(N, n) ignores since the governing write whose symbol is not the stored one."""
-        return contradictions(self.strings)
-
-    @cached_property
-    def earlier_reads(self) -> NDArray[np.int64]:
-        """(N, n) reads of the same stored symbol before each instruction."""
-        return earlier_reads(self.strings)
-
-    def trial_id(self, row: int, seed: int) -> str:
-        """The name of a trial, unique in its run; runs that differ in other settings may use it again.
-
-        The first repeat is named like the only trial of a run without repeats, and draws the same sampled reply.
-        """
-        repeat = self.repeat(row)
-        name = f"{self.condition.name}/seed-{seed}/{self.string(row)}"
-        return f"{name}/repeat-{repeat}" if repeat else name
+from ffprompt.templates.template import Renderer, Template
 
 
 class Plan:
@@ -164,12 +69,11 @@ class Plan:
             known = template.name in templates.names() and templates.load(template.name)
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
-            for elicitation in config.elicitation:
-                form = _form(config, elicitation, can)
-                if elicitation == "dialogue":
-                    self._words[template.name].can_talk()
-                turns = config.turn_instructions if elicitation == "dialogue" else None
-                answers = None if elicitation == "forced" else config.answers
+            for elicitation in map(find_elicitation, config.elicitation):
+                form = elicitation.form(config, can)
+                elicitation.check_wording(self._words[template.name])
+                turns = config.turn_instructions if elicitation.has_turns else None
+                answers = config.answers if elicitation.takes_schema else None
                 for spec in specs:
                     for shots in config.shots:
                         length = spec.length if spec else strings.length if strings else 0
@@ -256,74 +160,54 @@ class Plan:
 
     def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> NDArray[np.int64]:
         count = int(strings.reads[row].sum())
-        if condition.elicitation != "next":
-            return np.arange(count)
-        which = {"first": 0, "last": count - 1}.get(self.config.next_read, int(digest, 16) % count)
-        return np.array([which])
+        return np.array(condition.elicitation.asked(count, self.config.next_read, digest))
 
     def prompt(self, batch: Batch, row: int) -> Prompt:
-        """What the model will see in one trial."""
+        """Return what the model will see in one trial."""
         string: Solved = (batch.strings.ops[row], batch.strings.bits[row])
         shots = [(shot.ops[row], shot.bits[row]) for shot in batch.shots]
         condition = batch.condition
-        read = int(batch.asked[row][0])
+        asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
-        return prompt(words, condition.elicitation, condition.form, string, shots, read, turns)
+        return condition.elicitation.prompt(words, condition.form, string, shots, asked, turns)
 
-    def requests(self, batch: Batch) -> list[Request]:
-        """The requests of a batch, in order."""
+    def questions(self, batch: Batch) -> list[Question]:
+        """Return the questions of a batch, in order."""
         words = self.words(batch.condition)
         hints = self._hints(batch) if self.wants_hints else [{}] * len(batch)
-        requests = []
+        questions = []
         for row in range(len(batch)):
-            asked = self.prompt(batch, row)
-            key = batch.trial_id(row, self.seed)
-            requests.append(
-                Request(
-                    key=key,
-                    text=asked.text,
-                    messages=asked.messages,
-                    reads=asked.reads,
+            prompt = self.prompt(batch, row)
+            counts = batch.condition.elicitation.counts(prompt)
+            questions.append(
+                Question(
+                    condition=batch.condition,
+                    key=batch.trial_id(row, self.seed),
+                    prompt=prompt,
+                    truth=tuple(batch.truth(row)),
                     surfaces=words.surfaces,
-                    max_tokens=self.max_tokens(batch.condition, len(asked.asked)),
+                    counts=counts,
+                    limits=tuple(self.max_tokens(batch.condition, count) for count in counts),
                     temperature=None if self.config.temperature == "default" else self.config.temperature,
-                    seed=int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]),
-                    stop=asked.stop,
-                    hints=hints[row],
-                    turns=self._turns(batch.condition, asked),
                     silence=words.template.chat.silence,
-                    schema=self._schema(batch.condition, len(asked.asked)),
+                    hints=hints[row],
                 )
             )
-        return requests
+        return questions
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
-        rules = predictions(batch.strings, batch.condition.see_reads)
+        rules = predictions(batch.strings, batch.condition.elicitation.sees_answers)
         rules["oracle"] = batch.strings.bits
         return [
             {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
             for row in range(len(batch))
         ]
 
-    def _schema(self, condition: Condition, count: int) -> AnswerSchema | None:
-        """What the reply is held to. It names every value in the order of the symbols, whatever the answers are."""
-        return AnswerSchema(self.words(condition).surfaces, count) if condition.answers == "schema" else None
-
-    def _turns(self, condition: Condition, asked: Prompt) -> tuple[Turn, ...]:
-        return tuple(
-            dataclasses.replace(turn, max_tokens=self.max_tokens(condition, turn.reads)) for turn in asked.turns
-        )
-
     def max_tokens(self, condition: Condition, count: int) -> int:
-        """The longest reply with ``count`` answers; in a dialogue that of one turn."""
+        """Return the longest reply with ``count`` answers; in a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
-        each = 16 if condition.answers == "schema" else 8  # JSON may write a name beside each answer
-        if condition.elicitation == "dialogue":
-            return 64 + each * count  # a sentence
-        if condition.form == "chat":
-            return 256 + each * count  # room for a sentence around the list, and some to spare a token an answer
-        return 8 if condition.elicitation == "next" else 16 + 8 * count
+        return condition.elicitation.max_tokens(condition.form, condition.structured, count)
 
     def data_digest(self) -> str:
         """16 hex digits of all strings of the run."""
@@ -344,7 +228,7 @@ class Plan:
                     "name": c.name,
                     "template": c.template,
                     "shots": c.shots,
-                    "elicitation": c.elicitation,
+                    "elicitation": c.elicitation.name,
                     "form": c.form,
                     "length": c.length,
                     "p_write": c.spec.p_write if c.spec else None,
@@ -352,7 +236,7 @@ class Plan:
                     "p_ignore": c.spec.p_ignore if c.spec else None,
                     "symbols": self.config.symbols,
                     "turn_instructions": c.turn_instructions,
-                    **({"answers": c.answers} if c.answers == "schema" else {}),
+                    **({"answers": c.answers} if c.structured else {}),
                 }
                 for c in self.conditions
             ],
@@ -362,47 +246,3 @@ class Plan:
             },
             "data_digest": self.data_digest(),
         }
-
-
-def _form(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> Form:
-    """The prompt form of an elicitation with this model. Raises ModelError where it cannot be had."""
-    if elicitation == "forced" and not can.scores:
-        raise ModelError(
-            f"{config.backend} model {config.model} gives no log-probabilities, which forced needs"
-            f"{f' ({can.unscored})' if can.unscored else ''}; use --elicitation list or next"
-        )
-    if config.answers == "schema":
-        _can_be_held(config, elicitation, can)
-    if elicitation == "dialogue":
-        if not can.chats:
-            raise ModelError(
-                f"{config.backend} model {config.model} answers no messages (no chat template), which dialogue needs"
-            )
-        return "chat"
-    form: Form
-    if config.form != "auto":
-        form = config.form
-    else:
-        chat = elicitation == "list" or config.answers == "schema" or not can.completes
-        form = "chat" if can.chats and chat else "completion"
-    if form == "chat" and not can.chats:
-        raise ModelError(f"{config.backend} model {config.model} has no chat template; use --form completion")
-    if form == "completion" and not can.completes:
-        raise ModelError(f"{config.backend} model {config.model} answers messages only; use --form chat")
-    return form
-
-
-def _can_be_held(config: RunConfig, elicitation: Elicitation, can: Capabilities) -> None:
-    """Raise ConfigError or ModelError where ``--answers schema`` cannot be had."""
-    if elicitation == "forced":
-        raise ConfigError(
-            "--answers schema: forced scores given answers and has no reply; use --elicitation list, next or dialogue"
-        )
-    if config.form == "completion" or not can.chats:
-        why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
-        raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
-    if not can.schemas:
-        raise ModelError(
-            f"--answers schema: {config.backend} model {config.model} cannot be held to a schema here; "
-            "leave --answers out"
-        )

@@ -15,14 +15,16 @@ from ffprompt._util.files import printable
 from ffprompt.backends.base import OWN, Capabilities
 from ffprompt.config.run_config import make
 from ffprompt.cost.prices import Bill, recorded
+from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
-from ffprompt.evaluation.plan import Batch, Condition, Plan
+from ffprompt.evaluation.plan import Plan
+from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.runs.folder import Index, RunFolder, index, read_at, replace_file
 from ffprompt.scoring.aggregate import Reasons, Tally
 from ffprompt.scoring.invalid_replies import Unread, invalid_md
 from ffprompt.scoring.repeats import INTERVALS, Repeats
-from ffprompt.scoring.score import Judged, Reading, judge, known, margin, mass
+from ffprompt.scoring.score import Judged, Reading, failed, known, margin, mass
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import Template
 
@@ -166,7 +168,7 @@ def _row(condition: Condition, tally: Tally, course: Course | None) -> dict[str,
         "condition": condition.name,
         "template": condition.template,
         "shots": condition.shots,
-        "elicitation": condition.elicitation,
+        "elicitation": condition.elicitation.name,
         "turn_instructions": condition.turn_instructions,
         "form": condition.form,
         **({"answers": condition.answers} if condition.answers == "schema" else {}),
@@ -205,12 +207,13 @@ def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judg
     reading = Reading(
         words.surfaces,
         completes=condition.form == "completion",
-        one=condition.elicitation == "next",
+        one=condition.elicitation.asks_one_read,
         ignore_case=words.template.reply.ignore_case,
-        structured=condition.answers == "schema",
+        structured=condition.structured,
         tags=plan.config.reasoning_tags or (),
     )
-    return judge(line, batch.truth(row), reading)
+    truth = batch.truth(row)
+    return failed(line, truth) if "error" in line else condition.elicitation.judge(line, truth, reading)
 
 
 def _temperature(folder: RunFolder, plan: Plan) -> float | None:
@@ -246,7 +249,7 @@ def _of_all_reads(
         "model": plan.config.model,
         "template": condition.template,
         "shots": condition.shots,
-        "elicitation": condition.elicitation,
+        "elicitation": condition.elicitation.name,
         "form": condition.form,
         "length": condition.length,
         "p_write": spec.p_write if spec else None,
@@ -257,8 +260,8 @@ def _of_all_reads(
         "string_index": batch.string(row),
         "shot_length": condition.shot_length if condition.shots else None,
         "shared_shots": plan.config.shared_shots if condition.shots else None,
-        "next_read": plan.config.next_read if condition.elicitation == "next" else None,
-        "temperature": temperature if condition.elicitation != "forced" else None,
+        "next_read": plan.config.next_read if "next_read" in condition.elicitation.settings else None,
+        "temperature": temperature if "temperature" in condition.elicitation.settings else None,
         "data": plan.config.data,
         "turn_instructions": condition.turn_instructions,
         "string": batch.digests[row],

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ffprompt.backends.base import Asker, Backend, Request
+from ffprompt.backends.base import Asker, Backend
 from ffprompt.config.run_config import RunConfig, digest_of
-from ffprompt.elicitation.dialogue import calls_of, fullest
+from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import AuditError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.early_stopping import Course, check_budget
-from ffprompt.evaluation.plan import Condition, Plan
+from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import counted, rebuild
 from ffprompt.evaluation.transcripts import samples
 from ffprompt.evaluation.worker import Batches, Progress, Watch, ask_each, ask_in_chunks
@@ -36,8 +36,6 @@ from ffprompt.templates.template import names as template_names
 
 # Prompts of a condition that are audited before the first question; the others are audited when their turn comes.
 _AUDITED = 32
-# Calls of a condition's dialogues that are counted: of whole dialogues, and of one at least.
-_COUNTED = 256
 
 
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
@@ -55,49 +53,28 @@ def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
     once = plan.once
     for condition in plan.conditions:
         batch = once.batch(condition, 0, min(_AUDITED, once.trials))
-        requests = once.requests(batch)
+        questions = once.questions(batch)
         try:
-            checked = check_dialogues(backend, requests) if requests[0].turns else backend.check(requests)
+            checked = condition.elicitation.check(backend, questions)
             found.append({"condition": condition.name, **checked})
         except AuditError as error:
             raise AuditError(f"{error}{_working(plan, backend, condition)}") from error
     return found
 
 
-def check_dialogues(backend: Backend, requests: Sequence[Request]) -> dict[str, Any]:
-    """Check that dialogues fit with all their replies, and count their calls and what these send. Raises AuditError.
-
-    Tokens and characters are those of one trial's calls together, each of which sends the conversation again. They are
-    counted on the first trials, with the right answers standing for the model's own.
-    """
-    try:
-        found = dict(backend.check([fullest(request) for request in requests]))
-    except AuditError as error:
-        raise AuditError(f"{error}; a dialogue needs room for all its replies: lower --max-tokens") from error
-    counted: list[Sequence[Request]] = []
-    for request in requests:
-        if not counted or sum(map(len, counted)) + len(request.turns) <= _COUNTED:
-            counted.append(calls_of(request))
-    calls = [call for of_one in counted for call in of_one]
-    each = backend.check(calls)
-    for kind in ("tokens", "characters"):
-        if (mean := each.get(f"mean_prompt_{kind}")) is not None:
-            found[f"mean_prompt_{kind}"] = mean * len(calls) / len(counted)
-    return found | {"mean_calls": sum(len(request.turns) for request in requests) / len(requests)}
-
-
 def _working(plan: Plan, backend: Backend, condition: Condition) -> str:
     """Which bundled templates this model's tokenizer could be scored with instead."""
-    if condition.elicitation != "forced":
+    if not condition.elicitation.scored_by_logprobs:
         return ""
     fine = []
     for name in template_names():
         if name == condition.template:
             continue
-        settings = {"template": (name,), "trials": 1, "shots": (condition.shots,), "elicitation": ("forced",)}
+        elicitation = condition.elicitation
+        settings = {"template": (name,), "trials": 1, "shots": (condition.shots,), "elicitation": (elicitation.name,)}
         with contextlib.suppress(FFPromptError):
             other = Plan(plan.config.model_copy(update=settings), backend.capabilities, plan.file)
-            backend.check(other.requests(other.batch(other.conditions[0], 0, 1)))
+            elicitation.check(backend, other.questions(other.batch(other.conditions[0], 0, 1)))
             fine.append(name)
     return f"; templates that would work: {', '.join(fine)}" if fine else ""
 
@@ -117,9 +94,9 @@ def start(
         found = find(out, plan_digest, done=True)
     price = spending.price_of(config, backend.identity, found.info.get("price") if found else None)
     if isinstance(backend, Asker):
-        firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
+        firsts = [plan.questions(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
         spending.enough(
-            config, price, min((backend.most(calls_of(first)[0]) for first in firsts), key=lambda most: most.tokens)
+            config, price, min((backend.most(first.calls[0]) for first in firsts), key=lambda most: most.tokens)
         )
     if found is not None:
         found.info["price"] = price.record() if price else None

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 
 from ffprompt._util.crash import leaf
 from ffprompt._util.secrets import redacted
-from ffprompt.backends.base import Asker, Backend, Failure, Reply, Request, Scores, Talk
-from ffprompt.elicitation.dialogue import Dialogue, converse, converse_together, fullest
+from ffprompt.backends.base import Asker, Backend, Failure, Reply, Scores, Talk
+from ffprompt.elicitation.condition import Condition
+from ffprompt.elicitation.question import Question
 from ffprompt.errors import FFPromptError, RunFailedError
-from ffprompt.evaluation.plan import Batch, Condition, Plan
+from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import judge_line
 from ffprompt.evaluation.transcripts import digest
+from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.runs.folder import Log
 from ffprompt.scoring.score import Outcome, raw
 
@@ -82,33 +84,28 @@ async def ask_in_chunks(
 
 
 async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[dict[str, Any]]:
-    requests = plan.requests(batch)
+    questions = plan.questions(batch)
     # Before anything is asked, so that a template with a clock is rendered once for the model and the log.
-    prompts = [digest(request, backend) for request in requests]
-    earlier = [_earlier(batch, row, request, prompts[row], begun) for row, request in enumerate(requests)]
+    prompts = [digest(question, backend) for question in questions]
+    earlier = [_earlier(batch, row, prompts[row], begun) for row in range(len(questions))]
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-    responses: Sequence[Response]
-    if batch.condition.elicitation == "dialogue":
-        backend.check([fullest(request) for request in requests])  # so that none breaks off when it has grown too long
-        dialogues = [Dialogue(request, _replies(turns)) for request, turns in zip(requests, earlier, strict=True)]
-        responses = await converse_together(backend.complete, dialogues)
-    else:
-        responses = await (backend.score if batch.condition.elicitation == "forced" else backend.complete)(requests)
-    if len(responses) != len(requests):
-        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
-    seconds = (time.monotonic() - clock) / len(requests)
+    heard = [_replies(turns) for turns in earlier]
+    responses = await batch.condition.elicitation.ask_together(backend, questions, heard)
+    if len(responses) != len(questions):
+        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(questions)} requests")
+    seconds = (time.monotonic() - clock) / len(questions)
     return [
-        log_line(plan, batch, row, request, response, began, seconds, turns, prompts[row])
-        for row, (request, response, turns) in enumerate(zip(requests, responses, earlier, strict=True))
+        log_line(plan, batch, row, question, response, began, seconds, turns, prompts[row])
+        for row, (question, response, turns) in enumerate(zip(questions, responses, earlier, strict=True))
     ]
 
 
 Turns = list[dict[str, Any]]  # of a dialogue, as the log keeps them
 
 
-def _earlier(batch: Batch, row: int, request: Request, prompt: str, begun: Begun) -> Turns:
+def _earlier(batch: Batch, row: int, prompt: str, begun: Begun) -> Turns:
     """The turns of a trial that an earlier attempt got answers to. They are paid for, and are not asked again."""
-    line = begun(batch.first_trial + row) if request.turns else None
+    line = begun(batch.first_trial + row) if batch.condition.elicitation.has_turns else None
     same = line is not None and line.get("string") == batch.digests[row] and line.get("prompt") == prompt
     return line["turns"] if line is not None and same else []
 
@@ -128,20 +125,17 @@ async def ask_each(
     answered: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     places = asyncio.Semaphore(backend.in_flight)
 
-    async def one(batch: Batch, row: int, request: Request) -> None:
+    async def one(batch: Batch, row: int, question: Question) -> None:
         began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-        prompt = digest(request, backend)
-        earlier = _earlier(batch, row, request, prompt, begun)
+        prompt = digest(question, backend)
+        earlier = _earlier(batch, row, prompt, begun)
 
         def write(response: Response) -> None:
             seconds = time.monotonic() - clock
-            answered.put_nowait(log_line(plan, batch, row, request, response, began, seconds, earlier, prompt))
+            answered.put_nowait(log_line(plan, batch, row, question, response, began, seconds, earlier, prompt))
 
         try:
-            if request.turns:
-                write(await converse(backend.ask, Dialogue(request, _replies(earlier)), write))
-            else:
-                write(await backend.ask(request))
+            write(await batch.condition.elicitation.ask(backend.ask, question, _replies(earlier), write))
         finally:
             places.release()
 
@@ -153,10 +147,10 @@ async def ask_each(
                     if done[start : start + last - first].all():
                         continue
                     batch = plan.batch(condition, first, last)
-                    for row, request in enumerate(plan.requests(batch)):
+                    for row, question in enumerate(plan.questions(batch)):
                         if not done[batch.first_trial + row]:
                             await places.acquire()
-                            group.create_task(one(batch, row, request))
+                            group.create_task(one(batch, row, question))
         finally:
             answered.put_nowait(None)
             await writer  # what was answered is logged, whatever ended the asking
@@ -205,7 +199,7 @@ def log_line(
     plan: Plan,
     batch: Batch,
     row: int,
-    request: Request,
+    question: Question,
     response: Response,
     began: dt.datetime,
     seconds: float | None,
@@ -215,23 +209,23 @@ def log_line(
     """One trial as the log keeps it, or the latest turn of a dialogue that goes on.
 
     ``earlier`` are its turns that an earlier attempt has logged; ``prompt`` is the digest of what the model was shown,
-    by default of the request as it is. Nobody knows how many ``seconds`` a request of a
-    provider's batch took.
+    by default of the question as it is. Nobody knows how many ``seconds`` a request
+    of a provider's batch took.
     """
     line = {
         "trial": batch.first_trial + row,
-        "trial_id": request.key,
+        "trial_id": question.key,
         "spec": batch.condition.language,
         "seed": plan.seed,
         "index": batch.string(row),
         **({"repeat": batch.repeat(row)} if batch.repeats > 1 else {}),
         "string": batch.digests[row],
-        "prompt": prompt or digest(request),
+        "prompt": prompt or digest(question),
         **redacted(raw(response)),
     }
     if isinstance(response, Talk):
         line["turns"][: len(earlier)] = earlier
-        if response.failure is None and len(response.replies) < len(request.turns):
+        if response.failure is None and len(response.replies) < len(question.prompt.turns):
             first = len(response.replies) - 1
             line |= {"error": "the dialogue is not over", "first_turn": first, "turns": line["turns"][first:]}
     judged = judge_line(plan, batch, row, line)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.elicitation.prompts import Prompt
+from ffprompt.elicitation.condition import Condition
+from ffprompt.elicitation.question import Prompt
 from ffprompt.errors import StoreError
-from ffprompt.evaluation.plan import Condition
 from ffprompt.evaluation.rescore import judge_line
 from ffprompt.report.source import OUTCOMES, Reads, Source
 from ffprompt.runs.folder import read_at
@@ -139,7 +139,7 @@ def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, 
         "string": batch.string(0),
         **({"repeat": batch.repeat(0)} if plan.repeats > 1 else {}),
         "text": batch.strings.texts()[0],
-        "asked": batch.asked[0].tolist() if condition.elicitation == "next" else None,
+        "asked": batch.asked[0].tolist() if condition.elicitation.asks_one_read else None,
         "outcomes": [OUTCOMES.index(str(outcome)) for outcome in judged.outcomes],
         "answers": list(judged.answers),
         "why": judged.reason,

@@ -91,8 +91,8 @@ def _raw_talk(talk: Talk) -> dict[str, Any]:
 class Reading:
     """How the replies of a condition are read.
 
-    ``completes``: a base model went on with the text; ``one``: a single read was asked (``next``); ``structured``: the
-    reply is to be JSON; ``tags`` are a user's own, around reasoning.
+    ``completes``: a base model went on with the text; ``one``: a single read was asked; ``structured``: the reply is
+    to be JSON; ``tags`` are a user's own, around reasoning.
     """
 
     surfaces: Sequence[str]
@@ -103,19 +103,17 @@ class Reading:
     tags: Sequence[str] = ()
 
 
-def judge(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-    """Outcomes of one trial from its raw answer."""
-    if "error" in line:
-        return _all(Outcome.ERROR, truth, str(line["error"]))
-    if "logprobs" in line:
-        return _judge_scores(line["logprobs"], truth)
-    if "turns" in line:
-        return _judge_talk(line["turns"], truth, reading)
-    return _judge_reply(line, truth, reading)
+def failed(line: Mapping[str, Any], truth: Sequence[int]) -> Judged:
+    """Return the outcomes of a trial whose call failed."""
+    return _all(Outcome.ERROR, truth, str(line["error"]))
 
 
-def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], reading: Reading) -> Judged:
-    """Each reply answers for the reads of its own turn."""
+def judge_turns(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], reading: Reading) -> Judged:
+    """Return the outcomes of a dialogue, in which each reply answers for the reads of its own turn.
+
+    Raises:
+        ValueError: where the turns do not have as many reads as there are true answers.
+    """
     if sum(turn["reads"] for turn in turns) != len(truth):
         raise ValueError(f"the turns do not have {len(truth)} reads together")
     answers: list[int | None] = []
@@ -123,7 +121,7 @@ def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], readin
     reasons: list[str | None] = []
     for turn in turns:
         part = truth[len(answers) : len(answers) + turn["reads"]]
-        judged = _judge_reply(turn, part, replace(reading, completes=False, one=len(part) == 1))
+        judged = judge_reply(turn, part, replace(reading, completes=False, one=len(part) == 1))
         answers += judged.answers
         outcomes += judged.outcomes
         reasons += [judged.reason] * len(part)
@@ -131,7 +129,8 @@ def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], readin
     return Judged(answers, outcomes, said or None, reasons)
 
 
-def _judge_reply(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
+def judge_reply(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
+    """Return the outcomes of a reply that is to hold all answers."""
     if line["stop"] == "refusal":
         return _all(Outcome.REFUSED, truth, "the model refused")
     cut = line["stop"] == "length"
@@ -162,7 +161,12 @@ def _parse(text: str, count: int, reading: Reading) -> Parsed:
     return parse_list(text, surfaces, count, ignore_case=ignore_case, tags=tags)
 
 
-def _judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> Judged:
+def judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> Judged:
+    """Return the outcomes of log-probabilities, (reads, symbols): the most probable answer is the model's.
+
+    Raises:
+        ValueError: where a log-probability is not a number.
+    """
     answers: list[int | None] = []
     outcomes: list[Outcome] = []
     for read, true in zip(logprobs, truth, strict=True):

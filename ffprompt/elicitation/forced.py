@@ -1,0 +1,76 @@
+"""``forced``: every read is scored from log-probabilities in one forward pass, with the true answers in place.
+
+This is the paper's measurement. In completion form the answers stand in the string itself. In chat form they are the
+assistant's reply to ``list``, which is begun for the model::
+
+    completion   w1 i0 r⟦1⟧ i1 r⟦1⟧
+    chat         user       w1 i0 r? i1 r?
+                 assistant  ⟦1⟧, ⟦1⟧
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ffprompt.backends.base import Backend, Failure, Reply, Scores, Talk
+from ffprompt.elicitation.base import Elicitation, Form
+from ffprompt.elicitation.list_reads import LIST
+from ffprompt.elicitation.question import Prompt, Question, Solved
+from ffprompt.elicitation.wording import Span, events, solved_in_place
+from ffprompt.scoring.score import Judged, Reading, judge_scores
+from ffprompt.tasks.flipflop import READ
+from ffprompt.templates.template import Renderer
+
+
+class Forced(Elicitation):
+    """All reads, scored where their answers stand."""
+
+    name = "forced"
+    scored_by_logprobs = True
+    sees_answers = True
+    settings = frozenset()
+
+    def prompt(
+        self,
+        words: Renderer,
+        form: Form,
+        string: Solved,
+        shots: Sequence[Solved] = (),
+        asked: Sequence[int] | None = None,
+        turn_instructions: int | None = None,
+    ) -> Prompt:
+        if form == "chat":
+            text, reads = _reply(words, string)
+            return dataclasses.replace(LIST.prompt(words, form, string, shots, asked), text=text, reads=reads)
+        text = solved_in_place(words, string, shots)
+        solved, spans = events(words, string)
+        reads = tuple((start + len(text), end + len(text)) for start, end in spans)
+        # What would follow the last answer tells nothing about it and is left away.
+        return Prompt(text + solved[: spans[-1][1]], (), reads, tuple(asked or self.asked(len(spans))))
+
+    def right_replies(self, question: Question) -> Sequence[str]:
+        return [""]
+
+    async def ask_together(
+        self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
+    ) -> Sequence[Reply | Scores | Failure | Talk]:
+        return await backend.score([question.request for question in questions])
+
+    def judge(self, line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
+        return judge_scores(line["logprobs"], truth)
+
+
+def _reply(words: Renderer, string: Solved) -> tuple[str, tuple[Span, ...]]:
+    """Return the true reply, and where each answer stands in it."""
+    text = ""
+    spans: list[Span] = []
+    for symbol in string[1][string[0] == READ]:
+        text += words.template.reply.joiner if text else ""
+        spans.append((len(text), len(text) + len(words.surfaces[symbol])))
+        text += words.surfaces[symbol]
+    return text, tuple(spans)
+
+
+FORCED = Forced()

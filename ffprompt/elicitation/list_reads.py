@@ -1,0 +1,58 @@
+"""``list``: all reads are left blank, and the reply is the list of their answers.
+
+Earlier reads show nothing, so a model must keep the string's state by itself::
+
+    user       w1 i0 r? i1 r?
+    assistant  1, 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ffprompt.elicitation.base import Form
+from ffprompt.elicitation.question import Prompt, Solved
+from ffprompt.elicitation.replies import ReplyElicitation
+from ffprompt.elicitation.wording import Exchange, answers, conversation, count_reads, events
+from ffprompt.templates.template import ANSWER, Renderer
+
+
+class List(ReplyElicitation):
+    """All reads, in one reply."""
+
+    name = "list"
+    prefers_chat = True
+
+    def prompt(
+        self,
+        words: Renderer,
+        form: Form,
+        string: Solved,
+        shots: Sequence[Solved] = (),
+        asked: Sequence[int] | None = None,
+        turn_instructions: int | None = None,
+    ) -> Prompt:
+        asked = tuple(asked or self.asked(count_reads(string)))
+        if form == "chat":
+            messages, blanks = conversation(words, "list", [_exchange(words, one) for one in (*shots, string)])
+            return Prompt("", messages, (), asked, (), tuple(blanks))
+        text = words.intro
+        for shot in shots:
+            before, after = words.around(words.list_string, count_reads(shot))
+            text += before + events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot))
+            text += words.template.completion.between
+        before, after = words.around(words.list_string, count_reads(string))
+        text += before
+        blank_events, spans = events(words, string, blank=True)
+        blanks = [(-1, start + len(text), end + len(text)) for start, end in spans]
+        text += blank_events + after.removesuffix(ANSWER)
+        # A base model's list ends with its line.
+        return Prompt(text.rstrip(" "), (), (), asked, ("\n",), tuple(blanks))
+
+
+def _exchange(words: Renderer, string: Solved) -> Exchange:
+    blank_events, spans = events(words, string, blank=True)
+    return Exchange(blank_events, spans, count_reads(string), answers(words, string))
+
+
+LIST = List()

@@ -1,0 +1,63 @@
+"""``next``: the string up to one read, whose answer the model writes.
+
+Earlier reads show their true answers. Base models go on with the text, and their first word is the answer::
+
+    completion   w1 i0 r1 i1 r▌
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ffprompt.elicitation.base import Form
+from ffprompt.elicitation.question import Prompt, Solved
+from ffprompt.elicitation.replies import ReplyElicitation
+from ffprompt.elicitation.wording import Exchange, conversation, count_reads, events, solved_in_place
+from ffprompt.tasks.flipflop import READ
+from ffprompt.templates.template import Renderer
+
+
+class Next(ReplyElicitation):
+    """One read: the first, the last, or one drawn for each string."""
+
+    name = "next"
+    asks_one_read = True
+    sees_answers = True
+    settings = ReplyElicitation.settings | {"next_read"}
+
+    def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
+        return ({"first": 0, "last": count - 1}.get(which, int(digest, 16) % count),)
+
+    def prompt(
+        self,
+        words: Renderer,
+        form: Form,
+        string: Solved,
+        shots: Sequence[Solved] = (),
+        asked: Sequence[int] | None = None,
+        turn_instructions: int | None = None,
+    ) -> Prompt:
+        (read,) = asked or self.asked(count_reads(string))
+        if form == "chat":
+            # A shot shows its last read answered; the question stops at the read that is asked.
+            exchanges = [_exchange(words, shot, count_reads(shot) - 1) for shot in shots]
+            messages, blanks = conversation(words, "next", [*exchanges, _exchange(words, string, read)])
+            return Prompt("", messages, (), (read,), (), tuple(blanks))
+        text = solved_in_place(words, string, shots) + events(words, string, until=read)[0]
+        # A trailing space would be a token of its own; models write it together with the word that follows.
+        return Prompt(text.rstrip(" "), (), (), (read,))
+
+    def max_tokens(self, form: Form, structured: bool, count: int) -> int:
+        return super().max_tokens(form, structured, count) if form == "chat" else 8
+
+
+def _exchange(words: Renderer, string: Solved, read: int) -> Exchange:
+    """Return a string up to one of its reads, which is left blank."""
+    ops, bits = string
+    blank = words.template.instructions.blank
+    text = events(words, string, until=read)[0]
+    span = (len(text), len(text) + len(blank))
+    return Exchange(text + blank + words.read_after, [span], read + 1, words.surfaces[bits[ops == READ][read]])
+
+
+NEXT = Next()

@@ -1,0 +1,104 @@
+"""A string in the words of a template: the pieces that the elicitations make their prompts of.
+
+Base models get one text (completion form), chat models get turns (chat form). In either, the shots stand before the
+string that is asked, in the same words, with all answers given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ffprompt.backends.base import Message
+from ffprompt.elicitation.question import Solved
+from ffprompt.tasks.flipflop import IGNORE, READ, WRITE
+from ffprompt.templates.template import Renderer
+
+Span = tuple[int, int]  # the first character of an answer, and the one after its last
+Blank = tuple[int, int, int]  # a message's number, then a span of its text; -1 for the text of a completion
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One string as a user's turn and the assistant's: its events, where blanks stand in them, and the true reply."""
+
+    events: str
+    blanks: Sequence[Span]
+    reads: int  # those in the events
+    reply: str
+
+
+def system_message(words: Renderer) -> list[Message]:
+    """Return the conversation before its first turn."""
+    return [Message("system", words.system)] if words.system else []
+
+
+def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> tuple[tuple[Message, ...], list[Blank]]:
+    """Return the messages up to the last exchange's reply, and the blanks in them.
+
+    ``frame`` is the template's key for the first user turn; the others have the key with ``_again``.
+    """
+    messages = system_message(words)
+    blanks: list[Blank] = []
+    for number, exchange in enumerate(exchanges):
+        before, after = words.around(words.chat[frame if number == 0 else f"{frame}_again"], exchange.reads)
+        blanks += [(len(messages), start + len(before), end + len(before)) for start, end in exchange.blanks]
+        messages.append(Message("user", before + exchange.events + after))
+        if number < len(exchanges) - 1:
+            messages.append(Message("assistant", exchange.reply))
+    return tuple(messages), blanks
+
+
+def solved_in_place(words: Renderer, string: Solved, shots: Sequence[Solved]) -> str:
+    """Return a completion's text up to the events of the string; the answers stand in the events of the shots."""
+    text = words.intro
+    for shot in shots:
+        before, after = words.around(words.string, count_reads(shot))
+        text += before + events(words, shot)[0] + after + words.template.completion.between
+    before, _ = words.around(words.string, count_reads(string))
+    return text + before
+
+
+def answers(words: Renderer, string: Solved) -> str:
+    """Return the true answers of a string, as a reply lists them."""
+    ops, bits = string
+    return words.template.reply.joiner.join(words.surfaces[symbol] for symbol in bits[ops == READ])
+
+
+def count_reads(string: Solved) -> int:
+    """Return how many reads a string has."""
+    return int(np.count_nonzero(string[0] == READ))
+
+
+def events(
+    words: Renderer, string: Solved, blank: bool = False, until: int | None = None
+) -> tuple[str, list[Span]]:
+    """Return the instructions in words, and where the answers stand in them.
+
+    ``blank``: the template's blank stands in place of each answer. ``until`` stops before the answer of that read.
+    """
+    ops, bits = string
+    separator = words.template.instructions.separator
+    pieces = {WRITE: words.write, IGNORE: words.ignore}
+    text: list[str] = []
+    spans: list[Span] = []
+    length = 0
+    for position, (op, bit) in enumerate(zip(ops.tolist(), bits.tolist(), strict=True)):
+        if position:
+            text.append(separator)
+            length += len(separator)
+        if op != READ:
+            piece = pieces[op][bit]
+        elif until == len(spans):
+            text.append(words.read_before)
+            break
+        else:
+            answer = words.template.instructions.blank if blank else words.surfaces[bit]
+            start = length + len(words.read_before)
+            spans.append((start, start + len(answer)))
+            piece = words.read_before + answer + words.read_after
+        text.append(piece)
+        length += len(piece)
+    return "".join(text), spans

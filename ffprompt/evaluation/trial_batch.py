@@ -1,0 +1,76 @@
+"""A batch: consecutive trials of one condition with their strings, and what is asked in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.elicitation.condition import Condition
+from ffprompt.tasks.covariates import contradictions, earlier_reads
+from ffprompt.tasks.flipflop import Strings
+from ffprompt.tasks.floors import hits
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive trials of one condition, from its trial ``start`` on: a row each, and what is asked in it.
+
+    The same string stands in several rows where its prompt is repeated.
+    """
+
+    condition: Condition
+    start: int
+    first_trial: int
+    strings: Strings
+    shots: Sequence[Strings]
+    asked: Sequence[NDArray[np.int64]]  # for each string, the numbers of its reads that are asked, from 0
+    digests: Sequence[str]
+    repeats: int = 1  # times that each prompt of the run is asked
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def string(self, row: int) -> int:
+        """The number of a trial's string in its language or file."""
+        return (self.start + row) // self.repeats
+
+    def repeat(self, row: int) -> int:
+        """Which of the repeats of its prompt a trial is, from 0."""
+        return (self.start + row) % self.repeats
+
+    def positions(self, row: int) -> NDArray[np.int64]:
+        """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
+        return np.flatnonzero(self.strings.reads[row])[self.asked[row]]
+
+    def truth(self, row: int) -> list[int]:
+        """The true answers to the asked reads of a string."""
+        answers: list[int] = self.strings.bits[row, self.positions(row)].tolist()
+        return answers
+
+    @cached_property
+    def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
+        """(N, n) where each rule without memory would be right, in the order of the rules."""
+        return hits(self.strings, self.condition.elicitation.sees_answers)
+
+    @cached_property
+    def contradictions(self) -> NDArray[np.int64]:
+        """(N, n) ignores since the governing write whose symbol is not the stored one."""
+        return contradictions(self.strings)
+
+    @cached_property
+    def earlier_reads(self) -> NDArray[np.int64]:
+        """(N, n) reads of the same stored symbol before each instruction."""
+        return earlier_reads(self.strings)
+
+    def trial_id(self, row: int, seed: int) -> str:
+        """The name of a trial, unique in its run; runs that differ in other settings may use it again.
+
+        The first repeat is named like the only trial of a run without repeats, and draws the same sampled reply.
+        """
+        repeat = self.repeat(row)
+        name = f"{self.condition.name}/seed-{seed}/{self.string(row)}"
+        return f"{name}/repeat-{repeat}" if repeat else name
