@@ -116,7 +116,7 @@ def commands_of(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", sorted((ROOT / "ffprompt" / "backends" / "docs").glob("*.md")), ids=lambda p: p.stem)
 def test_the_commands_of_a_page_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("ffprompt.cli.commands.execute", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr("ffprompt.cli.run.execute", lambda options: seen.append(options) or 0)
     commands = commands_of(page)
     assert commands
     for line in commands:
