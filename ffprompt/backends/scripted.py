@@ -13,6 +13,7 @@ import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.json_answers import written
+from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
 
 RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
@@ -119,3 +120,6 @@ def _glitch(model: str) -> float | None:
     except ValueError:
         return None
     return share if 0 <= share <= 1 else None
+
+
+SPEC = BackendSpec("scripted", lambda config, weights: ScriptedBackend(config.model), docs="scripted.md")
