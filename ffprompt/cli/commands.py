@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ffprompt.backends.base import Asker, Backend
+from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
 from ffprompt.cli import (
@@ -231,7 +231,7 @@ def batch(options: Namespace) -> int:
 
 def _dry_run(plan: Plan, backend: Backend, batch: bool) -> None:
     audits = audit(plan, backend)
-    if isinstance(backend, Asker):
+    if isinstance(backend, RemoteBackend):
         price = spending.price_of(plan.config, backend.identity)
         display.plan(plan, backend.identity, audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks)
     else:
