@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ffprompt.backends.base import Asker, Backend
+from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.cli.console import line, make_console, new_table
 from ffprompt.cli.prompts import show_prompt
 from ffprompt.cost.prices import Price, dollars, unknown
@@ -32,7 +32,7 @@ _MOST = "at most: a token a byte, each at its dearest (a cache write), replies u
 def dry_run(plan: Plan, backend: Backend, batch: bool) -> None:
     """Print the plan of a run, what it would cost, and its first prompt."""
     audits = audit(plan, backend)
-    if isinstance(backend, Asker):
+    if isinstance(backend, RemoteBackend):
         price = spending.price_of(plan.config, backend.identity)
         show_plan(plan, backend.identity, audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks)
     else:

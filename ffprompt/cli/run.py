@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.backends.base import Backend
+from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
 from ffprompt.cli import batch
 from ffprompt.cli.compare import AfterRun, few_shot
@@ -18,7 +19,7 @@ from ffprompt.cli.dry_run import dry_run
 from ffprompt.cli.progress import progress
 from ffprompt.cli.report import after as write_report
 from ffprompt.cli.result_table import bill, show_errors, show_results
-from ffprompt.config.run_config import BACKENDS, RunConfig, Suite, load_suite, make
+from ffprompt.config.run_config import RunConfig, Suite, load_suite, make
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.batch_runner import batchable
@@ -100,7 +101,7 @@ def given_settings(options: Namespace) -> dict[str, Any]:
 def config_of(settings: dict[str, Any]) -> RunConfig:
     """The configuration of one run from its flags."""
     if "backend" not in settings:
-        raise ConfigError(f"--backend is missing ({', '.join(BACKENDS)}); no flags at all run a quick suite")
+        raise ConfigError(f"--backend is missing ({', '.join(backend_names())}); no flags at all run a quick suite")
     if "model" not in settings:
         raise ConfigError("--model is missing: a short name, a folder, a GGUF file or a hub id")
     return make(settings)
