@@ -24,7 +24,9 @@ from ffprompt.cli import (
 from ffprompt.cli import (
     batch as batches,
 )
-from ffprompt.config.run_config import BACKENDS, ELICITATIONS, RunConfig, Suite, load_suite, make, suite_folder
+from ffprompt.config.run_config import RunConfig, make
+from ffprompt.config.settings import BACKENDS, BY_NAME, ELICITATIONS
+from ffprompt.config.suites import Suite, load_suite, suite_folder
 from ffprompt.elicitation.prompts import prompt
 from ffprompt.errors import ConfigError, FFPromptError, StoreError, UsageError, did_you_mean
 from ffprompt.evaluation import spending
@@ -136,7 +138,7 @@ def _gate_of(options: Namespace, suite: Suite | None) -> compare.AfterRun | None
 
 def _settings(options: Namespace) -> dict[str, Any]:
     """The settings of a run that were given as flags."""
-    return {key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None}
+    return {key: value for key, value in vars(options).items() if key in BY_NAME and value is not None}
 
 
 def _config(settings: dict[str, Any]) -> RunConfig:

@@ -16,8 +16,9 @@ from ffprompt.backends.local.vllm import VllmBackend, parse_engine_arguments
 from ffprompt.backends.local.vllm import _defaults as defaults
 from ffprompt.backends.registry import open_backend
 from ffprompt.cli.main import main
-from ffprompt.config.run_config import BACKENDS, RunConfig
+from ffprompt.config.run_config import RunConfig
 from ffprompt.config.run_config import make as make_config
+from ffprompt.config.settings import BACKENDS
 from ffprompt.errors import ModelError
 from tests.conftest import ROOT
 from tests.support import tiny
