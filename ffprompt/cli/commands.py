@@ -18,6 +18,7 @@ from ffprompt.cli import (
     display,
     export,
     report,
+    run_flags,
     sweep,
     train,
 )
@@ -25,7 +26,7 @@ from ffprompt.cli import (
     batch as batches,
 )
 from ffprompt.config.run_config import RunConfig, make
-from ffprompt.config.settings import BACKENDS, BY_NAME, ELICITATIONS
+from ffprompt.config.settings import BACKENDS, ELICITATIONS
 from ffprompt.config.suites import Suite, load_suite, suite_folder
 from ffprompt.elicitation.prompts import prompt
 from ffprompt.errors import ConfigError, FFPromptError, StoreError, UsageError, did_you_mean
@@ -82,7 +83,7 @@ def run(options: Namespace) -> int:
 
     Returns 0, or 3 when a run is incomplete; with a rule that stops it what ``verdict`` says, with ``--gate`` the gate.
     """
-    settings = _settings(options)
+    settings = run_flags.given(options)
     out = Path(options.out)
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"
@@ -134,11 +135,6 @@ def _gate_of(options: Namespace, suite: Suite | None) -> compare.AfterRun | None
         flag = f"--baseline {options.baseline}" if options.baseline is not None else f"--margin {options.margin}"
         raise ConfigError(f"{flag}: goes with --gate")
     return None
-
-
-def _settings(options: Namespace) -> dict[str, Any]:
-    """The settings of a run that were given as flags."""
-    return {key: value for key, value in vars(options).items() if key in BY_NAME and value is not None}
 
 
 def _config(settings: dict[str, Any]) -> RunConfig:
@@ -219,7 +215,7 @@ def batch(options: Namespace) -> int:
     if options.action != "submit":
         step = {"status": batches.status, "collect": batches.collect, "cancel": batches.cancel}
         return step[options.action](Path(options.run), options.key_file)
-    ask, settings = _in_batches(options, only_submit=True), _settings(options)
+    ask, settings = _in_batches(options, only_submit=True), run_flags.given(options)
     if options.run is None:
         _one_run(_config(settings), Path(options.out), options.resume, options.dry_run, reuse=False, ask=ask)
         return 0

@@ -5,6 +5,7 @@ The settings themselves are the rows of ``ffprompt.config.settings``.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -229,7 +230,9 @@ def _message(error: ValidationError) -> str:
     if problem["type"] == "missing" and len(problem["loc"]) == 1:
         return f"{row.flag}: required"
     expected = str(cause) if row.product and cause is not None else row.expectation
-    return f"{row.flag} {_shown(row, problem['input'])}: expected {expected}"
+    close = difflib.get_close_matches(str(problem["input"]), row.choices, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{row.flag} {_shown(row, problem['input'])}: expected {expected}{hint}"
 
 
 def _shown(row: Setting, value: Any) -> str:

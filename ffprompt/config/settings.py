@@ -9,8 +9,6 @@ page docs/settings.md::
 Nothing heavy is imported here, because ``--help`` needs the table.
 """
 
-from __future__ import annotations
-
 from types import EllipsisType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
