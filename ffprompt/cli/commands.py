@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.backends.base import Asker, Backend
+from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
 from ffprompt.cli import (
     anatomy,
@@ -26,7 +27,7 @@ from ffprompt.cli import (
     batch as batches,
 )
 from ffprompt.config.run_config import RunConfig, make
-from ffprompt.config.settings import BACKENDS, ELICITATIONS
+from ffprompt.config.settings import ELICITATIONS
 from ffprompt.config.suites import Suite, load_suite, suite_folder
 from ffprompt.elicitation.prompts import prompt
 from ffprompt.errors import ConfigError, FFPromptError, StoreError, UsageError, did_you_mean
@@ -140,7 +141,7 @@ def _gate_of(options: Namespace, suite: Suite | None) -> compare.AfterRun | None
 def _config(settings: dict[str, Any]) -> RunConfig:
     """The configuration of one run from its flags."""
     if "backend" not in settings:
-        raise ConfigError(f"--backend is missing ({', '.join(BACKENDS)}); no flags at all run a quick suite")
+        raise ConfigError(f"--backend is missing ({', '.join(backend_names())}); no flags at all run a quick suite")
     if "model" not in settings:
         raise ConfigError("--model is missing: a short name, a folder, a GGUF file or a hub id")
     return make(settings)

@@ -20,18 +20,20 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
 from ffprompt._util.secrets import shown_setting
 from ffprompt.backends.base import Capabilities
+from ffprompt.backends.entry_points import backend_names, find_backend
 from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Setting, Settings
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks.flipflop import Spec
 
 
-class _ConflictError(ValueError):
-    """What is wrong with settings that are each valid by themselves. Its text is the whole message."""
+class _SettingsError(ValueError):
+    """What is wrong with a setting beside its type and range. Its text is the whole message."""
 
 
 def _several(value: Any) -> Any:
@@ -115,15 +117,22 @@ class RunConfig(_Fields):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, value: str) -> str:
+        if find_backend(value) is None:
+            raise _SettingsError(f"--backend {value}: unknown backend{did_you_mean(value, backend_names())}")
+        return value
+
     @model_validator(mode="after")
     def _check_strings(self) -> RunConfig:
         if (self.p_write is None) != (self.p_read is None):
             given, other = ("--p-write", "--p-read") if self.p_read is None else ("--p-read", "--p-write")
-            raise _ConflictError(f"{given}: also give {other}; ignore has the rest of the probability")
+            raise _SettingsError(f"{given}: also give {other}; ignore has the rest of the probability")
         if self.p_write is not None and self.p_ignore is not None:
-            raise _ConflictError("--p-ignore: give either it or --p-write and --p-read")
+            raise _SettingsError("--p-ignore: give either it or --p-write and --p-read")
         if self.data is not None and (self.length or self.p_ignore or self.p_write is not None):
-            raise _ConflictError(
+            raise _SettingsError(
                 f"--data {self.data}: the file has its own strings; leave out length and probabilities"
             )
         return self
@@ -132,29 +141,29 @@ class RunConfig(_Fields):
     def _check_dialogue(self) -> RunConfig:
         if "dialogue" not in (self.elicitation or ()):
             if self.turn_instructions is not None:
-                raise _ConflictError(f"--turn-instructions {self.turn_instructions}: goes with --elicitation dialogue")
+                raise _SettingsError(f"--turn-instructions {self.turn_instructions}: goes with --elicitation dialogue")
         elif self.form == "completion":
-            raise _ConflictError("--form completion: a dialogue needs the chat form; leave --form out")
+            raise _SettingsError("--form completion: a dialogue needs the chat form; leave --form out")
         return self
 
     @model_validator(mode="after")
     def _check_early_stopping(self) -> RunConfig:
         if self.certify is not None and self.until_width is not None:
-            raise _ConflictError("--certify: give either it or --until-width")
+            raise _SettingsError("--certify: give either it or --until-width")
         rule = "--certify" if self.certify is not None else "--until-width"
         bound = self.certify if self.certify is not None else self.until_width
         if bound is None:
             return self
         if self.trials is None:
-            raise _ConflictError(f"{rule} {bound:g}: also give --trials, the maximum number of strings per condition")
+            raise _SettingsError(f"{rule} {bound:g}: also give --trials, the maximum number of strings per condition")
         if self.data is not None:
-            raise _ConflictError(f"{rule} {bound:g}: needs sampled strings, since those of --data may be in any order")
+            raise _SettingsError(f"{rule} {bound:g}: needs sampled strings, since those of --data may be in any order")
         return self
 
     @model_validator(mode="after")
     def _check_repeats(self) -> RunConfig:
         if self.repeats > 1 and "forced" in (self.elicitation or ()):
-            raise _ConflictError(_no_repeats(self.repeats))
+            raise _SettingsError(_no_repeats(self.repeats))
         return self
 
     def plain(self) -> dict[str, Any]:
@@ -221,7 +230,7 @@ def _message(error: ValidationError) -> str:
     """The first problem in one line. A misspelt name comes before one that is missing."""
     problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     cause = problem.get("ctx", {}).get("error")
-    if isinstance(cause, _ConflictError):
+    if isinstance(cause, _SettingsError):
         return str(cause)
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if name not in BY_NAME:

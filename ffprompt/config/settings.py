@@ -58,6 +58,7 @@ class Setting(NamedTuple):
         identifies_model: Whether it says which model answers, or how as far as that may change an answer.
         compare: What ``compare`` does with it.
         used_with: What it plays a part in, if not in every condition.
+        engine: Whether vLLM's engine has an argument of the same name, which it is handed to.
         across_backends: What ``compare --by backend`` does with it: ``free`` lets it differ, ``unknown`` lets None
             agree with any value, since not every backend knows it.
         name, type: Filled in from its line in ``Settings``.
@@ -80,6 +81,7 @@ class Setting(NamedTuple):
     compare: Compare = "by"
     used_with: Literal["shots", "next", "replies"] | None = None
     across_backends: Literal["free", "unknown"] | None = None
+    engine: bool = False
     name: str = ""
     type: Any = None
 
@@ -152,8 +154,9 @@ class Settings:
     """The table: one row for each setting of a run, with its type."""
 
     # fmt: off
-    backend: Literal["transformers", "vllm", "openai", "anthropic", "reference", "scripted"] = setting(
-        ..., QUESTIONS, "NAME", "what runs the model", identifies_model=True
+    backend: str = setting(
+        ..., QUESTIONS, "NAME", "transformers, vllm, openai, anthropic, reference, scripted or another package's",
+        identifies_model=True,
     )
     model: str = setting(
         ..., QUESTIONS, "NAME", "short name, folder, GGUF file or hub id; or a scripted rule", identifies_model=True
@@ -236,7 +239,7 @@ class Settings:
         unset="found automatically",
     )
     dtype: str | None = setting(
-        None, MODEL, "NAME", "float32, bfloat16, float16 or auto", backends=_LOCAL, identifies_model=True,
+        None, MODEL, "NAME", "float32, bfloat16, float16 or auto", backends=_LOCAL, engine=True, identifies_model=True,
         across_backends="unknown",
     )
     revision: str | None = setting(
@@ -247,28 +250,30 @@ class Settings:
         False, MODEL, "", "run code that comes with the model", backends=_LOCAL, compare="free"
     )
     tensor_parallel_size: int | None = setting(
-        None, ENGINE, "N", "GPUs that share each layer", least=1, backends=_VLLM, compare="free"
+        None, ENGINE, "N", "GPUs that share each layer", least=1, backends=_VLLM, engine=True, compare="free"
     )
     pipeline_parallel_size: int | None = setting(
-        None, ENGINE, "N", "stages of layers, each on its own GPUs", least=1, backends=_VLLM, compare="free"
+        None, ENGINE, "N", "pipeline stages, each with some of the layers", least=1, backends=_VLLM, engine=True,
+        compare="free",
     )
     data_parallel_size: int | None = setting(
         None, ENGINE, "N", "copies of the model", least=1, backends=_VLLM, compare="free"
     )
     quantization: str | None = setting(
-        None, ENGINE, "NAME", "awq, gptq, fp8 …", backends=_VLLM, identifies_model=True, unset="the model's own"
+        None, ENGINE, "NAME", "awq, gptq, fp8 …", backends=_VLLM, engine=True, identifies_model=True,
+        unset="the model's own",
     )
     max_model_len: int | None = setting(
-        None, ENGINE, "N", "most tokens in a prompt and its reply", least=1, backends=_VLLM, compare="free"
+        None, ENGINE, "N", "most tokens in a prompt and its reply", least=1, backends=_VLLM, engine=True, compare="free"
     )
     gpu_memory_utilization: float | None = setting(
-        None, ENGINE, "X", "share of GPU memory to use", above=0, most=1, backends=_VLLM, compare="free"
+        None, ENGINE, "X", "share of GPU memory to use", above=0, most=1, backends=_VLLM, engine=True, compare="free"
     )
     enforce_eager: bool | None = setting(
-        None, ENGINE, "", "use neither compilation nor CUDA graphs", backends=_VLLM, compare="free"
+        None, ENGINE, "", "use neither compilation nor CUDA graphs", backends=_VLLM, engine=True, compare="free"
     )
     block_size: int | None = setting(
-        None, ENGINE, "N", "tokens in each block of the cache", least=1, backends=_VLLM, compare="free"
+        None, ENGINE, "N", "tokens in each block of the cache", least=1, backends=_VLLM, engine=True, compare="free"
     )
     lora: str | None = setting(None, ENGINE, "DIR", "folder with a LoRA adapter", backends=_VLLM, identifies_model=True)
     engine_arg: tuple[str, ...] | None = setting(
@@ -392,5 +397,4 @@ def _number(value: float) -> str:
 
 ROWS = rows()
 BY_NAME = {row.name: row for row in ROWS}
-BACKENDS: tuple[str, ...] = BY_NAME["backend"].choices
 ELICITATIONS: tuple[str, ...] = BY_NAME["elicitation"].choices

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ffprompt.backends.base import Capabilities
+from ffprompt.backends.entry_points import BACKENDS
 from ffprompt.config.run_config import RunConfig, digest_of, make
-from ffprompt.config.settings import BACKENDS
 from ffprompt.config.suites import load_suite, suite_folder
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.tasks.flipflop import Spec
@@ -71,12 +71,12 @@ def test_one_value_may_stand_for_a_list_of_one(key: str, one: Any, several: tupl
         ({"temperature": "abc"}, ["--temperature abc: expected a number from 0 to 10, or default"]),
         ({"thinking": "maybe"}, ["--thinking maybe: expected on, off, or a number of tokens"]),
         ({"thinking": 0}, ["--thinking 0: expected on, off, or a number of tokens"]),
-        ({"backend": "transformer"}, ["--backend transformer: expected one of transformers, vllm,"]),
+        ({"backend": "transformer"}, ["--backend transformer: unknown backend; did you mean 'transformers'?"]),
         (
             {"backend": "x"},
-            ["--backend x: expected one of transformers, vllm, openai, anthropic, reference, scripted"],
+            ["--backend x: unknown backend (known: anthropic, openai, reference, scripted, transformers, vllm)"],
         ),
-        ({"backend": 5}, ["--backend 5: expected one of"]),
+        ({"backend": 5}, ["--backend 5: expected a text"]),
         ({"model": 5}, ["--model 5: expected a text"]),
         ({"template": []}, ["--template []: expected at least one value"]),
         ({"p_ignore": []}, ["--p-ignore []: expected at least one value"]),
@@ -363,7 +363,7 @@ def test_overrides_hold_for_every_run(tmp_path: Path) -> None:
             '[[run]]\nbackend = "scripted"\nmodel = "m"\nshot = 1',
             ", run 1: shot: unknown setting; did you mean 'shots'?",
         ),
-        ('[[run]]\nbackend = "skripted"\nmodel = "m"', ", run 1: --backend skripted: expected one of"),
+        ('[[run]]\nbackend = "skripted"\nmodel = "m"', ", run 1: --backend skripted: unknown backend; did you mean"),
         ('[[run]]\nbackend = "scripted"\nmodel = "m"\nlength = [20, 20]', "--length 20 20: expected each value once"),
         ("[[run]]\nbackend = \n", "at line 2"),
         ("[[run]", "at line 1"),

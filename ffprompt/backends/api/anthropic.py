@@ -9,7 +9,8 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.api import usage_fields as counts
@@ -21,11 +22,16 @@ from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.ignored_settings import Promises
 from ffprompt.backends.api.model_retirement import announced
 from ffprompt.backends.api.payloads import merged
-from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep, policy_of
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.backends.api.anthropic_batch import AnthropicBatches
+    from ffprompt.config.run_config import RunConfig
 
 APIS = ("messages", "bedrock", "vertex")
 _CLIENTS = {"messages": "Anthropic", "bedrock": "AnthropicBedrock", "vertex": "AnthropicVertex"}
@@ -81,9 +87,7 @@ class AnthropicBackend(ApiBackend):
             import anthropic
             import tenacity  # noqa: F401
         except ImportError as error:
-            raise ModelError(
-                f'the anthropic backend needs {error.name}; run: pip install "ffprompt[anthropic]"'
-            ) from error
+            raise not_installed("anthropic", error) from error
         if api not in APIS:
             raise ModelError(f"--api {api!r} is unknown{did_you_mean(api, APIS)}")
         self.api, self.live = api, live
@@ -206,3 +210,32 @@ def _with_extra(
     sample = payload(asking, Request("sample", "", (Message("user", "w"),)))
     check_extra_body(extra_body, sample)
     return dataclasses.replace(asking, extra=merged(asking.extra, extra_body))
+
+
+def _open(config: RunConfig, live: bool) -> AnthropicBackend:
+    return AnthropicBackend(
+        config.model,
+        config.base_url,
+        config.key_file,
+        None if config.temperature == "default" else config.temperature,
+        config.thinking,
+        config.reasoning_effort,
+        # Where prompts have a long beginning in common; writing what is not read again would only cost.
+        cache=config.shared_shots or "dialogue" in (config.elicitation or ()),
+        policy=partial(policy_of, config),
+        live=live,
+        api=config.api or "messages",
+        room=config.reasoning_room,
+        extra_body=config.extra_body,
+        extra_headers=config.extra_header or (),
+        reasoning_tags=config.reasoning_tags or (),
+    )
+
+
+def _batches(backend: AnthropicBackend) -> AnthropicBatches:
+    from ffprompt.backends.api.anthropic_batch import AnthropicBatches
+
+    return AnthropicBatches(backend)
+
+
+SPEC = BackendSpec("anthropic", _open, _batches, own_temperature=True, extra="anthropic", docs="anthropic.md")

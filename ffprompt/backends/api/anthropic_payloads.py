@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ffprompt.backends.api.payloads import merged
 from ffprompt.backends.base import Request
-from ffprompt.backends.json_answers import object_schema
+from ffprompt.backends.json_schema import object_schema
 from ffprompt.errors import ModelError, did_you_mean
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")

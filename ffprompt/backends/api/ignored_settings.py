@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ffprompt.backends.base import Reply, Request
-from ffprompt.backends.json_answers import conforms
+from ffprompt.backends.json_schema import conforms
 from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
 
 _SHOWN = 60  # characters of a reply that are quoted

@@ -10,7 +10,8 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
@@ -32,11 +33,16 @@ from ffprompt.backends.api.payloads import (
     responses_payload,
 )
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
-from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep, policy_of
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.backends.api.openai_batch import OpenAIBatches
+    from ffprompt.config.run_config import RunConfig
 
 Api = Literal["chat", "responses", "completions"]
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -143,7 +149,7 @@ class OpenAIBackend(ApiBackend):
             import openai
             import tenacity  # noqa: F401
         except ImportError as error:
-            raise ModelError(f'the openai backend needs {error.name}; run: pip install "ffprompt[openai]"') from error
+            raise not_installed("openai", error) from error
         self.fixed = api is not None
         api = self.api = _known("--api", api or "chat", get_args(Api))
         if reasoning_effort is not None:
@@ -292,3 +298,32 @@ def _known(flag: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise ModelError(f"{flag} {value!r} is unknown{did_you_mean(value, known)}")
     return value
+
+
+def _open(config: RunConfig, live: bool) -> OpenAIBackend:
+    return OpenAIBackend(
+        config.model,
+        config.api,
+        config.base_url,
+        config.key_file,
+        None if config.temperature == "default" else config.temperature,
+        config.reasoning_effort,
+        config.reasoning_room,
+        config.top_logprobs,
+        policy=partial(policy_of, config),
+        live=live,
+        thinking=config.thinking,
+        provider=config.provider,
+        extra_body=config.extra_body,
+        extra_headers=config.extra_header or (),
+        reasoning_tags=config.reasoning_tags or (),
+    )
+
+
+def _batches(backend: OpenAIBackend) -> OpenAIBatches:
+    from ffprompt.backends.api.openai_batch import OpenAIBatches
+
+    return OpenAIBatches(backend)
+
+
+SPEC = BackendSpec("openai", _open, _batches, own_temperature=True, extra="openai", docs="openai.md")

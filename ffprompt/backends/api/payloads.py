@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffprompt.backends.base import AnswerSchema, Request
-from ffprompt.backends.json_answers import array_schema
+from ffprompt.backends.json_schema import array_schema
 from ffprompt.errors import ModelError
 
 MOST_SHOWN = 20  # of the most probable tokens, unless a user asks for another number

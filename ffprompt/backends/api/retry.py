@@ -26,7 +26,7 @@ from ffprompt.backends.api.call_errors import (
     read_reply,
 )
 from ffprompt.backends.api.rate_limit import Bucket, Limiter
-from ffprompt.backends.api.transport import LateError, Wire, deadline
+from ffprompt.backends.api.transport import LateError, Wire, deadline, patience
 from ffprompt.backends.api.usage_fields import Counts
 from ffprompt.backends.base import Failure, Reply, Scores
 from ffprompt.cost.usage import Bound, Usage
@@ -34,6 +34,8 @@ from ffprompt.errors import FFPromptError, RunFailedError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+    from ffprompt.config.run_config import RunConfig
 
 Sleep = Callable[[float], Awaitable[None]]
 # 503 and 529 say that all who ask are too many, 429 that this key asks too often.
@@ -67,6 +69,16 @@ class Policy:
 
 
 PolicyOf = Callable[[bool], Policy]  # of a model that thinks before it replies, or of one that does not
+
+
+def policy_of(config: RunConfig, thinks: bool) -> Policy:
+    """Return the policy that the settings of a run ask for, for a model that thinks before it replies or not."""
+    return Policy(
+        **patience(thinks, config.timeout, config.connect_timeout, config.first_byte_timeout),
+        max_concurrency=config.max_concurrency or 64,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+    )
 
 
 @dataclass(slots=True)

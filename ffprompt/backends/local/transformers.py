@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,11 @@ from ffprompt.backends.local.chat_template import Thinking
 from ffprompt.backends.local.score_rows import Found, Row, collect, plan_rows
 from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
 from ffprompt.backends.local.weights import first_line, locate, quiet
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 # Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
@@ -53,9 +57,7 @@ class TransformersBackend:
             import torch
             import transformers
         except ImportError as error:
-            raise ModelError(
-                f'the transformers backend needs {error.name}; run: pip install "ffprompt[transformers]"'
-            ) from error
+            raise not_installed("transformers", error) from error
         self.name = model
         self.batch_size = batch_size
         located = locate(model, revision, weights)
@@ -262,3 +264,19 @@ class _Opening:
 
     def _has_pickles(self) -> bool:
         return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))
+
+
+def _open(config: RunConfig, weights: bool) -> TransformersBackend:
+    return TransformersBackend(
+        config.model,
+        config.device,
+        config.dtype,
+        config.batch_size,
+        config.revision,
+        config.trust_remote_code,
+        weights,
+        Thinking.of(config),
+    )
+
+
+SPEC = BackendSpec("transformers", _open, extra="transformers", docs="transformers.md")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from ffprompt.backends.entry_points import BACKENDS
 from ffprompt.backends.local.vllm import VllmBackend, parse_engine_arguments
 from ffprompt.backends.local.vllm import _defaults as defaults
 from ffprompt.backends.registry import open_backend
 from ffprompt.cli.main import main
 from ffprompt.config.run_config import RunConfig
 from ffprompt.config.run_config import make as make_config
-from ffprompt.config.settings import BACKENDS
 from ffprompt.errors import ModelError
 from tests.conftest import ROOT
 from tests.support import tiny
