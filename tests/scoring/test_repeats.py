@@ -102,7 +102,7 @@ def test_a_run_without_repeats_is_recorded_as_before() -> None:
 
 @pytest.mark.parametrize("elicitation", [{"elicitation": "forced"}, {"elicitation": ("next", "forced")}])
 def test_forced_is_refused_in_one_line(elicitation: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^--repeats 2: forced reads log-probabilities.*use --elicitation next"):
+    with pytest.raises(ConfigError, match=r"^--repeats 2: forced samples nothing.*use --elicitation next"):
         plan(2, **elicitation)
 
 
