@@ -2,7 +2,7 @@
 
 import sys
 
-from ffprompt.cli import main
+from ffprompt.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]], prog="run_eval.py"))

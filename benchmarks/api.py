@@ -160,10 +160,10 @@ def run_words(url: str, folder: str, trials: int) -> list[str]:
 
 def questions(trials: int) -> list[dict[str, Any]]:
     """What the run sends."""
-    from ffprompt.backends.payloads import Asking, chat_payload
-    from ffprompt.config import make
-    from ffprompt.requests import Capabilities
-    from ffprompt.trials import Plan
+    from ffprompt.backends.api.payloads import Asking, chat_payload
+    from ffprompt.backends.base import Capabilities
+    from ffprompt.config.run_config import make
+    from ffprompt.evaluation.plan import Plan
 
     settings = {"backend": "openai", "model": MODEL, "template": "game", "length": LENGTH, "elicitation": "list"}
     plan = Plan(make(settings | {"trials": trials}), Capabilities(scores=False, completes=False, chats=True))
@@ -187,7 +187,7 @@ def compare(rounds: int, requests: int, python: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder, server(0.1) as url:
         asked = Path(folder, "questions.json")
         asked.write_text(json.dumps(questions(requests)))
-        main_line = "import sys; from ffprompt.cli import main; sys.exit(main(sys.argv[1:]))"
+        main_line = "import sys; from ffprompt.cli.main import main; sys.exit(main(sys.argv[1:]))"
         contenders = {
             "bare AsyncOpenAI": [sys.executable, __file__, "bare", url, str(asked)],
             "run_eval.py": [sys.executable, "-c", main_line, *run_words(url, folder, requests)],
@@ -213,7 +213,7 @@ def compare(rounds: int, requests: int, python: str | None) -> None:
 def memory() -> None:
     """Peak memory of whole runs against a server that answers at once."""
     measured = (
-        "import resource, sys; from ffprompt.cli import main; code = main(sys.argv[1:]); "
+        "import resource, sys; from ffprompt.cli.main import main; code = main(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(code)"
     )
     for trials in (10_000, 100_000):

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ffprompt.scoring import Outcome
-from ffprompt.table import _schema
+from ffprompt.evaluation.rescore import _schema
+from ffprompt.scoring.score import Outcome
 
 ROOT = Path(__file__).parent.parent
 READS_A_STRING = 20
@@ -28,7 +28,7 @@ LENGTHS = (50, 100, 150, 200)
 # The peak of the process itself: getrusage would count what it was forked from.
 _CHILD = """
 import pathlib, re, sys, time
-from ffprompt.cli import main
+from ffprompt.cli.main import main
 code = main(sys.argv[1:])
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 print(f"{time.process_time():.2f} s of a processor, at most {peak / 1024:.0f} MiB", file=sys.stderr)

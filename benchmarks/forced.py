@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ffprompt.backends import transformers_model
-from ffprompt.backends.transformers import TransformersBackend
-from ffprompt.config import make
-from ffprompt.requests import Request, Scores
-from ffprompt.trials import Plan
+from ffprompt.backends.base import Request, Scores
+from ffprompt.backends.local import transformers_model
+from ffprompt.backends.local.transformers import TransformersBackend
+from ffprompt.config.run_config import make
+from ffprompt.evaluation.plan import Plan
 
 
 def requests(backend: TransformersBackend, length: int, strings: int) -> list[Request]:

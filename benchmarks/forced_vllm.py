@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ffprompt.backends.vllm import VllmBackend
-from ffprompt.config import make
-from ffprompt.requests import Request, Scores
-from ffprompt.trials import Plan
+from ffprompt.backends.base import Request, Scores
+from ffprompt.backends.local.vllm import VllmBackend
+from ffprompt.config.run_config import make
+from ffprompt.evaluation.plan import Plan
 
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 SETTINGS = {"dtype": "float32", "enforce_eager": True, "max_model_len": 4096, "block_size": 32}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.browser import opened
+from tests.support.browser import opened
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ import time
 
 import torch
 
-from ffprompt.reference.data import Mixture
-from ffprompt.reference.lstm import LSTMConfig
-from ffprompt.reference.recipe import Training
-from ffprompt.reference.replicates import cores, side_by_side
-from ffprompt.reference.train import Trainer, threads
-from ffprompt.reference.transformer import TransformerConfig
+from ffprompt.reference.networks.lstm import LSTMConfig
+from ffprompt.reference.networks.transformer import TransformerConfig
+from ffprompt.reference.training.config import Training
+from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.loop import Trainer, threads
+from ffprompt.reference.training.replicates import cores, side_by_side
 
 
 def main():

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 MEASURED = """
 import resource, sys, time
-from ffprompt.cli import main
+from ffprompt.cli.main import main
 began = time.perf_counter()
 code = main(sys.argv[1:])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

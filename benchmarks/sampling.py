@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ffprompt.dataset import write
-from ffprompt.language import Spec, sample
+from ffprompt.tasks.datasets import write
+from ffprompt.tasks.flipflop import Spec, sample
 
 SPEC = Spec.ffl(0.8)
 

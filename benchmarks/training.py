@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from x_transformers import Decoder, TransformerWrapper
 
-from ffprompt.reference.data import Mixture
-from ffprompt.reference.evaluate import TEST_SEED, evaluate, paper_sets
-from ffprompt.reference.lstm import LSTMConfig
-from ffprompt.reference.recipe import Training
-from ffprompt.reference.train import Trainer, targets, train
-from ffprompt.reference.transformer import Transformer, TransformerConfig
+from ffprompt.reference.networks.lstm import LSTMConfig
+from ffprompt.reference.networks.transformer import Transformer, TransformerConfig
+from ffprompt.reference.training.config import Training
+from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.evaluate import TEST_SEED, evaluate, paper_sets
+from ffprompt.reference.training.loop import Trainer, targets, train
 
 SIZES = ((2, 128, 2), (4, 256, 4), (6, 512, 8))
 DATA = Mixture.parse("FFL(0.8)")

@@ -8,16 +8,17 @@ __version__ = "0.1.0"
 __all__ = ["Spec", "Strings", "__version__", "anatomy", "compare", "gate", "load", "parse", "sample", "trend"]
 
 if TYPE_CHECKING:
+    from ffprompt.analysis.error_analysis import anatomy
     from ffprompt.comparison.compare import compare
-    from ffprompt.comparison.gating import gate
+    from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
-    from ffprompt.dissection import anatomy
-    from ffprompt.language import Spec, Strings, parse, sample
-    from ffprompt.store import load
+    from ffprompt.runs.folder import load
+    from ffprompt.tasks.flipflop import Spec, Strings, parse, sample
 
 _HOME = {
-    "Spec": "language", "Strings": "language", "parse": "language", "sample": "language", "load": "store",
-    "anatomy": "dissection", "compare": "comparison.compare", "gate": "comparison.gating", "trend": "comparison.trend",
+    "Spec": "tasks.flipflop", "Strings": "tasks.flipflop", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
+    "load": "runs.folder", "anatomy": "analysis.error_analysis", "compare": "comparison.compare",
+    "gate": "comparison.gate", "trend": "comparison.trend",
 }  # fmt: skip
 
 

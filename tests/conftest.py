@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -41,8 +41,8 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real vLLM server on the CPU, one for all tests that ask it."""
-    from ffprompt.backends.weights import locate
-    from tests.servers import MODEL, running
+    from ffprompt.backends.local.weights import locate
+    from tests.support.servers import MODEL, running
 
     with running("vllm", tmp_path_factory.mktemp("vllm"), WEIGHTS=locate(MODEL).source) as server:
         yield server

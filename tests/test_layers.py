@@ -1,107 +1,114 @@
-"""Imports point one way, and what is heavy is loaded late."""
+"""Imports point one way by package, there is no import cycle, and heavy libraries load late."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
 from tests.conftest import ROOT
 
-# Each module may import those of the rows above its own, and its own row.
-LAYERS = [
-    {"errors", "files", "terminal", "usage", "compare_parser", "train_parser", "sweep_parser"},
-    {"crash"},
-    {"stats", "price_package"},
-    {"prices", "repeats"},
-    {"language", "requests", "marks", "parsing", "spelling", "structured", "templates"},
-    {"floors", "history", "dataset", "prompting", "config", "dialogue", "studies"},
-    {"trials"},
-    {"scoring", "estimates", "facets", "shown"},
-    {"stopping", "store", "unread"},
-    {"parts"},
-    {"spending"},
-    {"table"},
-    {"dissection"},
-    {"asking"},
-    {"runner"},
-    {"comparison"},
-    {"batches"},
-    {"wording"},
-    {"display"},
-    {"compare_display", "sweep_display"},
-    {"report"},
-    {"compare_commands"},
-    {"anatomy_command", "batch_commands", "export_command", "report_commands", "sweep_command", "train_command"},
-    {"commands"},
-    {"cli", "__main__"},
-]
-# Backends see requests and settings; strings, scores and runs are nothing to them.
-BACKENDS_MAY_SEE = {
-    "crash", "errors", "files", "usage", "prices", "requests", "config", "marks", "structured", "backends", "reference",
-}  # fmt: skip
+PACKAGE = ROOT / "ffprompt"
+# From the bottom up. A package may import those above it in this list. `backends.base` holds only types, so it stands
+# below the settings, which name them. Integrations and the top level may import anything.
+LAYERS = (
+    "errors",
+    "_util",
+    "stats",
+    "tasks",
+    "cost",
+    "backends.base",
+    "reference",
+    "config",
+    "templates",
+    "backends",
+    "backends.local",
+    "backends.api",
+    "backends.registry",
+    "scoring",
+    "runs",
+    "elicitation",
+    "evaluation",
+    "comparison",
+    "analysis",
+    "report",
+    "integrations",
+    "cli",
+)
+# Arrows within a layer's reach that are still not allowed: a backend sees requests and settings, never strings or runs.
+FORBIDDEN = {
+    "backends.local": {"templates", "stats"},
+    "backends.api": {"tasks", "templates", "reference", "stats", "backends.local"},
+    "report": {"backends", "backends.local", "backends.api", "backends.registry"},
+    "comparison": {"backends", "backends.local", "backends.api", "backends.registry"},
+}
 SDKS = {"torch", "transformers", "openai", "anthropic", "vllm", "ray"}
 HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "scipy", "jinja2", "pydantic", "rich"}
 
 
-def imported(path: str) -> set[str]:
-    """The ffprompt modules (first component) that a file imports anywhere but under TYPE_CHECKING."""
-    tree = ast.parse((ROOT / path).read_text())
-    guarded = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for child in ast.walk(node)
-    }
+def modules() -> Iterator[str]:
+    """The modules of the package without its name: ``tasks.flipflop``."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.stem not in ("__init__", "__main__"):
+            yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(module: str, at_import: bool = False) -> set[str]:
+    """The modules of the package that a module imports, but for annotations; only those of its top level if asked."""
+    tree = ast.parse((PACKAGE / (module.replace(".", "/") + ".py")).read_text())
+    names = set(modules())
     found = set()
-    for node in ast.walk(tree):
-        if id(node) in guarded:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ffprompt":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    for node in tree.body if at_import else _running(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ffprompt":
+            base = (node.module or "").removeprefix("ffprompt").lstrip(".")
+            for alias in node.names:
+                member = f"{base}.{alias.name}".lstrip(".")
+                found |= {member} & names or {base} & names
     return found
 
 
-def test_every_module_has_a_layer_and_imports_only_from_its_own_or_below() -> None:
-    order = {name: level for level, row in enumerate(LAYERS) for name in row}
-    for path in sorted((ROOT / "ffprompt").glob("*.py")):
-        if path.stem == "__init__":
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             continue
-        assert path.stem in order, f"{path.name} has no layer"
-        for name in imported(f"ffprompt/{path.name}") & order.keys():
-            assert order[name] <= order[path.stem], f"{path.name} imports {name} from above"
+        yield child
+        yield from _running(child)
 
 
-def test_backends_know_requests_and_not_strings() -> None:
-    for path in sorted((ROOT / "ffprompt" / "backends").glob("*.py")):
-        if path.stem == "reference":  # the reference models read raw symbols, through the reference package
-            continue
-        assert imported(f"ffprompt/backends/{path.name}") <= BACKENDS_MAY_SEE, path.name
+def layer(module: str) -> str:
+    """The longest name of a layer that a module begins with."""
+    parts = module.split(".")
+    candidates = [".".join(parts[:length]) for length in (2, 1)]
+    return next(name for name in candidates if name in LAYERS)
 
 
-def test_comparisons_read_runs_and_start_none() -> None:
-    order = [name for row in LAYERS for name in sorted(row)]
-    below = set(order[: order.index("asking")])
-    for path in sorted((ROOT / "ffprompt" / "comparison").glob("*.py")):
-        assert imported(f"ffprompt/comparison/{path.name}") <= below | {"comparison"}, path.name
+@pytest.mark.parametrize("module", list(modules()))
+def test_a_module_imports_only_from_its_own_layer_and_those_below(module: str) -> None:
+    own = layer(module)
+    for other in imports(module):
+        below = layer(other)
+        assert LAYERS.index(below) <= LAYERS.index(own), f"{module} imports {other} from above"
+        assert below not in FORBIDDEN.get(own, ()), f"{module} imports {other}, which a module of {own} must not see"
 
 
-def test_statistics_know_counts_and_nothing_else() -> None:
-    for path in sorted((ROOT / "ffprompt" / "stats").glob("*.py")):
-        assert imported(f"ffprompt/stats/{path.name}") <= {"errors", "stats"}, path.name
+def test_there_is_no_import_cycle() -> None:
+    graph = {module: imports(module, at_import=True) for module in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"an import cycle: {' -> '.join(error.args[1])}")
 
 
-def test_a_report_is_made_from_runs_and_knows_no_backend() -> None:
-    below = {name for row in LAYERS[: LAYERS.index({"report"}) + 1] for name in row}
-    for path in sorted((ROOT / "ffprompt" / "report").glob("*.py")):
-        assert imported(f"ffprompt/report/{path.name}") <= below | {"__version__"}, path.name
+def test_the_top_level_is_a_glossary() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "errors"}
 
 
 def test_importing_the_statistics_does_not_load_scipy() -> None:
-    names = [f"ffprompt.stats.{path.stem}" for path in (ROOT / "ffprompt" / "stats").glob("[!_]*.py")]
+    names = [f"ffprompt.stats.{path.stem}" for path in (PACKAGE / "stats").glob("[!_]*.py")]
     script = f"import sys, {', '.join(names)}; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -109,7 +116,7 @@ def test_importing_the_statistics_does_not_load_scipy() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["import ffprompt", "from ffprompt.cli import main; main(['run', '--help'])", "import ffprompt.cli"],
+    ["import ffprompt", "from ffprompt.cli.main import main; main(['run', '--help'])", "import ffprompt.cli.main"],
 )
 def test_importing_and_help_load_nothing_heavy(code: str) -> None:
     script = f"{code}\nimport sys; print('loaded:', sorted({HEAVY!r} & set(sys.modules)))"

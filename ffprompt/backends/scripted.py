@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.json_answers import written
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.requests import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.structured import written
 
 RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
 FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.files import json_bytes, read_text
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
-from ffprompt.files import json_bytes, read_text
-from ffprompt.store import RunFolder, replace_file
+from ffprompt.runs.folder import RunFolder, replace_file
 
 SCHEMA = 1
 FILE = "baselines.json"

@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.comparison.answers import Cell, cells_of
+from ffprompt.comparison.conditions import Cell, cells_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
-from ffprompt.comparison.prompts import other_prompts
+from ffprompt.comparison.prompt_check import other_prompts
 from ffprompt.errors import ConfigError
-from ffprompt.scoring import Outcome
+from ffprompt.scoring.score import Outcome
 from ffprompt.stats.paired import Difference, difference
 from ffprompt.stats.pvalues import Test, holm, mcnemar, sign_flip
 from ffprompt.stats.quantiles import checked_level

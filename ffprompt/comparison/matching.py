@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ffprompt.comparison.answers import OF_THE_MODEL, Cell
+from ffprompt.comparison.conditions import OF_THE_MODEL, Cell
 from ffprompt.errors import ConfigError, did_you_mean
 
 # By what can be compared: the settings that may differ then.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffprompt.comparison.answers import CORRECT, ERROR, Cell, Ints
+from ffprompt.comparison.conditions import CORRECT, ERROR, Cell, Ints
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.stats.paired import Pairs
 

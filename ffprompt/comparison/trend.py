@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ffprompt.comparison.answers import settings_of
-from ffprompt.config import digest_of
+from ffprompt.comparison.conditions import settings_of
+from ffprompt.config.run_config import digest_of
 from ffprompt.errors import StoreError
-from ffprompt.scoring import Outcome
-from ffprompt.store import RunFolder
+from ffprompt.runs.folder import RunFolder
+from ffprompt.scoring.score import Outcome
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ffprompt.errors import SpecError
-from ffprompt.language import Spec, gap_counts
 from ffprompt.report.naming import differing, names, natural
 from ffprompt.report.trainings import cell_key
+from ffprompt.tasks.flipflop import Spec, gap_counts
 
 MOST_POINTS = 24_000  # of all loss curves together
 _FEWEST_POINTS = 20  # of one

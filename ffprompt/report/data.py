@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt import __version__
-from ffprompt.dissection import anatomy as dissect
+from ffprompt._util.files import printable
+from ffprompt.analysis.error_analysis import anatomy as dissect
 from ffprompt.errors import FFPromptError, StoreError
-from ffprompt.files import printable
+from ffprompt.evaluation.early_stopping import stops
 from ffprompt.report.anatomy import anatomy
 from ffprompt.report.cells import study
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
 from ffprompt.report.source import Source, open_run
 from ffprompt.report.trainings import find, read_all
-from ffprompt.stopping import stops
-from ffprompt.wording import audit_notes
+from ffprompt.report.wording import audit_notes
 
 MOST_TRIALS = 2_000
 _TRIALS_SIZE = 4_000_000  # characters of all trials of a page

@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.files import read_text
 from ffprompt.errors import SpecError
-from ffprompt.files import read_text
-from ffprompt.language import Spec
+from ffprompt.tasks.flipflop import Spec
 
 STUDY = "sweep.json"
 

@@ -13,15 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ffprompt.display import share
 from ffprompt.errors import ModelError, StoreError
 from ffprompt.report.cells import ERROR
-from ffprompt.report.figures import figures
-from ffprompt.report.interactive import chart, plotly_js
-from ffprompt.report.palette import OUTCOMES as COLOURS
-from ffprompt.report.series import rate
+from ffprompt.report.figures.figures import figures
+from ffprompt.report.figures.interactive import chart, plotly_js
+from ffprompt.report.figures.palette import OUTCOMES as COLOURS
+from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
-from ffprompt.wording import REPEATS, repeated
+from ffprompt.report.wording import REPEATS, repeated, share
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page

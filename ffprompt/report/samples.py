@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.elicitation.prompts import Prompt
 from ffprompt.errors import StoreError
-from ffprompt.prompting import Prompt
+from ffprompt.evaluation.plan import Condition
+from ffprompt.evaluation.rescore import judge_line
 from ffprompt.report.source import OUTCOMES, Reads, Source
-from ffprompt.store import read_at
-from ffprompt.table import judge_line
-from ffprompt.trials import Condition
+from ffprompt.runs.folder import read_at
 
 _CORRECT = OUTCOMES.index("correct")
 LONGEST_PROMPT = 20_000  # characters

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import RunFailedError, StoreError
-from ffprompt.runner import complete
-from ffprompt.scoring import Outcome
-from ffprompt.store import Index, RunFolder, index
-from ffprompt.table import plan_of
-from ffprompt.trials import Plan
+from ffprompt.evaluation.plan import Plan
+from ffprompt.evaluation.rescore import plan_of
+from ffprompt.evaluation.runner import complete
+from ffprompt.runs.folder import Index, RunFolder, index
+from ffprompt.scoring.score import Outcome
 
 if TYPE_CHECKING:
     import pyarrow as pa

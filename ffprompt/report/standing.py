@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import FFPromptError
 from ffprompt.report.cells import study
-from ffprompt.report.series import rate
+from ffprompt.report.figures.series import rate
 from ffprompt.report.trainings import RECORD, cell_key, read
-from ffprompt.sweep_display import Result
+
+
+@dataclass
+class Result:
+    """Of one cell on one test set, None: on none: trainings, finished ones, their glitch rates and exact zeros."""
+
+    cell: str
+    data: str | None
+    trainings: int
+    finished: int = 0
+    rates: str = "–"
+    zeros: str = "–"
 
 
 def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:

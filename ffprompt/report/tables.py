@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffprompt.display import share
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.cells import ERROR
 from ffprompt.report.data import interval_of
-from ffprompt.report.series import rate
+from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.wording import share
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers

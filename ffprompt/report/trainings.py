@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.files import read_text
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
-from ffprompt.files import read_text
 from ffprompt.report.naming import home, study_cells
 
 RECORD, LOG, RUN = "training.json", "train.jsonl", "run.json"

@@ -1,0 +1,13 @@
+"""Find the folders that ship with the package: templates and suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def bundled_folder(name: str) -> Path:
+    """Return the bundled folder ``prompts`` or ``suites``: inside an installed package, or beside it in a checkout."""
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name

@@ -1,0 +1,356 @@
+"""A model behind an API: what is the same for every provider."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, cast
+
+from ffprompt._util.crash import named
+from ffprompt._util.secrets import redact, shown_url, split_base_url
+from ffprompt.backends.api.budget import Budget
+from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error
+from ffprompt.backends.api.consistency import Consistency
+from ffprompt.backends.api.error_hints import likely_cure
+from ffprompt.backends.api.ignored_settings import Promises
+from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, Lessons
+from ffprompt.backends.api.retry import (
+    Call,
+    Caller,
+    LoggedFailure,
+    LoggedReply,
+    LoggedScores,
+    Policy,
+    Sleep,
+    post,
+)
+from ffprompt.backends.api.transport import Wire, library, making
+from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
+from ffprompt.cost.prices import Allowance
+from ffprompt.cost.usage import Bound, Usage
+from ffprompt.errors import ModelError, RunFailedError
+
+# Tokens beyond those of the text: marks around messages, and what providers put in front of them.
+_FRAME, _FRAME_EACH = 64, 16
+# How payloads call the limit of a reply, reasoning included.
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# Characters of a prompt that stand in a reply only where all of it is repeated.
+_REPEATED = 200
+MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
+
+
+class ApiBackend(ABC):
+    """What is the same for every provider. A subclass says what is sent (``body``) and what came back (``read``).
+
+    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
+    ``insisted`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
+    A subclass says whether the model ``thinks`` before it replies, or may.
+    """
+
+    path: str  # of the endpoint, below the base URL
+    thinks: bool = False
+    key: str
+    ends: str | None = None  # when the provider shuts the model down, where it says so
+    keyless: str = ""  # the variable of the key that is not set, where none was sent
+    base_url: str | None
+    headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
+    identity: Mapping[str, Any]
+    insisted: frozenset[str] = frozenset()
+    capabilities: Capabilities
+
+    def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
+        self.sdk, self.name, self.policy = sdk, name, policy
+        self.caller = Caller(policy, name, sleep, self.usage)
+        self.consistency = Consistency(name)
+        self.in_flight = policy.max_concurrency
+        self.chunk = 64
+        self.lessons = Lessons()
+        self.promises = Promises()
+        self.on_lesson: Callable[[], None] = lambda: None
+        self._wire: Wire | None = None
+
+    @abstractmethod
+    def client(self, connections: Any) -> Any:
+        """A new asynchronous client of the SDK, which leaves retries to the caller."""
+
+    def settings(self) -> dict[str, Any]:
+        """What every client is told."""
+        url, query = split_base_url(self.base_url) if self.base_url else (None, None)
+        settings = {"api_key": self.key, "base_url": url, "default_query": query, "default_headers": self.headers}
+        return settings | {"timeout": self._timeout()}
+
+    def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
+        """A client of the SDK for this backend's key and base URL. Raises ModelError where none can be made."""
+        settings = self.settings()
+        with making(self.name):
+            # Without the SDK's wrapper, which shows a traceback where it could not be made.
+            http = http_client or self.sdk.DefaultHttpxClient(timeout=self._timeout())
+            client = kind(max_retries=retries, http_client=http, **settings)
+            # A header from the environment may not fit into one, which would show in the first call only.
+            library(self.sdk).Headers({n: text for n, text in client.default_headers.items() if isinstance(text, str)})
+        return client
+
+    def address(self, client: Any, base_url: str | None) -> str:
+        """Where calls go, as it may be shown: the client's own base URL, with the query of the one that was given."""
+        query = f"?{base_url.partition('?')[2]}" if base_url and "?" in base_url else ""
+        return shown_url(f"{client.base_url}{query}")
+
+    def _timeout(self) -> Any:
+        return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
+
+    @abstractmethod
+    def body(self, request: Request) -> dict[str, Any]:
+        """What would be sent to a model that takes everything. Raises ModelError for what this API cannot express."""
+
+    def payload(self, request: Request) -> dict[str, Any]:
+        """What is sent for a request, after all that was learnt about the model."""
+        if SYSTEM in self.lessons.dropped:
+            request = replace(request, messages=without_system(request.messages))
+        return self.lessons.apply(self.body(request))
+
+    def recall(self, record: Mapping[str, Any] | None) -> None:
+        """Begin with the lessons that an earlier part of the run has learnt."""
+        self.lessons = Lessons.recall(record)
+        self._note_lessons()
+
+    def _note_lessons(self) -> None:
+        if self.lessons.describe():
+            learned = self.lessons.record() | {"notes": self.lessons.describe()}
+            self.identity = {**self.identity, "learned": learned}
+        if self.lessons.sampled:
+            self.identity = {**self.identity, "temperature": OWN}
+
+    def _learns(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
+        """Whether a refusal teaches how to ask the same in another way.
+
+        Raises RunFailedError where that would make another measurement of a run that has answers already.
+        """
+        if not self.caller.budget.answers and self.moves(error):
+            self._note_lessons()
+            self.on_lesson()
+            return True
+        before = self.lessons.record()
+        name = self.lessons.learn(error, payload, self.insisted)
+        if name is None:
+            return self.payload(request) != payload and error.status in (400, 404, 422)
+        if before != self.lessons.record():
+            if self.caller.budget.answers and name in (*SAMPLING, SYSTEM):
+                self.lessons = Lessons.recall(before)
+                raise RunFailedError(
+                    f"{self.name}: {self.caller.budget.answers:,} answers came with {name}, and now it is refused "
+                    f"({error}); answers of both kinds do not belong into one run: begin a new one"
+                )
+            self.taught(name)
+            self._note_lessons()
+            self.on_lesson()
+        return self.payload(request) != payload
+
+    def moves(self, error: CallError) -> bool:
+        """Whether the model is asked through another API from here on, because it is not served by this one."""
+        return False
+
+    def taught(self, name: str) -> None:
+        """Take note that a parameter was found to be refused."""
+        return
+
+    @abstractmethod
+    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+        """What an answer means; counts that only the log wants go into ``call``."""
+
+    @abstractmethod
+    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+        """What an answer says that it used; None where it does not say."""
+
+    def hold(self, allowance: Allowance) -> None:
+        """Spend no more than that from here on."""
+        self.caller.budget = Budget(allowance)
+
+    def most(self, request: Request) -> Bound:
+        """The most tokens that one attempt can use."""
+        return _most(self.payload(request))
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Whether every request can be put into a payload, and their size; the provider counts tokens, nobody here."""
+        sizes = [len(json.dumps(self.payload(request), ensure_ascii=False)) for request in requests]
+        return {
+            "audited": len(sizes),
+            "mean_prompt_characters": sum(sizes) / len(sizes),
+            "longest_prompt_characters": max(sizes),
+        }
+
+    async def ask(self, request: Request) -> Reply | Scores | Failure:
+        """One request, scored where it has reads. Raises ModelError or RunFailedError where going on is of no use."""
+        call = Call()
+        try:
+            answered = await self._answered(request, call)
+        except CallError as error:
+            if error.code in FILTERED:
+                charged = 0 if error.free else None
+                ended = f"HTTP {error.status}: {error.code}"
+                return LoggedReply("", "refusal", None, charged, charged, ended, call=call)
+            tries = len(call.attempts)
+            return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
+        response = self.understood(request, answered.body, call)
+        await self.consistency.compare(self, request, response)
+        return self._logged(request, response, call)
+
+    async def prompt_tokens(self, request: Request) -> int | Failure | None:
+        """Ask, and return only how many tokens the server counts in the prompt; None where it does not say."""
+        try:
+            answered = await self._answered(request, Call())
+        except CallError as error:
+            return Failure(str(error))
+        used = self.usage(answered.body)
+        return used.prompt if used is not None else None
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of the run's numbers should know about what the server said."""
+        ends = [self.ends] if self.ends else []
+        return [*ends, *(redact(remark) for remark in self.consistency.remarks(str(self.identity["model"])))]
+
+    async def _answered(self, request: Request, call: Call) -> Answered:
+        """What the server says to a request, asked again in another way where it refuses a parameter."""
+        wire = self._own_wire()
+        while True:
+            path, payload, again = self.path, self.payload(request), False
+
+            def excused(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
+                nonlocal again
+                again = self._learns(error, sent, request)
+                return again
+
+            try:
+                return await self.caller.call(
+                    partial(self._attempt, wire, path, payload), _estimate(request), call, _most(payload), excused
+                )
+            except CallError:
+                if not again:
+                    raise
+
+    def call_error(self, error: Any) -> CallError:
+        """What an exception of the SDK means, with what to try."""
+        found = as_call_error(self.sdk, error)
+        found.advise(self.cure(found, {}))
+        return found
+
+    async def _attempt(self, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
+        """One attempt. Raises CallError, also for what an SDK cannot send."""
+        try:
+            return await post(self.sdk, wire, path, payload)
+        except CallError as error:
+            error.advise(self.cure(error, payload))
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
+
+    def cure(self, error: CallError, payload: Mapping[str, Any]) -> str:
+        """What to try where a call was refused, to be put behind the error; empty where nobody knows."""
+        if error.status == 400 and TOO_MUCH.search(str(error)):
+            limits = [name for name in _LIMITS if name in payload and name in str(error)]
+            if any(payload[name] > MOST_PLAIN_REPLY for name in limits):
+                return " (give the model less room for reasoning with --reasoning-room N)"
+        return likely_cure(error.status, str(error), self.keyless)
+
+    def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+        """What came back, where an answer of an unknown shape is a Failure."""
+        try:
+            return self.read(request, body, call)
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+            return Failure(f"the answer has an unknown shape ({type(error).__name__}: {error})")
+
+    def _logged(self, request: Request, response: Reply | Scores | Failure, call: Call) -> Reply | Scores | Failure:
+        if isinstance(response, Failure):
+            text = redact(response.error)
+            # Not permanent: the next prompt may fare better. But a server that never makes sense is an outage.
+            self.caller.breaker.failure(CallError(text, "unreadable", True))
+            return LoggedFailure(text, call)
+        if isinstance(response, Reply) and (why := self.promises.broken(request, response, call.reasoning_tokens)):
+            raise ModelError(redact(f"{self.name}: {why}"))
+        self.caller.breaker.success()
+        self.caller.budget.answers += 1
+        if self.caller.tokens is not None and response.prompt_tokens is not None:
+            self.caller.tokens.give_back(_estimate(request) - response.prompt_tokens - (response.reply_tokens or 0))
+        return with_call(response, call)
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Ask all at once, in order."""
+        return cast("list[Reply | Failure]", await self._ask_all(requests))
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """Score all at once, in order. Raises ModelError where this model gives no log-probabilities."""
+        if not self.capabilities.scores:
+            why = f" ({self.capabilities.unscored})" if self.capabilities.unscored else ""
+            raise ModelError(f"{self.name} gives no log-probabilities of a prompt{why}; use --elicitation list or next")
+        return cast("list[Scores | Failure]", await self._ask_all(requests))
+
+    async def _ask_all(self, requests: Sequence[Request]) -> list[Reply | Scores | Failure]:
+        tasks = [asyncio.ensure_future(self.ask(request)) for request in requests]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def own_client(self) -> Any:
+        """A client of the running loop, for what is no question: files and batches."""
+        return self._own_wire().client()
+
+    def _own_wire(self) -> Wire:
+        """The connections of the running loop; they cannot be taken from one loop to another."""
+        if self._wire is None or self._wire.loop is not asyncio.get_running_loop():
+            self._wire = Wire(self.sdk, self.client, self._timeout(), self.in_flight)
+        return self._wire
+
+    async def aclose(self) -> None:
+        """Close the connections; to be awaited in the loop in which the asking was done."""
+        if self._wire is not None:
+            wire, self._wire = self._wire, None
+            await wire.aclose()
+
+    def close(self) -> None:
+        """Let go of the connections, which end with their loop, or with ``aclose`` before."""
+        self._wire = None
+
+
+def with_call(response: Reply | Scores, call: Call) -> Reply | Scores:
+    """An answer with the record of its call."""
+    values = {each.name: getattr(response, each.name) for each in fields(response)}
+    return LoggedReply(**values, call=call) if isinstance(response, Reply) else LoggedScores(**values, call=call)
+
+
+def _estimate(request: Request) -> int:
+    """About how many tokens a request costs, from above: flip-flop strings are short words."""
+    return (len(request.text) + sum(len(message.text) for message in request.messages)) // 3 + request.max_tokens
+
+
+def _most(payload: Mapping[str, Any]) -> Bound:
+    """The most tokens that a payload can cost: no token is shorter than a byte, and the reply has its limit."""
+    turns = payload.get("messages") or payload.get("input") or ()
+    size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
+    return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
+
+
+def unechoed(text: str, request: Request) -> str:
+    """``text`` without the prompt, which some servers send back with the reply.
+
+    A prompt may hold an example with its answers, and these are not the reply's.
+    """
+    prompt = (request.messages[-1].text if request.messages else request.text).strip()
+    if len(prompt) < _REPEATED:
+        return text
+    before, *rest = text.split(prompt)
+    return "\n".join(rest if rest and not before.strip() else [before, *rest])
+
+
+def cut(text: str, stop: Sequence[str]) -> str | None:
+    """``text`` up to the first of the stop texts; None where there is none in it.
+
+    Some APIs have no such setting and some servers ignore it.
+    """
+    places = [place for word in stop if (place := text.find(word)) >= 0]
+    return text[: min(places)] if places else None

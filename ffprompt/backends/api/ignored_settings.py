@@ -1,0 +1,60 @@
+"""Whether replies show that a server does what it was asked for, where it may ignore that without a word.
+
+Servers drop settings that they do not know. A run that asked for a schema, or for no thinking, and got neither would
+carry a wrong label, so the first reply that shows it ends the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ffprompt.backends.base import Reply, Request
+from ffprompt.backends.json_answers import conforms
+from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
+
+_SHOWN = 60  # characters of a reply that are quoted
+# Characters of an empty block with its marks, which is how some templates say that there was no reasoning.
+_EMPTY_BLOCK = 64
+
+
+@dataclass(slots=True)
+class Promises:
+    """What was asked for: ``unthinking`` is a reply without reasoning; ``tags`` are a user's marks around it.
+
+    ``kept`` counts replies that were of their schema.
+    """
+
+    unthinking: bool = False
+    tags: tuple[str, ...] = ()
+    kept: int = 0
+
+    def broken(self, request: Request, reply: Reply, reasoning_tokens: int | None) -> str | None:
+        """What a reply shows the server not to do, with the cure; None where nothing speaks against it."""
+        said = strip_reasoning(reply.text, self.tags)
+        if self.unthinking and (why := self._thought(reply, said, reasoning_tokens)):
+            return f"--thinking off is not honoured: {why}; give the server's own switch with --extra-body"
+        if request.schema is None or reply.stop != "stop" or not reply.text.strip() or said is None:
+            return None
+        if conforms(strip_marks(said), request.schema):
+            self.kept += 1
+        elif not self.kept:
+            return (
+                f"the server ignores --answers schema: a reply is {_quoted(reply.text)}; leave it out, or use a server "
+                "with structured outputs"
+            )
+        return None
+
+    def _thought(self, reply: Reply, said: str | None, reasoning_tokens: int | None) -> str:
+        if reasoning_tokens:
+            return f"a reply took {reasoning_tokens:,} tokens of reasoning"
+        if reply.reasoning and reply.reasoning.strip():
+            return f"a reply came with reasoning ({_quoted(reply.reasoning)})"
+        if said is None:
+            return f"a reply holds reasoning that never ends ({_quoted(reply.text)})"
+        thoughts = len("".join(reply.text.split())) - len("".join(said.split()))
+        return f"a reply holds reasoning ({_quoted(reply.text)})" if thoughts > _EMPTY_BLOCK else ""
+
+
+def _quoted(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "…")

@@ -1,0 +1,294 @@
+"""OpenAI's APIs and every server that speaks them: vLLM, SGLang, llama.cpp, Ollama, routers and others.
+
+``chat`` and ``responses`` answer messages; ``completions`` goes on with a text and, where the server echoes the
+prompt with log-probabilities, scores the answers in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
+from ffprompt.backends.api import usage_fields as counts
+from ffprompt.backends.api.base import ApiBackend
+from ffprompt.backends.api.call_errors import CallError
+from ffprompt.backends.api.error_hints import api_named
+from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
+from ffprompt.backends.api.ignored_settings import Promises
+from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
+from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
+from ffprompt.backends.api.payloads import (
+    MOST_SHOWN,
+    Asking,
+    chat_payload,
+    completions_payload,
+    merged,
+    reasons,
+    responses_payload,
+)
+from ffprompt.backends.api.providers import Provider, Thinking, provider_of
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
+from ffprompt.backends.api.transport import patience
+from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.cost.usage import Usage
+from ffprompt.errors import ModelError, did_you_mean
+
+Api = Literal["chat", "responses", "completions"]
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+# Reasoning counts against the limit of a reply. This much is allowed on top of the reply; only what is used costs.
+_ROOM = {"none": 0, "minimal": 2048, "low": 8192, None: 32768, "medium": 32768}
+_MOST_ROOM = 65536
+_PATHS = {"chat": "/chat/completions", "responses": "/responses", "completions": "/completions"}
+_PAYLOADS = {"chat": chat_payload, "responses": responses_payload, "completions": completions_payload}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user wants of the model's replies, under the names of the flags."""
+
+    model: str
+    temperature: float | None
+    effort: str | None
+    room: int | None
+    top_logprobs: int | None
+    thinking: Thinking | None
+    extra_body: Mapping[str, Any]
+
+    def asking(self, api: str, provider: Provider) -> Asking:
+        """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
+        if self.top_logprobs is not None and api != "completions":
+            raise ModelError(f"--top-logprobs {self.top_logprobs}: only --api completions scores; leave it out")
+        if api == "completions":
+            flags = {"reasoning-effort": self.effort, "reasoning-room": self.room, "thinking": self.thinking}
+            for flag, value in flags.items():
+                if value is not None:
+                    raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
+            return self._extended(Asking(self.model, top_logprobs=self.top_logprobs or MOST_SHOWN), api)
+        if self.thinking is not None and self.effort is not None:
+            raise ModelError(
+                f"--thinking {self.thinking} and --reasoning-effort {self.effort}: give one of them, not both"
+            )
+        known = reasons(self.model)
+        if known and not self.off and self.temperature not in (0, 1, None):
+            raise ModelError(
+                f"--temperature {self.temperature}: {self.model} reasons, and samples as it does; leave it out"
+            )
+        extra = {} if self.thinking is None else provider.switch(self.thinking)
+        if api == "responses" and (moved := extra.get("reasoning_effort")):  # the same switch, where this API has it
+            extra = {"reasoning": {"effort": moved}}
+        asked = self.effort is not None or self.thinking not in (None, "off") or self.room is not None
+        reasoning = known or asked
+        asking = Asking(
+            self.model, reasoning, self.off or not known, self.effort, self._room(reasoning), MOST_SHOWN, extra
+        )
+        return self._extended(asking, api)
+
+    @property
+    def off(self) -> bool:
+        """Whether the model is to reply without reasoning."""
+        return self.thinking == "off" or self.effort == "none"
+
+    def _room(self, reasoning: bool) -> int:
+        """Tokens for reasoning on top of a reply."""
+        if self.room is not None:
+            return self.room
+        if isinstance(self.thinking, int):
+            return self.thinking
+        return _ROOM.get(self.effort, _MOST_ROOM) if reasoning and not self.off else 0
+
+    def _extended(self, asking: Asking, api: str) -> Asking:
+        """With what a user adds. Raises ModelError where that would override a setting of the run."""
+        chat = api != "completions"
+        sample = Request("sample", "" if chat else "w", (Message("user", "w"),) if chat else (), temperature=None)
+        check_extra_body(self.extra_body, _PAYLOADS[api](asking, sample))
+        return dataclasses.replace(asking, extra=merged(asking.extra, self.extra_body))
+
+
+class OpenAIBackend(ApiBackend):
+    """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
+
+    ``provider`` is a name from ``providers.toml``; ``base_url`` names another server, which may take no key.
+    ``key_file`` holds the key in place of the provider's environment variable. ``temperature`` None leaves it to the
+    model. ``reasoning_room`` is how many tokens may be spent on reasoning before a reply, ``top_logprobs`` how many of
+    the most probable tokens a server must show where it scores; None takes what it shows. Without ``live`` nothing is
+    sent and no key is read: prompts can be checked and counted.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        api: str | None = None,
+        base_url: str | None = None,
+        key_file: str | None = None,
+        temperature: float | None = 0.0,
+        reasoning_effort: str | None = None,
+        reasoning_room: int | None = None,
+        top_logprobs: int | None = None,
+        policy: Policy | PolicyOf | None = None,
+        live: bool = True,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        thinking: Thinking | None = None,
+        provider: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Sequence[str] = (),
+        reasoning_tags: Sequence[str] = (),
+    ) -> None:
+        try:
+            import openai
+            import tenacity  # noqa: F401
+        except ImportError as error:
+            raise ModelError(f'the openai backend needs {error.name}; run: pip install "ffprompt[openai]"') from error
+        self.fixed = api is not None
+        api = self.api = _known("--api", api or "chat", get_args(Api))
+        if reasoning_effort is not None:
+            _known("--reasoning-effort", reasoning_effort, EFFORTS)
+        base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
+        if base_url:
+            split_base_url(base_url)  # which refuses what is no address
+        self.provider = provider_of(provider, base_url)
+        self.base_url = _address(self.provider, provider is not None, base_url, model)
+        self.wishes = Wishes(
+            model, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking, extra_body or {}
+        )
+        self.asking = self.wishes.asking(api, self.provider)
+        self.headers = parse_headers(extra_headers)
+        self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
+        self.thinks = self.asking.reasoning and not self.wishes.off
+        limits = policy(self.asking.reasoning) if callable(policy) else policy
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
+        limits = limits or Policy(**patience(self.asking.reasoning))
+        super().__init__(openai, f"openai model {model}{where}", limits, sleep)
+        self.path = _PATHS[api]
+        self.promises = Promises(self.wishes.off, tuple(reasoning_tags))
+        variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
+        self.key = read_key(variable, file, absent) if live else NO_KEY
+        self.keyless = variable if self.key == NO_KEY else ""
+        if self.provider.name == "azure":  # where its deployments read the key
+            self.headers = {"api-key": self.key, **self.headers}
+        why = self._probe() if live else "" if api == "completions" else CHATS
+        scores = not why
+        chats = api != "completions"
+        self.capabilities = Capabilities(scores, completes=not chats, chats=chats, unscored=why, schemas=chats)
+        headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
+        self.identity = self._identity(named=provider, headers=headers, scores=scores)
+
+    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> dict[str, Any]:
+        """What the record of a run says of the model."""
+        wishes = self.wishes
+        return {
+            "backend": "openai",
+            "model": wishes.model,
+            "provider": named,
+            "api": self.api,
+            "base_url": self.address(self._blocking(), self.base_url),
+            "reasoning_effort": wishes.effort,
+            "reasoning_room": self.asking.room,
+            "thinking": OWN if wishes.thinking is None else wishes.thinking,
+            "temperature": OWN if not self.asking.sampled or wishes.temperature is None else wishes.temperature,
+            "extra_body": shown_body(wishes.extra_body) or None,
+            "extra_headers": headers,
+            "top_logprobs": self.asking.top_logprobs if scores else None,
+            "sdk": f"openai {self.sdk.__version__}",
+        }
+
+    def client(self, connections: Any) -> Any:
+        """An asynchronous client that leaves retries to the caller."""
+        return self.make(self.sdk.AsyncOpenAI, 0, connections)
+
+    def _blocking(self) -> Any:
+        return self.make(self.sdk.OpenAI, 2)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """What would be sent to a model that takes everything."""
+        payload = _PAYLOADS[self.api](self.asking, request)
+        return {self.provider.rename.get(name, name): value for name, value in payload.items()}
+
+    def moves(self, error: CallError) -> bool:
+        """Whether a model that was not found at one API is asked at another, unless a user has chosen one."""
+        if self.fixed or self.api != "chat" or api_named(str(error)) != "responses":
+            return False
+        self._move("responses")
+        return True
+
+    def _move(self, api: str) -> None:
+        self.api, self.path, self.asking = api, _PATHS[api], self.wishes.asking(api, self.provider)
+        self.lessons.api = api
+        self.identity = {**self.identity, "api": api}
+
+    def recall(self, record: Mapping[str, Any] | None) -> None:
+        """Begin with the lessons that an earlier part of the run has learnt."""
+        super().recall(record)
+        if self.lessons.api:
+            self._move(self.lessons.api)
+        for name in self.lessons.renamed:
+            self.taught(name)
+
+    def taught(self, name: str) -> None:
+        """A chat model that refuses ``max_tokens`` reasons, and needs room for it."""
+        if name == "max_tokens" and not self.asking.reasoning:
+            room = self.asking.room or _ROOM[None]
+            self.asking = dataclasses.replace(self.asking, reasoning=True, room=room)
+            self.identity = {**self.identity, "reasoning_room": room}
+
+    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+        """What came back."""
+        if request.reads:
+            return self.consistency.scores(request, body, self.asking.top_logprobs)
+        return {"chat": read_chat, "responses": read_response, "completions": read_completion}[self.api](
+            request, body, call
+        )
+
+    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+        """What it used."""
+        return counts.openai(body).usage
+
+    def _probe(self) -> str:
+        with self._blocking() as client:
+            return OpenAIProbe(self, client).look()
+
+
+def _address(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
+    """The base URL; None for the SDK's own. Raises ModelError where a provider has none and none is given."""
+    if base_url is None and named and provider.base_url is None:
+        raise ModelError(
+            f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"
+        )
+    if base_url is None:
+        return provider.base_url if named else None
+    return azure_url(base_url, model) if provider.name == "azure" else base_url
+
+
+def azure_url(base_url: str, model: str) -> str:
+    """The address of an Azure resource with the path that its API has: of a deployment where a version is given.
+
+    >>> azure_url("https://r.openai.azure.com", "dep"), azure_url("https://r.openai.azure.com/?api-version=1", "dep")
+    ('https://r.openai.azure.com/openai/v1', 'https://r.openai.azure.com/openai/deployments/dep?api-version=1')
+    """
+    parts = urlsplit(base_url)
+    if parts.path.strip("/") not in ("", "openai"):
+        return base_url
+    path = f"/openai/deployments/{quote(model, safe='')}" if "api-version" in parts.query else "/openai/v1"
+    return urlunsplit(parts._replace(path=path))
+
+
+def _key_of(
+    provider: Provider, named: bool, key_file: str | None, base_url: str | None
+) -> tuple[str, str | None, str | None]:
+    """The variable of the key, its file, and what stands in where a server may take none."""
+    if provider.key is None:
+        return "OPENAI_API_KEY", key_file, NO_KEY
+    if named or base_url is None:
+        return provider.key, key_file, None
+    return provider.key if os.environ.get(provider.key) else "OPENAI_API_KEY", key_file, NO_KEY
+
+
+def _known(flag: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ModelError(f"{flag} {value!r} is unknown{did_you_mean(value, known)}")
+    return value

@@ -1,0 +1,1 @@
+"""Backends that load a model on this machine."""

@@ -1,0 +1,177 @@
+"""The reference models as a backend: networks trained on this task, asked over the same prompts as language models.
+
+They read raw symbols, one token each, so a prompt is one flip-flop string and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.score_rows import NOT_FINITE
+from ffprompt.errors import ConfigError, ModelError
+from ffprompt.reference.tokens import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
+from ffprompt.tasks.flipflop import LETTERS, READ
+
+# Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
+_PASS = 1 << 13
+
+
+class ReferenceBackend:
+    """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
+
+    ``device`` is a torch device; without one it is the CPU, which is fast enough for a network of this size.
+    ``batch_size`` is in strings of equal length. Raises ModelError when torch or the model is missing or the model
+    cannot be used, ConfigError for a batch size below 1.
+    """
+
+    identity: Mapping[str, Any]
+    capabilities = Capabilities(scores=True, completes=True, chats=False)
+    chunk = 256
+
+    def __init__(self, model: str, device: str | None = None, batch_size: int | None = None) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch size {batch_size}: at least one string is wanted")
+        try:
+            import torch
+
+            from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, load, resolve
+            from ffprompt.reference.networks.base import parameters, predict
+            from ffprompt.reference.networks.threads import Workers
+        except ImportError as error:
+            raise ModelError(
+                f'reference models need torch and safetensors ({error}): pip install "ffprompt[reference]"'
+            ) from error
+        checkpoint = load(resolve(model))
+        try:
+            self._model = checkpoint.model.to(torch.device(device or "cpu"))
+        except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
+            raise ModelError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+        self._predict, self._batch_size = predict, batch_size
+        # Only a CPU has cores to share out, and passes on a GPU would trip over each other's settings.
+        self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
+        self._symbols = checkpoint.model.config.symbols
+        self._trained = checkpoint.training.data.length if checkpoint.training else None
+        self.identity = {
+            "backend": "reference",
+            # The model of a training is named after its folder.
+            "model": checkpoint.path.parent.name if checkpoint.path.name == WEIGHTS else checkpoint.path.stem,
+            "path": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            "parameters": parameters(checkpoint.model),
+            "trained_on": str(checkpoint.training.data) if checkpoint.training else None,
+            "steps": checkpoint.training.steps if checkpoint.training else 0,
+            "device": str(self._model.head.weight.device),
+            "dtype": "float32",
+            "torch": str(torch.__version__),
+            "note": "trained on this task" if checkpoint.training else "built for this task",
+        }
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """Parse every prompt and find every read in it.
+
+        Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``. Raises ModelError
+        for a prompt that is not one string of symbols which the model knows.
+        """
+        tokens, positions = self._read(requests)
+        most = self._model.longest
+        for one, at in zip(tokens, positions, strict=True):
+            # A token is predicted from those before it: the last of a string is never read.
+            if most is not None and (int(at.max()) if len(at) else len(one)) > most:
+                raise ModelError(
+                    f"length {len(one)}: this model has learnt {most} positions; longer strings have no meaning"
+                )
+        longest, notes = max(map(len, tokens), default=0), []
+        if self._trained is not None and longest > self._trained:
+            notes = [f"this model was trained on strings of {self._trained} symbols and is asked about longer ones"]
+        return {"tokens": "one per symbol", "longest": longest, "notes": notes}
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does.
+
+        A model whose numbers are none, because its weights hold a NaN, gives a Failure.
+        """
+        tokens, positions = self._read(requests)
+        scores: list[Scores | Failure] = []
+        for request, one, logp in zip(requests, tokens, self._run(tokens, positions), strict=True):
+            symbols = len(request.surfaces) or self._symbols
+            best = logp.argmax(1)  # (R,)
+            symbol = best - INSTRUCTIONS
+            symbol = np.where((symbol >= 0) & (symbol < symbols), symbol, -1)
+            answers = logp[:, INSTRUCTIONS : INSTRUCTIONS + symbols]
+            finite = np.isfinite(answers).all()
+            scores.append(Scores(answers, best, symbol, len(one)) if finite else Failure(NOT_FINITE))
+        return scores
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Write the one symbol that follows a text which ends with r; an instruction comes back as its letter.
+
+        At a temperature above 0 the symbol is drawn by Gumbel noise from the request's own seed. Raises ModelError as
+        ``check`` does, and for a text that ends otherwise.
+        """
+        tokens = self._tokens(requests)
+        for request, one in zip(requests, tokens, strict=True):
+            if one.ids[-1] != READ:
+                raise ModelError(f"prompt ends with {request.text[-8:]!r}: a reference model writes what follows an r")
+        after = [np.array([len(one)]) for one in tokens]
+        replies: list[Reply | Failure] = []
+        for request, one, logp in zip(requests, tokens, self._run(tokens, after), strict=True):
+            weights = logp[0]  # (V,)
+            if not np.isfinite(weights.max()):
+                replies.append(Failure(NOT_FINITE))
+                continue
+            if request.temperature:
+                noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
+                weights = weights / request.temperature + noise
+            token = int(weights.argmax())
+            written = dict(enumerate(request.surfaces, INSTRUCTIONS)) | dict(enumerate(LETTERS))
+            text = written.get(token, str(token - INSTRUCTIONS)).strip()
+            replies.append(Reply(text, "stop", prompt_tokens=len(one), reply_tokens=1))
+        return replies
+
+    def close(self) -> None:
+        """End the threads; the weights go with this object."""
+        self._workers.close()
+
+    def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
+        """Tokens of every prompt, and in them the positions (R,) of its reads."""
+        tokens = self._tokens(requests)
+        pairs = zip(requests, tokens, strict=True)
+        return tokens, [read_positions(one, request.reads, request.text) for request, one in pairs]
+
+    def _tokens(self, requests: Sequence[Request]) -> list[Tokens]:
+        names = tuple(map(str, range(self._symbols)))
+        for request in requests:
+            if request.is_chat:
+                raise ModelError(f"a reference model does not chat: {HOW}")
+            answers = tuple(surface.strip() for surface in request.surfaces)
+            if tuple(str(int(answer)) if answer.isdecimal() else answer for answer in answers) != names[: len(answers)]:
+                hint = "" if all(map(str.isdecimal, answers)) else f": {HOW}"
+                raise ModelError(f"answers {', '.join(answers)}: this reference model knows 0 … {names[-1]}{hint}")
+        return tokenise([request.text for request in requests], self._symbols)
+
+    def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
+        """Log-probabilities (R, V) at the positions of each string; strings of equal length share a pass."""
+        by_length: dict[int, list[int]] = {}
+        for index, one in enumerate(tokens):
+            by_length.setdefault(len(one), []).append(index)
+        passes = []
+        for length, members in by_length.items():
+            size = self._batch_size or max(1, min(self.chunk, _PASS // length))
+            passes += [members[low : low + size] for low in range(0, len(members), size)]
+
+        def run(some: list[int]) -> list[NDArray[np.float64]]:
+            counts = [len(positions[index]) for index in some]
+            ids = np.stack([tokens[index].ids for index in some])  # (B, T)
+            rows = np.repeat(np.arange(len(some)), counts)  # (R,)
+            logp = self._predict(self._model, ids, rows, np.concatenate([positions[index] for index in some]))  # (R, V)
+            return np.split(logp, np.cumsum(counts)[:-1])
+
+        found: dict[int, NDArray[np.float64]] = {}
+        for some, parts in zip(passes, self._workers.map(run, passes), strict=True):
+            found.update(zip(some, parts, strict=True))
+        return [found[index] for index in range(len(tokens))]

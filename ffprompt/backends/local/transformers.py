@@ -1,0 +1,264 @@
+"""Any causal language model that Hugging Face transformers loads, on this machine.
+
+``score`` is teacher-forced: one forward pass a string, of which only the hidden states before the reads go through the
+output head. ``complete`` generates. Texts are padded on the right for scoring (causal attention never sees it) and on
+the left for generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.chat_template import Thinking
+from ffprompt.backends.local.score_rows import Found, Row, collect, plan_rows
+from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
+from ffprompt.backends.local.weights import first_line, locate, quiet
+from ffprompt.errors import ModelError, RunFailedError, did_you_mean
+
+_DTYPES = ("float32", "bfloat16", "float16", "auto")
+# Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
+_CPU_TOKENS, _GPU_TOKENS = 4096, 65536
+_HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
+# A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
+_PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
+
+
+class TransformersBackend:
+    """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
+
+    ``batch_size`` is prompts in one forward pass; without it as many as a budget of tokens allows. No code from the
+    model's folder runs unless ``trust_remote_code``, and weights that are not safetensors are refused. Without
+    ``weights`` only the tokenizer is loaded, to check and count prompts.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_size: int | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        weights: bool = True,
+        thinking: Thinking | None = None,
+    ) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise ModelError(
+                f'the transformers backend needs {error.name}; run: pip install "ffprompt[transformers]"'
+            ) from error
+        self.name = model
+        self.batch_size = batch_size
+        located = locate(model, revision, weights)
+        self.device = _device(device)
+        self.dtype = _dtype(dtype, self.device)
+        opening = _Opening(model, located.source, revision, trust_remote_code)
+        config, tokenizer = opening.tokenizer()
+        self.model: Any = opening.model(self.device, self.dtype) if weights else None  # None: prompts only
+        self.vocabulary = int(config.get_text_config().vocab_size)
+        matrix = self.model.get_input_embeddings().weight if self.model is not None else None
+        embedded = self.vocabulary if matrix is None else matrix.shape[0]
+        self.encoder = Encoder(tokenizer, model, located.adds_bos, context_of(config), int(embedded), thinking)
+        self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
+        self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
+        self.chunk = 16 if self.device == "cpu" else 256
+        self.identity: Mapping[str, Any] = {
+            "backend": "transformers",
+            "model": model,
+            **located.identity,
+            "revision": getattr(config, "_commit_hash", None) or revision,
+            "architecture": (config.architectures or [config.model_type])[0],
+            "parameters": sum(p.numel() for p in self.model.parameters()) if self.model else None,
+            "dtype": str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
+            "device": str(self.model.device) if self.model else self.device,
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            **self.encoder.identity,
+        }
+
+    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+        """The tokenisation audit of ``requests``."""
+        return audit(self.encoder, requests)
+
+    def rendered(self, request: Request) -> str:
+        """The text that the model is given."""
+        return self.encoder.text(request)[0]
+
+    def close(self) -> None:
+        """Free the weights."""
+        self.model = None
+
+    async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
+        """Log-probabilities of every answer at every read, one forward pass a request."""
+        return await asyncio.to_thread(self._score, requests)
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
+        """Generated replies."""
+        return await asyncio.to_thread(self._complete, requests)
+
+    def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
+        tokenised = [self.encoder.tokenise(request) for request in requests]
+        rows, owners = plan_rows(tokenised)
+        logits = self._read_logits(rows)
+        return [collect(one, [logits[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+
+    def _read_logits(self, rows: Sequence[Row]) -> list[Found]:
+        """Every row through the model, in batches of similar length."""
+        from ffprompt.backends.local.transformers_model import Forward
+
+        prefix = self._shared_prefix([row.ids for row in rows])
+        forward = Forward(self.model, rows[0].ids[:prefix])
+        found: dict[int, Found] = {}
+
+        def run(batch: Sequence[int]) -> None:
+            answers = forward(
+                [rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch]
+            )
+            found.update(zip(batch, answers, strict=True))
+
+        reads = max(len(row.at) for row in rows)
+        most = max(1, _HEAD_NUMBERS // (self.vocabulary * reads))
+        self._in_batches([len(row.ids) - prefix for row in rows], most, run)
+        return [found[index] for index in range(len(rows))]
+
+    def _shared_prefix(self, rows: Sequence[Ids]) -> int:
+        """How many leading tokens all rows share, where computing them once is exact and pays; otherwise 0."""
+        from ffprompt.backends.local.transformers_model import keeps_plain_cache
+
+        if len(rows) < 2:
+            return 0
+        shortest = min(rows, key=len)
+        shared = 0
+        for column in zip(*rows, strict=False):
+            if len(set(column)) > 1:
+                break
+            shared += 1
+        shared = min(shared, len(shortest) - 2)  # the token before a first read must go through the model itself
+        pays = shared >= _PREFIX_TOKENS and shared >= _PREFIX_SHARE * np.mean([len(row) for row in rows])
+        return shared if pays and keeps_plain_cache(self.model) else 0
+
+    def _in_batches(self, lengths: Sequence[int], most: int, run: Callable[[Sequence[int]], None]) -> None:
+        """Call ``run`` with the indices of each batch, longest first; halve the batches when memory runs out."""
+        import torch
+
+        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+        done = 0
+        while done < len(order):
+            size = self.batch_size or max(1, self.tokens // max(lengths[order[done]], 1))
+            batch = order[done : done + min(size, most)]
+            try:
+                run(batch)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1 or self.batch_size is not None:
+                    raise ModelError(
+                        f"model {self.name}: out of memory with {len(batch)} prompts of {lengths[batch[0]]} tokens; "
+                        "use a smaller --batch-size, a shorter --length or --dtype bfloat16"
+                    ) from error
+                self.tokens = max(1, lengths[batch[0]] * (len(batch) // 2))
+                torch.cuda.empty_cache()
+                continue
+            except RuntimeError as error:
+                raise RunFailedError(f"model {self.name}: {first_line(error)}") from error
+            done += len(batch)
+
+    def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        from ffprompt.backends.local.transformers_model import generate
+
+        prompts = [self.encoder.prompt(request) for request in requests]
+        limits = [self.encoder.limit(request, len(ids)) for ids, request in zip(prompts, requests, strict=True)]
+        replies: dict[int, Reply | Failure] = {}
+
+        def run(batch: Sequence[int]) -> None:
+            asked = [prompts[i] for i in batch], [requests[i] for i in batch], [limits[i] for i in batch]
+            replies.update(zip(batch, generate(self.model, self.encoder, *asked), strict=True))
+
+        lengths = [len(ids) + limit for ids, limit in zip(prompts, limits, strict=True)]
+        self._in_batches(lengths, len(requests), run)
+        return [replies[index] for index in range(len(requests))]
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "auto":
+        return device
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device {device!r}: cpu, cuda, cuda:N, mps or auto is wanted") from error
+    if (wanted.type == "cuda" and not torch.cuda.is_available()) or (
+        wanted.type == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise ModelError(f"device {device!r} is not there on this machine")
+    return device
+
+
+def _dtype(dtype: str | None, device: str) -> str:
+    if dtype is None:
+        return "float32" if device == "cpu" else "auto"
+    if dtype not in _DTYPES:
+        raise ModelError(f"dtype {dtype!r} is unknown{did_you_mean(dtype, _DTYPES)}")
+    return dtype
+
+
+class _Opening:
+    """Loads the parts of a model; whatever goes wrong becomes one ModelError."""
+
+    def __init__(self, name: str, source: str, revision: str | None, trust_remote_code: bool) -> None:
+        self.name, self.source = name, source
+        self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+
+    def tokenizer(self) -> tuple[Any, Any]:
+        """The model's config and its tokenizer."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        with self._translated():
+            config = AutoConfig.from_pretrained(self.source, **self.options)
+            return config, AutoTokenizer.from_pretrained(self.source, **self.options)
+
+    def model(self, device: str, dtype: str) -> Any:
+        """The model on its device, ready to be asked."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with self._translated():
+            model = AutoModelForCausalLM.from_pretrained(
+                self.source,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                use_safetensors=True,
+                device_map="auto" if device == "auto" else None,
+                **self.options,
+            )
+            placed: Any = model  # its stub for .to() is of another class
+            return (placed if device == "auto" else placed.to(device)).eval()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
+        try:
+            with quiet():
+                yield
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            hint = ""
+            if "trust_remote_code" in str(error):
+                hint = "; its folder brings code of its own, which runs with --trust-remote-code only"
+            elif "safetensors" in str(error) and self._has_pickles():
+                hint = "; pickled weights (.bin) are refused, convert them to safetensors"
+            raise ModelError(f"model {self.name}: {first_line(error)}{hint}") from error
+
+    def _has_pickles(self) -> bool:
+        return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))

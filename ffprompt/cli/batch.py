@@ -1,0 +1,142 @@
+"""What the command line does with a provider's batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ffprompt._util.secrets import HIDDEN, shown_url
+from ffprompt.backends.base import Backend, Batcher
+from ffprompt.backends.registry import needs_batches, open_backend, open_batcher
+from ffprompt.cli import display
+from ffprompt.config.run_config import RunConfig, make
+from ffprompt.errors import ModelError, StoreError
+from ffprompt.evaluation.batch_runner import Batching, carry_out_step, describe
+from ffprompt.evaluation.plan import Plan
+from ffprompt.evaluation.rescore import plan_of
+from ffprompt.evaluation.runner import complete
+from ffprompt.runs.batch_journal import Part, parts
+from ffprompt.runs.folder import RunFolder
+
+
+def run(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[dict[str, Any]]:
+    """Hand everything over, wait, and collect. Returns the table's rows."""
+
+    async def step(batching: Batching) -> list[str]:
+        await batching.submit(most)
+        display.line(f"waiting; Ctrl-C leaves the batches at work, collect them with: {_collect(folder)}")
+        with display.waiting() as watch:
+            await batching.wait(watch)
+        return []
+
+    try:
+        return carry_out_step(folder, plan, open_batcher(backend), step, display.line)[0]
+    except KeyboardInterrupt:
+        display.line(f"what was submitted goes on at the provider; collect it with: {_collect(folder)}")
+        raise
+
+
+def submit(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[dict[str, Any]]:
+    """Hand everything over that has no answer and is not under way. Returns the table's rows."""
+
+    async def step(batching: Batching) -> list[str]:
+        return [f"{await batching.submit(most):,} requests were submitted"]
+
+    rows, said = carry_out_step(folder, plan, open_batcher(backend), step, display.line)
+    display.line(f"{said[0]}; collect with: {_collect(folder)}")
+    return rows
+
+
+def status(path: Path, key_file: str | None) -> int:
+    """One line a part. Returns 3 while one is not to be collected yet."""
+    with opened(path, key_file) as (folder, _, backend):
+        found = parts(folder)
+        if not found:
+            raise StoreError(f"run {path}: nothing of it was submitted in batches")
+        return 0 if asyncio.run(_look(found, open_batcher(backend))) else 3
+
+
+async def _look(found: list[Part], batcher: Batcher) -> bool:
+    """Show every part. Returns whether all have ended."""
+    ended = True
+    try:
+        for part in found:
+            if part.void is not None:
+                display.line(f"part {part.number}: void ({part.void})")
+            elif part.collected is not None:
+                display.line(f"part {part.number}: batch {part.id}, {part.state}, collected {part.collected}")
+            elif part.id is None:
+                ended = False
+                display.line(f"part {part.number}: no id, the provider will be asked for it by: ffprompt batch collect")
+            else:
+                now = await batcher.status(part.id)
+                ended &= now.ended
+                display.line(describe(part, now, dt.datetime.now(dt.UTC)))
+    finally:
+        await batcher.aclose()
+    return ended
+
+
+def collect(path: Path, key_file: str | None) -> int:
+    """Log what the ended batches hold. Returns 3 while the run is not complete."""
+    with opened(path, key_file) as (folder, plan, backend):
+        rows, waiting = carry_out_step(folder, plan, open_batcher(backend), Batching.collect, display.line)
+    display.table([{"model": folder.info["config"]["model"], **row} for row in rows])
+    for line in display.bill(folder.info):
+        display.line(line)
+    for line in waiting:
+        display.line(line)
+    return 3 if waiting or not complete(rows) else 0
+
+
+def cancel(path: Path, key_file: str | None) -> int:
+    """Ask the provider to stop. Returns 3 while something is still to be collected."""
+    with opened(path, key_file) as (folder, plan, backend):
+        _, waiting = carry_out_step(folder, plan, open_batcher(backend), Batching.cancel, display.line)
+        left = [part for part in parts(folder) if part.open]
+    for line in waiting:
+        display.line(line)
+    display.line(f"collect what was answered with: {_collect(folder)}" if left else "no batch is open")
+    return 3 if left else 0
+
+
+@contextlib.contextmanager
+def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, Backend]]:
+    """A run with its own plan, and the model that it asks. Raises ModelError where that is not to be found again."""
+    folder = RunFolder.open(path)
+    plan = plan_of(folder)
+    config = _with_address(path, make(folder.info["config"] | {"key_file": key_file}))
+    needs_batches(config)
+    backend = open_backend(config)
+    try:
+        then, now = (identity.get("base_url") for identity in (folder.info["model"], backend.identity))
+        if then != now:
+            raise ModelError(f"run {path}: it asked {then}, and here {now} would be asked; set the base URL as it was")
+        yield folder, plan, backend
+    finally:
+        backend.close()
+
+
+def _with_address(path: Path, config: RunConfig) -> RunConfig:
+    """The configuration with the secrets of its base URL, which run.json does not keep, from the environment."""
+    variable = f"{config.backend.upper()}_BASE_URL"
+    if config.base_url is None:
+        return config
+    given = os.environ.get(variable)
+    if given and shown_url(given) == config.base_url:
+        return config.model_copy(update={"base_url": given})
+    if HIDDEN in config.base_url:
+        raise ModelError(
+            f"run {path}: its base URL {config.base_url} had secrets in it, which are not kept; set {variable} to the "
+            "whole address"
+        )
+    return config
+
+
+def _collect(folder: RunFolder) -> str:
+    return f"ffprompt batch collect {folder.path}"

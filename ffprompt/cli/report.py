@@ -1,0 +1,75 @@
+"""The command ``report``, and the report that is written after a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ffprompt.cli import display
+from ffprompt.errors import ConfigError, StoreError
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a report; with ``--figures`` and ``--table`` also its figures and its table as files."""
+    from ffprompt.report import data, page, tables, trainings
+    from ffprompt.report.figures import figures, printed
+
+    given = [Path(one) for one in options.run]
+    trainings.find(given)  # a mistyped run is told before anything else
+    out = Path(options.output) if options.output else place(given)
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"output {out}: the file's name must end in .html")
+    table = Path(options.table) if options.table else None
+    for path in (out, table):
+        if path is not None and not path.parent.is_dir():
+            raise StoreError(f"{path}: the folder {path.parent} is not there")
+    if table is not None:
+        tables.writable(table)
+    made = data.build(given, options.incomplete)
+    for text in made["left_out"]:
+        display.line(f"left out: {text}")
+    page.write(made, out)
+    display.line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
+    if table is not None:
+        tables.save(made, table)
+        cells = tables.of_cells(made["study"]) if made["study"] else []
+        display.line(f"{table}: {len(made['rows']) + len(cells)} rows")
+    if options.figures:
+        files = printed.save(figures.figures(made), Path(options.figures))
+        display.line(f"{options.figures}: {len(files)} files")
+    return 0
+
+
+def _what(made: Mapping[str, Any]) -> str:
+    """What is in a report."""
+    parts = [f"{len(made['rows'])} conditions of {len(made['runs'])} runs"] if made["runs"] else []
+    if made["study"]:
+        parts.append(f"{len(made['study']['trainings'])} trainings in {len(made['study']['cells'])} cells")
+    return ", ".join(parts)
+
+
+def place(given: Sequence[Path]) -> Path:
+    """Where a report goes by itself: into the one folder that was named, or here."""
+    return given[0] / "report.html" if len(given) == 1 else Path("report.html")
+
+
+def after(runs: Sequence[Path], out: Path, suite: str | None) -> None:
+    """The report at the end of a run: in its folder, or beside the runs of a suite, which it is named after.
+
+    Nothing happens where plotly is not installed. Whatever goes wrong is said in one line: the run itself is done.
+    """
+    import importlib.util
+
+    if not runs or importlib.util.find_spec("plotly") is None:
+        return
+    path = runs[0] / "report.html" if suite is None else out / f"{suite}.html"
+    try:
+        from ffprompt.report import data, page
+
+        page.write(data.build(runs, incomplete=True, title=suite), path)
+    except Exception as error:  # numbers are safe on disk, and a picture of them is not worth an exit code
+        display.line(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
+    else:
+        display.line(f"report: {path}")

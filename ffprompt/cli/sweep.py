@@ -1,0 +1,197 @@
+"""What ``ffprompt sweep`` does: a study to trainings, what they would cost, and the trainings themselves."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from argparse import Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ffprompt import __version__
+from ffprompt.cli import display
+from ffprompt.cli import sweep_output as sweep_display
+from ffprompt.cli.train import configure
+from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, ModelError, StoreError
+from ffprompt.reference.training.studies import Study, load_study
+
+if TYPE_CHECKING:
+    from ffprompt.reference.training.sweep import Job
+
+RECORD = "sweep.json"
+FORMAT = 1
+
+
+def sweep(options: Namespace) -> int:
+    """Train every cell of a study with every seed. Returns 0; raises IncompleteRunError when one is not finished."""
+    try:
+        from ffprompt.reference.training.sweep import locally, on_ray
+    except ImportError as error:
+        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+    study = load_study(options.suite)
+    out = Path(options.out or Path("results") / "studies" / study.name)
+    jobs = _jobs(study, out.absolute())
+    ray = options.ray or options.ray_address is not None
+    replicates, at_once, cpus, gpus = _shares(study, jobs, options, ray)
+    display.line(f"{study.name}: {study.summary}")
+    if options.dry_run:
+        _dry_run(study, jobs)
+        return 0
+    todo, whys = _remaining(jobs)
+    _write(out, study, jobs)
+    display.line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
+    with sweep_display.sweeping({job.name: job.training.steps for job in todo}) as shown:
+
+        def ended(name: str, why: str | None) -> None:
+            shown.ended(name, why)
+            if why is not None:
+                whys[name] = why
+
+        if ray and todo:
+            on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray_address, cpus=cpus, gpus=gpus)
+        else:
+            locally(todo, replicates, at_once, shown.tell, ended)
+    return _close(out, study, jobs, whys)
+
+
+def _jobs(study: Study, out: Path) -> list[Job]:
+    """The trainings; every one of them is looked at before the first is begun."""
+    from ffprompt.reference.training.loop import agree
+    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.sweep import Job
+
+    jobs = []
+    for cell in study.cells:
+        try:
+            config, training, plan = configure(cell.given)
+            agree(config, training)
+        except FFPromptError as error:
+            raise ConfigError(f"study {study.name}, training {cell.name}: {error}") from error
+        assert isinstance(plan, Plan)
+        jobs.append(Job(out / cell.name, config, training, plan))
+    return jobs
+
+
+def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) -> tuple[int, int, int, float]:
+    """Trainings a task, trainings at once, cores and GPUs a task."""
+    from ffprompt.reference.training.replicates import cores
+
+    threads = max(job.training.threads for job in jobs)
+    if options.cpus_per_task is not None and options.cpus_per_task < threads:
+        raise ConfigError(f"--cpus-per-task {options.cpus_per_task}: at least {threads} is wanted")
+    cpus = options.cpus_per_task or ((study.replicates or 1) * threads if ray else cores())
+    if threads > 1 and (study.replicates or 1) > 1:
+        raise ConfigError(f"study {study.name}: threads {threads}: trainings together have 1 core each")
+    if options.gpus_per_task is not None and not ray:
+        raise ConfigError(f"--gpus-per-task {options.gpus_per_task:g}: it goes with --ray or --ray-address")
+    gpus = options.gpus_per_task
+    if gpus is None:
+        gpus = 1.0 if any(job.training.device.startswith("cuda") for job in jobs) else 0.0
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        raise ConfigError(f"--gpus-per-task {gpus:g}: a part of one GPU, or a whole number of them, is wanted")
+    at_once = max(1, cpus // threads) if threads == 1 else 1
+    return study.replicates or at_once, at_once, cpus, gpus
+
+
+def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
+    """Those that are not finished, and why some cannot be: they diverged.
+
+    Raises ConfigError when a folder holds another training than the study asks for.
+    """
+    from ffprompt.reference.training.sweep import finished
+
+    todo, whys = [], {}
+    for job in jobs:
+        try:
+            if not finished(job):
+                todo.append(job)
+        except ConfigError as error:
+            raise ConfigError(f"training {job.name}: {error}") from error
+        except FFPromptError as error:
+            whys[job.name] = str(error)
+    return todo, whys
+
+
+def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str]) -> int:
+    _results(out, study, jobs)
+    for name, why in whys.items():
+        display.line(f"not finished: {name}: {why}")
+    if whys:
+        raise IncompleteRunError(
+            f"{len(whys)} of {len(jobs)} trainings in {out} are not finished; the same command goes on with what can "
+            "go on"
+        )
+    display.line(f"all finished: {out}")
+    return 0
+
+
+def _results(out: Path, study: Study, jobs: Sequence[Job]) -> None:
+    """Show what the cells came to, and what shows more. The trainings are on disk, whatever is odd about one."""
+    from ffprompt.report.standing import standing
+
+    rows, odd = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
+    for text in odd:
+        display.line(f"left out: {text}")
+    sweep_display.results(rows)
+    if any(row.finished for row in rows):
+        display.line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
+
+
+def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
+    from ffprompt.reference.training.timing import Cost, key, measure
+
+    costs: dict[object, Cost] = {}
+    groups: dict[str, sweep_display.Estimate] = {}
+    for cell, job in zip(study.cells, jobs, strict=True):
+        row = groups.setdefault(cell.group or study.name, sweep_display.Estimate())
+        row.trainings += 1
+        row.steps += job.training.steps
+        if job.training.device != "cpu":  # what a step takes there, no timing here can tell
+            if study.gpu_minutes is not None:
+                row.gpu_hours = (row.gpu_hours or 0.0) + study.gpu_minutes / 60
+            continue
+        like = key(job.config, job.training)
+        if like not in costs:
+            costs[like] = measure(job.config, job.training)
+        row.core_hours = (row.core_hours or 0.0) + costs[like].hours(job.training, job.plan)
+        row.step = costs[like].step
+    sweep_display.estimates(groups)
+    if costs:
+        display.line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
+    if any(job.training.device != "cpu" for job in jobs):
+        stated = f"{study.gpu_minutes:g} minutes a training, says the file" if study.gpu_minutes else "not in the file"
+        display.line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
+
+
+def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:
+    """Write sweep.json, whole or not at all."""
+    record = {
+        "format": FORMAT,
+        "name": study.name,
+        "summary": study.summary,
+        "file": study.text,
+        "ffprompt": __version__,
+        "python": platform.python_version(),
+        "torch": jobs[0].training.torch,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cells": [
+            {
+                "name": cell.name,
+                "group": cell.group,
+                "model_seed": job.training.model_seed,
+                "data_seed": job.training.data_seed,
+                "given": {key: value for key, value in cell.given.items() if value is not None},
+            }
+            for cell, job in zip(study.cells, jobs, strict=True)
+        ],
+    }
+    temporary = out / f".{RECORD}.tmp"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.replace(out / RECORD)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written: {error.strerror or error}") from error

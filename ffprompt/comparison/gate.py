@@ -1,0 +1,171 @@
+"""Is a candidate as good as its baseline, but for a margin, in every condition?
+
+*Pass* is an intersection-union test: only if every condition passes, each at the full level. Then a candidate that is
+worse by the margin or more in any one condition passes with probability at most 1 - level, and no adjustment for the
+number of conditions is needed (Berger 1982). *Regression* is the opposite claim, and one condition is enough for it: so
+each is tested at 1 - (1 - level) / m for m conditions (Bonferroni), and a candidate without a regression anywhere is
+said to have one with probability at most 1 - level. All else is *inconclusive*. No mean over conditions is taken:
+different elicitations are different measurements.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ffprompt.comparison.conditions import Cell, cells_of
+from ffprompt.comparison.matching import Match, match
+from ffprompt.comparison.pairing import paired
+from ffprompt.errors import ConfigError, CountsError
+from ffprompt.stats.gate import Gate, Verdict, noninferior
+from ffprompt.stats.paired import Pairs
+from ffprompt.stats.quantiles import checked_level
+
+Path = str | os.PathLike[str]
+EXIT_CODES: dict[Verdict, int] = {"pass": 0, "regression": 1, "inconclusive": 3}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on one condition, and why in one line.
+
+    ``low``: the bound of the difference that *pass* rests on; ``high``: the one that *regression* rests on; None
+    without a pair. ``unpaired``: reads that only one of the runs has.
+    """
+
+    condition: str
+    baseline: str
+    candidate: str
+    verdict: Verdict
+    reason: str
+    n_reads: int
+    n_strings: int
+    accuracy_baseline: float | None
+    accuracy_candidate: float | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    lost: int
+    gained: int
+    unpaired: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict over all conditions, and each one's.
+
+    ``level``: of each pass; ``regression_level``: of each regression. ``not_gated``: conditions that the baseline does
+    not have.
+    """
+
+    verdict: Verdict
+    margin: float
+    level: float
+    regression_level: float
+    checks: tuple[Checked, ...]
+    not_gated: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 regression, 3 inconclusive."""
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"exit_code": self.exit_code, **asdict(self)}
+
+
+def gate(
+    baseline: Path | Sequence[Path],
+    candidate: Path | Sequence[Path],
+    margin: float,
+    level: float = 0.95,
+    allow: Collection[str] = (),
+) -> Report:
+    """Compare a candidate's runs with a baseline's, condition by condition.
+
+    A condition of the baseline that the candidate has not run is inconclusive. Raises ConfigError for runs that cannot
+    be compared, StoreError for damaged ones, IncompleteRunError for those that are not done: there is no passing on
+    part of a run.
+    """
+    checked_level(level)
+    if not 0 < margin < 1:
+        raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+    before, after = ([cell for path in _several(paths) for cell in cells_of(path)] for paths in (baseline, candidate))
+    return gate_cells(before, after, margin, level, allow)
+
+
+def _several(paths: Path | Sequence[Path]) -> list[Path]:
+    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+
+
+def gate_cells(
+    before: Sequence[Cell], after: Sequence[Cell], margin: float, level: float, allow: Collection[str] = ()
+) -> Report:
+    """The same for runs in memory."""
+    if not before or not after:
+        raise ConfigError("gate: at least one run of the baseline and one of the candidate are wanted")
+    matches, _ = match([before, after], ("model",), allow)
+    gated = {(id(one.reference), id(one.other)) for one in matches}
+    missing = [cell for cell in before if id(cell) not in {a for a, _ in gated}]
+    extra = [cell for cell in after if id(cell) not in {b for _, b in gated}]
+    # Bonferroni: the risk is shared by all conditions that the baseline asks for.
+    strict = 1 - (1 - level) / len(before)
+    checks = [_check(one, margin, level, strict) for one in matches] + [_not_run(cell) for cell in missing]
+    verdicts = {check.verdict for check in checks}
+    verdict: Verdict = "inconclusive"
+    if "regression" in verdicts:
+        verdict = "regression"
+    elif verdicts == {"pass"}:
+        verdict = "pass"
+    return Report(verdict, margin, level, strict, tuple(checks), tuple(cell.name for cell in extra))
+
+
+def _check(one: Match, margin: float, level: float, strict: float) -> Checked:
+    made = paired(one.reference, one.other)
+    passing, failing = noninferior(made.pairs, margin, level), noninferior(made.pairs, margin, strict)
+    verdict, reason = _verdict(made.pairs, passing, failing)
+    n = made.n_reads
+    found, wide = passing.found, failing.found
+    return Checked(
+        one.condition,
+        one.reference.source.run_id,
+        one.other.source.run_id,
+        verdict,
+        reason,
+        n,
+        len(made.pairs),
+        made.right_a / n if n else None,
+        made.right_b / n if n else None,
+        found.estimate if found else None,
+        found.low if found else None,
+        wide.high if wide else None,
+        found.lost if found else 0,
+        found.gained if found else 0,
+        made.only_a + made.only_b,
+        found.warnings if found else (),
+    )
+
+
+def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
+    """Pass at the level of one condition; regression at the stricter one of many."""
+    if passing.verdict == "pass":
+        worse = ", though it is shown to be worse" if failing.shown_worse else ""
+        return "pass", passing.reason + worse
+    if failing.verdict == "regression":
+        return "regression", failing.reason
+    if not len(pairs) or failing.found is None or passing.found is None:
+        return "inconclusive", passing.reason
+    least = f"from {-failing.found.high:.2g}" if failing.found.high < 0 else "from none"
+    return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are wanted"
+
+
+def _not_run(cell: Cell) -> Checked:
+    reason = "the candidate was not asked this"
+    return Checked(
+        cell.name, cell.source.run_id, "", "inconclusive", reason, 0, 0, None, None, None, None, None, 0, 0,
+        len(cell.outcome),
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""How many strings a question needs, condition by condition, from how the reads of runs there are cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ffprompt.comparison.conditions import CORRECT, ERROR, Cell, cells_of
+from ffprompt.comparison.matching import match
+from ffprompt.comparison.pairing import paired
+from ffprompt.errors import ConfigError, CountsError
+from ffprompt.stats.clusters import Clusters
+from ffprompt.stats.power import (
+    Plan,
+    Sample,
+    pilot_errors,
+    pilot_pairs,
+    strings_for_difference,
+    strings_for_margin,
+    strings_for_width,
+)
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Strings for one condition; ``plan`` is None where the pilot has no read or no number would do: see ``reason``."""
+
+    condition: str
+    pilot_reads: int
+    pilot_strings: int
+    plan: Plan | None
+    reason: str | None = None
+    incomplete: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def strings_needed(
+    run: Path,
+    half_width: float | None = None,
+    difference: float | None = None,
+    margin: float | None = None,
+    against: Path | None = None,
+    power: float = 0.8,
+    level: float = 0.95,
+    allow: Collection[str] = (),
+    incomplete: bool = False,
+) -> list[Needed]:
+    """Strings a condition: for an interval of ``half_width``, to see a ``difference``, or to pass a ``margin``.
+
+    The last two compare two models: ``against`` is a second pilot on the same strings. Without it the other model is
+    supposed to err as often as this one, on other reads. Raises ConfigError unless exactly one question is asked.
+    """
+    asked = {"half-width": half_width, "difference": difference, "margin": margin}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if len(given) != 1:
+        raise ConfigError("power: one of --half-width, --difference and --margin is wanted")
+    ((name, value),) = given.items()
+    if not 0 < level < 1:
+        raise CountsError(f"level {level}: between 0 and 1 is wanted, such as 0.95")
+    if not 0 < value < (0.5 if name == "half-width" else 1):
+        raise CountsError(f"{name} {value}: between 0 and {0.5 if name == 'half-width' else 1} is wanted, such as 0.01")
+    if not 0.5 <= power < 1:
+        raise CountsError(f"power {power}: from 0.5 to below 1 is wanted, such as 0.8")
+    if half_width is not None:
+        if against is not None:
+            raise ConfigError(f"against {os.fspath(against)}: goes with --difference or --margin")
+        return [
+            _needed(cell, lambda sample: strings_for_width(value, sample, level), errors_of(cell))
+            for cell in cells_of(run, incomplete)
+        ]
+    of_pairs = strings_for_difference if difference is not None else strings_for_margin
+
+    def plan(sample: Sample) -> Plan:
+        return of_pairs(value, sample, level, power)
+
+    if against is None:
+        return [_needed(cell, _supposing(plan), errors_of(cell)) for cell in cells_of(run, incomplete)]
+    matches, _ = match([cells_of(run, incomplete), cells_of(against, incomplete)], ("model",), allow)
+    found = []
+    for one in matches:
+        pairs = paired(one.reference, one.other).pairs
+        made = _planned(one.condition, len(pairs), int(pairs.reads.sum()), lambda p=pairs: plan(pilot_pairs(p)))  # type: ignore[misc]
+        unfinished = not (one.reference.source.complete and one.other.source.complete)
+        found.append(replace(made, incomplete=unfinished))
+    return found
+
+
+def errors_of(cell: Cell) -> Clusters:
+    """Reads that were not answered correctly, string by string; failed calls are no reads."""
+    answered = cell.outcome != ERROR
+    return Clusters.from_reads(cell.string[answered], cell.outcome[answered] != CORRECT)
+
+
+def _needed(cell: Cell, plan: Callable[[Sample], Plan], counts: Clusters) -> Needed:
+    made = _planned(cell.name, len(counts), counts.n_reads, lambda: plan(pilot_errors(counts)))
+    return replace(made, incomplete=not cell.source.complete)
+
+
+def _planned(condition: str, strings: int, reads: int, plan: Callable[[], Plan]) -> Needed:
+    if not strings:
+        return Needed(condition, 0, 0, None, "no read was answered")
+    try:
+        return Needed(condition, reads, strings, plan())
+    except CountsError as error:  # more strings than anybody has
+        return Needed(condition, reads, strings, None, str(error))
+
+
+def _supposing(plan: Callable[[Sample], Plan]) -> Callable[[Sample], Plan]:
+    """For one pilot: two models that err as often as it did, each on reads of its own, differ in 2 p (1 - p)."""
+
+    def made(sample: Sample) -> Plan:
+        found = plan(replace(sample, share=2 * sample.share * (1 - sample.share)))
+        note = "no second run: the other model is supposed to err as often, on other reads"
+        return replace(found, notes=(*found.notes, note))
+
+    return made

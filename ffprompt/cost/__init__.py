@@ -1,0 +1,1 @@
+"""Cost: the tokens that calls use, and what they cost."""

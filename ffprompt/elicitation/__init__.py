@@ -1,0 +1,1 @@
+"""Elicitations: how the reads of a string are asked."""

@@ -1,0 +1,1 @@
+"""Evaluation: plan the trials of a run, ask the model, log every answer, and compute the table."""

@@ -1,0 +1,271 @@
+"""Carry out a plan: strings to requests to a backend to outcomes to the log, and on after an interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffprompt.backends.base import Asker, Backend, Request
+from ffprompt.config.run_config import RunConfig, digest_of
+from ffprompt.elicitation.dialogue import calls_of, fullest
+from ffprompt.errors import AuditError, FFPromptError, StoreError
+from ffprompt.evaluation import spending
+from ffprompt.evaluation.early_stopping import Course, check_budget
+from ffprompt.evaluation.plan import Condition, Plan
+from ffprompt.evaluation.rescore import counted, rebuild
+from ffprompt.evaluation.transcripts import samples
+from ffprompt.evaluation.worker import Batches, Progress, Watch, ask_each, ask_in_chunks
+from ffprompt.runs.batch_journal import parts
+from ffprompt.runs.folder import Log, RunFolder, begun, find, index, provenance
+from ffprompt.scoring.score import Outcome
+from ffprompt.tasks.datasets import read as read_strings
+from ffprompt.tasks.datasets import save
+from ffprompt.templates.template import names as template_names
+
+# Prompts of a condition that are audited before the first question; the others are audited when their turn comes.
+_AUDITED = 32
+# Calls of a condition's dialogues that are counted: of whole dialogues, and of one at least.
+_COUNTED = 256
+
+
+def make_plan(config: RunConfig, backend: Backend) -> Plan:
+    """The plan of a configuration for a model that is open."""
+    trials = config.settled(backend.capabilities).trials
+    strings = read_strings(config.data, trials, config.symbols) if config.data else None
+    plan = Plan(config, backend.capabilities, strings)
+    check_budget(plan)
+    return plan
+
+
+def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
+    """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
+    found = []
+    once = plan.once
+    for condition in plan.conditions:
+        batch = once.batch(condition, 0, min(_AUDITED, once.trials))
+        requests = once.requests(batch)
+        try:
+            checked = check_dialogues(backend, requests) if requests[0].turns else backend.check(requests)
+            found.append({"condition": condition.name, **checked})
+        except AuditError as error:
+            raise AuditError(f"{error}{_working(plan, backend, condition)}") from error
+    return found
+
+
+def check_dialogues(backend: Backend, requests: Sequence[Request]) -> dict[str, Any]:
+    """Check that dialogues fit with all their replies, and count their calls and what these send. Raises AuditError.
+
+    Tokens and characters are those of one trial's calls together, each of which sends the conversation again. They are
+    counted on the first trials, with the right answers standing for the model's own.
+    """
+    try:
+        found = dict(backend.check([fullest(request) for request in requests]))
+    except AuditError as error:
+        raise AuditError(f"{error}; a dialogue needs room for all its replies: lower --max-tokens") from error
+    counted: list[Sequence[Request]] = []
+    for request in requests:
+        if not counted or sum(map(len, counted)) + len(request.turns) <= _COUNTED:
+            counted.append(calls_of(request))
+    calls = [call for of_one in counted for call in of_one]
+    each = backend.check(calls)
+    for kind in ("tokens", "characters"):
+        if (mean := each.get(f"mean_prompt_{kind}")) is not None:
+            found[f"mean_prompt_{kind}"] = mean * len(calls) / len(counted)
+    return found | {"mean_calls": sum(len(request.turns) for request in requests) / len(requests)}
+
+
+def _working(plan: Plan, backend: Backend, condition: Condition) -> str:
+    """Which bundled templates this model's tokenizer could be scored with instead."""
+    if condition.elicitation != "forced":
+        return ""
+    fine = []
+    for name in template_names():
+        if name == condition.template:
+            continue
+        settings = {"template": (name,), "trials": 1, "shots": (condition.shots,), "elicitation": ("forced",)}
+        with contextlib.suppress(FFPromptError):
+            other = Plan(plan.config.model_copy(update=settings), backend.capabilities, plan.file)
+            backend.check(other.requests(other.batch(other.conditions[0], 0, 1)))
+            fine.append(name)
+    return f"; templates that would work: {', '.join(fine)}" if fine else ""
+
+
+def start(
+    config: RunConfig, backend: Backend, plan: Plan, out: Path, resume: bool, reuse: bool = False
+) -> tuple[RunFolder, bool]:
+    """The folder of a run, and whether it is an earlier one.
+
+    ``resume`` looks for the newest unfinished run of this plan; with ``reuse`` a finished one will do too.
+    """
+    record = plan.record()
+    settings = plan.config.plain()
+    plan_digest = digest_of([settings, record, dict(backend.identity)])
+    found = find(out, plan_digest, done=False) if resume else None
+    if found is None and resume and reuse:
+        found = find(out, plan_digest, done=True)
+    price = spending.price_of(config, backend.identity, found.info.get("price") if found else None)
+    if isinstance(backend, Asker):
+        firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
+        spending.enough(
+            config, price, min((backend.most(calls_of(first)[0]) for first in firsts), key=lambda most: most.tokens)
+        )
+    if found is not None:
+        found.info["price"] = price.record() if price else None
+        return found, True
+    now = dt.datetime.now(dt.UTC)
+    model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
+    name = f"{now:%Y%m%d-%H%M%S}-{config.backend}-{model}-{plan_digest[:6]}"
+    info = {
+        "status": "running",
+        "plan_digest": plan_digest,
+        "started": now.isoformat(timespec="seconds"),
+        "ended": None,
+        "config": settings,
+        "capabilities": dataclasses.asdict(backend.capabilities),
+        "model": dict(backend.identity),
+        "plan": record,
+        "audit": audit(plan, backend),
+        "samples": samples(plan, backend),
+        "chunk": backend.chunk,
+        "price": price.record() if price else None,
+        **provenance(),
+    }
+    return RunFolder.create(out, name, info), False
+
+
+def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[dict[str, Any]]:
+    """Ask everything that has no answer yet, then compute the table.
+
+    Returns its rows; ``run.json`` ends as ``done`` or, where calls failed, ``incomplete``. An interruption or an error
+    is noted there too and raised again.
+    """
+    # The lock is taken before anything is noted, so that a second process leaves a run's record alone.
+    with Log(folder) as log:
+        if waiting := [part for part in parts(folder) if part.open]:
+            raise StoreError(
+                f"run {folder.path}: {len(waiting)} of its batches are still open; finish them with: ffprompt batch "
+                f"collect {folder.path} (or give them up with: ffprompt batch cancel {folder.path})"
+            )
+        started = time.monotonic()
+        begin(folder, plan)
+        _learning(folder, backend)
+        try:
+            with spending.held(folder, plan.config, backend):
+                asyncio.run(_ask(folder, log, plan, backend, watch or (lambda _: None)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            end(folder, "interrupted", started)
+            raise KeyboardInterrupt from None
+        except Exception:
+            with contextlib.suppress(StoreError):  # a full disk must not hide what went wrong
+                end(folder, "failed", started)
+            raise
+        _keep_remarks(folder, getattr(backend, "remarks", ()))
+        rows, _ = rebuild(folder, plan)
+        folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
+        end(folder, "done" if complete(rows) else "incomplete", started)
+        return rows
+
+
+def _learning(folder: RunFolder, backend: Backend) -> None:
+    """Let the model's record hold what is learnt about it, before anything is asked in the way that was learnt."""
+    if not isinstance(backend, Asker):
+        return
+
+    def note() -> None:
+        folder.info["model"] = dict(backend.identity)
+        folder.save()
+
+    backend.recall(folder.info["model"].get("learned"))
+    backend.on_lesson = note
+
+
+def _keep_remarks(folder: RunFolder, remarks: Sequence[str]) -> None:
+    """Keep what was noticed while asking beside what the audit found before it."""
+    audits = folder.info.setdefault("audit", [])
+    known = {note for found in audits for note in found.get("notes", ())}
+    if new := [remark for remark in remarks if remark not in known]:
+        audits.append({"notes": new})
+
+
+def complete(rows: list[dict[str, Any]]) -> bool:
+    """Whether every trial of a table has an answer."""
+    return not any(row["outcomes"][Outcome.ERROR] or row["missing_trials"] for row in rows)
+
+
+def begin(folder: RunFolder, plan: Plan) -> None:
+    """Note that a run is under way, and keep the strings of a file. The run's log must be held."""
+    folder.info |= {"status": "running", "ended": None}
+    folder.save()
+    if plan.file is not None and not folder.strings_path.exists():
+        save(folder.strings_path, plan.file)
+
+
+def end(folder: RunFolder, status: str, started: float) -> None:
+    """Note how a run ended and the seconds since ``started``, on the monotonic clock."""
+    now = dt.datetime.now(dt.UTC)
+    before = folder.info.get("seconds") or 0.0
+    seconds = round(before + time.monotonic() - started, 3)
+    folder.info |= {"status": status, "ended": now.isoformat(timespec="seconds"), "seconds": seconds}
+    folder.save()
+
+
+def end_on_sigterm() -> None:
+    """A polite kill ends the running task as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # not on Windows, nor outside the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch: Watch) -> None:
+    end_on_sigterm()
+    where = index(folder, len(plan))
+    done, earlier = where.done, partial(begun, folder, where)
+    found = counted(folder, plan)
+    if isinstance(backend, Asker):
+        progress = Progress(trials=int(done.sum()))
+        try:
+            for batches in _rounds(log, plan, found, backend.chunk):
+                await ask_each(log, plan, backend, batches, done, watch, earlier, progress)
+        finally:
+            await backend.aclose()
+    else:
+        progress = Progress(trials=sum(course.drawn for course in found) * plan.repeats)
+        # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
+        for batches in _rounds(log, plan, found, folder.info["chunk"]):
+            await ask_in_chunks(log, plan, backend, batches, done, watch, earlier, progress)
+
+
+def _rounds(log: Log, plan: Plan, found: Sequence[Course], size: int) -> Iterator[Batches]:
+    """What is asked before it is looked at what came: everything, or the next block of each condition that goes on."""
+    if not found:
+        yield plan.batches(size)
+        return
+
+    def note(line: dict[str, Any]) -> None:
+        found[line["trial"] // plan.trials].note(line["trial"] % plan.trials, line["outcomes"])
+
+    log.on_line = note
+    going = [course for course in found if not course.over]
+    while going:
+        drawn = [course.drawn for course in going]
+        yield chain.from_iterable(course.batches(size) for course in going)
+        # Where a call has failed the block is not whole: the condition waits for --resume, the others go on.
+        going = [c for c, before in zip(going, drawn, strict=True) if c.drawn > before and not c.over]
+
+
+def remaining(folder: RunFolder, plan: Plan) -> int:
+    """Trials of a run that have no complete answer yet."""
+    return len(plan) - int(np.count_nonzero(index(folder, len(plan)).done))

@@ -1,0 +1,244 @@
+"""Ask a model everything that has no answer yet, and log every answer as it comes.
+
+Models on this machine are asked in chunks, which they batch. Models behind an API are asked one request at a time with
+many under way; answers are logged in the order in which they arrive, several to a write where they arrive together.
+
+A dialogue that breaks off goes on from its last answered turn when it is asked again. Behind an API, where answers are
+paid for, every turn of it is logged at once, by a line of its own until the dialogue is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffprompt._util.crash import leaf
+from ffprompt._util.secrets import redacted
+from ffprompt.backends.base import Asker, Backend, Failure, Reply, Request, Scores, Talk
+from ffprompt.elicitation.dialogue import Dialogue, converse, converse_together, fullest
+from ffprompt.errors import FFPromptError, RunFailedError
+from ffprompt.evaluation.plan import Batch, Condition, Plan
+from ffprompt.evaluation.rescore import judge_line
+from ffprompt.evaluation.transcripts import digest
+from ffprompt.runs.folder import Log
+from ffprompt.scoring.score import Outcome, raw
+
+Done = NDArray[np.bool_]  # (trials,) which have a complete answer
+Response = Reply | Scores | Failure | Talk
+Batches = Iterable[tuple[Condition, int, int]]  # condition, its first trial, last + 1: what is asked, in order
+Begun = Callable[[int], dict[str, Any] | None]  # the log's line of a trial whose dialogue broke off
+
+
+@dataclass
+class Progress:
+    """How far a run is, for whoever watches it."""
+
+    trials: int = 0
+    reads: int = 0
+    condition: str = ""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)  # of each condition: reads correct, reads scored
+
+    def add(self, condition: str, outcomes: Sequence[str]) -> None:
+        """Count the reads of one more trial."""
+        self.condition = condition
+        self.reads += len(outcomes)
+        right, scored = self.counts.get(condition, (0, 0))
+        scored += len(outcomes) - outcomes.count(Outcome.ERROR)
+        self.counts[condition] = (right + outcomes.count(Outcome.CORRECT), scored)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the condition that is being asked, so far; conditions are never pooled."""
+        right, scored = self.counts.get(self.condition, (0, 0))
+        return right / scored if scored else None
+
+
+Watch = Callable[[Progress], None]
+
+
+async def ask_in_chunks(
+    log: Log, plan: Plan, backend: Backend, chunks: Batches, done: Done, watch: Watch, begun: Begun, progress: Progress
+) -> None:
+    """Hand the backend one chunk at a time; a chunk of which anything is missing is asked whole."""
+    for condition, first, last in chunks:
+        progress.condition = condition.name
+        start = condition.number * plan.trials + first
+        if not done[start : start + last - first].all():
+            batch = plan.batch(condition, first, last)
+            new = [line for line in await _chunk(plan, batch, backend, begun) if not done[line["trial"]]]
+            log.append(new)
+            for line in new:
+                progress.add(condition.name, line["outcomes"])
+        progress.trials += last - first
+        watch(progress)
+
+
+async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[dict[str, Any]]:
+    requests = plan.requests(batch)
+    # Before anything is asked, so that a template with a clock is rendered once for the model and the log.
+    prompts = [digest(request, backend) for request in requests]
+    earlier = [_earlier(batch, row, request, prompts[row], begun) for row, request in enumerate(requests)]
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    responses: Sequence[Response]
+    if batch.condition.elicitation == "dialogue":
+        backend.check([fullest(request) for request in requests])  # so that none breaks off when it has grown too long
+        dialogues = [Dialogue(request, _replies(turns)) for request, turns in zip(requests, earlier, strict=True)]
+        responses = await converse_together(backend.complete, dialogues)
+    else:
+        responses = await (backend.score if batch.condition.elicitation == "forced" else backend.complete)(requests)
+    if len(responses) != len(requests):
+        raise RunFailedError(f"the backend gave {len(responses)} answers to {len(requests)} requests")
+    seconds = (time.monotonic() - clock) / len(requests)
+    return [
+        log_line(plan, batch, row, request, response, began, seconds, turns, prompts[row])
+        for row, (request, response, turns) in enumerate(zip(requests, responses, earlier, strict=True))
+    ]
+
+
+Turns = list[dict[str, Any]]  # of a dialogue, as the log keeps them
+
+
+def _earlier(batch: Batch, row: int, request: Request, prompt: str, begun: Begun) -> Turns:
+    """The turns of a trial that an earlier attempt got answers to. They are paid for, and are not asked again."""
+    line = begun(batch.first_trial + row) if request.turns else None
+    same = line is not None and line.get("string") == batch.digests[row] and line.get("prompt") == prompt
+    return line["turns"] if line is not None and same else []
+
+
+def _replies(turns: Turns) -> list[Reply]:
+    kept = ("reply", "stop", "served_model", "prompt_tokens", "reply_tokens")
+    return [Reply(*(turn[key] for key in kept)) for turn in turns]
+
+
+async def ask_each(
+    log: Log, plan: Plan, backend: Asker, batches: Batches, done: Done, watch: Watch, begun: Begun, progress: Progress
+) -> None:
+    """Keep ``backend.in_flight`` requests under way until all are answered; memory does not grow with their number.
+
+    What stops one request for good (a bad key, say) stops all; the answers that are there by then are logged.
+    """
+    answered: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    places = asyncio.Semaphore(backend.in_flight)
+
+    async def one(batch: Batch, row: int, request: Request) -> None:
+        began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+        prompt = digest(request, backend)
+        earlier = _earlier(batch, row, request, prompt, begun)
+
+        def write(response: Response) -> None:
+            seconds = time.monotonic() - clock
+            answered.put_nowait(log_line(plan, batch, row, request, response, began, seconds, earlier, prompt))
+
+        try:
+            if request.turns:
+                write(await converse(backend.ask, Dialogue(request, _replies(earlier)), write))
+            else:
+                write(await backend.ask(request))
+        finally:
+            places.release()
+
+    async def all_of_them() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for condition, first, last in batches:
+                    start = condition.number * plan.trials + first
+                    if done[start : start + last - first].all():
+                        continue
+                    batch = plan.batch(condition, first, last)
+                    for row, request in enumerate(plan.requests(batch)):
+                        if not done[batch.first_trial + row]:
+                            await places.acquire()
+                            group.create_task(one(batch, row, request))
+        finally:
+            answered.put_nowait(None)
+            await writer  # what was answered is logged, whatever ended the asking
+
+    try:
+        # In one group, so that a log that cannot be written stops the asking too.
+        async with asyncio.TaskGroup() as both:
+            writer = both.create_task(_write(log, plan, answered, watch, progress))
+            both.create_task(all_of_them())
+    except BaseExceptionGroup as errors:
+        found = leaf(errors)
+        raise found from (None if isinstance(found, FFPromptError) else errors)
+    finally:
+        _write_rest(log, answered)
+
+
+async def _write(
+    log: Log, plan: Plan, answered: asyncio.Queue[dict[str, Any] | None], watch: Watch, progress: Progress
+) -> None:
+    """Log answers until None comes: all that wait at once, with one sync to the disk, while new ones arrive."""
+    line = await answered.get()
+    while line is not None:
+        lines = [line]
+        while not answered.empty() and (line := answered.get_nowait()) is not None:
+            lines.append(line)
+        await asyncio.to_thread(log.append, lines)
+        for written in lines:
+            if "first_turn" in written:
+                continue
+            progress.trials += 1
+            progress.add(plan.conditions[written["trial"] // plan.trials].name, written["outcomes"])
+        watch(progress)
+        if line is not None:
+            line = await answered.get()
+
+
+def _write_rest(log: Log, answered: asyncio.Queue[dict[str, Any] | None]) -> None:
+    """Log what an interruption left waiting."""
+    left = [line for _ in range(answered.qsize()) if (line := answered.get_nowait()) is not None]
+    if left:
+        with contextlib.suppress(RunFailedError, ValueError, TypeError):  # what has been told already
+            log.append(left)
+
+
+def log_line(
+    plan: Plan,
+    batch: Batch,
+    row: int,
+    request: Request,
+    response: Response,
+    began: dt.datetime,
+    seconds: float | None,
+    earlier: Sequence[dict[str, Any]] = (),
+    prompt: str | None = None,
+) -> dict[str, Any]:
+    """One trial as the log keeps it, or the latest turn of a dialogue that goes on.
+
+    ``earlier`` are its turns that an earlier attempt has logged; ``prompt`` is the digest of what the model was shown,
+    by default of the request as it is. Nobody knows how many ``seconds`` a request of a
+    provider's batch took.
+    """
+    line = {
+        "trial": batch.first_trial + row,
+        "trial_id": request.key,
+        "spec": batch.condition.language,
+        "seed": plan.seed,
+        "index": batch.string(row),
+        **({"repeat": batch.repeat(row)} if batch.repeats > 1 else {}),
+        "string": batch.digests[row],
+        "prompt": prompt or digest(request),
+        **redacted(raw(response)),
+    }
+    if isinstance(response, Talk):
+        line["turns"][: len(earlier)] = earlier
+        if response.failure is None and len(response.replies) < len(request.turns):
+            first = len(response.replies) - 1
+            line |= {"error": "the dialogue is not over", "first_turn": first, "turns": line["turns"][first:]}
+    judged = judge_line(plan, batch, row, line)
+    return line | {
+        "answers": list(judged.answers),
+        "outcomes": [str(outcome) for outcome in judged.outcomes],
+        "reason": judged.reason,
+        "started": began.isoformat(timespec="milliseconds"),
+        "seconds": None if seconds is None else round(seconds, 6),
+    }

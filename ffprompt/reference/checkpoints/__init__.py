@@ -1,0 +1,1 @@
+"""Checkpoints of reference models, and the ones that ship with the package."""

@@ -1,0 +1,49 @@
+"""The files in a training's folder: their names, and reading and writing them whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ffprompt._util.files import read_text
+from ffprompt.errors import ModelError
+
+LOG, RECORD, STATE = "train.jsonl", "training.json", "state.safetensors"
+FORMAT = 1
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The training.json of a folder. Raises ModelError when it cannot be read or is of another format."""
+    path = folder / RECORD
+    try:
+        record = json.loads(read_text(path))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ModelError(f"{path}: not the record of a training, or of another format than {FORMAT}")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: damaged ({error})") from error
+    return record
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ModelError where ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def replace(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

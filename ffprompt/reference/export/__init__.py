@@ -1,0 +1,1 @@
+"""Export of reference models to the formats of other libraries."""

@@ -1,0 +1,384 @@
+"""A training as a folder: its log, its model, and while it lasts the state that it can be resumed from.
+
+    training.json      what is trained, how, and how far it has come
+    train.jsonl        losses, monitors, warnings and evaluations, one JSON object a line, in order of steps
+    model.safetensors  the model once it is finished; after a divergence the last one that was good
+    state.safetensors  weights and optimizer at the last save; gone when the training is finished
+
+A resumed training goes on as if it had never stopped: same weights bit for bit, same lines but for the seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ffprompt import __version__
+from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
+from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
+from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, read_record, replace, writing
+from ffprompt.reference.networks.architectures import name_of
+from ffprompt.reference.networks.base import NetworkConfig, encode, parameters, whole
+from ffprompt.reference.networks.threads import threads
+from ffprompt.reference.training import resume_state as states
+from ffprompt.reference.training.config import Training
+from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.diagnostics import Monitors, layer_norms
+from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
+from ffprompt.reference.training.loop import DivergedError, Trainer
+from ffprompt.tasks.flipflop import Spec, sample
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes in one folder are the user's to avoid
+    fcntl = None  # type: ignore[assignment]
+
+Event = dict[str, Any]
+Watch = Callable[[Event], None]
+
+_MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What happens besides the steps, and after how many of them; nothing here changes a weight.
+
+    ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each of the paper's sets
+    that is looked at on the way, ``final_strings`` at the end; None is all of them.
+    """
+
+    log_every: int = 10
+    evaluate_every: int = 1_000
+    monitor_every: int = 100
+    save_every: int = 500
+    strings: int = 200
+    final_strings: int | None = None
+
+    def __post_init__(self) -> None:
+        whole("log-every", self.log_every, 1, 1 << 40)
+        whole("save-every", self.save_every, 1, 1 << 40)
+        whole("evaluate-every", self.evaluate_every, 0, 1 << 40)
+        whole("monitor-every", self.monitor_every, 0, 1 << 40)
+        whole("strings", self.strings, 1, 1 << 40)
+        if self.final_strings is not None:
+            whole("final-strings", self.final_strings, 1, 1 << 40)
+
+
+def run(
+    folder: Path,
+    config: NetworkConfig,
+    training: Training,
+    plan: Plan | None = None,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+    alive: Callable[[], None] | None = None,
+) -> Checkpoint:
+    """Train into ``folder`` and evaluate; ``watch`` is handed every line of the log as it is written.
+
+    ``alive`` is called before each step and after each few strings of an evaluation; what it raises ends the training
+    there.
+
+    With ``resume`` a training that was stopped goes on from its last save, and a finished one is loaded. Raises
+    ConfigError when the folder holds another training or an unfinished one and ``resume`` is off, ModelError when it
+    cannot be read or written, DivergedError when the training ends in numbers that are not finite.
+    """
+    session = _Session(folder, config, training, plan or Plan(), watch, alive)
+    try:
+        if session.open(resume):
+            with threads(training.threads), session.reported():
+                session.train()
+                session.finish()
+    finally:
+        session.close()
+    return load(folder / WEIGHTS)
+
+
+@dataclass
+class _Session:
+    folder: Path
+    config: NetworkConfig
+    training: Training
+    plan: Plan
+    watch: Watch | None
+    alive: Callable[[], None] | None
+    trainer: Trainer = field(init=False)
+    monitors: Monitors = field(default_factory=Monitors)
+    before: float = 0.0  # seconds spent before this process
+    began: float = field(default_factory=time.monotonic)
+    pending: list[float] = field(default_factory=list)  # losses since the last line
+    norm: float = 0.0  # of the last gradient
+    saved: float = field(default_factory=time.monotonic)  # when the state was last written
+    _started: str = ""
+    _held: int | None = None  # the folder, locked
+
+    # --- the folder ---
+
+    def open(self, resume: bool) -> bool:
+        """Prepare the folder and the trainer; False when everything is there already."""
+        fresh = not (self.folder / RECORD).exists()
+        if fresh:
+            if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
+                raise ConfigError(f"out {self.folder}: it is there already and holds no training")
+            self.trainer = Trainer(self.config, self.training)
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+        self._hold()
+        if fresh:
+            self._started = datetime.now(UTC).isoformat(timespec="seconds")
+            self._record("running")
+            self._truncate(0)
+            return True
+        found = read_record(self.folder)
+        self._same(found, resume)
+        if found["status"] == "finished":
+            self._evaluated(found)
+            return False
+        if found["status"] == "diverged":
+            raise RunFailedError(
+                f"{self.folder}: this training diverged ({found['why']}); train anew with other settings"
+            )
+        self.trainer = Trainer(self.config, self.training)
+        self.before, self._started = float(found["seconds"]), str(found["started"])
+        self._restore()
+        self._record("running")
+        return True
+
+    def _hold(self) -> None:
+        """Keep other processes out of a training that is under way; the system lets go when this one ends."""
+        if fcntl is None:
+            return
+        self._held = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ModelError(f"out {self.folder}: another process is training here") from error
+
+    def close(self) -> None:
+        """Let others at the folder."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _same(self, found: Mapping[str, Any], resume: bool) -> None:
+        """Raise ConfigError unless this is the training that the folder is of, and it may go on."""
+        mine = self._identity()
+        if found["architecture"] != mine["architecture"]:
+            raise ConfigError(
+                f"out {self.folder}: it holds a training of {found['architecture']}, not of {mine['architecture']}"
+            )
+        for group in ("config", "training"):
+            for name, value in mine[group].items():
+                if found[group].get(name) != value and name != "torch":
+                    was, wanted = (_shown(name, one) for one in (found[group].get(name), value))
+                    raise ConfigError(f"out {self.folder}: it holds a training with {name} {was}, not {wanted}")
+        if found["training"]["torch"] != self.training.torch and found["status"] != "finished":
+            was = found["training"]["torch"]
+            raise ConfigError(f"out {self.folder}: begun with torch {was}, this is {self.training.torch}: train anew")
+        if not resume:
+            state = "finished" if found["status"] == "finished" else "not finished"
+            raise ConfigError(
+                f"out {self.folder}: this training is there, {state}; add --resume or choose another --out"
+            )
+
+    def _evaluated(self, found: Mapping[str, Any]) -> None:
+        """Raise ConfigError when the model that is there was not evaluated as this plan says."""
+        was, wanted = found["plan"].get("final_strings"), self.plan.final_strings
+        if was != wanted:
+            raise ConfigError(
+                f"out {self.folder}: finished, and evaluated with --final-strings {was or 0}, not {wanted or 0}; "
+                "for another evaluation use run_eval.py --backend reference"
+            )
+
+    def _restore(self) -> None:
+        path = self.folder / STATE
+        if not path.exists():
+            self._truncate(0)
+            return
+        extra = states.restore(path, self.trainer)
+        try:
+            self.monitors = Monitors.restore(extra["monitors"])
+            self.pending = [float(loss) for loss in extra["pending"]]
+            self.before = max(self.before, float(extra["seconds"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{path}: not the state of a training by this version ({error}); remove it to begin anew"
+            ) from error
+        self._truncate(self.trainer.step)
+
+    def _truncate(self, step: int) -> None:
+        """Drop the lines after ``step``, and a last evaluation that was not finished: they are about to come again."""
+        path = self.folder / LOG
+        with writing(path):
+            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+            kept = []
+            for line in lines:
+                if not line.endswith("\n") or (event := json.loads(line))["step"] > step:
+                    break
+                if event["event"] == "evaluation" and event["step"] == self.training.steps:
+                    break
+                kept.append(line)
+            replace(path, "".join(kept))
+
+    def _identity(self) -> dict[str, Any]:
+        mine = {
+            "format": FORMAT,
+            "ffprompt": __version__,
+            "architecture": name_of(self.config),
+            "config": asdict(self.config),
+            "training": self.training.record(),
+            "plan": asdict(self.plan),
+        }
+        return dict(json.loads(json.dumps(mine)))  # so that it compares equal to what a file gave
+
+    def _record(self, status: str, why: str | None = None) -> None:
+        record = self._identity() | {
+            "status": status,
+            "why": why,
+            "parameters": parameters(self.trainer.model),
+            "step": self.trainer.step,
+            "started": self._started,
+            "seconds": round(self.seconds, 3),
+        }
+        with writing(self.folder / RECORD):
+            replace(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work on this training, in this process and before."""
+        return self.before + time.monotonic() - self.began
+
+    # --- the work ---
+
+    def train(self) -> None:
+        plan, trainer = self.plan, self.trainer
+        probe = encode(sample(self.training.data.parts[0], self.training.data_seed, 0, 4, stream="probe"))
+        for strings in trainer.batches():
+            if self.alive:
+                self.alive()
+            loss, norm = trainer.advance(strings)
+            step, last = trainer.step, trainer.step == self.training.steps
+            self.pending.append(loss)
+            self.norm = norm
+            logged = step % plan.log_every == 0 or last
+            by_layer = layer_norms(trainer.model) if logged else None
+            self._warn(self.monitors.step(step, loss, norm, by_layer))
+            if logged:
+                self._tell_losses()
+            if plan.monitor_every and step % plan.monitor_every == 0:
+                readings, warnings = self.monitors.probe(step, trainer.model, probe.to(trainer.device))
+                self._line("monitor", readings=readings)
+                self._warn(warnings)
+            if plan.evaluate_every and step % plan.evaluate_every == 0 and not last:
+                self._evaluate(plan.strings)
+            if step % plan.save_every == 0 or last or time.monotonic() - self.saved > _MOST_LOST:
+                self._save()
+
+    def _tell_losses(self) -> None:
+        """A line on the steps since the line before."""
+        self._line(
+            "step",
+            loss=math.fsum(self.pending) / len(self.pending),
+            gradient_norm=self.norm,
+            learning_rate=self.training.rate(self.trainer.step),
+            seconds=round(self.seconds, 3),
+        )
+        self.pending.clear()
+
+    def finish(self) -> None:
+        """Evaluate, write the model, and let go of what was only for resuming."""
+        found = self._evaluate(self.plan.final_strings)
+        save(self.folder / WEIGHTS, self.trainer.model, self.training, self._last_loss(), found)
+        self._record("finished")
+        (self.folder / STATE).unlink(missing_ok=True)
+
+    def _keep_good(self) -> str:
+        """After a divergence write the last model whose weights are finite, and say which that is."""
+        path, step = self.folder / WEIGHTS, self.trainer.step
+        if not all(bool(weight.isfinite().all()) for weight in self.trainer.model.parameters()):
+            if not (self.folder / STATE).exists():
+                return "nothing was saved before it"
+            states.restore(self.folder / STATE, self.trainer)
+            step = self.trainer.step
+        save(path, self.trainer.model, self.training, None)
+        return f"{path} is the model after step {step:,}"
+
+    def _last_loss(self) -> float:
+        lines = (self.folder / LOG).read_text().splitlines()
+        return float(next(json.loads(line)["loss"] for line in reversed(lines) if '"step", ' in line[:20]))
+
+    def _evaluate(self, most: int | None) -> list[Evaluation]:
+        found = []
+        for data, strings in self._sets(most):
+            one = evaluate(self.trainer.model, data, TEST_SEED, strings, progress=self._evaluated_some)
+            found.append(one)
+            self._line(
+                "evaluation",
+                data=str(data),
+                p_ignore=data.p_ignore,
+                **{name: getattr(one, name) for name in ("seed", "strings", "reads", "errors", "low", "high", "gaps")},
+            )
+        return found
+
+    def _evaluated_some(self, strings: int) -> None:
+        if self.alive:
+            self.alive()
+
+    def _sets(self, most: int | None) -> list[tuple[Spec, int]]:
+        return paper_sets(self.training.data.length, self.training.data.symbols, most)
+
+    def _save(self) -> None:
+        extra = {"monitors": self.monitors.state(), "pending": self.pending, "seconds": self.seconds}
+        states.save(self.folder / STATE, self.trainer, extra)
+        self.saved = time.monotonic()
+
+    def _warn(self, warnings: list[Any]) -> None:
+        for one in warnings:
+            self._line("warning", monitor=one.monitor, value=one.value, limit=one.limit, text=one.text)
+
+    def _line(self, event: str, **fields: Any) -> None:
+        line = {"event": event, "step": self.trainer.step, **fields}
+        with writing(self.folder / LOG), (self.folder / LOG).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        if self.watch:
+            self.watch(line)
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """However the work ends, the folder says so; what cannot be written any more is not insisted on."""
+        try:
+            yield
+        except DivergedError as error:
+            if self.pending:
+                self._tell_losses()
+            self._line("warning", monitor="non-finite", value=None, limit=None, text=str(error))
+            kept = self._keep_good()
+            self._record("diverged", str(error))
+            raise DivergedError(f"{error}; {kept}") from error
+        except BaseException as error:
+            # Where the disk is what failed, the error that is on its way says so.
+            with suppress(ModelError):
+                self._record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", _line_of(error))
+            if isinstance(error, ModelError):
+                raise RunFailedError(f"{error}; what is saved is kept, go on with --resume") from error
+            raise
+
+
+def _shown(name: str, value: Any) -> str:
+    """A setting as one would type it."""
+    if name == "data":
+        with suppress(KeyError, TypeError, FFPromptError):
+            return str(Mixture.from_record(value))
+    return repr(value)
+
+
+def _line_of(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

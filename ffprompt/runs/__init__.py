@@ -1,0 +1,1 @@
+"""Runs on disk: the folder, the log, and the journal of batches."""

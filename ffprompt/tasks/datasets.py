@@ -1,0 +1,206 @@
+"""Strings in files, in the format of the release ``synthseq/flipflop``: a ``text`` column of ``w1i1w0i0…``.
+
+Parquet or JSON Lines, by the file's suffix. What is read is checked to be in the language, and the row is named where
+it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ffprompt._util.files import refuse_other_text, refuse_pointer
+from ffprompt.errors import StringError, UsageError, did_you_mean
+from ffprompt.tasks.flipflop import LETTERS, READ, WRITE, Spec, Strings, concatenate, oracle, parse, sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 1 << 14
+_SUFFIXES = (".parquet", ".jsonl")
+
+
+def write(path: Path, spec: Spec, seed: int, count: int) -> None:
+    """Sample strings 0 … ``count - 1`` into a file, a block at a time; the file appears when it is complete."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if count < 1:
+        raise UsageError(f"strings {count}: at least 1 is wanted")
+    suffix = _suffix(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if suffix == ".parquet":
+            with pq.ParquetWriter(temporary, pa.schema([("text", pa.string())])) as out:
+                for strings in _sampled(spec, seed, count):
+                    out.write_table(pa.table({"text": _column(strings)}))
+        else:
+            with temporary.open("w") as lines:
+                for strings in _sampled(spec, seed, count):
+                    lines.writelines(f'{{"text": "{text}"}}\n' for text in _column(strings).to_pylist())
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def save(path: Path, strings: Strings) -> None:
+    """Write strings that are in memory to a parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        pq.write_table(pa.table({"text": _column(strings)}), temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
+
+
+def _sampled(spec: Spec, seed: int, count: int) -> Iterator[Strings]:
+    for start in range(0, count, _BLOCK):
+        yield sample(spec, seed, start, min(start + _BLOCK, count))
+
+
+def _column(strings: Strings) -> pa.Array:
+    """The strings as an Arrow column, without a Python object a string where symbols are single digits."""
+    import pyarrow as pa
+
+    if strings.symbols > 10:
+        return pa.array(strings.texts(), pa.string())
+    text = np.empty((len(strings), strings.length), np.uint8)
+    text[:, 0::2] = np.frombuffer(LETTERS.encode(), np.uint8)[strings.ops]
+    text[:, 1::2] = strings.bits + ord("0")
+    offsets = np.arange(0, (len(strings) + 1) * strings.length, strings.length, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(strings), pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
+    """The first ``count`` strings of a file, or of a hub's data set written ``owner/name:split``.
+
+    All must have one length. Raises StringError naming the file and the row (from 1) of the first bad string.
+    """
+    path = Path(source).expanduser()
+    if not path.exists() and ":" in source and not source.startswith((".", "/", "~")):
+        path = _from_hub(source)
+    if not path.is_file():
+        raise UsageError(f"data {source}: no such file (nor owner/name:split of a data set on a hub)")
+    try:
+        with path.open("rb") as file:
+            (refuse_other_text if _suffix(path) == ".jsonl" else refuse_pointer)(file.read(4096))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"data {source}: {error}") from error
+    batches = _parquet_rows(path) if _suffix(path) == ".parquet" else _jsonl_rows(path, count)
+    parts: list[Strings] = []
+    done = 0
+    for texts in batches:
+        texts = texts if count is None else texts[: count - done]
+        if texts:
+            parts.append(_checked(texts, symbols, source, done, parts[0].length if parts else None))
+            done += len(texts)
+        if count is not None and done >= count:
+            break
+    if not parts or (count is not None and done < count):
+        raise UsageError(f"data {source}: has {done} strings; {count or 'at least 1'} are wanted (--trials)")
+    return concatenate(parts)
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"file {path}: the suffix must say the format{did_you_mean(path.suffix, _SUFFIXES)}")
+    return path.suffix
+
+
+def _parquet_rows(path: Path) -> Iterator[list[str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if "text" not in file.schema_arrow.names:
+                raise UsageError(f"data {path}: no column 'text'; its columns are {', '.join(file.schema_arrow.names)}")
+            for batch in file.iter_batches(_BLOCK, columns=["text"]):
+                yield batch.column(0).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UsageError(f"data {path}: not readable as parquet ({' '.join(str(error).split())})") from error
+
+
+def _jsonl_rows(path: Path, count: int | None) -> Iterator[list[str]]:
+    texts: list[str] = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(itertools.islice(lines, count), start=1):
+            try:
+                texts.append(json.loads(line)["text"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(f'data {path}, line {number}: {{"text": "w1i0r1"}} is wanted') from error
+            if len(texts) == _BLOCK:
+                yield texts
+                texts = []
+    yield texts
+
+
+def _checked(texts: Iterable[str], symbols: int, source: str, before: int, length: int | None) -> Strings:
+    """Parse a batch at once; the slow parser says what is wrong with the first string that is not in the language."""
+    rows = list(texts)
+    strings = _fast(rows, symbols) if symbols <= 10 else None
+    if strings is not None and length in (None, strings.length):
+        return strings
+    parsed = []
+    for number, text in enumerate(rows, start=before + 1):
+        if not isinstance(text, str):
+            raise StringError(f"data {source}, row {number}: {str(text)[:40]!r} is not text")
+        try:
+            parsed.append(parse(text, symbols))
+        except StringError as error:
+            raise StringError(f"data {source}, row {number}: {error}") from error
+        length = length or parsed[0].length
+        if parsed[-1].length != length:
+            raise StringError(f"data {source}, row {number}: {parsed[-1].length} symbols, the rows before {length}")
+    return concatenate(parsed)
+
+
+def _fast(texts: list[str], symbols: int) -> Strings | None:
+    """A batch of compact strings of one length, or None when anything about them is not as it should be."""
+    length = len(texts[0]) if isinstance(texts[0], str) else 0
+    if length < 4 or length % 2 or any(not isinstance(text, str) or len(text) != length for text in texts):
+        return None
+    try:
+        raw = np.frombuffer("".join(texts).encode("ascii"), np.uint8)
+    except UnicodeEncodeError:
+        return None
+    grid = raw.reshape(len(texts), length)
+    table = np.full(256, 255, np.uint8)
+    for op, letter in enumerate(LETTERS):
+        table[ord(letter)] = op
+    ops, bits = table[grid[:, 0::2]], grid[:, 1::2] - ord("0")
+    fine = (ops != 255).all() and (bits < symbols).all() and (ops[:, 0] == WRITE).all() and (ops[:, -1] == READ).all()
+    if not fine or ((ops == READ) & (bits != oracle(ops, bits, symbols))).any():
+        return None
+    return Strings(ops, bits, symbols)
+
+
+def _from_hub(source: str) -> Path:
+    """Download one split of a data set that is stored as one parquet file, such as synthseq/flipflop:val_sparse."""
+    name, split = source.rsplit(":", 1)
+    try:
+        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise UsageError(f'data {source}: needs huggingface_hub; run: pip install "ffprompt[transformers]"') from error
+    try:
+        files = HfApi().list_repo_files(name, repo_type="dataset")
+        wanted = [f for f in files if f.endswith(_SUFFIXES) and Path(f).name.split(".")[0].split("-")[0] == split]
+        if len(wanted) != 1:
+            raise UsageError(f"data {source}: {len(wanted)} files belong to this split; the data set has {files}")
+        return Path(hf_hub_download(name, wanted[0], repo_type="dataset"))
+    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError, ImportError) as error:  # of a proxy
+        raise UsageError(f"data {source}: not to be had from the hub ({str(error).splitlines()[0]})") from error

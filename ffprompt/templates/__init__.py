@@ -1,0 +1,1 @@
+"""Templates: the files in ``prompts/`` that word the events of a task."""

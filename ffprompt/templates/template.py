@@ -1,0 +1,373 @@
+"""Prompt templates: a TOML file that words the instructions of the flip-flop language, and the prompts made from it.
+
+A template words each instruction once per data symbol; a prompt is those pieces joined, put into a frame. Rendering
+``w1 i0 r1`` with the light switch::
+
+    Alice turns the light on.       write, symbol 1
+    Bob eats an apple.              ignore, symbol 0
+    The light is turned on.         read; the prompt knows that "on" is at characters 65 … 67
+
+The texts are Jinja2 in a sandbox, of which a template may use little: names, literals, whitelisted filters, ``if`` and
+``for`` over what it is given. That rules out attribute access, calls and endless loops before anything is rendered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError as JinjaError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ffprompt._util.bundled import bundled_folder
+from ffprompt._util.files import read_text
+from ffprompt.errors import TemplateError, did_you_mean
+from ffprompt.tasks.flipflop import MAX_SYMBOLS
+
+# Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
+EVENTS, ANSWER = "\ue000", "\ue001"
+
+# Names that Jinja2 would know by itself (range, lipsum, cycler …) are none of a template's business.
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+_ENVIRONMENT.globals.clear()
+_FILTERS = frozenset({"capitalize", "first", "join", "last", "length", "lower", "title", "trim", "upper"})
+_ALLOWED = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.List, nodes.Tuple, nodes.If,
+    nodes.For, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Filter,
+    nodes.Getitem,
+)  # fmt: skip
+_MOST_CHARACTERS = 100_000
+
+Elicitation = Literal["forced", "next", "list", "dialogue"]
+Form = Literal["completion", "chat"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Instructions(_Section):
+    """How each instruction reads: one text with ``{{ value }}``, or one text a data symbol."""
+
+    write: str | list[str]
+    ignore: str | list[str]
+    read: str  # with {{ answer }} where the answer stands
+    blank: str = "___"  # what stands there when the model is to fill it in
+    separator: str = "\n"
+
+
+class Completion(_Section):
+    """The form for base models. ``intro`` stands once; each string, shot or question, is set in its frame."""
+
+    intro: str = ""
+    string: str = "{{ events }}"  # forced and next: the true answers stand in place
+    list_string: str  # list: the reads are blank, {{ answers }} ends the text
+    between: str = "\n\n"
+
+
+class Chat(_Section):
+    """The form for chat models: first and later user turns, for the whole list of answers and for one answer.
+
+    A dialogue begins with ``dialogue``, after a shot with ``dialogue_again``, and goes on with ``turn``, where
+    ``{{ count }}`` is the number of reads in that turn. ``ack`` is the assistant's word on a turn that asks nothing,
+    ``silence`` stands where a model's own reply was empty. Without the first two a template has no dialogues.
+    """
+
+    system: str = ""
+    list: str
+    list_again: str
+    next: str
+    next_again: str
+    dialogue: str | None = None
+    dialogue_again: str | None = None
+    turn: str = "{{ events }}"
+    ack: str = "OK."
+    silence: str = "(no answer)"
+
+
+class Reply(_Section):
+    """How a reply is written and read."""
+
+    joiner: str = ", "
+    ignore_case: bool = False
+
+
+class Template(_Section):
+    """One file of ``prompts/``."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    version: Annotated[int, Field(ge=1)]
+    summary: str
+    values: list[str] | Literal["numbers"]
+    instructions: Instructions
+    completion: Completion
+    chat: Chat
+    reply: Reply = Reply()
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of everything in the file but comments and layout."""
+        content = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def surfaces(self, symbols: int) -> tuple[str, ...]:
+        """How the data symbols 0 … symbols - 1 are written."""
+        if self.values == "numbers":
+            width = len(str(symbols - 1))
+            return tuple(f"{symbol:0{width}d}" for symbol in range(symbols))
+        if symbols > len(self.values):
+            raise TemplateError(
+                f"template {self.name!r} words {len(self.values)} data symbols, not {symbols}; "
+                "raw-spaced and raw-compact word up to 256"
+            )
+        return tuple(self.values[:symbols])
+
+
+def folder() -> Path:
+    """Return the folder of the bundled templates."""
+    return bundled_folder("prompts")
+
+
+def names() -> list[str]:
+    """The bundled templates, sorted."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+@lru_cache
+def load(name: str) -> Template:
+    """Load a bundled template by name, or any by path, and check everything about it that can be checked.
+
+    Raises TemplateError, one line naming the file and the key.
+    """
+    path = Path(name) if name.endswith(".toml") else folder() / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise TemplateError(f"template {name}: no such file")
+        raise TemplateError(f"template {name!r} is unknown{did_you_mean(name, names())}")
+    try:
+        content = tomllib.loads(read_text(path))
+    except (ValueError, OSError) as error:
+        raise TemplateError(f"template {path}: not readable as TOML: {error}") from error
+    try:
+        template = Template.model_validate(content)
+    except ValidationError as error:
+        raise TemplateError(f"template {path}: {_first_problem(error)}") from error
+    try:
+        _check(template)
+    except TemplateError as error:
+        raise TemplateError(f"template {path}: {error}") from error
+    return template
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first thing pydantic objects to, with the nearest known key for an unknown one."""
+    problem = min(
+        error.errors(), key=lambda one: one["type"] != "extra_forbidden"
+    )  # a misspelt key before a missing one
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg'].lower()} (is {problem['input']!r:.60})"
+    section: type[BaseModel] = Template
+    for part in problem["loc"][:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return f"{where}: unknown key{did_you_mean(str(problem['loc'][-1]), section.model_fields)}"
+
+
+def _check(template: Template) -> None:
+    values = template.values
+    symbols = 2 if values == "numbers" else len(values)
+    if not 2 <= symbols <= MAX_SYMBOLS:
+        raise TemplateError(f"values: {symbols} of them; 2 to {MAX_SYMBOLS} are wanted")
+    _check_values(template.surfaces(symbols), template.reply.ignore_case)
+    for key in ("write", "ignore"):
+        texts = getattr(template.instructions, key)
+        if isinstance(texts, list) and (values == "numbers" or len(texts) != symbols):
+            these = "numbers, which want one text with {{ value }}" if values == "numbers" else f"{symbols} values"
+            raise TemplateError(f"instructions.{key}: {len(texts)} texts for {these}")
+    for key, text in (
+        ("instructions.separator", template.instructions.separator),
+        ("instructions.blank", template.instructions.blank),
+        ("completion.between", template.completion.between),
+        ("reply.joiner", template.reply.joiner),
+        ("chat.ack", template.chat.ack),
+        ("chat.silence", template.chat.silence),
+    ):
+        _not_reserved(key, text)
+    for key in ("ack", "silence"):
+        if not getattr(template.chat, key).strip():
+            raise TemplateError(f"chat.{key}: is empty; most chat models refuse an empty turn")
+    if (template.chat.dialogue is None) != (template.chat.dialogue_again is None):
+        missing = "dialogue" if template.chat.dialogue is None else "dialogue_again"
+        raise TemplateError(f"chat.{missing}: is missing; dialogue and dialogue_again go together")
+    if "\n" in template.reply.joiner:
+        raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")
+    Renderer(template, symbols)
+
+
+def _check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
+    seen = [surface.casefold() if ignore_case else surface for surface in surfaces]
+    for surface in surfaces:
+        if not surface or surface != surface.strip() or not surface.isprintable():
+            raise TemplateError(f"values: {surface!r} is empty, has space around it or is not printable")
+    for first, one in enumerate(seen):
+        for second, other in enumerate(seen):
+            if first < second and one == other:
+                raise TemplateError(f"values: {surfaces[first]!r} stands for two data symbols")
+            if first != second and other.startswith(one):
+                raise TemplateError(f"values: {surfaces[first]!r} is a prefix of {surfaces[second]!r}")
+
+
+class Frame:
+    """A Jinja2 text of a template, checked. Raises TemplateError naming ``key`` and what is not allowed."""
+
+    def __init__(self, source: str, key: str, names: Sequence[str], once: str | None = None) -> None:
+        self.key = key
+        _not_reserved(key, source)
+        try:
+            tree = _ENVIRONMENT.parse(source)
+        except TemplateSyntaxError as error:
+            raise TemplateError(f"{key}: {error.message} (line {error.lineno})") from error
+        except (RecursionError, ValueError) as error:
+            raise TemplateError(f"{key}: cannot be parsed ({error})") from error
+        for node in _walk(tree, key):
+            if not isinstance(node, _ALLOWED):
+                where = f" (line {node.lineno})" if node.lineno else ""
+                raise TemplateError(
+                    f"{key}: {type(node).__name__}{where} is not allowed; a template may use names, "
+                    "literals, [number], if, for over values, and the filters " + ", ".join(sorted(_FILTERS))
+                )
+        for name in sorted(meta.find_undeclared_variables(tree)):
+            if name not in names:
+                raise TemplateError(f"{key}: unknown name {name!r}{did_you_mean(name, names)}")
+        if once is not None:
+            found = sum(isinstance(node, nodes.Name) and node.name == once for node in tree.find_all(nodes.Name))
+            if found != 1:
+                raise TemplateError(f"{key}: {{{{ {once} }}}} must stand in it exactly once, not {found} times")
+        # Names that stand by themselves on the top level: certain to be rendered, exactly once each.
+        top = [part for node in tree.body if isinstance(node, nodes.Output) for part in node.nodes]
+        self.plain = [part.name for part in top if isinstance(part, nodes.Name)]
+        self._template = _ENVIRONMENT.from_string(source)
+
+    def render(self, **names: Any) -> str:
+        """Fill in the names."""
+        try:
+            text = self._template.render(names)
+        except (JinjaError, TypeError, ValueError, LookupError) as error:
+            raise TemplateError(f"{self.key}: cannot be rendered ({error})") from error
+        if len(text) > _MOST_CHARACTERS:
+            raise TemplateError(f"{self.key}: renders to {len(text)} characters; {_MOST_CHARACTERS} are allowed")
+        return text
+
+
+def _walk(tree: nodes.Node, key: str, loops: int = 0) -> Iterator[nodes.Node]:
+    for node in tree.iter_child_nodes():
+        if isinstance(node, nodes.For):
+            if loops or not isinstance(node.iter, (nodes.Name, nodes.List, nodes.Tuple)) or node.recursive:
+                raise TemplateError(f"{key}: for (line {node.lineno}) may run over values only, and not be nested")
+        elif isinstance(node, nodes.Filter):
+            _check_filter(node, key)
+        elif isinstance(node, nodes.Getitem) and not (
+            isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int)
+        ):
+            raise TemplateError(f"{key}: [ ] (line {node.lineno}) takes a number only")
+        yield node
+        yield from _walk(node, key, loops + isinstance(node, nodes.For))
+
+
+def _not_reserved(key: str, text: str) -> None:
+    if EVENTS in text or ANSWER in text:
+        raise TemplateError(f"{key}: the characters U+E000 and U+E001 are reserved")
+
+
+def _check_filter(node: nodes.Filter, key: str) -> None:
+    """Filters take no arguments, but join a literal; and joins of joins, which can grow without bound, are out."""
+    where = f"{key}: filter {node.name!r} (line {node.lineno})"
+    if node.name not in _FILTERS:
+        raise TemplateError(f"{where}{did_you_mean(node.name, _FILTERS)}")
+    literal = node.name == "join" and len(node.args) == 1 and isinstance(node.args[0], nodes.Const)
+    if (node.args and not literal) or node.kwargs or node.dyn_args or node.dyn_kwargs:
+        raise TemplateError(f"{where} takes no argument" + (" but one literal text" if node.name == "join" else ""))
+    if node.name == "join" and any(inner.name == "join" for inner in node.find_all(nodes.Filter)):
+        raise TemplateError(f"{where} may not be applied to another join")
+
+
+class Renderer:
+    """The pieces and frames of one template for a number of data symbols, ready to be joined into prompts."""
+
+    def __init__(self, template: Template, symbols: int) -> None:
+        self.template = template
+        self.surfaces = template.surfaces(symbols)
+        words = template.instructions
+        self.write = self._pieces(words.write, "instructions.write")
+        self.ignore = self._pieces(words.ignore, "instructions.ignore")
+        read = Frame(words.read, "instructions.read", ["answer"], once="answer").render(answer=ANSWER)
+        if read.count(ANSWER) != 1:
+            raise TemplateError(
+                "instructions.read: {{ answer }} must stand in it by itself, not in if, for or a filter"
+            )
+        self.read_before, self.read_after = read.split(ANSWER)
+        self._check_pieces()
+        completion, chat = template.completion, template.chat
+        self.intro = Frame(completion.intro, "completion.intro", ["values"]).render(values=self.surfaces)
+        self.string = self._frame("completion.string", completion.string)
+        self.list_string = self._frame("completion.list_string", completion.list_string, answers=True)
+        keys = ("list", "list_again", "next", "next_again", "dialogue", "dialogue_again", "turn")
+        self.chat = {key: self._frame(f"chat.{key}", text) for key in keys if (text := getattr(chat, key)) is not None}
+        self.system = Frame(chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+
+    def _check_pieces(self) -> None:
+        """No two instructions may read the same, or the string could not be told from its text."""
+        read = tuple(self.read_before + surface + self.read_after for surface in self.surfaces)
+        said: dict[str, str] = {}
+        for kind, pieces in (("write", self.write), ("ignore", self.ignore), ("read", read)):
+            for surface, piece in zip(self.surfaces, pieces, strict=True):
+                if piece in said:
+                    raise TemplateError(f"instructions: {said[piece]} and {kind} {surface!r} both read {piece!r}")
+                said[piece] = f"{kind} {surface!r}"
+        blank = self.template.instructions.blank
+        if blank in self.surfaces:
+            raise TemplateError(f"instructions.blank: {blank!r} is also an answer")
+
+    def _pieces(self, texts: str | list[str], key: str) -> tuple[str, ...]:
+        sources = texts if isinstance(texts, list) else [texts] * len(self.surfaces)
+        return tuple(
+            Frame(source, key, ["value"]).render(value=value)
+            for source, value in zip(sources, self.surfaces, strict=False)
+        )
+
+    def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
+        frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")
+        for name in ("events", *(["answers"] if answers else [])):
+            if frame.plain.count(name) != 1:
+                raise TemplateError(
+                    f"{key}: {{{{ {name} }}}} must stand in it exactly once, outside if, for and filters"
+                )
+        rendered = self._framed(frame, 2)
+        if answers and not rendered.endswith(ANSWER):
+            raise TemplateError(f"{key}: must end with {{{{ answers }}}}")
+        return frame
+
+    def can_talk(self) -> None:
+        """Raises TemplateError for a template without a wording for dialogues."""
+        if "dialogue" not in self.chat:
+            raise TemplateError(
+                f"template {self.template.name!r} has no wording for dialogues; add dialogue and dialogue_again to its "
+                "[chat], or use --elicitation list"
+            )
+
+    def _framed(self, frame: Frame, count: int) -> str:
+        return frame.render(events=EVENTS, values=self.surfaces, count=count, answers=ANSWER)
+
+    def around(self, frame: Frame, count: int) -> tuple[str, str]:
+        """The text before and after the events of a string with ``count`` reads."""
+        before, after = self._framed(frame, count).split(EVENTS)
+        return before, after

@@ -1,0 +1,416 @@
+"""Settings of runs and suites: defaults for each kind of model, and mistakes that are said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffprompt.backends.base import Capabilities
+from ffprompt.config.run_config import BACKENDS, RunConfig, digest_of, load_suite, make, suite_folder
+from ffprompt.errors import ConfigError, SpecError
+from ffprompt.tasks.flipflop import Spec
+
+SCORES = Capabilities(scores=True, completes=True, chats=False)
+CHATS = Capabilities(scores=False, completes=False, chats=True)
+BOTH = Capabilities(scores=True, completes=True, chats=True)
+
+
+def run(**settings: Any) -> RunConfig:
+    return make({"backend": "scripted", "model": "oracle", **settings})
+
+
+def refusal(settings: dict[str, Any], where: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        make(settings, where)
+    message = str(caught.value)
+    assert message.startswith(where)
+    assert "\n" not in message
+    return message
+
+
+# ------------------------------------------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_and_a_model_are_enough(backend: str) -> None:
+    config = make({"backend": backend, "model": "m"})
+    assert (config.backend, config.model, config.seed) == (backend, "m", 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "several"),
+    [
+        ("template", "game", ("game",)),
+        ("template", ["game", "door"], ("game", "door")),
+        ("shots", 2, (2,)),
+        ("shots", 0, (0,)),
+        ("shots", [0, 64], (0, 64)),
+        ("elicitation", "list", ("list",)),
+        ("elicitation", ("next", "forced"), ("next", "forced")),
+        ("length", 512, (512,)),
+        ("length", [20, 50], (20, 50)),
+        ("p_ignore", 0.8, (0.8,)),
+        ("p_ignore", [0.8, 0.98], (0.8, 0.98)),
+    ],
+)
+def test_one_value_may_stand_for_a_list_of_one(key: str, one: Any, several: tuple[Any, ...]) -> None:
+    assert getattr(run(**{key: one}), key) == several
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"shot": 1}, ["shot: unknown setting", "did you mean 'shots'?"]),
+        ({"temprature": 1}, ["temprature: unknown setting", "did you mean 'temperature'?"]),
+        ({"p_ignored": 1}, ["p_ignored: unknown setting", "did you mean 'p_ignore'?"]),
+        ({"zzzz": 1}, ["zzzz: unknown setting"]),
+        ({"temperature": "abc"}, ["--temperature abc: expected a number from 0 to 10, or default"]),
+        ({"thinking": "maybe"}, ["--thinking maybe: expected on, off, or a number of tokens"]),
+        ({"thinking": 0}, ["--thinking 0: expected on, off, or a number of tokens"]),
+        ({"backend": "transformer"}, ["backend 'transformer' is unknown", "did you mean 'transformers'?"]),
+        (
+            {"backend": "x"},
+            ["backend 'x' is unknown (known: anthropic, openai, reference, scripted, transformers, vllm)"],
+        ),
+        ({"backend": 5}, ["backend 5 is unknown"]),
+        ({"model": 5}, ["model 5", "string"]),
+        ({"template": []}, ["template []", "at least one value is wanted"]),
+        ({"p_ignore": []}, ["p_ignore []", "at least one value is wanted"]),
+        ({"template": ["game", "game"]}, ["template ['game', 'game']", "a value stands twice"]),
+        ({"shots": [0, 1, 0]}, ["shots [0, 1, 0]", "a value stands twice"]),
+        ({"length": [20, 20]}, ["length [20, 20]", "a value stands twice"]),
+        ({"p_ignore": [0.1, 0.10]}, ["p_ignore [0.1, 0.1]", "a value stands twice"]),
+        ({"elicitation": ["list", "list"]}, ["elicitation", "a value stands twice"]),
+        ({"shots": -1}, ["shots -1", "greater than or equal to 0"]),
+        ({"shots": [0, 65]}, ["shots 65", "less than or equal to 64"]),
+        ({"shots": "many"}, ["shots 'many'", "integer"]),
+        ({"shots": 1.5}, ["shots 1.5", "integer"]),
+        ({"elicitation": "lists"}, ["elicitation 'lists'", "'forced', 'next', 'list' or 'dialogue'"]),
+        ({"form": "text"}, ["form 'text'", "'completion'"]),
+        ({"next_read": 1}, ["next_read 1", "'random'"]),
+        ({"length": "long"}, ["length 'long'", "integer"]),
+        ({"p_ignore": "half"}, ["p_ignore 'half'", "number"]),
+        ({"trials": 0}, ["trials 0", "greater than or equal to 1"]),
+        ({"seed": -1}, ["seed -1", "greater than or equal to 0"]),
+        ({"seed": 2**63}, [f"seed {2**63}", "less than"]),
+        ({"temperature": -0.1}, ["temperature -0.1"]),
+        ({"temperature": 11}, ["temperature 11"]),
+        ({"temperature": float("nan")}, ["temperature nan"]),
+        ({"max_tokens": 0}, ["max_tokens 0"]),
+        ({"batch_size": 0}, ["batch_size 0"]),
+        ({"shared_shots": "perhaps"}, ["shared_shots 'perhaps'"]),
+        ({"p_write": 0.1}, ["p_write and p_read go together"]),
+        ({"p_read": 0.1}, ["p_write and p_read go together"]),
+        ({"p_write": 0.1, "p_read": 0.1, "p_ignore": 0.8}, ["not both"]),
+        ({"p_write": 0.0, "p_read": 0.0, "p_ignore": 0.8}, ["not both"]),
+        ({"p_write": 0.1, "p_ignore": 0.8}, ["p_write and p_read go together"]),
+        ({"data": "a.parquet", "length": 20}, ["data brings its own strings"]),
+        ({"data": "a.parquet", "p_ignore": 0.6}, ["data brings its own strings"]),
+        ({"data": "a.parquet", "p_ignore": 0.0}, ["data brings its own strings"]),
+        ({"data": "a.parquet", "p_write": 0.0, "p_read": 0.0}, ["data brings its own strings"]),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_that_names_it(settings: dict[str, Any], said: list[str]) -> None:
+    message = refusal({"backend": "scripted", "model": "oracle", **settings}, "here: ")
+    assert [part for part in said if part not in message] == []
+
+
+@pytest.mark.parametrize("missing", ["backend", "model"])
+def test_what_is_needed_is_asked_for(missing: str) -> None:
+    settings = {"backend": "scripted", "model": "oracle"}
+    del settings[missing]
+    message = refusal(settings)
+    assert message.startswith(missing)
+    assert "required" in message
+
+
+def test_a_misspelt_setting_that_is_needed_gets_a_hint() -> None:
+    assert "modle: unknown setting; did you mean 'model'?" in refusal({"backend": "scripted", "modle": "oracle"})
+
+
+@pytest.mark.parametrize("settings", [{"shots": [[0, 1]]}, {"p_ignore": [{}]}, {"template": {"a": []}}], ids=str)
+def test_lists_in_lists_are_refused(settings: dict[str, Any]) -> None:
+    (key,) = settings
+    assert key in refusal({"backend": "scripted", "model": "oracle", **settings})
+
+
+@pytest.mark.parametrize("settings", [{"shots": ["1", 1]}, {"p_ignore": ["0.6", 0.6]}, {"length": [20, "20"]}], ids=str)
+def test_values_that_become_the_same_are_refused(settings: dict[str, Any]) -> None:
+    assert "a value stands twice" in refusal({"backend": "scripted", "model": "oracle", **settings})
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        run().seed = 1
+
+
+def test_the_experiment_is_every_setting_but_how_the_model_is_reached() -> None:
+    later = {"provider": "groq", "thinking": "on", "extra_body": {"top_k": 1}, "extra_header": ["a=b"], "repeats": 2}
+    later |= {"reasoning_tags": ["<a>", "</a>"], "answers": "schema"}
+    plain = run(seed=3, **later).plain()
+    assert plain["seed"] == 3
+    assert set(plain) - set(run().plain()) == set(later)  # so that runs made before these settings are found again
+    assert set(RunConfig.model_fields) - set(plain) == {
+        "key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute",
+        "timeout", "connect_timeout", "first_byte_timeout",
+        "prices", "max_usd", "max_tokens_total",
+    }  # fmt: skip
+    assert run(shots=[0]).plain() == run(shots=0).plain() == run(shots=(0,)).plain()
+
+
+def test_a_digest_of_anything_does_not_depend_on_order() -> None:
+    assert digest_of({"a": 1, "b": Path("x")}) == digest_of({"b": Path("x"), "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+# --------------------------------------------------------------------------------------------------------- specs
+
+
+def test_every_length_is_combined_with_every_probability() -> None:
+    specs = run(length=[20, 50], p_ignore=[0.8, 0.98]).specs()
+    assert specs == (Spec.ffl(0.8, 20), Spec.ffl(0.8, 50), Spec.ffl(0.98, 20), Spec.ffl(0.98, 50))
+
+
+def test_writes_and_reads_leave_the_rest_to_ignores() -> None:
+    assert run(length=[20, 50], p_write=0.1, p_read=0.3).specs() == (
+        Spec(20, 0.1, 0.3, 0.6),
+        Spec(50, 0.1, 0.3, 0.6),
+    )
+    assert run(length=20, p_write=0.1, p_read=0.1).specs() == (Spec.ffl(0.8, 20),)
+    assert run(length=20, p_write=0.0, p_read=0.0).specs() == (Spec.ffl(1.0, 20),)
+    assert run(length=20, p_write=1, p_read=0).specs() == (Spec(20, 1.0, 0.0, 0.0),)
+
+
+def test_the_alphabet_is_that_of_the_run() -> None:
+    assert run(length=20, p_ignore=0.6, symbols=16).specs() == (Spec.ffl(0.6, 20, 16),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"length": 15, "p_ignore": 0.6}, "length 15"),
+        ({"length": 20, "p_ignore": -0.5}, r"p_ignore -0\.5"),
+        ({"length": 20, "p_write": 0.6, "p_read": 0.6}, r"p_ignore -0\.2"),
+        ({"length": 20, "p_write": -0.1, "p_read": 0.6}, r"p_write -0\.1"),
+        ({"length": 20, "p_ignore": 0.6, "symbols": 300}, "symbols 300"),
+    ],
+)
+def test_what_describes_no_language_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        run(**settings).specs()
+
+
+# ------------------------------------------------------------------------------------------------------ defaults
+
+SETTLED = ("template", "shots", "elicitation", "trials", "length", "p_ignore")
+
+
+@pytest.mark.parametrize(
+    ("backend", "can", "expected"),
+    [
+        ("reference", SCORES, (("raw-compact",), (0,), ("forced",), 1000, (512,), (0.8, 0.98, 0.1))),
+        (
+            "transformers",
+            SCORES,
+            (("light-switch", "raw-spaced"), (0, 1), ("forced", "next"), 50, (10, 50, 100), (0.6,)),
+        ),
+        (
+            "transformers",
+            BOTH,
+            (("light-switch", "raw-spaced"), (0, 1), ("forced", "next"), 50, (10, 50, 100), (0.6,)),
+        ),
+        ("transformers", CHATS, (("game",), (0,), ("list",), 100, (20, 50, 100), (0.6,))),
+        ("scripted", BOTH, (("game",), (0,), ("list",), 100, (20, 50, 100), (0.6,))),
+        ("scripted", CHATS, (("game",), (0,), ("list",), 100, (20, 50, 100), (0.6,))),
+    ],
+)
+def test_defaults_suit_the_model(backend: str, can: Capabilities, expected: tuple[Any, ...]) -> None:
+    settled = make({"backend": backend, "model": "m"}).settled(can)
+    assert tuple(getattr(settled, key) for key in SETTLED) == expected
+    assert len(settled.specs()) == len(expected[4]) * len(expected[5])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_was_given_is_kept(backend: str) -> None:
+    given: dict[str, Any] = {
+        "template": ("door",),
+        "shots": (3,),
+        "elicitation": ("next",),
+        "trials": 7,
+        "length": (30,),
+        "p_ignore": (0.5,),
+    }
+    config = make({"backend": backend, "model": "m", "seed": 5, **given})
+    assert config.settled(BOTH) == config
+
+
+@pytest.mark.parametrize("key", SETTLED)
+def test_each_default_stands_by_itself(key: str) -> None:
+    given: dict[str, Any] = {
+        "template": "door",
+        "shots": 3,
+        "elicitation": "next",
+        "trials": 7,
+        "length": 30,
+        "p_ignore": 0.5,
+    }
+    settled, usual = run(**{key: given[key]}).settled(BOTH), run().settled(BOTH)
+    assert [other for other in SETTLED if getattr(settled, other) != getattr(usual, other)] == [key]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_probabilities_of_writes_and_reads_are_not_overruled(backend: str) -> None:
+    settled = make({"backend": backend, "model": "m", "p_write": 0.0, "p_read": 0.2}).settled(SCORES)
+    assert settled.p_ignore is None
+    assert settled.length
+    assert {(spec.p_write, spec.p_read, spec.p_ignore) for spec in settled.specs()} == {(0.0, 0.2, 0.8)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_data_leave_no_language_to_sample(backend: str) -> None:
+    settled = make({"backend": backend, "model": "m", "data": "a.parquet"}).settled(SCORES)
+    assert (settled.length, settled.p_ignore) == (None, None)
+    assert settled.template
+    assert settled.trials
+
+
+@pytest.mark.parametrize("can", [SCORES, CHATS, BOTH])
+def test_settling_twice_changes_nothing(can: Capabilities) -> None:
+    once = run().settled(can)
+    assert once.settled(can) == once
+    assert make(once.model_dump()) == once
+
+
+# -------------------------------------------------------------------------------------------------------- suites
+
+TWO_RUNS = """
+name = "two"
+summary = "two runs"
+
+[[run]]
+backend = "reference"
+model = "lstm"
+p_ignore = [0.8, 0.98]
+
+[[run]]
+optional = true
+backend = "scripted"
+model = "oracle"
+"""
+
+
+def suite_file(folder: Path, text: str) -> str:
+    path = folder / "some-suite.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def suite_refusal(path: str, overrides: dict[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_suite(path, overrides or {})
+    message = str(caught.value)
+    assert message.startswith(f"suite {path}")
+    assert "\n" not in message
+    return message.removeprefix(f"suite {path}")
+
+
+@pytest.mark.parametrize("path", sorted(suite_folder().glob("*.toml")), ids=lambda path: path.stem)
+def test_every_bundled_suite_loads_and_names_languages(path: Path) -> None:
+    suite = load_suite(path.stem, {"backend": "scripted", "model": "oracle"})
+    assert suite.name == path.stem
+    assert suite.summary
+    assert suite.runs
+    for config, _ in suite.runs:
+        assert config.settled(SCORES).data or config.settled(SCORES).specs()
+
+
+def test_there_are_bundled_suites() -> None:
+    assert "quick" in [path.stem for path in suite_folder().glob("*.toml")]
+
+
+def test_a_suite_has_its_runs_in_order(tmp_path: Path) -> None:
+    suite = load_suite(suite_file(tmp_path, TWO_RUNS), {})
+    assert (suite.name, suite.summary) == ("two", "two runs")
+    assert [(config.model, optional) for config, optional in suite.runs] == [("lstm", False), ("oracle", True)]
+    assert suite.runs[0][0].p_ignore == (0.8, 0.98)
+
+
+def test_a_suite_without_a_name_is_called_like_its_file(tmp_path: Path) -> None:
+    suite = load_suite(suite_file(tmp_path, '[[run]]\nbackend = "scripted"\nmodel = "oracle"'), {})
+    assert (suite.name, suite.summary, len(suite.runs)) == ("some-suite", "", 1)
+
+
+def test_overrides_hold_for_every_run(tmp_path: Path) -> None:
+    suite = load_suite(suite_file(tmp_path, TWO_RUNS), {"p_ignore": 0.5, "trials": 3, "seed": 9})
+    assert [(run.p_ignore, run.trials, run.seed) for run, _ in suite.runs] == [((0.5,), 3, 9)] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no [[run]] in it"),
+        ('name = "x"', "no [[run]] in it"),
+        ("run = []", "no [[run]] in it"),
+        ("run = 5", "no [[run]] in it"),
+        ('[run]\nbackend = "scripted"\nmodel = "m"', "no [[run]] in it"),
+        ('[[runs]]\nbackend = "scripted"\nmodel = "m"', "runs: unknown key; did you mean 'run'?"),
+        ("sumary = 1", "sumary: unknown key; did you mean 'summary'?"),
+        ('[[run]]\nbackend = "scripted"\nmodel = "m"\n[[run]]\nbackend = "scripted"', ", run 2: model"),
+        (
+            '[[run]]\nbackend = "scripted"\nmodel = "m"\nshot = 1',
+            ", run 1: shot: unknown setting; did you mean 'shots'?",
+        ),
+        ('[[run]]\nbackend = "skripted"\nmodel = "m"', ", run 1: backend 'skripted' is unknown; did you mean"),
+        ('[[run]]\nbackend = "scripted"\nmodel = "m"\nlength = [20, 20]', "a value stands twice"),
+        ("[[run]]\nbackend = \n", "at line 2"),
+        ("[[run]", "at line 1"),
+        ('name = "x"\nname = "y"\n', "at line 2"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_refused_with_the_file_and_the_run(tmp_path: Path, text: str, said: str) -> None:
+    assert said in suite_refusal(suite_file(tmp_path, text))
+
+
+def test_an_override_that_does_not_fit_is_refused_with_the_run(tmp_path: Path) -> None:
+    message = suite_refusal(suite_file(tmp_path, TWO_RUNS), {"p_write": 0.1, "p_read": 0.1})
+    assert message.startswith(", run 1: give p_ignore, or p_write and p_read, not both")
+
+
+def test_a_suite_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes('name = "é"'.encode("latin-1"))
+    assert "save the file as UTF-8" in suite_refusal(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("quikc", "suite 'quikc': no such file or bundled suite; did you mean 'quick'?"),
+        ("qqq/none.toml", "suite 'qqq/none.toml': no such file"),
+        ("", "suite '': no such file"),
+    ],
+)
+def test_a_suite_that_is_not_there_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_suite(name, {})
+    assert said in str(caught.value)
+    assert "known: " in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['run = ["a"]', "run = [5]", "run = [[]]"])
+def test_runs_that_are_no_tables_are_refused(tmp_path: Path, text: str) -> None:
+    assert "run" in suite_refusal(suite_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("value", ['"no"', '"false"', "2", "[]"])
+def test_optional_is_true_or_false(tmp_path: Path, value: str) -> None:
+    text = f'[[run]]\noptional = {value}\nbackend = "scripted"\nmodel = "m"'
+    assert ", run 1: optional" in suite_refusal(suite_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("key", ["name", "summary"])
+def test_the_name_and_summary_of_a_suite_are_texts(tmp_path: Path, key: str) -> None:
+    text = f'{key} = 5\n[[run]]\nbackend = "scripted"\nmodel = "m"'
+    assert key in suite_refusal(suite_file(tmp_path, text))

@@ -1,8 +1,0 @@
-"""Write the page of all modes to standard output."""
-
-import sys
-
-from tests.odd_modes import KINDS
-from tests.odd_modes.page import page
-
-sys.stdout.buffer.write(page(KINDS).encode())
