@@ -24,7 +24,7 @@ class ZeroErrorBound:
     """The largest error rate that ``n`` units without an error leave possible, and what that assumes (``needs``)."""
 
     high: Number
-    n: Int
+    n: Int | Number
     level: Number
     needs: Text
 
