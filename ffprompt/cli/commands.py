@@ -36,7 +36,8 @@ from ffprompt.evaluation.rescore import errors_of, plan_of, rebuild
 from ffprompt.evaluation.runner import audit, carry_out, complete, make_plan, remaining, start
 from ffprompt.runs.folder import Log, RunFolder, UnwritableError
 from ffprompt.tasks import datasets
-from ffprompt.tasks.flipflop import Spec, sample, sample_shots
+from ffprompt.tasks.flipflop import Spec, sample
+from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates import template as templates
 from ffprompt.templates.template import Elicitation, Form
 
@@ -300,7 +301,7 @@ def prompts(options: Namespace) -> int:
         Spec(options.shot_length, spec.p_write, spec.p_read, spec.p_ignore, spec.symbols) if options.shots else spec
     )
     shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
-    solved = [(shot.ops[0], shot.bits[0]) for shot in shots]
+    solved = [(shot.events[0], shot.values[0]) for shot in shots]
     display.line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
     wanted: list[tuple[Elicitation, Form]] = [("forced", "completion"), ("list", "chat")]
     if options.elicitation == "dialogue":
@@ -311,7 +312,7 @@ def prompts(options: Namespace) -> int:
     elif options.form:
         wanted = [("forced", options.form), ("list", options.form)]
     for elicitation, form in wanted:
-        string = (strings.ops[0], strings.bits[0])
+        string = (strings.events[0], strings.values[0])
         made = prompt(words, elicitation, form, string, solved, turn_instructions=options.turn_instructions)
         display.prompt(f"{elicitation}, {form}", made)
     return 0
