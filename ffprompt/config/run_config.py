@@ -16,10 +16,10 @@ from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
 from ffprompt._util.secrets import shown_setting
 from ffprompt.backends.base import Capabilities
+from ffprompt.backends.entry_points import backend_names, find_backend
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks.flipflop import Spec
 
-BACKENDS = ("transformers", "vllm", "openai", "anthropic", "reference", "scripted")
 # Settings that say how a model is reached, how fast and at what cost, and nothing of what it answers.
 _NOT_OF_THE_PLAN = {
     "key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute",
@@ -44,7 +44,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["transformers", "vllm", "openai", "anthropic", "reference", "scripted"]
+    backend: str
     model: str
     template: tuple[str, ...] | None = None
     shots: tuple[Annotated[int, Field(ge=0, le=64)], ...] | None = None
@@ -103,6 +103,13 @@ class RunConfig(BaseModel):
     prices: str | None = None
     max_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     max_tokens_total: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _known_backend(cls, value: Any) -> Any:
+        if not isinstance(value, str) or find_backend(value) is None:
+            raise ValueError(f"backend {value!r} is unknown{did_you_mean(str(value), backend_names())}")
+        return value
 
     @field_validator("template", "shots", "elicitation", "length", "p_ignore", mode="before")
     @classmethod
@@ -235,8 +242,8 @@ def _first_problem(error: ValidationError) -> str:
     if key in _EXPECTED:
         return f"--{key} {problem['input']}: expected {_EXPECTED[key]}"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "literal_error" and key == "backend":
-        return f"backend {problem['input']!r} is unknown{did_you_mean(str(problem['input']), BACKENDS)}"
+    if problem["type"] == "value_error" and key == "backend":
+        return message
     return f"{key} {problem['input']!r}: {message[:1].lower()}{message[1:]}" if key else message
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ffprompt.backends.base import Capabilities
-from ffprompt.config.run_config import BACKENDS, RunConfig, digest_of, load_suite, make, suite_folder
+from ffprompt.backends.entry_points import BACKENDS
+from ffprompt.config.run_config import RunConfig, digest_of, load_suite, make, suite_folder
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.tasks.flipflop import Spec
 
