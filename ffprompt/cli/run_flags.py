@@ -20,7 +20,7 @@ minutes). A run is the product of the values of --template, --shots, --elicitati
 """
 
 
-def add(parser: argparse.ArgumentParser, submits: bool = False) -> None:
+def add_flags(parser: argparse.ArgumentParser, submits: bool = False) -> None:
     """Add the flags of ``run``, or of ``batch submit``, which neither waits for a report nor gates."""
     parser.add_argument("--version", action="version", version=f"ffprompt {__version__}")
     add_settings(parser, ROWS)
@@ -60,6 +60,6 @@ def add_settings(parser: argparse.ArgumentParser, rows: Iterable[Setting]) -> No
             group.add_argument(row.flag, metavar=row.metavar, help=text)
 
 
-def given(options: argparse.Namespace) -> dict[str, Any]:
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given as flags, by name."""
     return {name: value for name, value in vars(options).items() if name in BY_NAME and value is not None}

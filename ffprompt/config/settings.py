@@ -9,6 +9,7 @@ page docs/settings.md::
 Nothing heavy is imported here, because ``--help`` needs the table.
 """
 
+from collections.abc import Mapping
 from types import EllipsisType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -79,7 +80,7 @@ class Setting(NamedTuple):
     planned: bool = True
     identifies_model: bool = False
     compare: Compare = "by"
-    used_with: Literal["shots", "next", "replies"] | None = None
+    used_with: Literal["shots", "next", "dialogue", "replies"] | None = None
     across_backends: Literal["free", "unknown"] | None = None
     engine: bool = False
     name: str = ""
@@ -127,6 +128,14 @@ class Setting(NamedTuple):
         if self.arity is not None and not self.product:
             return "a list of texts"
         return _either([_kind(member) + self._range(member) for member in self.types])
+
+    def recorded_in(self, config: Mapping[str, Any]) -> Any:
+        """Return its value in the ``config`` of a run's record, which may be older than the setting.
+
+        Raises:
+            KeyError: The record is damaged.
+        """
+        return config[self.name] if self.name in ALWAYS_RECORDED else config.get(self.name, self.default)
 
     def _range(self, kind: Any) -> str:
         if kind not in (int, float):
@@ -179,7 +188,8 @@ class Settings:
         "last", QUESTIONS, "WHICH", "the read that --elicitation next asks", compare="equal", used_with="next"
     )
     turn_instructions: int | None = setting(
-        None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read"
+        None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read",
+        used_with="dialogue",
     )
     length: tuple[int, ...] | None = setting(
         None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import ffprompt
-from ffprompt.cli import display
+from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
 from ffprompt.scoring.score import Tally
@@ -276,8 +276,8 @@ def test_a_table_keeps_every_number_on_any_terminal(
         "language": "FFL(10, 0.6)",
         "reads": 1234567, "accuracy": 0.999999, "interval_low": 0.99999, "interval_high": 1.0,
     }  # fmt: skip
-    monkeypatch.setattr(display, "_console", lambda error=False: Console(width=width, highlight=False))
-    display.table([row])
+    monkeypatch.setattr(result_table, "make_console", lambda error=False: Console(width=width, highlight=False))
+    result_table.show_results([row])
     shown = capsys.readouterr().out
     assert all(part in shown for part in (row["model"], "1,234,567", "0.999999", "0.99999–1.0000"))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.backends.local.score_rows import NOT_FINITE
+from ffprompt.backends.local.candidate_scores import NOT_FINITE
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.reference.tokens import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_scores, plan_rows
 from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import Found, Row, collect, plan_rows
 from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
 from ffprompt.backends.local.weights import first_line, locate, quiet
 from ffprompt.backends.spec import BackendSpec, not_installed
@@ -110,24 +110,23 @@ class TransformersBackend:
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
-        logits = self._read_logits(rows)
-        return [collect(one, [logits[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+        return collect_scores(tokenised, owners, self._score_rows(rows))
 
-    def _read_logits(self, rows: Sequence[Row]) -> list[Found]:
+    def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""
         from ffprompt.backends.local.transformers_model import Forward
 
         prefix = self._shared_prefix([row.ids for row in rows])
         forward = Forward(self.model, rows[0].ids[:prefix])
-        found: dict[int, Found] = {}
+        found: dict[int, RowScores] = {}
 
         def run(batch: Sequence[int]) -> None:
             answers = forward(
-                [rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch]
+                [rows[i].ids for i in batch], [rows[i].positions for i in batch], [rows[i].candidates for i in batch]
             )
             found.update(zip(batch, answers, strict=True))
 
-        reads = max(len(row.at) for row in rows)
+        reads = max(len(row.positions) for row in rows)
         most = max(1, _HEAD_NUMBERS // (self.vocabulary * reads))
         self._in_batches([len(row.ids) - prefix for row in rows], most, run)
         return [found[index] for index in range(len(rows))]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
 from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import TOP, collect, plan_rows
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
@@ -174,8 +174,8 @@ class VllmBackend:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
         with self._translated(RunFailedError):
-            found = self.engine.score(rows)
-        return [collect(one, [found[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+            row_scores = self.engine.score(rows)
+        return collect_scores(tokenised, owners, row_scores)
 
     def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         assert self.encoder is not None and self.engine is not None
@@ -254,7 +254,7 @@ def _on_cpu() -> bool:
 
 def _defaults(on_cpu: bool, config: Any) -> dict[str, Any]:
     """What is set unless the user says otherwise. ``config`` is the model's where prompts will be scored."""
-    defaults: dict[str, Any] = {"max_logprobs": TOP}
+    defaults: dict[str, Any] = {"max_logprobs": TOP_LOGPROBS}
     if on_cpu:
         # Compiling takes longer than it saves there, and blocks of 128 tokens keep short prompts out of the cache.
         # float32 weights would be cut to half of their precision without a word.

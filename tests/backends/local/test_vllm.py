@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ffprompt.backends.base import AnswerSchema, Failure, Message, Reply, Request, Scores
-from ffprompt.backends.local.score_rows import NOT_FINITE, Row, plan_rows
+from ffprompt.backends.local.candidate_scores import NOT_FINITE, Row, plan_rows
 from ffprompt.backends.local.tokenization import Encoder
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.local.vllm import VllmBackend
@@ -104,7 +104,7 @@ def test_forced_equals_transformers_on_the_same_tokens(
     assert sizes[0] == len(rows)
     if kinds == {"single"}:
         # One request a string; a random model ranks some answers far down, and their reads are asked by name.
-        assert len(rows) == len(asked) and len(sizes) == 2 and 0 < sizes[1] <= sum(len(row.at) for row in rows)
+        assert len(rows) == len(asked) and len(sizes) == 2 and 0 < sizes[1] <= sum(len(row.positions) for row in rows)
 
 
 @pytest.fixture(scope="module")
