@@ -18,7 +18,7 @@ import ffprompt
 from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
-from ffprompt.scoring.score import Tally
+from ffprompt.scoring.aggregate import Tally
 from tests.conftest import ROOT, only_run
 from tests.support.tiny import make
 

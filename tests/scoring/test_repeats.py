@@ -29,8 +29,9 @@ from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import make_plan
 from ffprompt.report.data import build
 from ffprompt.runs.folder import RunFolder, load
+from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.repeats import Repeats
-from ffprompt.scoring.score import Judged, Outcome, Tally
+from ffprompt.scoring.score import Judged, Outcome
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
 from tests.conftest import ROOT, only_run
