@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.action != "submit":
         step = {"status": status, "collect": collect, "cancel": cancel}
         return step[options.action](Path(options.run), options.key_file)
-    ask, settings = in_batches(options, only_submit=True), run_flags.given(options)
+    ask, settings = in_batches(options, only_submit=True), run_flags.given_settings(options)
     if options.run is None:
         one_run(config_of(settings), Path(options.out), options.resume, options.dry_run, reuse=False, ask=ask)
         return 0

@@ -12,13 +12,14 @@ from typing import Any
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
-from ffprompt.cli import batch, run_flags
+from ffprompt.cli import batch
 from ffprompt.cli.compare import AfterRun, few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
 from ffprompt.cli.progress import progress
 from ffprompt.cli.report import after as write_report
 from ffprompt.cli.result_table import bill, show_errors, show_results
+from ffprompt.cli.run_flags import given_settings
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.config.suites import Suite, load_suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
@@ -40,7 +41,7 @@ def execute(options: Namespace) -> int:
 
     Returns 0, or 3 when a run is incomplete; with a rule that stops it what ``verdict`` says, with ``--gate`` the gate.
     """
-    settings = run_flags.given(options)
+    settings = given_settings(options)
     out = Path(options.out)
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"

@@ -228,7 +228,7 @@ def test_strings_of_a_file_pair_by_what_they_are(results: Path, tmp_path: Path) 
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 SETTINGS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; other strings cannot be paired"),
+    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; such runs cannot be paired"),
     (lambda info: info["config"].update(temperature=1.0), "temperature is 0.0 .* and 1.0 .*--allow temperature"),
     (lambda info: info["config"].update(max_tokens=9), "max_tokens is None .* and 9 .*--allow max_tokens"),
     (lambda info: info["plan"]["templates"]["game"].update(digest="x"), "template_version is .*--allow template_v"),
@@ -254,7 +254,7 @@ def test_what_is_allowed_may_differ(one: Path) -> None:
 def test_the_last_read_is_not_compared_with_the_first(results: Path) -> None:
     flags = ("--template", "game", "--length", 20, "--trials", 20, "--elicitation", "next")
     first, last = (run(results, "oracle", *flags, "--next-read", which) for which in ("first", "last"))
-    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; other reads cannot be paired"):
+    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; such runs cannot be paired"):
         ffprompt.compare([first, last])
 
 

@@ -345,10 +345,16 @@ def test_rules_see_no_true_earlier_reads() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"turn_instructions": 3}, "--turn-instructions 3: only dialogue has turns"),
-        ({"turn_instructions": 3, "elicitation": ["list", "next"]}, "--turn-instructions 3: only dialogue has turns"),
-        ({"turn_instructions": 0, "elicitation": "dialogue"}, "turn_instructions 0"),
-        ({"form": "completion", "elicitation": "dialogue"}, "--form completion: a dialogue is held with a chat model"),
+        ({"turn_instructions": 3}, "--turn-instructions 3: goes with --elicitation dialogue"),
+        (
+            {"turn_instructions": 3, "elicitation": ["list", "next"]},
+            "--turn-instructions 3: goes with --elicitation dialogue",
+        ),
+        (
+            {"turn_instructions": 0, "elicitation": "dialogue"},
+            "--turn-instructions 0: expected a whole number of at least 1",
+        ),
+        ({"form": "completion", "elicitation": "dialogue"}, "--form completion: a dialogue needs the chat form"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -270,7 +270,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
 
 
 def test_strings_from_a_file_are_no_draws() -> None:
-    with pytest.raises(ConfigError, match="strings that are drawn"):
+    with pytest.raises(ConfigError, match=r"--certify 0\.1: needs sampled strings"):
         make({"backend": "scripted", "model": "oracle", "data": "a.parquet", "trials": 9, "certify": 0.1})
 
 

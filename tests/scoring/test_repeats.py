@@ -110,7 +110,7 @@ def test_forced_is_refused_in_one_line(elicitation: dict[str, Any]) -> None:
 def test_forced_is_refused_where_a_backend_asks_it_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--backend", "reference", "--model", "handbuilt", "--repeats", "2"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "--repeats 2: forced reads" in said
+    assert "--repeats 2: forced samples nothing" in said
 
 
 @pytest.mark.parametrize("trials", [6, 1500])
@@ -415,7 +415,7 @@ def test_runs_with_as_many_repeats_are_compared_string_by_string(tmp_path: Path)
 def test_other_numbers_of_repeats_are_not_compared(tmp_path: Path) -> None:
     run(tmp_path / "a", "glitch-0.3", "--trials", 5, "--repeats", 3)
     run(tmp_path / "b", "glitch-0.1", "--trials", 5)
-    with pytest.raises(ConfigError, match=r"repeats is 3 in .* and 1 in .*; other numbers of repeats cannot be paired"):
+    with pytest.raises(ConfigError, match=r"repeats is 3 in .* and 1 in .*; such runs cannot be paired"):
         compare([only_run(tmp_path / "a"), only_run(tmp_path / "b")])
 
 

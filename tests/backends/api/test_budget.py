@@ -516,10 +516,16 @@ def test_a_budget_too_small_for_one_call_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"max_usd": 0}, {"max_usd": -1}, {"max_usd": float("inf")}, {"max_tokens_total": 0}]
+    ("settings", "message"),
+    [
+        ({"max_usd": 0}, "--max-usd 0: expected a number above 0"),
+        ({"max_usd": -1}, "--max-usd -1: expected a number above 0"),
+        ({"max_usd": float("inf")}, "--max-usd inf: expected a number above 0"),
+        ({"max_tokens_total": 0}, "--max-tokens-total 0: expected a whole number of at least 1"),
+    ],
 )
-def test_limits_are_positive(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(settings))):
+def test_limits_are_positive(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         config(**settings)
 
 
