@@ -13,8 +13,9 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ffprompt"
-# From the bottom up. A package may import those above it in this list. `backends.base` holds only types, so it stands
-# below the settings, which name them. Integrations and the top level may import anything.
+# From the bottom up. A package may import those above it in this list. `backends.base` holds only types, and
+# `backends.entry_points` only names, so they stand below the settings, which use both.
+# Integrations and the top level may import anything.
 LAYERS = (
     "errors",
     "_util",
@@ -22,6 +23,7 @@ LAYERS = (
     "tasks",
     "cost",
     "backends.base",
+    "backends.entry_points",
     "reference",
     "config",
     "templates",

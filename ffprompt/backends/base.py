@@ -209,7 +209,7 @@ class Renders(Backend, Protocol):
 
 
 @runtime_checkable
-class Asker(Backend, Protocol):
+class RemoteBackend(Backend, Protocol):
     """A backend that answers requests one by one, ``in_flight`` of them at a time.
 
     ``thinks``: the model thinks before it replies, or may, so nobody knows beforehand how many tokens a reply takes.
@@ -222,17 +222,17 @@ class Asker(Backend, Protocol):
         """Answer one request. Raises RunFailedError or ModelError where going on is of no use."""
         ...
 
-    def most(self, request: Request) -> Bound:
+    def max_usage(self, request: Request) -> Bound:
         """The most tokens that one attempt at a request can use."""
         ...
 
-    on_lesson: Callable[[], None]  # called when ``identity`` holds something new that was learnt about the model
+    on_learned: Callable[[], None]  # called when ``identity`` holds something new that was learnt about the model
 
-    def recall(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
         """Begin with what an earlier part of the run has learnt: ``learned`` of its identity."""
         ...
 
-    def hold(self, allowance: Allowance) -> None:
+    def set_allowance(self, allowance: Allowance) -> None:
         """Count what is spent, and raise RunFailedError from ``ask`` where more than the allowance would be."""
         ...
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.backends.json_answers import written
+from ffprompt.backends.json_schema import write_answers
+from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
 
 RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
@@ -106,7 +107,7 @@ class ScriptedBackend:
         answers = self._answers(request)
         text = ", ".join(request.surfaces[symbol] for symbol in answers)
         if request.schema is not None:
-            text = written(request.schema, answers)
+            text = write_answers(request.schema, answers)
         if self.model == "truncating":
             return Reply(text[: len(text) // 2], "length")
         return Reply(text, "stop")
@@ -119,3 +120,6 @@ def _glitch(model: str) -> float | None:
     except ValueError:
         return None
     return share if 0 <= share <= 1 else None
+
+
+SPEC = BackendSpec("scripted", lambda config, weights: ScriptedBackend(config.model), docs="scripted.md")

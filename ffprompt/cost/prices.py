@@ -17,7 +17,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffprompt._util.files import read_text
-from ffprompt.cost import genai_prices as price_package
+from ffprompt.cost import genai_prices
 from ffprompt.cost.usage import Bound, Usage, calls, logged
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
 
@@ -89,7 +89,7 @@ class Price(Rates):
         cost = rates.cost(usage, rates.cached_input if discounted else None)
         return math.ceil(cost * (1 - (self.batch_discount or 0.0))) if usage.batch else cost
 
-    def most(self, bound: Bound) -> int | None:
+    def max_cost(self, bound: Bound) -> int | None:
         """Return the most that a call can cost, in picodollars; None where its prompt may be too long for the row.
 
         The prompt may have any length up to the bound, so every tier that it can reach counts at its longest prompt.
@@ -201,16 +201,16 @@ def find(model: str, base_url: str, file: str | None = None) -> Price | None:
     """
     if file is not None and (found := _named(_table(Path(file)), model)):
         return found
-    if price_package.host(base_url) in _HOSTS and (found := _named(_table(_BUNDLED), model)):
+    if genai_prices.host(base_url) in _HOSTS and (found := _named(_table(_BUNDLED), model)):
         return found
-    row = price_package.row(model, base_url)
+    row = genai_prices.row(model, base_url)
     return None if row is None else Price.model_validate(row)
 
 
 def unknown(model: str, base_url: str = "") -> str:
     """Return what to say where a price is needed and not known."""
     said = f"no price is known for {model}; give one with --prices FILE"
-    if price_package.provider_host(base_url) is None or price_package.installed():
+    if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
     return f'{said}, or pip install "ffprompt[prices]", which may know it'
 
@@ -224,7 +224,7 @@ def recorded(row: Mapping[str, Any] | None) -> Price | None:
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:
-    return table.get(model) or table.get(price_package.undated(model))
+    return table.get(model) or table.get(genai_prices.undated(model))
 
 
 def _per_token(rate: float) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ffprompt.backends.base import Asker, Backend, Request
+from ffprompt.backends.base import Backend, RemoteBackend, Request
 from ffprompt.config.run_config import RunConfig, digest_of
 from ffprompt.elicitation.dialogue import calls_of, fullest
 from ffprompt.errors import AuditError, FFPromptError, StoreError
@@ -116,10 +116,12 @@ def start(
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
     price = spending.price_of(config, backend.identity, found.info.get("price") if found else None)
-    if isinstance(backend, Asker):
+    if isinstance(backend, RemoteBackend):
         firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
         spending.enough(
-            config, price, min((backend.most(calls_of(first)[0]) for first in firsts), key=lambda most: most.tokens)
+            config,
+            price,
+            min((backend.max_usage(calls_of(first)[0]) for first in firsts), key=lambda most: most.tokens),
         )
     if found is not None:
         found.info["price"] = price.record() if price else None
@@ -180,15 +182,15 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
 
 def _learning(folder: RunFolder, backend: Backend) -> None:
     """Let the model's record hold what is learnt about it, before anything is asked in the way that was learnt."""
-    if not isinstance(backend, Asker):
+    if not isinstance(backend, RemoteBackend):
         return
 
     def note() -> None:
         folder.info["model"] = dict(backend.identity)
         folder.save()
 
-    backend.recall(folder.info["model"].get("learned"))
-    backend.on_lesson = note
+    backend.restore_learned(folder.info["model"].get("learned"))
+    backend.on_learned = note
 
 
 def _keep_remarks(folder: RunFolder, remarks: Sequence[str]) -> None:
@@ -234,7 +236,7 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
     where = index(folder, len(plan))
     done, earlier = where.done, partial(begun, folder, where)
     found = counted(folder, plan)
-    if isinstance(backend, Asker):
+    if isinstance(backend, RemoteBackend):
         progress = Progress(trials=int(done.sum()))
         try:
             for batches in _rounds(log, plan, found, backend.chunk):

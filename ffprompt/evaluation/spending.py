@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ffprompt.backends.base import Asker, Backend
+from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.config.run_config import RunConfig
 from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, recorded, unknown, usd
 from ffprompt.cost.usage import Bound, calls, logged
@@ -86,7 +86,7 @@ def spent(folder: RunFolder, price: Price | None) -> Spent:
         if bound is not None and (attempt >= len(ended) or not ended[attempt]):
             made += 1
             tokens += bound.tokens
-            costs.add(None if price is None else price.most(bound))
+            costs.add(None if price is None else price.max_cost(bound))
     return Spent(costs.picos, tokens, made, answers, silent)
 
 
@@ -117,7 +117,7 @@ def _counted(call: Mapping[str, Any], price: Price | None) -> tuple[int, int | N
         return counted["prompt_tokens"] + counted["reply_tokens"], round(counted["usd"] * PICO)
     if counted is not None:  # when it was made, its price was not known
         bound = Bound(counted["prompt_tokens"], counted["reply_tokens"])
-        return bound.tokens, None if price is None else price.most(bound)
+        return bound.tokens, None if price is None else price.max_cost(bound)
     if (used := logged(call)) is not None:
         return used.tokens, None if price is None else price.picos(used)
     # A request that failed in a batch is not charged for; an answer of it that could not be read may have been.
@@ -168,7 +168,7 @@ def unlimited(config: RunConfig) -> None:
 
 def enough(config: RunConfig, price: Price | None, least: Bound) -> None:
     """Whether a budget is enough for a call that may use ``least``. Raises ConfigError where it is not."""
-    most = None if price is None else price.most(least)
+    most = None if price is None else price.max_cost(least)
     if config.max_usd is not None and most is not None and most > config.max_usd * PICO:
         raise ConfigError(
             f"--max-usd {config.max_usd:g}: too little for a single call, which may cost {dollars(usd(most))} "
@@ -184,7 +184,7 @@ def enough(config: RunConfig, price: Price | None, least: Bound) -> None:
 @contextlib.contextmanager
 def held(folder: RunFolder, config: RunConfig, backend: Backend) -> Iterator[None]:
     """Hold the calls of a run to its budget, and keep a journal of them. For other backends there is nothing to do."""
-    if not isinstance(backend, Asker):
+    if not isinstance(backend, RemoteBackend):
         yield
         return
     price = recorded(folder.info.get("price"))
@@ -198,7 +198,7 @@ def held(folder: RunFolder, config: RunConfig, backend: Backend) -> Iterator[Non
         raise ConfigError(f"run {folder.path}: some of its calls are longer than its price is for; see --prices")
     journal = Journal(folder.sent_path)
     try:
-        backend.hold(Allowance(price, config.max_usd, config.max_tokens_total, before, journal))
+        backend.set_allowance(Allowance(price, config.max_usd, config.max_tokens_total, before, journal))
         yield
     finally:
         journal.close()

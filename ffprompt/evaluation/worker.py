@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ffprompt._util.crash import leaf
 from ffprompt._util.secrets import redacted
-from ffprompt.backends.base import Asker, Backend, Failure, Reply, Request, Scores, Talk
+from ffprompt.backends.base import Backend, Failure, RemoteBackend, Reply, Request, Scores, Talk
 from ffprompt.elicitation.dialogue import Dialogue, converse, converse_together, fullest
 from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.evaluation.plan import Batch, Condition, Plan
@@ -119,7 +119,14 @@ def _replies(turns: Turns) -> list[Reply]:
 
 
 async def ask_each(
-    log: Log, plan: Plan, backend: Asker, batches: Batches, done: Done, watch: Watch, begun: Begun, progress: Progress
+    log: Log,
+    plan: Plan,
+    backend: RemoteBackend,
+    batches: Batches,
+    done: Done,
+    watch: Watch,
+    begun: Begun,
+    progress: Progress,
 ) -> None:
     """Keep ``backend.in_flight`` requests under way until all are answered; memory does not grow with their number.
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ffprompt._util.files import shortened
 from ffprompt.backends.base import AnswerSchema, Failure, Reply, Scores, Talk
-from ffprompt.backends.json_answers import read_structured
 from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
+from ffprompt.scoring.json_reply import parse_json
 from ffprompt.scoring.parse_reply import UNENDED, Parsed, parse_list, parse_next
 
 
@@ -156,7 +156,7 @@ def _parse(text: str, count: int, reading: Reading) -> Parsed:
         body = strip_reasoning(text, tags)
         if body is None:
             return Parsed(None, UNENDED)
-        return read_structured(strip_marks(body), AnswerSchema(tuple(surfaces), count))
+        return parse_json(strip_marks(body), AnswerSchema(tuple(surfaces), count))
     if reading.one:
         return parse_next(text, surfaces, ignore_case=ignore_case, completion=reading.completes, tags=tags)
     return parse_list(text, surfaces, count, ignore_case=ignore_case, tags=tags)

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores
+from ffprompt.backends.local.candidate_scores import NOT_FINITE
 from ffprompt.backends.local.reference import ReferenceBackend
-from ffprompt.backends.local.score_rows import NOT_FINITE
 from ffprompt.backends.local.tokenization import Encoder
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.local.weight_files import check_adapter, check_folder

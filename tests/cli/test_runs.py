@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import ffprompt
-from ffprompt.cli import display
+from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
 from ffprompt.scoring.aggregate import Tally
@@ -276,8 +276,8 @@ def test_a_table_keeps_every_number_on_any_terminal(
         "language": "FFL(10, 0.6)",
         "reads": 1234567, "accuracy": 0.999999, "interval_low": 0.99999, "interval_high": 1.0,
     }  # fmt: skip
-    monkeypatch.setattr(display, "_console", lambda error=False: Console(width=width, highlight=False))
-    display.table([row])
+    monkeypatch.setattr(result_table, "make_console", lambda error=False: Console(width=width, highlight=False))
+    result_table.show_results([row])
     shown = capsys.readouterr().out
     assert all(part in shown for part in (row["model"], "1,234,567", "0.999999", "0.99999–1.0000"))
 
@@ -373,9 +373,9 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--template", "gmae"], "did you mean 'game'"),
         (["--backend", "scripted", "--model", "oracle", "--template", "no.toml"], "no such file"),
         (["--backend", "scripted", "--model", "oracle", "--length", "11"], "even and at least 4"),
-        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "invalid int value: 'ten'"),
+        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "--length ten: expected a whole number"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
-        (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "p_write and p_read go together"),
+        (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_ignore -0.5"),
         (["--backend", "scripted", "--model", "oracle", "--trials", "0"], "trials"),
         (["--backend", "scripted", "--model", "oracle", "--seed", "-1"], "seed"),

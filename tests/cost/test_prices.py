@@ -143,7 +143,7 @@ def test_each_kind_of_token_has_its_own_price() -> None:
 def test_what_a_row_does_not_price_has_no_cost() -> None:
     short = price(up_to=1000)
     assert short.picos(Usage(1000, 1)) is not None and short.picos(Usage(1001, 1)) is None
-    assert short.most(Bound(1000, 1)) is not None and short.most(Bound(1001, 1)) is None
+    assert short.max_cost(Bound(1000, 1)) is not None and short.max_cost(Bound(1001, 1)) is None
     assert short.picos(Usage(10, 1, batch=True)) is None
 
 
@@ -165,7 +165,7 @@ def test_the_most_is_never_less_than_the_cost(
         price(cached_input=0.5, batch_discount=0.5, cached_in_batch=False, **LONG),
     ):  # fmt: skip
         used = Usage(fresh + cached + written, reply, cached, written, batch=batch and row.batch_discount is not None)
-        cost, most = row.picos(used), row.most(Bound(used.prompt + more_prompt, used.reply + more_reply))
+        cost, most = row.picos(used), row.max_cost(Bound(used.prompt + more_prompt, used.reply + more_reply))
         assert cost is not None and most is not None and cost <= most
 
 
@@ -175,14 +175,14 @@ def test_a_long_prompt_puts_the_whole_request_into_its_tier() -> None:
     assert row.picos(Usage(1001, 100)) == (1001 * 4 + 100 * 12) * 10**6
     assert row.picos(Usage(1001, 100, cached=1000)) == round((4 + 1000 * 0.8 + 100 * 12) * 10**6)  # cached ones count
     assert row.picos(Usage(1001, 100, batch=True)) == (1001 * 4 + 100 * 12) * 10**6 // 2
-    assert row.most(Bound(1000, 100)) == (1000 * 2 + 100 * 8) * 10**6
-    assert row.most(Bound(1001, 100)) == (1001 * 4 + 100 * 12) * 10**6
+    assert row.max_cost(Bound(1000, 100)) == (1000 * 2 + 100 * 8) * 10**6
+    assert row.max_cost(Bound(1001, 100)) == (1001 * 4 + 100 * 12) * 10**6
 
 
 def test_the_most_is_that_of_the_dearest_tier_that_a_prompt_can_reach() -> None:
     row = price(**CHEAPER)
-    assert row.most(Bound(1500, 100)) == (1000 * 2 + 100 * 8) * 10**6  # a prompt of 1,000 would cost the most
-    assert row.most(Bound(5000, 0)) == 5000 * 9 * 10**6
+    assert row.max_cost(Bound(1500, 100)) == (1000 * 2 + 100 * 8) * 10**6  # a prompt of 1,000 would cost the most
+    assert row.max_cost(Bound(5000, 0)) == 5000 * 9 * 10**6
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,8 @@ TURN_3 = [
 @pytest.mark.parametrize(
     ("payload", "key", "limit"),
     [
-        (lambda one: openai.chat_payload(openai.Asking("m"), one), "messages", "max_tokens"),
-        (lambda one: openai.responses_payload(openai.Asking("m"), one), "input", "max_output_tokens"),
+        (lambda one: openai.chat_payload(openai.PayloadSettings("m"), one), "messages", "max_tokens"),
+        (lambda one: openai.responses_payload(openai.PayloadSettings("m"), one), "input", "max_output_tokens"),
     ],
 )
 def test_openai_payloads_of_a_dialogue(payload: Callable[[Request], dict[str, Any]], key: str, limit: str) -> None:
@@ -211,7 +211,7 @@ def test_openai_payloads_of_a_dialogue(payload: Callable[[Request], dict[str, An
 
 
 def test_anthropic_payload_of_a_dialogue() -> None:
-    third = anthropic.payload(anthropic.Asking("m"), held(REQUEST, "0", "0, 1", "1")[1][2])
+    third = anthropic.message_payload(anthropic.PayloadSettings("m"), held(REQUEST, "0", "0, 1", "1")[1][2])
     assert third == {
         "model": "m",
         "max_tokens": 10,
@@ -223,7 +223,7 @@ def test_anthropic_payload_of_a_dialogue() -> None:
 
 def test_anthropic_takes_a_dialogue_with_empty_replies() -> None:
     for question in held(REQUEST, "", Reply(" ", "refusal"), "1")[1]:
-        sent = anthropic.payload(anthropic.Asking("m"), question)["messages"]
+        sent = anthropic.message_payload(anthropic.PayloadSettings("m"), question)["messages"]
         assert all(block["text"].strip() for turn in sent for block in turn["content"])
 
 

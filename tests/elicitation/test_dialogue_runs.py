@@ -20,7 +20,7 @@ import ffprompt
 from ffprompt.backends.api.anthropic import AnthropicBackend
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.api.retry import Policy
-from ffprompt.backends.base import Asker, Failure, Reply, Request
+from ffprompt.backends.base import Failure, RemoteBackend, Reply, Request
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.scripted import ScriptedBackend
 from ffprompt.cli.main import main
@@ -167,7 +167,7 @@ def _plan(opened: Any = None, **more: Any) -> Any:
     return make_plan(make(settings | more), opened or ScriptedBackend("oracle"))
 
 
-def api(kind: str, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Asker:
+def api(kind: str, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> RemoteBackend:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
 

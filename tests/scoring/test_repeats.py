@@ -103,7 +103,7 @@ def test_a_run_without_repeats_is_recorded_as_before() -> None:
 
 @pytest.mark.parametrize("elicitation", [{"elicitation": "forced"}, {"elicitation": ("next", "forced")}])
 def test_forced_is_refused_in_one_line(elicitation: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^--repeats 2: forced reads log-probabilities.*use --elicitation next"):
+    with pytest.raises(ConfigError, match=r"^--repeats 2: forced samples nothing.*use --elicitation next"):
         plan(2, **elicitation)
 
 
@@ -115,10 +115,10 @@ def test_forced_is_refused_where_a_backend_asks_it_by_default(capsys: pytest.Cap
 
 @pytest.mark.parametrize("trials", [6, 1500])
 def test_what_repeats_cost_is_as_many_times_as_much(trials: int) -> None:
-    def most(request: Request) -> Bound:
+    def max_usage(request: Request) -> Bound:
         return Bound(len(request.messages[0].text), request.max_tokens)
 
-    backend: Any = SimpleNamespace(most=most, thinks=False)
+    backend: Any = SimpleNamespace(max_usage=max_usage, thinks=False)
     (three,), (one,) = of_plan(plan(3, trials), backend), of_plan(plan(1, trials), backend)
     assert (three.calls, three.prompt_most, three.reply_most) == (
         3 * one.calls,

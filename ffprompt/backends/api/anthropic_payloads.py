@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ffprompt.backends.api.payloads import merged
 from ffprompt.backends.base import Request
-from ffprompt.backends.json_answers import object_schema
+from ffprompt.backends.json_schema import object_schema
 from ffprompt.errors import ModelError, did_you_mean
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -67,7 +67,7 @@ def adapts(model: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asking:
+class PayloadSettings:
     """The settings that shape a payload.
 
     ``sampled``: the model is told a temperature. ``room`` is tokens for thinking on top of a reply. ``extra`` is what
@@ -88,7 +88,7 @@ class Asking:
         return _WITH_TEMPERATURE[self.api] if self.sampled else None
 
 
-def asking_of(
+def payload_settings(
     model: str,
     temperature: float | None = 0.0,
     thinking: Thinking | None = None,
@@ -96,7 +96,7 @@ def asking_of(
     room: int | None = None,
     cache: bool = False,
     api: str = "messages",
-) -> Asking:
+) -> PayloadSettings:
     """The settings of every payload. Raises ModelError for what the model does not take or what contradicts itself."""
     if thinking is not None and effort is not None:
         raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
@@ -114,7 +114,7 @@ def asking_of(
     if room is None:
         thinks = not silent or (not told and thinking != "off")
         room = extra.get("thinking", {}).get("budget_tokens", ROOM) if thinks else 0
-    return Asking(model, told and silent and temperature is not None, room, extra, cache, api)
+    return PayloadSettings(model, told and silent and temperature is not None, room, extra, cache, api)
 
 
 def _thinking(model: str, thinking: Thinking) -> dict[str, Any]:
@@ -142,25 +142,29 @@ def _effort(model: str, effort: str) -> dict[str, Any]:
     raise ModelError(f"--reasoning-effort {effort}: {model} takes no effort; give --thinking N, a number of tokens")
 
 
-def payload(asking: Asking, request: Request) -> dict[str, Any]:
+def message_payload(settings: PayloadSettings, request: Request) -> dict[str, Any]:
     """The body of a message."""
     system, turns = _turns(request)
-    if asking.cache:
+    if settings.cache:
         _mark(system, turns)
-    body: dict[str, Any] = {"model": asking.model, "max_tokens": request.max_tokens + asking.room, "messages": turns}
+    body: dict[str, Any] = {
+        "model": settings.model,
+        "max_tokens": request.max_tokens + settings.room,
+        "messages": turns,
+    }
     if system:
         body["system"] = system
-    if asking.sampled:
+    if settings.sampled:
         body["temperature"] = request.temperature
-    if asking.version is not None and asking.api != "messages":  # elsewhere it is a header
-        body["anthropic_version"] = asking.version
+    if settings.version is not None and settings.api != "messages":  # elsewhere it is a header
+        body["anthropic_version"] = settings.version
     # A stop text of spaces and newlines is refused there; ``read`` cuts the reply at all of them.
     if visible := [word for word in request.stop if word.strip()]:
         body["stop_sequences"] = visible
     if request.schema is not None:
         schema = {"type": "json_schema", "schema": object_schema(request.schema)}
         body["output_config"] = {"format": schema}
-    return merged(body, asking.extra)
+    return merged(body, settings.extra)
 
 
 def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -16,8 +16,8 @@ from ffprompt.backends.api.budget import Budget
 from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error
 from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.error_hints import likely_cure
-from ffprompt.backends.api.ignored_settings import Promises
-from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, Lessons
+from ffprompt.backends.api.ignored_settings import IgnoredSettings
+from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters
 from ffprompt.backends.api.retry import (
     Call,
     Caller,
@@ -28,7 +28,7 @@ from ffprompt.backends.api.retry import (
     Sleep,
     post,
 )
-from ffprompt.backends.api.transport import Wire, library, making
+from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
 from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
@@ -46,8 +46,8 @@ MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for re
 class ApiBackend(ABC):
     """What is the same for every provider. A subclass says what is sent (``body``) and what came back (``read``).
 
-    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are on the wire.
-    ``insisted`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
+    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are in flight.
+    ``required`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
     A subclass says whether the model ``thinks`` before it replies, or may.
     """
 
@@ -55,11 +55,11 @@ class ApiBackend(ABC):
     thinks: bool = False
     key: str
     ends: str | None = None  # when the provider shuts the model down, where it says so
-    keyless: str = ""  # the variable of the key that is not set, where none was sent
+    missing_key: str = ""  # the variable of the key that is not set, where none was sent
     base_url: str | None
     headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
     identity: Mapping[str, Any]
-    insisted: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
     capabilities: Capabilities
 
     def __init__(self, sdk: Any, name: str, policy: Policy, sleep: Sleep) -> None:
@@ -68,16 +68,16 @@ class ApiBackend(ABC):
         self.consistency = Consistency(name)
         self.in_flight = policy.max_concurrency
         self.chunk = 64
-        self.lessons = Lessons()
-        self.promises = Promises()
-        self.on_lesson: Callable[[], None] = lambda: None
-        self._wire: Wire | None = None
+        self.learned = LearnedParameters()
+        self.ignored_settings = IgnoredSettings()
+        self.on_learned: Callable[[], None] = lambda: None
+        self._pool: ConnectionPool | None = None
 
     @abstractmethod
     def client(self, connections: Any) -> Any:
         """A new asynchronous client of the SDK, which leaves retries to the caller."""
 
-    def settings(self) -> dict[str, Any]:
+    def client_settings(self) -> dict[str, Any]:
         """What every client is told."""
         url, query = split_base_url(self.base_url) if self.base_url else (None, None)
         settings = {"api_key": self.key, "base_url": url, "default_query": query, "default_headers": self.headers}
@@ -85,13 +85,15 @@ class ApiBackend(ABC):
 
     def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
         """A client of the SDK for this backend's key and base URL. Raises ModelError where none can be made."""
-        settings = self.settings()
-        with making(self.name):
+        settings = self.client_settings()
+        with client_errors(self.name):
             # Without the SDK's wrapper, which shows a traceback where it could not be made.
             http = http_client or self.sdk.DefaultHttpxClient(timeout=self._timeout())
             client = kind(max_retries=retries, http_client=http, **settings)
             # A header from the environment may not fit into one, which would show in the first call only.
-            library(self.sdk).Headers({n: text for n, text in client.default_headers.items() if isinstance(text, str)})
+            http_library(self.sdk).Headers(
+                {n: text for n, text in client.default_headers.items() if isinstance(text, str)}
+            )
         return client
 
     def address(self, client: Any, base_url: str | None) -> str:
@@ -108,52 +110,52 @@ class ApiBackend(ABC):
 
     def payload(self, request: Request) -> dict[str, Any]:
         """What is sent for a request, after all that was learnt about the model."""
-        if SYSTEM in self.lessons.dropped:
+        if SYSTEM in self.learned.dropped:
             request = replace(request, messages=without_system(request.messages))
-        return self.lessons.apply(self.body(request))
+        return self.learned.apply(self.body(request))
 
-    def recall(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
         """Begin with the lessons that an earlier part of the run has learnt."""
-        self.lessons = Lessons.recall(record)
-        self._note_lessons()
+        self.learned = LearnedParameters.from_json(record)
+        self._note_learned()
 
-    def _note_lessons(self) -> None:
-        if self.lessons.describe():
-            learned = self.lessons.record() | {"notes": self.lessons.describe()}
+    def _note_learned(self) -> None:
+        if self.learned.describe():
+            learned = self.learned.to_json() | {"notes": self.learned.describe()}
             self.identity = {**self.identity, "learned": learned}
-        if self.lessons.sampled:
+        if self.learned.sampled:
             self.identity = {**self.identity, "temperature": OWN}
 
-    def _learns(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
+    def _learn_from(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
         """Whether a refusal teaches how to ask the same in another way.
 
         Raises RunFailedError where that would make another measurement of a run that has answers already.
         """
-        if not self.caller.budget.answers and self.moves(error):
-            self._note_lessons()
-            self.on_lesson()
+        if not self.caller.budget.answers and self.switch_api(error):
+            self._note_learned()
+            self.on_learned()
             return True
-        before = self.lessons.record()
-        name = self.lessons.learn(error, payload, self.insisted)
+        before = self.learned.to_json()
+        name = self.learned.learn(error, payload, self.required)
         if name is None:
             return self.payload(request) != payload and error.status in (400, 404, 422)
-        if before != self.lessons.record():
+        if before != self.learned.to_json():
             if self.caller.budget.answers and name in (*SAMPLING, SYSTEM):
-                self.lessons = Lessons.recall(before)
+                self.learned = LearnedParameters.from_json(before)
                 raise RunFailedError(
                     f"{self.name}: {self.caller.budget.answers:,} answers came with {name}, and now it is refused "
                     f"({error}); answers of both kinds do not belong into one run: begin a new one"
                 )
-            self.taught(name)
-            self._note_lessons()
-            self.on_lesson()
+            self.on_refused(name)
+            self._note_learned()
+            self.on_learned()
         return self.payload(request) != payload
 
-    def moves(self, error: CallError) -> bool:
+    def switch_api(self, error: CallError) -> bool:
         """Whether the model is asked through another API from here on, because it is not served by this one."""
         return False
 
-    def taught(self, name: str) -> None:
+    def on_refused(self, name: str) -> None:
         """Take note that a parameter was found to be refused."""
         return
 
@@ -165,11 +167,11 @@ class ApiBackend(ABC):
     def usage(self, body: Mapping[str, Any]) -> Usage | None:
         """What an answer says that it used; None where it does not say."""
 
-    def hold(self, allowance: Allowance) -> None:
+    def set_allowance(self, allowance: Allowance) -> None:
         """Spend no more than that from here on."""
         self.caller.budget = Budget(allowance)
 
-    def most(self, request: Request) -> Bound:
+    def max_usage(self, request: Request) -> Bound:
         """The most tokens that one attempt can use."""
         return _most(self.payload(request))
 
@@ -194,7 +196,7 @@ class ApiBackend(ABC):
                 return LoggedReply("", "refusal", None, charged, charged, ended, call=call)
             tries = len(call.attempts)
             return LoggedFailure(f"{error} ({tries} attempts)" if tries > 1 else str(error), call)
-        response = self.understood(request, answered.body, call)
+        response = self.parse_answer(request, answered.body, call)
         await self.consistency.compare(self, request, response)
         return self._logged(request, response, call)
 
@@ -215,18 +217,18 @@ class ApiBackend(ABC):
 
     async def _answered(self, request: Request, call: Call) -> Answered:
         """What the server says to a request, asked again in another way where it refuses a parameter."""
-        wire = self._own_wire()
+        pool = self._own_pool()
         while True:
             path, payload, again = self.path, self.payload(request), False
 
-            def excused(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
+            def handled(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
                 nonlocal again
-                again = self._learns(error, sent, request)
+                again = self._learn_from(error, sent, request)
                 return again
 
             try:
                 return await self.caller.call(
-                    partial(self._attempt, wire, path, payload), _estimate(request), call, _most(payload), excused
+                    partial(self._attempt, pool, path, payload), _estimate(request), call, _most(payload), handled
                 )
             except CallError:
                 if not again:
@@ -238,10 +240,10 @@ class ApiBackend(ABC):
         found.advise(self.cure(found, {}))
         return found
 
-    async def _attempt(self, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
+    async def _attempt(self, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
-            return await post(self.sdk, wire, path, payload)
+            return await post(self.sdk, pool, path, payload)
         except CallError as error:
             error.advise(self.cure(error, payload))
             raise
@@ -254,9 +256,9 @@ class ApiBackend(ABC):
             limits = [name for name in _LIMITS if name in payload and name in str(error)]
             if any(payload[name] > MOST_PLAIN_REPLY for name in limits):
                 return " (give the model less room for reasoning with --reasoning-room N)"
-        return likely_cure(error.status, str(error), self.keyless)
+        return likely_cure(error.status, str(error), self.missing_key)
 
-    def understood(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def parse_answer(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""
         try:
             return self.read(request, body, call)
@@ -269,7 +271,9 @@ class ApiBackend(ABC):
             # Not permanent: the next prompt may fare better. But a server that never makes sense is an outage.
             self.caller.breaker.failure(CallError(text, "unreadable", True))
             return LoggedFailure(text, call)
-        if isinstance(response, Reply) and (why := self.promises.broken(request, response, call.reasoning_tokens)):
+        if isinstance(response, Reply) and (
+            why := self.ignored_settings.shown_by(request, response, call.reasoning_tokens)
+        ):
             raise ModelError(redact(f"{self.name}: {why}"))
         self.caller.breaker.success()
         self.caller.budget.answers += 1
@@ -298,23 +302,23 @@ class ApiBackend(ABC):
 
     def own_client(self) -> Any:
         """A client of the running loop, for what is no question: files and batches."""
-        return self._own_wire().client()
+        return self._own_pool().client()
 
-    def _own_wire(self) -> Wire:
+    def _own_pool(self) -> ConnectionPool:
         """The connections of the running loop; they cannot be taken from one loop to another."""
-        if self._wire is None or self._wire.loop is not asyncio.get_running_loop():
-            self._wire = Wire(self.sdk, self.client, self._timeout(), self.in_flight)
-        return self._wire
+        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
+            self._pool = ConnectionPool(self.sdk, self.client, self._timeout(), self.in_flight)
+        return self._pool
 
     async def aclose(self) -> None:
         """Close the connections; to be awaited in the loop in which the asking was done."""
-        if self._wire is not None:
-            wire, self._wire = self._wire, None
-            await wire.aclose()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.aclose()
 
     def close(self) -> None:
         """Let go of the connections, which end with their loop, or with ``aclose`` before."""
-        self._wire = None
+        self._pool = None
 
 
 def with_call(response: Reply | Scores, call: Call) -> Reply | Scores:
@@ -335,7 +339,7 @@ def _most(payload: Mapping[str, Any]) -> Bound:
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
 
 
-def unechoed(text: str, request: Request) -> str:
+def without_echo(text: str, request: Request) -> str:
     """``text`` without the prompt, which some servers send back with the reply.
 
     A prompt may hold an example with its answers, and these are not the reply's.
@@ -347,7 +351,7 @@ def unechoed(text: str, request: Request) -> str:
     return "\n".join(rest if rest and not before.strip() else [before, *rest])
 
 
-def cut(text: str, stop: Sequence[str]) -> str | None:
+def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
     """``text`` up to the first of the stop texts; None where there is none in it.
 
     Some APIs have no such setting and some servers ignore it.

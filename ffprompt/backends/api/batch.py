@@ -107,7 +107,7 @@ class ApiBatches(ABC):
             if failure.code in FILTERED:
                 return LoggedReply("", "refusal", ended=f"HTTP 200: {failure.code}", call=call)
             return LoggedFailure(str(failure), call)
-        response = self.backend.understood(request, result.body, call)
+        response = self.backend.parse_answer(request, result.body, call)
         if isinstance(response, Failure):
             return LoggedFailure(redact(response.error), call)
         return with_call(response, call)

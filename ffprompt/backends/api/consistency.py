@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ffprompt.backends.api.echo import Token, echoed, read_scores
 from ffprompt.backends.api.echo_checks import contradiction, misplaced, shifts
 from ffprompt.backends.api.prompt_tokens import PromptTokens, extended, short
-from ffprompt.backends.api.served_model import Served
+from ffprompt.backends.api.served_model import ServedModel
 from ffprompt.backends.base import Failure, Reply, Request, Scores
 from ffprompt.errors import RunFailedError
 
@@ -34,7 +34,7 @@ class Consistency:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.served = Served()
+        self.served = ServedModel()
         self.prompts = PromptTokens()
         self._shifts: Counter[int] = Counter()
         self._last: tuple[str, Sequence[Token]] = ("", ())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ffprompt.backends.api import usage_fields as counts
+from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Request, Scores
 
 # Servers round log-probabilities; two decimals are the fewest that tell answers apart.
@@ -110,7 +110,7 @@ def read_scores(request: Request, body: Mapping[str, Any], tokens: Sequence[Toke
     bounds = tuple((read, symbol) for read, (_, _, bounded) in enumerate(rows) for symbol in bounded)
     # The server names tokens by their text, so there is no number of the first-ranked token to record.
     unknown = np.full(len(rows), -1, np.int64)
-    used = counts.openai(body)
+    used = openai_usage(body)
     return Scores(answers, unknown, symbols, used.prompt, bounds, used.reply)
 
 

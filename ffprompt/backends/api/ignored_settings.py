@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ffprompt.backends.base import Reply, Request
-from ffprompt.backends.json_answers import conforms
+from ffprompt.backends.json_schema import conforms
 from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
 
 _SHOWN = 60  # characters of a reply that are quoted
@@ -18,20 +18,20 @@ _EMPTY_BLOCK = 64
 
 
 @dataclass(slots=True)
-class Promises:
-    """What was asked for: ``unthinking`` is a reply without reasoning; ``tags`` are a user's marks around it.
+class IgnoredSettings:
+    """What was asked for: ``no_thinking`` is a reply without reasoning; ``tags`` are a user's marks around it.
 
     ``kept`` counts replies that were of their schema.
     """
 
-    unthinking: bool = False
+    no_thinking: bool = False
     tags: tuple[str, ...] = ()
     kept: int = 0
 
-    def broken(self, request: Request, reply: Reply, reasoning_tokens: int | None) -> str | None:
+    def shown_by(self, request: Request, reply: Reply, reasoning_tokens: int | None) -> str | None:
         """What a reply shows the server not to do, with the cure; None where nothing speaks against it."""
         said = strip_reasoning(reply.text, self.tags)
-        if self.unthinking and (why := self._thought(reply, said, reasoning_tokens)):
+        if self.no_thinking and (why := self._thought(reply, said, reasoning_tokens)):
             return f"--thinking off is not honoured: {why}; give the server's own switch with --extra-body"
         if request.schema is None or reply.stop != "stop" or not reply.text.strip() or said is None:
             return None

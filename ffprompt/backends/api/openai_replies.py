@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ffprompt.backends.api import usage_fields as counts
-from ffprompt.backends.api.base import cut, unechoed
+from ffprompt.backends.api.base import cut_at_stop, without_echo
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.retry import Call
+from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Reply, Request, Stop
 
 
@@ -115,9 +115,9 @@ def _summaries(items: Sequence[Mapping[str, Any]]) -> str:
 def _reply(
     request: Request, body: Mapping[str, Any], call: Call, text: str, stop: Stop, why: object, thoughts: str = ""
 ) -> Reply:
-    used = call.note(counts.openai(body))
-    text = unechoed(text, request)
-    if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
+    used = call.note(openai_usage(body))
+    text = without_echo(text, request)
+    if stop != "refusal" and (shorter := cut_at_stop(text, request.stop)) is not None:
         text, stop = shorter, "stop"
     ended = why if isinstance(why, str) else None
     return Reply(text, stop, body.get("model"), used.prompt, used.reply, ended, thoughts or None)

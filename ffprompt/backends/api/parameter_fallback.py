@@ -43,7 +43,7 @@ TOO_MUCH = re.compile(
 
 
 @dataclass(slots=True)
-class Lessons:
+class LearnedParameters:
     """What a model was found not to take: ``dropped`` parameters with the server's words, ``renamed`` ones.
 
     ``api`` is the one that the model is served by, where that is not the one it was first asked through.
@@ -59,17 +59,17 @@ class Lessons:
         """The payload with every parameter that was refused dropped or under its other name."""
         return {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
 
-    def learn(self, error: CallError, payload: Mapping[str, Any], insisted: frozenset[str]) -> str | None:
+    def learn(self, error: CallError, payload: Mapping[str, Any], required: frozenset[str]) -> str | None:
         """Take a lesson from the refusal of a payload. Returns the parameter that it is about, or None for no lesson.
 
-        Parameters that a user ``insisted`` on are never dropped. A payload that was sent before another call learnt the
+        Parameters that a user ``required`` on are never dropped. A payload that was sent before another call learnt the
         same lesson teaches nothing new and is simply to be sent again: its parameter is returned, too.
         """
         if error.status not in (400, 422):
             return None
         text = str(error)
         name = self._named(error, text, payload)
-        if name is None or name in insisted:
+        if name is None or name in required:
             return None
         if name in _LIMITS:
             other = _OTHER_LIMIT.get(name)
@@ -101,12 +101,12 @@ class Lessons:
         """Whether replies are drawn by the model's own settings because it refused those of the run."""
         return "temperature" in self.dropped
 
-    def record(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Plain values, as a run's record keeps them."""
         return {"dropped": dict(self.dropped), "renamed": dict(self.renamed), "api": self.api}
 
     @classmethod
-    def recall(cls, record: Mapping[str, Any] | None) -> Lessons:
+    def from_json(cls, record: Mapping[str, Any] | None) -> LearnedParameters:
         """The lessons that a run's record holds."""
         record = record or {}
         return cls(dict(record.get("dropped", {})), dict(record.get("renamed", {})), record.get("api", ""))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffprompt.backends.base import AnswerSchema, Request
-from ffprompt.backends.json_answers import array_schema
+from ffprompt.backends.json_schema import array_schema
 from ffprompt.errors import ModelError
 
 MOST_SHOWN = 20  # of the most probable tokens, unless a user asks for another number
@@ -27,7 +27,7 @@ def reasons(model: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asking:
+class PayloadSettings:
     """The settings that shape a payload.
 
     ``reasoning``: the limit of a reply leaves ``room`` tokens for reasoning. ``sampled``: the model can be told a
@@ -43,44 +43,44 @@ class Asking:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def chat_payload(asking: Asking, request: Request) -> dict[str, Any]:
+def chat_payload(settings: PayloadSettings, request: Request) -> dict[str, Any]:
     """The body of a chat completion."""
     # One answer in one piece is what is read here, and some servers stream unless they are told not to.
-    payload: dict[str, Any] = {"model": asking.model, "messages": _turns(request), "stream": False}
-    limit = "max_completion_tokens" if asking.reasoning else "max_tokens"
-    payload[limit] = request.max_tokens + asking.room
-    payload |= {"reasoning_effort": asking.effort} if asking.effort else {}
+    payload: dict[str, Any] = {"model": settings.model, "messages": _turns(request), "stream": False}
+    limit = "max_completion_tokens" if settings.reasoning else "max_tokens"
+    payload[limit] = request.max_tokens + settings.room
+    payload |= {"reasoning_effort": settings.effort} if settings.effort else {}
     if request.schema is not None:
         schema = {"name": "answers", "strict": True, "schema": array_schema(request.schema)}
         payload["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return merged(payload | _sampling(asking, request), asking.extra)
+    return merged(payload | _sampling(settings, request), settings.extra)
 
 
-def responses_payload(asking: Asking, request: Request) -> dict[str, Any]:
+def responses_payload(settings: PayloadSettings, request: Request) -> dict[str, Any]:
     """The body of a response. Nothing is kept at the provider; this API has neither seed nor stop texts."""
     # Some servers do not take a turn of the assistant for a message unless it says that it is one.
     turns = [{"type": "message", **turn} for turn in _turns(request)]
-    payload: dict[str, Any] = {"model": asking.model, "input": turns, "store": False, "stream": False}
-    payload["max_output_tokens"] = request.max_tokens + asking.room
-    payload |= {"reasoning": {"effort": asking.effort}} if asking.effort else {}
-    if asking.sampled and request.temperature is not None:
+    payload: dict[str, Any] = {"model": settings.model, "input": turns, "store": False, "stream": False}
+    payload["max_output_tokens"] = request.max_tokens + settings.room
+    payload |= {"reasoning": {"effort": settings.effort}} if settings.effort else {}
+    if settings.sampled and request.temperature is not None:
         payload["temperature"] = request.temperature
     if request.schema is not None:
         payload["text"] = {"format": _format(request.schema)}
-    return merged(payload, asking.extra)
+    return merged(payload, settings.extra)
 
 
-def completions_payload(asking: Asking, request: Request) -> dict[str, Any]:
+def completions_payload(settings: PayloadSettings, request: Request) -> dict[str, Any]:
     """The body of a completion; with reads, of one that echoes the prompt with log-probabilities."""
     if request.is_chat:
         raise ModelError("the completions API goes on with a text and answers no messages; use --form completion")
-    payload: dict[str, Any] = {"model": asking.model, "prompt": request.text, "stream": False}
+    payload: dict[str, Any] = {"model": settings.model, "prompt": request.text, "stream": False}
     if request.reads:
         # One token is asked for because not every server accepts none; it stands behind the prompt and is not read.
-        payload |= {"max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": asking.top_logprobs}
+        payload |= {"max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": settings.top_logprobs}
     else:
-        payload |= {"max_tokens": request.max_tokens} | _sampling(asking, request)
-    return merged(payload, asking.extra)
+        payload |= {"max_tokens": request.max_tokens} | _sampling(settings, request)
+    return merged(payload, settings.extra)
 
 
 def merged(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,9 +108,9 @@ def _turns(request: Request) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.text} for message in request.messages]
 
 
-def _sampling(asking: Asking, request: Request) -> dict[str, Any]:
+def _sampling(settings: PayloadSettings, request: Request) -> dict[str, Any]:
     """How a reply is drawn. Reasoning models refuse all of it; their replies are cut at stop texts when they come."""
-    if not asking.sampled:
+    if not settings.sampled:
         return {}
     sampling: dict[str, Any] = {} if request.temperature is None else {"temperature": request.temperature}
     if request.temperature != 0:  # some servers know no seed; without sampling there is nothing to seed

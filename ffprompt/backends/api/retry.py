@@ -1,7 +1,7 @@
 """What all providers' calls have in common: attempts, retries, pace, and when to give up.
 
 A request becomes one ``Call`` of several attempts. An attempt holds one of the ``Limiter``'s places only while it is
-on the wire, so requests that wait for their next attempt keep nobody else from asking.
+in flight, so requests that wait for their next attempt keep nobody else from asking.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from ffprompt.backends.api.call_errors import (
     read_reply,
 )
 from ffprompt.backends.api.rate_limit import Bucket, Limiter
-from ffprompt.backends.api.transport import LateError, Wire, deadline
-from ffprompt.backends.api.usage_fields import Counts
+from ffprompt.backends.api.transport import ConnectionPool, LateError, deadline, patience
+from ffprompt.backends.api.usage_fields import UsageFields
 from ffprompt.backends.base import Failure, Reply, Scores
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import FFPromptError, RunFailedError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+    from ffprompt.config.run_config import RunConfig
 
 Sleep = Callable[[float], Awaitable[None]]
 # 503 and 529 say that all who ask are too many, 429 that this key asks too often.
@@ -69,6 +71,16 @@ class Policy:
 PolicyOf = Callable[[bool], Policy]  # of a model that thinks before it replies, or of one that does not
 
 
+def policy_of(config: RunConfig, thinks: bool) -> Policy:
+    """Return the policy that the settings of a run ask for, for a model that thinks before it replies or not."""
+    return Policy(
+        **patience(thinks, config.timeout, config.connect_timeout, config.first_byte_timeout),
+        max_concurrency=config.max_concurrency or 64,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+    )
+
+
 @dataclass(slots=True)
 class Call:
     """What it took to get one answer, for the log. ``sent`` is an attempt's number in the run."""
@@ -80,11 +92,11 @@ class Call:
     cache_write_tokens: int | None = None  # part of prompt_tokens
     counted: Counted | None = field(default_factory=Counted)  # what the attempts were counted at against a budget
 
-    def note(self, counts: Counts) -> Counts:
+    def note(self, fields: UsageFields) -> UsageFields:
         """Keep the counts that a Reply has no place for."""
-        self.reasoning_tokens, self.cached_tokens = counts.reasoning, counts.cached
-        self.cache_write_tokens = counts.written
-        return counts
+        self.reasoning_tokens, self.cached_tokens = fields.reasoning, fields.cached
+        self.cache_write_tokens = fields.written
+        return fields
 
     def record(self) -> dict[str, Any]:
         """Plain values, as a line of the log keeps them."""
@@ -93,7 +105,7 @@ class Call:
 
     @property
     def spent(self) -> float:
-        """Seconds on the wire."""
+        """Seconds in flight."""
         return math.fsum(attempt["seconds"] for attempt in self.attempts)
 
 
@@ -118,10 +130,10 @@ class LoggedFailure(Failure):
     call: Call = field(default_factory=Call)
 
 
-async def post(sdk: Any, wire: Wire, path: str, payload: Mapping[str, Any]) -> Answered:
+async def post(sdk: Any, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
     """One attempt. Raises CallError."""
     try:
-        return read_reply(await wire.post(path, payload))
+        return read_reply(await pool.post(path, payload))
     except (sdk.APIStatusError, sdk.APIConnectionError) as error:
         raise as_call_error(sdk, error) from None
 
@@ -188,12 +200,12 @@ class Caller:
         tokens: int,
         call: Call,
         most: Bound | None = None,
-        excused: Callable[[CallError], bool] = lambda _: False,
+        handled: Callable[[CallError], bool] = lambda _: False,
     ) -> Answered:
         """Attempt until there is an answer. Raises CallError when there will be none, or what breaker or budget raise.
 
         ``tokens`` is about how many the request will cost, ``most`` how many it can. ``call`` takes the record. An
-        error that is ``excused`` says nothing against the server.
+        error that is ``handled`` says nothing against the server.
         """
         from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
 
@@ -218,7 +230,7 @@ class Caller:
         try:
             answered: Answered = await retrying(self._attempt, attempt, tokens, call, most or Bound())
         except CallError as error:
-            if error.code not in FILTERED and not excused(error):
+            if error.code not in FILTERED and not handled(error):
                 self.breaker.failure(error)
             raise
         call.request_id = answered.request_id

@@ -30,7 +30,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1].casefold()).strip("-")
 
 
-class Served:
+class ServedModel:
     """What a server says that it answers with. Aliases are remarked on; another model within a run stops it."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @contextlib.contextmanager
-def making(name: str) -> Iterator[None]:
+def client_errors(name: str) -> Iterator[None]:
     """Make clients. What a library objects to is raised as a ModelError that names the variable that is to blame."""
     try:
         yield
@@ -132,7 +132,7 @@ def patience(
     return limits
 
 
-class Wire:
+class ConnectionPool:
     """Connections for ``places`` requests at a time, in one event loop, to wherever ``client`` makes its clients for.
 
     ``client`` is given the HTTP client to use. The SDK's own defaults hold for everything but the number of
@@ -142,8 +142,8 @@ class Wire:
     def __init__(self, sdk: Any, client: Callable[[Any], Any], timeout: Any, places: int) -> None:
         self.loop = asyncio.get_running_loop()
         self._sdk, self._client, self._timeout = sdk, client, timeout
-        self._http = library(sdk)
-        with making("connections"):
+        self._http = http_library(sdk)
+        with client_errors("connections"):
             self._tls = self._http.create_ssl_context()  # tens of milliseconds each, so that one serves all
         self._each = min(places, _CONNECTIONS)
         self._clients: list[Any] = []
@@ -161,7 +161,7 @@ class Wire:
         return self._clients[0]
 
     def _grow(self) -> None:
-        with making("connections"):
+        with client_errors("connections"):
             client = self._client(self._connections())
         self._clients.append(client)
         self._free += [client] * self._each
@@ -192,7 +192,7 @@ class Wire:
             await client.close()
 
 
-def library(sdk: Any) -> Any:
+def http_library(sdk: Any) -> Any:
     """The HTTP library that an SDK is built on; its versions differ in which one that is."""
     client = next(base for base in sdk.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient")
     return importlib.import_module(client.__module__.partition(".")[0])

@@ -10,7 +10,7 @@ from ffprompt.cost.usage import Usage, count
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class UsageFields:
     """Tokens as a body reports them; None for what it does not say, or says in no known way."""
 
     prompt: int | None
@@ -27,12 +27,12 @@ class Counts:
         return Usage(self.prompt, self.reply, self.cached, self.written, self.reasoning)
 
 
-def openai(body: Mapping[str, Any]) -> Counts:
+def openai_usage(body: Mapping[str, Any]) -> UsageFields:
     """Of a chat completion, a response or a completion."""
     usage = _part(body, "usage")
     prompt = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
     reply = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
-    return Counts(
+    return UsageFields(
         count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         count(usage.get("completion_tokens", usage.get("output_tokens"))),
         count(reply.get("reasoning_tokens")),
@@ -41,7 +41,7 @@ def openai(body: Mapping[str, Any]) -> Counts:
     )
 
 
-def anthropic(body: Mapping[str, Any]) -> Counts:
+def anthropic_usage(body: Mapping[str, Any]) -> UsageFields:
     """Of a message."""
     usage = _part(body, "usage")
     fresh, cached = count(usage.get("input_tokens")), count(usage.get("cache_read_input_tokens"))
@@ -49,7 +49,7 @@ def anthropic(body: Mapping[str, Any]) -> Counts:
     # ``input_tokens`` leaves out what was put into the cache or read from it.
     prompt = None if fresh is None else fresh + (cached or 0) + (written or 0)
     thinking = count(_part(usage, "output_tokens_details").get("thinking_tokens"))
-    return Counts(prompt, count(usage.get("output_tokens")), thinking, cached, written)
+    return UsageFields(prompt, count(usage.get("output_tokens")), thinking, cached, written)
 
 
 def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

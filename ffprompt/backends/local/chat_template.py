@@ -13,11 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.base import Message, without_system
 from ffprompt.backends.reasoning_marks import closing, opens_reasoning
 from ffprompt.errors import ModelError
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 OWN = "the template's own"
 # Variables of chat templates that turn thinking on and off. Others are looked for by their names.
@@ -37,6 +40,16 @@ class Thinking:
     effort: str | None = None
     tags: tuple[str, ...] = ()
     room: int | None = None  # tokens for reasoning, on top of the reply
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Thinking:
+        """Return what the settings of a run say. Raises ModelError for a number of tokens."""
+        if isinstance(config.thinking, int):
+            raise ModelError(
+                f"--thinking {config.thinking}: a number of tokens is for models behind an API; the {config.backend} "
+                "backend takes on or off, and --reasoning-room for how long a reply may be"
+            )
+        return cls(config.thinking, config.reasoning_effort, config.reasoning_tags or (), config.reasoning_room)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.backends.local.score_rows import NOT_FINITE
+from ffprompt.backends.local.candidate_scores import NOT_FINITE
+from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.reference.tokens import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
 from ffprompt.tasks.flipflop import LETTERS, READ
@@ -175,3 +176,11 @@ class ReferenceBackend:
         for some, parts in zip(passes, self._workers.map(run, passes), strict=True):
             found.update(zip(some, parts, strict=True))
         return [found[index] for index in range(len(tokens))]
+
+
+SPEC = BackendSpec(
+    "reference",
+    lambda config, weights: ReferenceBackend(config.model, config.device, config.batch_size),
+    extra="reference",
+    docs="reference.md",
+)

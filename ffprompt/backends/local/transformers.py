@@ -11,16 +11,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_scores, plan_rows
 from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import Found, Row, collect, plan_rows
 from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
 from ffprompt.backends.local.weights import first_line, locate, quiet
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 # Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
@@ -53,9 +57,7 @@ class TransformersBackend:
             import torch
             import transformers
         except ImportError as error:
-            raise ModelError(
-                f'the transformers backend needs {error.name}; run: pip install "ffprompt[transformers]"'
-            ) from error
+            raise not_installed("transformers", error) from error
         self.name = model
         self.batch_size = batch_size
         located = locate(model, revision, weights)
@@ -108,24 +110,23 @@ class TransformersBackend:
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
-        logits = self._read_logits(rows)
-        return [collect(one, [logits[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+        return collect_scores(tokenised, owners, self._score_rows(rows))
 
-    def _read_logits(self, rows: Sequence[Row]) -> list[Found]:
+    def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""
         from ffprompt.backends.local.transformers_model import Forward
 
         prefix = self._shared_prefix([row.ids for row in rows])
         forward = Forward(self.model, rows[0].ids[:prefix])
-        found: dict[int, Found] = {}
+        found: dict[int, RowScores] = {}
 
         def run(batch: Sequence[int]) -> None:
             answers = forward(
-                [rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch]
+                [rows[i].ids for i in batch], [rows[i].positions for i in batch], [rows[i].candidates for i in batch]
             )
             found.update(zip(batch, answers, strict=True))
 
-        reads = max(len(row.at) for row in rows)
+        reads = max(len(row.positions) for row in rows)
         most = max(1, _HEAD_NUMBERS // (self.vocabulary * reads))
         self._in_batches([len(row.ids) - prefix for row in rows], most, run)
         return [found[index] for index in range(len(rows))]
@@ -262,3 +263,19 @@ class _Opening:
 
     def _has_pickles(self) -> bool:
         return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))
+
+
+def _open(config: RunConfig, weights: bool) -> TransformersBackend:
+    return TransformersBackend(
+        config.model,
+        config.device,
+        config.dtype,
+        config.batch_size,
+        config.revision,
+        config.trust_remote_code,
+        weights,
+        Thinking.of(config),
+    )
+
+
+SPEC = BackendSpec("transformers", _open, extra="transformers", docs="transformers.md")

@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
 from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import TOP, collect, plan_rows
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
+from ffprompt.backends.spec import BackendSpec
+from ffprompt.config.settings import ROWS
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 
 if TYPE_CHECKING:
+    from ffprompt.backends.base import Backend
     from ffprompt.backends.local.vllm_model import Engine
+    from ffprompt.config.run_config import RunConfig
 
 _INSTALL = 'pip install "ffprompt[vllm]"'
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
@@ -36,6 +40,8 @@ _INSTALL = 'pip install "ffprompt[vllm]"'
 _LOGITS = 1 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # sizes of LoRA adapters that vLLM reserves memory for
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+# Settings of a run that are engine arguments of the same name.
+_ENGINE_SETTINGS = tuple(row.name for row in ROWS if row.engine)
 # Ours to decide: what is read from vLLM depends on it.
 _OURS = ("model", "tokenizer", "runner", "convert", "logprobs_mode", "skip_tokenizer_init", "data_parallel_size")
 
@@ -168,8 +174,8 @@ class VllmBackend:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
         with self._translated(RunFailedError):
-            found = self.engine.score(rows)
-        return [collect(one, [found[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+            row_scores = self.engine.score(rows)
+        return collect_scores(tokenised, owners, row_scores)
 
     def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         assert self.encoder is not None and self.engine is not None
@@ -248,7 +254,7 @@ def _on_cpu() -> bool:
 
 def _defaults(on_cpu: bool, config: Any) -> dict[str, Any]:
     """What is set unless the user says otherwise. ``config`` is the model's where prompts will be scored."""
-    defaults: dict[str, Any] = {"max_logprobs": TOP}
+    defaults: dict[str, Any] = {"max_logprobs": TOP_LOGPROBS}
     if on_cpu:
         # Compiling takes longer than it saves there, and blocks of 128 tokens keep short prompts out of the cache.
         # float32 weights would be cut to half of their precision without a word.
@@ -301,3 +307,34 @@ def _engine_facts(engine: Engine) -> dict[str, Any]:
         "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
         "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
     }
+
+
+def _open(config: RunConfig, weights: bool) -> Backend:
+    settings = {name: value for name in _ENGINE_SETTINGS if (value := getattr(config, name)) is not None}
+    for name, value in parse_engine_arguments(config.engine_arg or ()).items():
+        if name in settings:
+            raise ModelError(f"--engine-arg {name}: --{name.replace('_', '-')} is given too")
+        settings[name] = value
+    asked = config.elicitation or ("forced",)
+    opening: dict[str, Any] = {
+        "model": config.model,
+        "settings": settings,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "lora": config.lora,
+        "seed": config.seed,
+        "scores": "forced" in asked,
+        "weights": weights,
+        "chats": config.form == "chat" or "dialogue" in asked,
+        "thinking": Thinking.of(config),
+    }
+    copies = config.data_parallel_size or 1
+    if copies == 1 or not weights:
+        return VllmBackend(**opening)
+    from ffprompt.backends.local.vllm_replicas import ReplicatedVllm
+
+    each = (config.tensor_parallel_size or 1) * (config.pipeline_parallel_size or 1)
+    return ReplicatedVllm(opening, copies, each)
+
+
+SPEC = BackendSpec("vllm", _open, extra="vllm", docs="vllm.md")

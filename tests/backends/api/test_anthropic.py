@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from ffprompt.backends.api.anthropic import AnthropicBackend, read_message
-from ffprompt.backends.api.anthropic_payloads import Asking, asking_of, payload, takes_temperature
+from ffprompt.backends.api.anthropic_payloads import (
+    PayloadSettings,
+    message_payload,
+    payload_settings,
+    takes_temperature,
+)
 from ffprompt.backends.api.retry import Call, LoggedReply
 from ffprompt.backends.base import Failure, Message, Reply, Request, Scores
 from ffprompt.errors import ModelError
@@ -44,7 +49,7 @@ def ask(backend: AnthropicBackend, request: Request) -> Any:
 
 
 def test_payload_with_system_and_shots() -> None:
-    assert payload(Asking("m"), SHOTS) == {
+    assert message_payload(PayloadSettings("m"), SHOTS) == {
         "model": "m",
         "max_tokens": 24,
         "system": [{"type": "text", "text": "Remember."}],
@@ -57,25 +62,25 @@ def test_payload_with_system_and_shots() -> None:
 def test_payload_without_system() -> None:
     request = Request("k", "", TURNS[1:2], max_tokens=5, temperature=0.5)
     expected = {"model": "m", "max_tokens": 5, "messages": [turn("user", "w1 r?")], "temperature": 0.5}
-    assert payload(Asking("m"), request) == expected
+    assert message_payload(PayloadSettings("m"), request) == expected
 
 
 def test_payloads_that_think() -> None:
     request = Request("k", "", TURNS[1:2], max_tokens=5)
-    assert payload(asking_of("claude-haiku-4-5", thinking=2048), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-haiku-4-5", thinking=2048), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 2053,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "enabled", "budget_tokens": 2048},
     }
-    assert payload(asking_of("claude-opus-5", effort="low", room=100), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-opus-5", effort="low", room=100), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 105,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "adaptive"},
         "output_config": {"effort": "low"},
     }
-    assert payload(asking_of("claude-opus-5", thinking="off"), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-opus-5", thinking="off"), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 5,
         "messages": [turn("user", "w1 r?")],
@@ -95,7 +100,7 @@ def test_payloads_that_think() -> None:
 def test_each_generation_is_told_to_think_in_its_own_way(
     model: str, settings: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert asking_of(model, **settings).extra == expected
+    assert payload_settings(model, **settings).extra == expected
 
 
 @pytest.mark.parametrize(
@@ -124,17 +129,17 @@ def test_a_temperature_is_sent_under_the_version_that_has_one(
 
 def test_the_common_beginning_is_marked_for_the_cache() -> None:
     mark = {"cache_control": {"type": "ephemeral"}}
-    shots = payload(Asking("m", cache=True), SHOTS)
+    shots = message_payload(PayloadSettings("m", cache=True), SHOTS)
     assert shots["messages"][1]["content"][-1] == {"type": "text", "text": "1"} | mark
     assert str(shots).count("cache_control") == 1
-    bare = payload(Asking("m", cache=True), Request("k", "", TURNS[:2]))
+    bare = message_payload(PayloadSettings("m", cache=True), Request("k", "", TURNS[:2]))
     assert bare["system"][-1] == {"type": "text", "text": "Remember."} | mark
-    assert "cache_control" not in str(payload(Asking("m", cache=True), Request("k", "", TURNS[1:2])))
+    assert "cache_control" not in str(message_payload(PayloadSettings("m", cache=True), Request("k", "", TURNS[1:2])))
 
 
 def test_turns_of_one_role_in_a_row_become_one() -> None:
     turns = (Message("system", "a"), Message("system", "b"), Message("user", "c"), Message("user", "d"))
-    body = payload(Asking("m"), Request("k", "", turns))
+    body = message_payload(PayloadSettings("m"), Request("k", "", turns))
     assert body["messages"] == [turn("user", "c", "d")]
     assert [block["text"] for block in body["system"]] == ["a", "b"]
 

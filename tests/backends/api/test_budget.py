@@ -67,7 +67,7 @@ async def spend(budget: Budget, bound: Bound, end: Usage | str, pause: int, coun
 
 @st.composite
 def attempt(draw: Any) -> tuple[Bound, Usage | str, int, int | None]:
-    """(bound, how it ends, loop rounds on the wire, rounds until its task is cancelled)."""
+    """(bound, how it ends, loop rounds in flight, rounds until its task is cancelled)."""
     bound = Bound(draw(st.integers(1, 60)), draw(st.integers(1, 40)))
     used = st.builds(Usage, st.integers(0, bound.prompt), st.integers(0, bound.reply))
     end = draw(st.one_of(used, st.sampled_from([UNKNOWN, FREE, CANCELLED])))
@@ -159,7 +159,7 @@ def test_waiters_go_in_the_order_in_which_they_came() -> None:
 def test_who_stands_behind_one_that_leaves_the_line_goes_at_once() -> None:
     async def run() -> None:
         budget = Watched(Allowance(None, None, 100))
-        await budget.reserve(Bound(60, 0))  # and is on the wire for long
+        await budget.reserve(Bound(60, 0))  # and is in flight for long
         large = asyncio.create_task(budget.reserve(Bound(90, 0)))
         small = asyncio.create_task(budget.reserve(Bound(10, 0)))
         await asyncio.sleep(0)
@@ -173,10 +173,10 @@ def test_who_stands_behind_one_that_leaves_the_line_goes_at_once() -> None:
 def test_a_run_that_ends_sends_nothing_more() -> None:
     async def run() -> list[Any]:
         budget = Watched(Allowance(None, None, 100))
-        wire = await budget.reserve(Bound(60, 0))
+        pool = await budget.reserve(Bound(60, 0))
         waiting = [asyncio.create_task(budget.reserve(Bound(size, 0))) for size in (90, 10)]
         await asyncio.sleep(0)
-        budget.settle(wire, None)  # the first in line will never fit; the other would, but the run is over
+        budget.settle(pool, None)  # the first in line will never fit; the other would, but the run is over
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     assert all(isinstance(end, RunFailedError) for end in asyncio.run(run()))
@@ -279,11 +279,11 @@ def test_the_most_is_what_is_sent_in_bytes_and_the_limit_of_the_reply(monkeypatc
         (AnthropicBackend("claude-opus-5", live=False), 40 + 32768),
     ]
     for backend, limit in backends:
-        most = backend.most(request)
+        most = backend.max_usage(request)
         assert most.reply == limit
         assert text + 32 <= most.prompt <= text + 600
     scored = Request("k", "w 1 r 1", reads=((6, 7),), surfaces=("0", "1"))
-    assert OpenAIBackend("m", "completions", live=False).most(scored).reply == 1
+    assert OpenAIBackend("m", "completions", live=False).max_usage(scored).reply == 1
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
@@ -319,7 +319,7 @@ def test_real_clients_tell_what_is_free_from_what_is_unknown(
         request = Request("k", "", (Message("user", "w1 i0 r?"),), max_tokens=40)
         answer: Any = await backend.ask(request)
         await backend.aclose()
-        return answer.call.record()["counted"], backend.most(request)
+        return answer.call.record()["counted"], backend.max_usage(request)
 
     reported = {"prompt_tokens": 11, "completion_tokens": 5, "input_tokens": 11, "output_tokens": 5}
     with FaultyServer([fault] if fault else [], usage=lambda _: reported) as server:
@@ -372,7 +372,7 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
             backend = OpenAIBackend("a-model", base_url=server.v1, **settings)
         else:
             backend = AnthropicBackend("claude-haiku-4-5", base_url=server.url, **settings)
-        backend.hold(Allowance(max_tokens=limit))
+        backend.set_allowance(Allowance(max_tokens=limit))
         requests = [Request(f"{n}", "", (Message("user", f"w{n} r?"),), max_tokens=40) for n in range(400)]
         answers = await asyncio.gather(*(backend.ask(request) for request in requests), return_exceptions=True)
         await backend.aclose()
@@ -384,7 +384,7 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
     assert over and all(isinstance(error, RunFailedError) for error in over)
     assert backend.caller.limiter.peak == 64
     assert backend.caller.budget.in_flight == 0
-    bound = backend.most(Request("0", "", (Message("user", "w399 r?"),), max_tokens=40))
+    bound = backend.max_usage(Request("0", "", (Message("user", "w399 r?"),), max_tokens=40))
     assert 50_000 - bound.tokens < backend.caller.budget.tokens <= 50_000
     assert 25_000 < bill <= backend.caller.budget.tokens
 

@@ -158,7 +158,7 @@ def test_calls_on_the_wire_when_a_run_is_killed_are_counted(
     assert len(sent) == len(server.posted) or len(sent) - len(server.posted) <= 128  # killed before it was sent
     assert not any(line.startswith("free") for line in sent)
     lost = len(sent) - sum(len(line["call"]["attempts"]) for line in lines)
-    assert lost > 0  # some were on the wire
+    assert lost > 0  # some were in flight
     assert 0.3 < cost <= limit
 
 

@@ -13,7 +13,13 @@ from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.echo import echoed
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
-from ffprompt.backends.api.payloads import Asking, chat_payload, completions_payload, reasons, responses_payload
+from ffprompt.backends.api.payloads import (
+    PayloadSettings,
+    chat_payload,
+    completions_payload,
+    reasons,
+    responses_payload,
+)
 from ffprompt.backends.api.retry import Call, LoggedReply
 from ffprompt.backends.base import Failure, Message, Reply, Request, Scores
 from ffprompt.errors import FFPromptError, ModelError
@@ -57,7 +63,7 @@ def ask(backend: OpenAIBackend, request: Request) -> Any:
 
 
 def test_chat_payloads() -> None:
-    assert chat_payload(Asking("m"), CHAT) == {
+    assert chat_payload(PayloadSettings("m"), CHAT) == {
         "model": "m",
         "messages": SENT,
         "stream": False,
@@ -65,7 +71,7 @@ def test_chat_payloads() -> None:
         "temperature": 0.0,
     }
     sampled = Request("k", "", TURNS[:2], max_tokens=5, temperature=0.7, seed=2**63 + 5, stop=("a", "b"))
-    assert chat_payload(Asking("m"), sampled) == {
+    assert chat_payload(PayloadSettings("m"), sampled) == {
         "model": "m",
         "messages": SENT[:2],
         "stream": False,
@@ -77,15 +83,15 @@ def test_chat_payloads() -> None:
 
 
 def test_reasoning_payloads_have_room_and_no_temperature() -> None:
-    asking = Asking("o3", reasoning=True, sampled=False, effort="low", room=1000)
-    assert chat_payload(asking, CHAT) == {
+    settings = PayloadSettings("o3", reasoning=True, sampled=False, effort="low", room=1000)
+    assert chat_payload(settings, CHAT) == {
         "model": "o3",
         "messages": SENT,
         "stream": False,
         "max_completion_tokens": 1024,
         "reasoning_effort": "low",
     }
-    assert responses_payload(asking, CHAT) == {
+    assert responses_payload(settings, CHAT) == {
         "model": "o3",
         "input": [{"type": "message", **turn} for turn in SENT],
         "store": False,
@@ -93,7 +99,7 @@ def test_reasoning_payloads_have_room_and_no_temperature() -> None:
         "max_output_tokens": 1024,
         "reasoning": {"effort": "low"},
     }
-    plain = chat_payload(Asking("o3", reasoning=True, sampled=False, room=1000), CHAT)
+    plain = chat_payload(PayloadSettings("o3", reasoning=True, sampled=False, room=1000), CHAT)
     assert plain == {"model": "o3", "messages": SENT, "stream": False, "max_completion_tokens": 1024}
 
 
@@ -119,7 +125,7 @@ def test_a_temperature_of_the_models_own_is_not_sent() -> None:
 
 
 def test_responses_payload() -> None:
-    assert responses_payload(Asking("m"), CHAT) == {
+    assert responses_payload(PayloadSettings("m"), CHAT) == {
         "model": "m",
         "input": [{"type": "message", **turn} for turn in SENT],
         "store": False,
@@ -130,7 +136,7 @@ def test_responses_payload() -> None:
 
 
 def test_completions_payloads() -> None:
-    assert completions_payload(Asking("m"), TEXT) == {
+    assert completions_payload(PayloadSettings("m"), TEXT) == {
         "model": "m",
         "prompt": "w 1 r",
         "stream": False,
@@ -138,7 +144,7 @@ def test_completions_payloads() -> None:
         "temperature": 0.0,
         "stop": ["\n"],
     }
-    assert completions_payload(Asking("m", top_logprobs=7), forced("w 1 r 1", 6)) == {
+    assert completions_payload(PayloadSettings("m", top_logprobs=7), forced("w 1 r 1", 6)) == {
         "model": "m",
         "prompt": "w 1 r 1",
         "stream": False,
@@ -238,7 +244,7 @@ def test_a_setting_that_cannot_be_honoured_is_an_error_on_opening(settings: dict
 def test_reasoning_models_record_that_the_temperature_is_their_own(temperature: float) -> None:
     backend = OpenAIBackend("o3", temperature=temperature, live=False)
     assert backend.identity["temperature"] == "the model's own"
-    assert backend.asking.room > 0
+    assert backend.settings.room > 0
 
 
 def test_nothing_is_sent_and_no_key_is_read_for_a_dry_run(monkeypatch: pytest.MonkeyPatch) -> None:

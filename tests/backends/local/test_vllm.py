@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from ffprompt.backends.base import AnswerSchema, Failure, Message, Reply, Request, Scores
-from ffprompt.backends.json_answers import read_structured
-from ffprompt.backends.local.score_rows import NOT_FINITE, Row, plan_rows
+from ffprompt.backends.local.candidate_scores import NOT_FINITE, Row, plan_rows
 from ffprompt.backends.local.tokenization import Encoder
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.local.vllm import VllmBackend
 from ffprompt.config.run_config import make as make_config
 from ffprompt.errors import AuditError, ModelError, RunFailedError
 from ffprompt.evaluation.plan import Plan
+from ffprompt.scoring.json_reply import parse_json
 from tests.support import tiny
 
 pytestmark = pytest.mark.vllm
@@ -104,7 +104,7 @@ def test_forced_equals_transformers_on_the_same_tokens(
     assert sizes[0] == len(rows)
     if kinds == {"single"}:
         # One request a string; a random model ranks some answers far down, and their reads are asked by name.
-        assert len(rows) == len(asked) and len(sizes) == 2 and 0 < sizes[1] <= sum(len(row.at) for row in rows)
+        assert len(rows) == len(asked) and len(sizes) == 2 and 0 < sizes[1] <= sum(len(row.positions) for row in rows)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_a_schema_is_kept_to(llama: tuple[str, TransformersBackend, VllmBackend]
     ]
     for request, reply in zip(asked, complete(backend, asked), strict=True):
         assert request.schema is not None
-        assert read_structured(reply.text, request.schema).answers is not None, reply
+        assert parse_json(reply.text, request.schema).answers is not None, reply
 
 
 def test_a_model_whose_numbers_are_none_gives_errors_in_every_elicitation(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from ffprompt.backends.entry_points import BACKENDS
 from ffprompt.backends.local.vllm import VllmBackend, parse_engine_arguments
 from ffprompt.backends.local.vllm import _defaults as defaults
 from ffprompt.backends.registry import open_backend
 from ffprompt.cli.main import main
-from ffprompt.config.run_config import BACKENDS, RunConfig
+from ffprompt.config.run_config import RunConfig
 from ffprompt.config.run_config import make as make_config
 from ffprompt.errors import ModelError
 from tests.conftest import ROOT
@@ -116,7 +117,7 @@ def commands_of(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", sorted((ROOT / "ffprompt" / "backends" / "docs").glob("*.md")), ids=lambda p: p.stem)
 def test_the_commands_of_a_page_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("ffprompt.cli.commands.execute", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr("ffprompt.cli.run.execute", lambda options: seen.append(options) or 0)
     commands = commands_of(page)
     assert commands
     for line in commands:

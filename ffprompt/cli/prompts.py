@@ -1,0 +1,136 @@
+"""``ffprompt prompts``: list the templates, or show what a model will see."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from ffprompt.cli.console import line, make_console, new_table, show
+from ffprompt.config.settings import ELICITATIONS
+from ffprompt.elicitation.prompts import Prompt, prompt
+from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.tasks.flipflop import Spec, sample, sample_shots
+from ffprompt.templates import template as templates
+from ffprompt.templates.template import Elicitation, Form, Template
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``prompts``."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show")
+    actions.add_parser("list", help="every bundled template").set_defaults(parser=parser)
+    one = actions.add_parser("show", help="one prompt, every read marked", allow_abbrev=False)
+    one.set_defaults(parser=one)
+    one.add_argument("template", metavar="NAME", help="a bundled template or a .toml file")
+    one.add_argument("--length", type=int, default=20, metavar="T")
+    one.add_argument("--p-ignore", type=float, default=0.6, metavar="P")
+    one.add_argument("--symbols", type=int, default=2, metavar="M")
+    one.add_argument("--seed", type=int, default=0, metavar="S")
+    one.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed")
+    one.add_argument("--shots", type=int, default=0, metavar="K")
+    one.add_argument("--shot-length", type=int, default=16, metavar="T")
+    elicitations = "forced, next, list or dialogue (default: forced, and list as chat)"
+    one.add_argument("--elicitation", metavar="NAME", help=elicitations)
+    one.add_argument(
+        "--turn-instructions",
+        type=int,
+        metavar="N",
+        help="instructions a turn of a dialogue (default: all up to the next read)",
+    )
+    one.add_argument("--form", metavar="NAME", help="completion or chat")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """List the templates or show prompts of one."""
+    if options.action == "list":
+        _list([templates.load(name) for name in templates.names()])
+        return 0
+    if options.elicitation not in (None, *ELICITATIONS):
+        raise ConfigError(
+            f"elicitation {options.elicitation!r} is unknown{did_you_mean(options.elicitation, ELICITATIONS)}"
+        )
+    if options.form not in (None, "completion", "chat"):
+        raise ConfigError(f"form {options.form!r} is unknown{did_you_mean(options.form, ('completion', 'chat'))}")
+    _check_turns(options)
+    if not 0 <= options.shots <= 64:
+        raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
+    if options.index < 0:
+        raise ConfigError(f"index {options.index}: a whole number from 0 on is wanted")
+    spec = Spec.ffl(options.p_ignore, options.length, options.symbols)
+    words = templates.Renderer(templates.load(options.template), options.symbols)
+    strings = sample(spec, options.seed, options.index, options.index + 1)
+    shot_spec = (
+        Spec(options.shot_length, spec.p_write, spec.p_read, spec.p_ignore, spec.symbols) if options.shots else spec
+    )
+    shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
+    solved = [(shot.ops[0], shot.bits[0]) for shot in shots]
+    line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
+    wanted: list[tuple[Elicitation, Form]] = [("forced", "completion"), ("list", "chat")]
+    if options.elicitation == "dialogue":
+        wanted = [("dialogue", "chat")]
+    elif options.elicitation:
+        forms: list[Form] = [options.form] if options.form else ["completion", "chat"]
+        wanted = [(options.elicitation, form) for form in forms]
+    elif options.form:
+        wanted = [("forced", options.form), ("list", options.form)]
+    for elicitation, form in wanted:
+        string = (strings.ops[0], strings.bits[0])
+        made = prompt(words, elicitation, form, string, solved, turn_instructions=options.turn_instructions)
+        show_prompt(f"{elicitation}, {form}", made)
+    return 0
+
+
+def _check_turns(options: argparse.Namespace) -> None:
+    if options.elicitation == "dialogue":
+        if options.form == "completion":
+            raise ConfigError("form completion: a dialogue is held with a chat model")
+        if options.turn_instructions is not None and options.turn_instructions < 1:
+            raise ConfigError(f"turn-instructions {options.turn_instructions}: at least 1 is wanted")
+    elif options.turn_instructions is not None:
+        raise ConfigError(f"turn-instructions {options.turn_instructions}: only dialogue has turns")
+
+
+def _list(found: Sequence[Template]) -> None:
+    """Print one line for each template."""
+    shown = new_table("template", "version", "answers", "summary")
+    for template in found:
+        values = "numbers" if template.values == "numbers" else " / ".join(template.values)
+        shown.add_row(template.name, str(template.version), values, escape(template.summary))
+    show(shown)
+
+
+def show_prompt(title: str, made: Prompt) -> None:
+    """Print a prompt as the model will see it; scored answers stand in ⟦ ⟧, and so do the blanks to be filled in."""
+    console = make_console()
+    marks = f"{len(made.reads)} reads, scored where ⟦ ⟧ stands" if made.reads else "the model writes the answer"
+    if made.turns:
+        marks = f"{len(made.asked)} reads in {len(made.turns)} turns, each of which the model answers"
+    console.rule(escape(f"{title} ({marks})"), align="left")
+    messages = [*made.messages, *(message for turn in made.turns for message in turn.messages)]
+    blanks = [[(start, end) for where, start, end in made.blanks if where == n] for n in range(-1, len(messages))]
+    asked = {len(made.messages) + last - 1: turn for turn, last in zip(made.turns, _ends(made), strict=True)}
+    for number, (message, spans) in enumerate(zip(messages, blanks[1:], strict=True)):
+        console.print(f"[bold]<{message.role}>[/bold]\n{escape(_marked(message.text, spans))}", soft_wrap=True)
+        if number in asked:
+            console.print(f"[bold]<assistant>[/bold]\n[bold]▌[/bold] (right: {escape(asked[number].answer)})")
+    if made.turns:
+        return
+    if made.messages:
+        console.print("[bold]<assistant>[/bold]")
+    body = _marked(made.text, made.reads or blanks[0])
+    console.print(escape(body) + ("" if made.reads else "[bold]▌[/bold]"), soft_wrap=True)
+
+
+def _ends(made: Prompt) -> list[int]:
+    """After how many messages of the dialogue each of its turns ends."""
+    return list(itertools.accumulate(len(turn.messages) for turn in made.turns))
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    parts, position = [], 0
+    for start, end in spans:
+        parts += [text[position:start], "⟦", text[start:end], "⟧"]
+        position = end
+    return "".join([*parts, text[position:]])
