@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ffprompt.comparison.compare import compare
     from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
-    from ffprompt.runs.folder import load
+    from ffprompt.runs.frames import load
     from ffprompt.tasks.flipflop import Spec, Strings, parse, sample
 
 _HOME = {

@@ -92,7 +92,7 @@ def cells_of(run: str | os.PathLike[str], incomplete: bool = False) -> list[Cell
     IncompleteRunError where trials have no answer, unless ``incomplete`` asks for what there is.
     """
     folder = RunFolder.open(Path(run))
-    info = folder.info
+    info = folder.info.to_json()
     complete = info.get("status") == "done"
     if not (complete or incomplete):
         raise IncompleteRunError(
