@@ -28,9 +28,11 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import make_plan
 from ffprompt.report.data import build
-from ffprompt.runs.folder import RunFolder, load
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.frames import load
 from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.repeats import Repeats
+from ffprompt.scoring.response_records import ReplyRecord
 from ffprompt.scoring.score import Judged, Outcome
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
@@ -148,8 +150,8 @@ def tallied(
         trial, outcomes = numbered[at]
         batch = made.batch(made.conditions[0], trial, trial + 1)
         answers = [{GOOD: 1, BAD: 0}.get(outcome) for outcome in outcomes]
-        counted.add(batch, 0, Judged(answers, outcomes), {})
-    return counted.row()
+        counted.add(batch.string(0), Judged(answers, outcomes), ReplyRecord(reply="", stop="stop"), {})
+    return counted.result().to_json()
 
 
 HAND = [
