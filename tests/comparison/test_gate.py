@@ -13,8 +13,8 @@ import pytest
 import ffprompt
 from ffprompt.cli.main import main
 from ffprompt.comparison import baselines
-from ffprompt.comparison.conditions import cells_of
-from ffprompt.comparison.gate import gate_cells
+from ffprompt.comparison.conditions import conditions_of
+from ffprompt.comparison.gate import gate_conditions
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.stats.gate import noninferior
@@ -92,9 +92,9 @@ def test_with_ten_strings_nothing_is_shown(results: Path, capsys: pytest.Capture
 
 def test_a_regression_is_claimed_at_a_level_shared_by_all_conditions(good: Path) -> None:
     """For m conditions, 1 - 0.05 / m each: fewer false alarms than at 0.95 each."""
-    harmed = cells_of(altered(good, "harmed", wrong_on(*range(15))))
-    before = cells_of(good)
-    report = gate_cells(before, harmed, 0.1, 0.95)
+    harmed = conditions_of(altered(good, "harmed", wrong_on(*range(15))))
+    before = conditions_of(good)
+    report = gate_conditions(before, harmed, 0.1, 0.95)
     pairs = paired(before[0], harmed[0]).pairs
     alone, shared = (noninferior(pairs, 0.1, level).found for level in (0.95, 0.975))
     assert alone and shared

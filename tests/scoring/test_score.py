@@ -14,7 +14,7 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import _floor_hits
 from ffprompt.report.wording import legend, notes
 from ffprompt.scoring.aggregate import Tally
-from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.scoring.condition_result import ConditionResult, StringsWithAnError
 from ffprompt.scoring.response_records import ReplyRecord, ResponseRecord, ScoresRecord, record
 from ffprompt.scoring.score import Judged, Outcome, Reading, judge, margin, mass
 from ffprompt.stats.clusters import Clusters
@@ -124,7 +124,7 @@ def test_the_interval_has_the_read_as_unit_and_the_string_as_cluster() -> None:
     assert any("few strings: 4" in warning for warning in row.warnings)
     hit = clopper_pearson(2, 4)
     assert hit is not None
-    assert row.strings_with_an_error == {"count": 2, "share": 0.5, "low": hit.low, "high": hit.high}
+    assert row.strings_with_an_error == StringsWithAnError(count=2, share=0.5, low=hit.low, high=hit.high)
     assert row.zero_error_bounds is None
     assert row.perfect_strings == 2
 
@@ -132,16 +132,17 @@ def test_the_interval_has_the_read_as_unit_and_the_string_as_cluster() -> None:
 def test_no_error_is_bounded_by_strings_and_by_reads() -> None:
     row = tally([[Outcome.CORRECT] * 4] * 5)
     bounds = row.zero_error_bounds
+    assert bounds is not None
     # 1 - 0.05 ** (1 / n): the rate at which no error at all has a chance of 5 %.
-    assert bounds["strings"]["high"] == pytest.approx(1 - 0.05 ** (1 / 5))
-    assert bounds["reads"]["high"] == pytest.approx(1 - 0.05 ** (1 / 20))
+    assert bounds.strings.high == pytest.approx(1 - 0.05 ** (1 / 5))
+    assert bounds.reads.high == pytest.approx(1 - 0.05 ** (1 / 20))
     assert row.interval_low == pytest.approx(0.025 ** (1 / 5))
     assert row.interval_high == 1.0
-    json.dumps(row, allow_nan=False)  # run.json holds it
+    json.dumps(row.to_json(), allow_nan=False)  # run.json holds it
 
 
 def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
-    row = tally([[Outcome.CORRECT] * 4] * 5) | {"model": "m", "condition": "c"}
+    row = tally([[Outcome.CORRECT] * 4] * 5).to_json() | {"model": "m", "condition": "c"}
     first, *others = notes([row])
     assert first.startswith(
         "m c: every read of 5 strings is right. At 95% confidence, one-sided, the error rate is at most 0.4507 "
@@ -152,7 +153,7 @@ def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
 
 
 def test_notes_count_the_strings_that_are_hit() -> None:
-    row = tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]) | {"model": "m", "condition": "c"}
+    row = tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]).to_json() | {"model": "m", "condition": "c"}
     assert notes([row])[0] == ("m c: 1 of 2 strings have a read not answered correctly, 0.5000 (0.0126–0.9874, exact)")
 
 
