@@ -34,7 +34,7 @@ class TrialRecord:
     string: Text | None = None  # the string's digest
     prompt: Text | None = None  # the digest of what the model was shown
     response: ResponseRecord
-    answers: Sequence[Int | None]
+    answers: Sequence[Int | None] = ()
     outcomes: Sequence[Text]
     reason: Text | None = None
     started: Text | None = None
