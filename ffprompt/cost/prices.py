@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ffprompt._util.files import read_text
 from ffprompt.cost import genai_prices
 from ffprompt.cost.usage import Bound, Usage
-from ffprompt.errors import ConfigError, StoreError, did_you_mean
+from ffprompt.errors import ConfigError, did_you_mean
 
 PICO = 10**12  # picodollars in a dollar
 _BUNDLED = Path(__file__).with_name("prices.toml")
@@ -229,14 +229,6 @@ def unknown(model: str, base_url: str = "") -> str:
     if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
     return f'{said}, or pip install "ffprompt[prices]", which may know it'
-
-
-def recorded(row: Mapping[str, Any] | None) -> Price | None:
-    """The price that a run's record holds. Raises StoreError where it is damaged."""
-    try:
-        return None if row is None else Price.model_validate(row)
-    except ValidationError as error:
-        raise StoreError(f"run.json: its price is damaged ({_problem(error)})") from error
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, recorded, usd
+from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.runs.records import RunInfo
 from ffprompt.scoring.response_records import read_response
 from tests.conftest import ROOT
+from tests.support.records import run_content
 
 OPENAI, ANTHROPIC = "https://api.openai.com/v1/", "https://api.anthropic.com"
 ROW = """
@@ -220,6 +222,11 @@ def test_amounts_are_shown_with_the_digits_they_need() -> None:
     assert usd(None) is None
 
 
+def recorded(row: dict[str, Any] | None) -> Price | None:
+    """The price that a run's record holds."""
+    return RunInfo.from_json({"schema": 1, "run_id": "r", **run_content(price=row)}).price
+
+
 def test_a_price_survives_the_record_of_a_run() -> None:
     known = price(cached_input=0.5, up_to=9, shut_down="2026-12-11", **LONG)
     assert recorded(json.loads(json.dumps(known.record()))) == known
@@ -229,7 +236,7 @@ def test_a_price_survives_the_record_of_a_run() -> None:
     }  # fmt: skip  # as versions before long-prompt tiers wrote it
     assert recorded(earlier) == price(up_to=272000, batch_discount=0.5)
     assert recorded(None) is None
-    with pytest.raises(StoreError, match="price is damaged"):
+    with pytest.raises(StoreError, match=r"run\.json: price\.\w+ is missing"):
         recorded({"input": 1.0})
 
 
