@@ -92,17 +92,17 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> dict[str, An
         conditions.append(found | {"calibration": calibrated(reads) if calibrate else None})
         seen.append(reads)
     if stops(plan.config):  # what a condition that stopped by itself was not asked is not missing
-        rows_of = {row["condition"]: row for row in folder.info.get("results") or ()}
+        rows_of = {row.condition: row.to_json() for row in folder.info.results or ()}
         for one in conditions:
             one["missing_trials"] = rows_of.get(one["condition"], one)["missing_trials"]
     complete = all(not one["missing_trials"] and not one["outcomes"].get("error") for one in conditions)
     return {
         "schema": SCHEMA,
-        "run_id": folder.info["run_id"],
+        "run_id": folder.info.run_id,
         "model": plan.config.model,
         "backend": plan.config.backend,
-        "status": folder.info.get("status"),
-        "complete": complete and folder.info.get("status") == "done",
+        "status": folder.info.status,
+        "complete": complete and folder.info.status == "done",
         "level": LEVEL,
         "conditions": conditions,
         "templates": _sensitivity(plan.conditions, conditions, seen),

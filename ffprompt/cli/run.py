@@ -31,9 +31,10 @@ from ffprompt.evaluation.rescore import errors_of
 from ffprompt.evaluation.runner import carry_out, complete, make_plan, remaining, start
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.folder import RunFolder
+from ffprompt.scoring.condition_result import ConditionResult
 
 BARE_SUITE = "quick"
-Ask = Callable[[RunFolder, Plan, Backend], list[dict[str, Any]]]  # what gets a run its answers and gives its table
+Ask = Callable[[RunFolder, Plan, Backend], list[ConditionResult]]  # what gets a run its answers and gives its table
 
 
 def execute(options: Namespace) -> int:
@@ -59,6 +60,7 @@ def execute(options: Namespace) -> int:
         runs = [(config_of(settings), False)]
     gate = _gate_of(options, suite)
     rows: list[dict[str, Any]] = []
+    results: list[ConditionResult] = []
     remarks: list[str] = []
     made: list[Path] = []
     incomplete = False
@@ -68,10 +70,11 @@ def execute(options: Namespace) -> int:
             continue
         folder = one_run(config, out, options.resume, options.dry_run, reuse=len(runs) > 1, ask=ask)
         if folder is not None:
-            done = folder.info["results"]
+            done = folder.info.results or ()
+            results += done
             incomplete |= not complete(done)
-            rows += [{"model": config.model, **row} for row in done]
-            remarks += [*audit_notes(folder.info), *bill(folder.info)]
+            rows += [{"model": config.model, **row.to_json()} for row in done]
+            remarks += [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]
             made.append(folder.path)
     if rows:
         show_results(rows)
@@ -81,7 +84,7 @@ def execute(options: Namespace) -> int:
     if not options.no_report:
         write_report(made, out, suite_name)
     if incomplete or gate is None or options.dry_run:
-        return 3 if incomplete else verdict(rows)
+        return 3 if incomplete else verdict(results)
     return gate.gate(made).exit_code
 
 
@@ -134,7 +137,7 @@ def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, 
             dry_run(plan, backend, batch=ask is not _live)
             return None
         folder, found = start(config, backend, plan, out, resume, reuse)
-        if found and folder.info["status"] == "done":
+        if found and folder.info.status == "done":
             line(f"{folder.path}: already complete")
             return folder
         state = f"{'at most ' if stops(plan.config) else ''}{len(plan):,} trials"
@@ -155,7 +158,7 @@ def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, 
         backend.close()
 
 
-def _live(folder: RunFolder, plan: Plan, backend: Backend) -> list[dict[str, Any]]:
+def _live(folder: RunFolder, plan: Plan, backend: Backend) -> list[ConditionResult]:
     with progress(len(plan)) as watch:
         return carry_out(folder, plan, backend, watch)
 

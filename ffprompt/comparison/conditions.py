@@ -85,7 +85,7 @@ def conditions_of(run: str | os.PathLike[str], incomplete: bool = False) -> list
         IncompleteRunError: Trials have no answer and ``incomplete`` does not ask for what there is.
     """
     folder = RunFolder.open(Path(run))
-    info = folder.info
+    info = folder.info.to_json()
     complete = info.get("status") == "done"
     if not (complete or incomplete):
         raise IncompleteRunError(

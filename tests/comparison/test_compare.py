@@ -342,7 +342,7 @@ def test_a_table_from_before_there_were_digests_is_still_read(one: Path) -> None
         (lambda path: (path / "reads.parquet").unlink(), "no reads.parquet yet; make it again with: ffprompt score"),
         (lambda path: (path / "reads.parquet").write_bytes(b"PAR1"), "not readable .*ffprompt score"),
         (lambda path: (path / "run.json").write_text('{"schema": 99}'), "its schema is 99, this version reads up to 1"),
-        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json lacks or garbles"),
+        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json: run_id is missing"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_told_in_one_line(
@@ -369,7 +369,7 @@ def test_scoring_a_run_again_names_the_damaged_line_and_a_log_probability_that_i
     content["logprobs"][0][0] = float("nan")
     log.write_text("".join([*lines[:2], json.dumps(content) + "\n", *lines[3:]]))
     assert main(["score", str(made)]) == 2
-    assert "a log-probability is not a number" in capsys.readouterr().err
+    assert "line 3: logprobs[0][0] nan: expected a finite number" in capsys.readouterr().err
 
 
 # --- incomplete runs, and the command --------------------------------------------------------------------------------
