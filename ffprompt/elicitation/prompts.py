@@ -14,7 +14,7 @@ import numpy as np
 
 from ffprompt.backends.base import Message, Turn
 from ffprompt.tasks.base import U8
-from ffprompt.tasks.flipflop import IGNORE, READ, WRITE
+from ffprompt.tasks.flipflop import READ
 from ffprompt.templates.template import ANSWER, Elicitation, Form, Renderer
 
 
@@ -195,7 +195,6 @@ def _events(
     """The instructions in words, and where the answers stand. ``until`` stops before the answer of that read."""
     ops, bits = string
     separator = words.template.instructions.separator
-    pieces = {WRITE: words.write, IGNORE: words.ignore}
     text: list[str] = []
     spans: list[tuple[int, int]] = []
     length = 0
@@ -204,7 +203,7 @@ def _events(
             text.append(separator)
             length += len(separator)
         if op != READ:
-            piece = pieces[op][bit]
+            piece = words.pieces[op][bit]
         elif until == len(spans):
             text.append(words.read_before)
             break

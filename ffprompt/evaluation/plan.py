@@ -359,7 +359,7 @@ class Plan:
                 for c in self.conditions
             ],
             "templates": {
-                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.model_dump()}
+                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.content()}
                 for given, made in self.templates.items()
             },
             "data_digest": self.data_digest(),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ffprompt.elicitation.prompts import Prompt, Solved, answers, prompt
 from ffprompt.tasks.base import Strings
-from ffprompt.tasks.flipflop import READ, WRITE, Spec, as_strings, parse, sample
+from ffprompt.tasks.flipflop import EVENTS, READ, Spec, as_strings, parse, sample
 from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates.template import Elicitation, Form, Renderer, Reply, Template, load, names
 
@@ -106,7 +106,7 @@ def told(template: Template, string: Solved, surfaces: tuple[str, ...], blanks: 
         if op == READ:
             said.append(put(words.read, answer=words.blank if blanks else surfaces[bit]))
         else:
-            texts = words.write if op == WRITE else words.ignore
+            texts = words.of(EVENTS[op])
             said.append(put(texts if isinstance(texts, str) else texts[bit], value=surfaces[bit]))
     return said
 
