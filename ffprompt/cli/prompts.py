@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from ffprompt.cli.console import line, make_console, new_table, show
-from ffprompt.config.run_config import ELICITATIONS
+from ffprompt.config.settings import ELICITATIONS
 from ffprompt.elicitation.prompts import Prompt, prompt
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks.flipflop import Spec
