@@ -181,6 +181,7 @@ class Settings:
     turn_instructions: int | None = setting(
         None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read"
     )
+    task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="equal")
     length: tuple[int, ...] | None = setting(
         None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
         compare="strings", unset=_BY_BACKEND,

@@ -23,6 +23,8 @@ from ffprompt.scoring.aggregate import Reasons, Tally
 from ffprompt.scoring.invalid_replies import Unread, invalid_md
 from ffprompt.scoring.repeats import INTERVALS, Repeats
 from ffprompt.scoring.score import Judged, Reading, judge, known, margin, mass
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import Template
 
@@ -54,7 +56,8 @@ def plan_of(folder: RunFolder) -> Plan:
     try:
         config = make(info["config"], f"run {folder.path}: ")
         kept = {name: Template.model_validate(one["content"]) for name, one in info["plan"]["templates"].items()}
-        strings = read_strings(str(folder.strings_path), config.trials, config.symbols) if config.data else None
+        task = registry.get(config.task)
+        strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
         return Plan(config, Capabilities(**info["capabilities"]), strings, kept)
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise StoreError(f"run {folder.path}: run.json lacks or garbles something ({error!r:.80})") from error
@@ -249,9 +252,7 @@ def _of_all_reads(
         "elicitation": condition.elicitation,
         "form": condition.form,
         "length": condition.length,
-        "p_write": spec.p_write if spec else None,
-        "p_read": spec.p_read if spec else None,
-        "p_ignore": spec.p_ignore if spec else None,
+        **{f"p_{name}": spec.probabilities.get(name) if spec else None for name in PROBABILITIES},
         "symbols": plan.config.symbols,
         "seed": plan.seed,
         "string_index": batch.string(row),
@@ -278,9 +279,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, line: dict[str, Any]) 
     return {
         "read_index": batch.asked[row].tolist(),
         "position": positions,
-        "gap": batch.strings.gaps[row, positions].tolist(),
-        "contradictions": batch.contradictions[row, positions].tolist(),
-        "earlier_reads": batch.earlier_reads[row, positions].tolist(),
+        **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
         "answer": list(judged.answers),
         "outcome": [str(outcome) for outcome in judged.outcomes],
@@ -292,6 +291,13 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, line: dict[str, Any]) 
         "argmax_token": none if scores is None else line["argmax"],
         "argmax_symbol": none if scores is None else line["argmax_symbol"],
     }
+
+
+def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:
+    """A covariate of the asked reads of a trial; None where the task has nothing to say of it."""
+    positions = batch.positions(row)
+    values = batch.covariates.get(name)
+    return [None] * len(positions) if values is None else values[row, positions].tolist()
 
 
 def _ended(line: dict[str, Any], reads: int) -> list[str | None]:

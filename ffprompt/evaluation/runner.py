@@ -30,6 +30,7 @@ from ffprompt.evaluation.worker import Batches, Progress, Watch, ask_each, ask_i
 from ffprompt.runs.batch_journal import parts
 from ffprompt.runs.folder import Log, RunFolder, begun, find, index, provenance
 from ffprompt.scoring.score import Outcome
+from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
 from ffprompt.templates.template import names as template_names
@@ -43,7 +44,7 @@ _COUNTED = 256
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
