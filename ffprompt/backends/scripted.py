@@ -15,8 +15,8 @@ from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.json_schema import write_answers
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
+from ffprompt.tasks import registry
 
-RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
 FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
 _DELAY = 0.05  # seconds a request of the slow model takes
 
@@ -28,14 +28,15 @@ class ScriptedBackend:
     """
 
     def __init__(self, model: str) -> None:
+        rules = ("oracle", *registry.rule_names())
         constant = model.removeprefix("constant-")
         glitch = _glitch(model)
         if (
-            model not in (*RULES, *FAULTS)
+            model not in (*rules, *FAULTS)
             and not (constant != model and constant.isdigit() and int(constant) < 256)
             and glitch is None
         ):
-            known = (*RULES, *FAULTS, "constant-0", "glitch-0.01")
+            known = (*rules, *FAULTS, "constant-0", "glitch-0.01")
             raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, known)}")
         self.model, self.glitch = model, glitch
         self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
@@ -79,12 +80,12 @@ class ScriptedBackend:
             if symbol >= len(request.surfaces):
                 raise ModelError(f"scripted model {self.model}: there are only {len(request.surfaces)} data symbols")
             return [symbol] * asked
-        if self.model not in RULES:
+        if self.model in ("oracle", *FAULTS):
             return request.hints["oracle"]
         if self.model not in request.hints:
             raise ModelError(
-                f"scripted model {self.model}: list and dialogue show no earlier answers that it could copy; "
-                "use --elicitation next or forced"
+                f"scripted model {self.model}: no rule for these reads, which have {', '.join(request.hints)}; list "
+                "and dialogue show no earlier answers that it could copy, so use --elicitation next or forced"
             )
         return request.hints[self.model]
 

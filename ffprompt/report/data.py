@@ -189,7 +189,7 @@ def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[st
         "how": how,
         "name": f"{run['label']} · {how} · {condition.language}",
         "length": condition.length,
-        "p_ignore": condition.spec.p_ignore if condition.spec else None,
+        "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
         "started": run["started"],
     }
 
