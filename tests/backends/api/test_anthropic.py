@@ -259,14 +259,6 @@ def test_a_model_that_thinks_unasked_has_room_for_it_and_its_own_temperature() -
     assert "temperature" not in backend.payload(SHOTS)
 
 
-def test_it_chats_and_nothing_else() -> None:
-    backend = AnthropicBackend("claude-haiku-4-5", live=False)
-    can = backend.capabilities
-    assert (can.scores, can.completes, can.chats) == (False, False, True)
-    with pytest.raises(ModelError, match="--elicitation list"):
-        asyncio.run(backend.score([SHOTS]))
-
-
 def test_a_model_on_a_server_of_ones_own_gets_no_room_that_its_context_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "none")
     backend = AnthropicBackend("smollm2-135m", base_url="http://127.0.0.1:9", live=False)

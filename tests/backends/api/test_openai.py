@@ -255,12 +255,6 @@ def test_nothing_is_sent_and_no_key_is_read_for_a_dry_run(monkeypatch: pytest.Mo
         OpenAIBackend("gpt-4o")
 
 
-def test_a_local_server_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY")
-    with FaultyServer() as server:
-        assert isinstance(ask(OpenAIBackend("m", base_url=server.v1), CHAT), Reply)
-
-
 def test_a_password_in_the_base_url_is_in_no_record_and_no_error() -> None:
     with FaultyServer(["404"]) as server:
         backend = OpenAIBackend("m", base_url=server.v1.replace("//", "//me:hidden@"))
@@ -385,13 +379,6 @@ def test_the_probe_says_what_the_endpoint_can_do(echo: str, scores: bool, top: i
         if not scores:
             with pytest.raises(ModelError, match="--elicitation list"):
                 asyncio.run(backend.score([forced("w 1 r 1", 6)]))
-
-
-def test_chat_models_are_not_scored() -> None:
-    backend = OpenAIBackend("m", live=False)
-    assert not backend.capabilities.scores
-    with pytest.raises(ModelError, match="--elicitation list"):
-        asyncio.run(backend.score([CHAT]))
 
 
 @pytest.mark.parametrize("echo", ["full", "bos"])

@@ -149,17 +149,6 @@ def test_a_reply_ends_at_its_stop_text(llama: tuple[str, TransformersBackend, Vl
     assert (cut.text, cut.stop, cut.ended) == (whole[: whole.index(mark)], "stop", "stop")
 
 
-def test_a_sampled_reply_follows_its_seed_and_not_its_batch(
-    llama: tuple[str, TransformersBackend, VllmBackend],
-) -> None:
-    backend = llama[2]
-    one = Request("k", "Alice turns", max_tokens=8, temperature=1.0, seed=5)
-    other = Request("k", "Alice turns", max_tokens=8, temperature=1.0, seed=6)
-    alone = complete(backend, [one])[0]
-    assert complete(backend, [other, one])[1] == alone
-    assert complete(backend, [other])[0] != alone
-
-
 def test_a_schema_is_kept_to(llama: tuple[str, TransformersBackend, VllmBackend]) -> None:
     backend = llama[2]
     assert backend.capabilities.schemas
