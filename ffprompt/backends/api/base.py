@@ -8,16 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from ffprompt._util.crash import named
 from ffprompt._util.secrets import redact, shown_url, split_base_url
 from ffprompt.backends.api.budget import Budget
-from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error
+from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error, hopeless
 from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.error_hints import likely_cure
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.api.retry import (
     Call,
     Caller,
@@ -25,14 +26,19 @@ from ffprompt.backends.api.retry import (
     LoggedReply,
     LoggedScores,
     Policy,
+    PolicyOf,
     Sleep,
+    policy_of,
     post,
 )
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
-from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
+from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, Stop, without_system
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ModelError, RunFailedError
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 # Tokens beyond those of the text: marks around messages, and what providers put in front of them.
 _FRAME, _FRAME_EACH = 64, 16
@@ -41,6 +47,37 @@ _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 # Characters of a prompt that stand in a reply only where all of it is repeated.
 _REPEATED = 200
 MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
+
+
+class CommonSettings(TypedDict):
+    """The settings of a run that every provider's backend takes under the same name."""
+
+    model: str
+    base_url: str | None
+    key_file: str | None
+    temperature: float | None
+    thinking: Literal["on", "off"] | int | None
+    policy: PolicyOf
+    live: bool
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    reasoning_tags: Sequence[str]
+
+
+def common_settings(config: RunConfig, live: bool) -> CommonSettings:
+    """Return the settings of a run that every provider's backend takes. A temperature of None is the model's own."""
+    return {
+        "model": config.model,
+        "base_url": config.base_url,
+        "key_file": config.key_file,
+        "temperature": None if config.temperature == "default" else config.temperature,
+        "thinking": config.thinking,
+        "policy": partial(policy_of, config),
+        "live": live,
+        "extra_body": config.extra_body,
+        "extra_headers": config.extra_header or (),
+        "reasoning_tags": config.reasoning_tags or (),
+    }
 
 
 class ApiBackend(ABC):
@@ -105,10 +142,10 @@ class ApiBackend(ABC):
         return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
 
     @abstractmethod
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything. Raises ModelError for what this API cannot express."""
 
-    def payload(self, request: Request) -> dict[str, Any]:
+    def payload(self, request: Request) -> Payload:
         """What is sent for a request, after all that was learnt about the model."""
         if SYSTEM in self.learned.dropped:
             request = replace(request, messages=without_system(request.messages))
@@ -126,7 +163,7 @@ class ApiBackend(ABC):
         if self.learned.sampled:
             self.identity = {**self.identity, "temperature": OWN}
 
-    def _learn_from(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
+    def _learn_from(self, error: CallError, payload: JsonObject, request: Request) -> bool:
         """Whether a refusal teaches how to ask the same in another way.
 
         Raises RunFailedError where that would make another measurement of a run that has answers already.
@@ -160,11 +197,11 @@ class ApiBackend(ABC):
         return
 
     @abstractmethod
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What an answer means; counts that only the log wants go into ``call``."""
 
     @abstractmethod
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What an answer says that it used; None where it does not say."""
 
     def set_allowance(self, allowance: Allowance) -> None:
@@ -221,7 +258,7 @@ class ApiBackend(ABC):
         while True:
             path, payload, again = self.path, self.payload(request), False
 
-            def handled(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
+            def handled(error: CallError, sent: JsonObject = payload) -> bool:
                 nonlocal again
                 again = self._learn_from(error, sent, request)
                 return again
@@ -240,7 +277,20 @@ class ApiBackend(ABC):
         found.advise(self.cure(found, {}))
         return found
 
-    async def _attempt(self, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
+    def give_up_if_hopeless(self, error: Any, own_server: bool) -> CallError:
+        """Return what an exception of the SDK means, with what to try, where later calls may fare better.
+
+        Raises:
+            ModelError: where nothing will be answered: a wrong key, no connection, or a provider that does not know
+                the model. A server of one's own may answer although it has no list of models.
+        """
+        failure = self.call_error(error)
+        unknown = failure.status == 404 and not own_server
+        if failure.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
+            raise hopeless(self.name, failure) from None
+        return failure
+
+    async def _attempt(self, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
         """One attempt. Raises CallError, also for what an SDK cannot send."""
         try:
             return await post(self.sdk, pool, path, payload)
@@ -250,7 +300,7 @@ class ApiBackend(ABC):
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
 
-    def cure(self, error: CallError, payload: Mapping[str, Any]) -> str:
+    def cure(self, error: CallError, payload: JsonObject) -> str:
         """What to try where a call was refused, to be put behind the error; empty where nobody knows."""
         if error.status == 400 and TOO_MUCH.search(str(error)):
             limits = [name for name in _LIMITS if name in payload and name in str(error)]
@@ -258,7 +308,7 @@ class ApiBackend(ABC):
                 return " (give the model less room for reasoning with --reasoning-room N)"
         return likely_cure(error.status, str(error), self.missing_key)
 
-    def parse_answer(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def parse_answer(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What came back, where an answer of an unknown shape is a Failure."""
         try:
             return self.read(request, body, call)
@@ -332,15 +382,23 @@ def _estimate(request: Request) -> int:
     return (len(request.text) + sum(len(message.text) for message in request.messages)) // 3 + request.max_tokens
 
 
-def _most(payload: Mapping[str, Any]) -> Bound:
+def _most(payload: JsonObject) -> Bound:
     """The most tokens that a payload can cost: no token is shorter than a byte, and the reply has its limit."""
     turns = payload.get("messages") or payload.get("input") or ()
     size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
 
 
-def without_echo(text: str, request: Request) -> str:
-    """``text`` without the prompt, which some servers send back with the reply.
+def trimmed(text: str, stop: Stop, request: Request) -> tuple[str, Stop]:
+    """Return a reply without an echo of the prompt and what follows a stop text, and how it ended."""
+    text = _without_echo(text, request)
+    if stop == "refusal" or (shorter := _cut_at_stop(text, request.stop)) is None:
+        return text, stop
+    return shorter, "stop"
+
+
+def _without_echo(text: str, request: Request) -> str:
+    """Return a text without the prompt, which some servers send back with the reply.
 
     A prompt may hold an example with its answers, and these are not the reply's.
     """
@@ -351,8 +409,8 @@ def without_echo(text: str, request: Request) -> str:
     return "\n".join(rest if rest and not before.strip() else [before, *rest])
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
-    """``text`` up to the first of the stop texts; None where there is none in it.
+def _cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
+    """Return a text up to the first of the stop texts, or None where it holds none.
 
     Some APIs have no such setting and some servers ignore it.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 from ffprompt._util.secrets import redact
 from ffprompt.backends.api.finish_reasons import ending, why_not
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.rate_limit import retry_after
 from ffprompt.errors import ModelError
 
@@ -47,7 +48,7 @@ class CallError(Exception):
     which may say what it has used.
     """
 
-    body: Mapping[str, Any] | None = None
+    body: JsonObject | None = None
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class CallError(Exception):
 class Answered:
     """The JSON object that a server answered with."""
 
-    body: Mapping[str, Any]
+    body: JsonObject
     request_id: str | None
 
 
@@ -124,7 +125,7 @@ def read_reply(raw: Any) -> Answered:
     raise failure
 
 
-def failure_in(body: Mapping[str, Any]) -> CallError | None:
+def failure_in(body: JsonObject) -> CallError | None:
     """The failure that an answer with a good status holds, or None.
 
     It stands at the top (routers, the responses API, Anthropic's error objects), inside a choice, or is no more than
@@ -145,7 +146,7 @@ def failure_in(body: Mapping[str, Any]) -> CallError | None:
     return None
 
 
-def _errors(body: Mapping[str, Any]) -> Iterator[object]:
+def _errors(body: JsonObject) -> Iterator[object]:
     if body.get("error"):
         yield body["error"]
     for choice in _objects(body.get("choices")):
@@ -155,7 +156,7 @@ def _errors(body: Mapping[str, Any]) -> Iterator[object]:
             yield message["error"]
 
 
-def _reason(body: Mapping[str, Any]) -> object:
+def _reason(body: JsonObject) -> object:
     """Why the reply of a body of any API ended."""
     for choice in _objects(body.get("choices")):
         return choice.get("finish_reason")
@@ -164,7 +165,7 @@ def _reason(body: Mapping[str, Any]) -> object:
     return body.get("stop_reason")
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
+def _objects(value: object) -> list[JsonObject]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 

@@ -10,29 +10,28 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api.base import ApiBackend
+from ffprompt.backends.api.base import ApiBackend, common_settings
 from ffprompt.backends.api.call_errors import CallError
 from ffprompt.backends.api.error_hints import api_named
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
-from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
-from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
-from ffprompt.backends.api.payloads import (
+from ffprompt.backends.api.openai_payloads import (
     MOST_SHOWN,
     PayloadSettings,
     chat_payload,
     completions_payload,
-    merged,
     reasons,
     responses_payload,
 )
+from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
+from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
-from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep, policy_of
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
@@ -63,7 +62,7 @@ class ReplySettings:
     room: int | None
     top_logprobs: int | None
     thinking: Thinking | None
-    extra_body: Mapping[str, Any]
+    extra_body: JsonObject
 
     def payload_settings(self, api: str, provider: Provider) -> PayloadSettings:
         """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
@@ -141,7 +140,7 @@ class OpenAIBackend(ApiBackend):
         *,
         thinking: Thinking | None = None,
         provider: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
@@ -210,7 +209,7 @@ class OpenAIBackend(ApiBackend):
     def _blocking(self) -> Any:
         return self.make(self.sdk.OpenAI, 2)
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything."""
         payload = _PAYLOADS[self.api](self.settings, request)
         return {self.provider.rename.get(name, name): value for name, value in payload.items()}
@@ -242,7 +241,7 @@ class OpenAIBackend(ApiBackend):
             self.settings = dataclasses.replace(self.settings, reasoning=True, room=room)
             self.identity = {**self.identity, "reasoning_room": room}
 
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What came back."""
         if request.reads:
             return self.consistency.scores(request, body, self.settings.top_logprobs)
@@ -250,7 +249,7 @@ class OpenAIBackend(ApiBackend):
             request, body, call
         )
 
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What it used."""
         return openai_usage(body).usage
 
@@ -302,21 +301,12 @@ def _known(flag: str, value: str, known: Sequence[str]) -> str:
 
 def _open(config: RunConfig, live: bool) -> OpenAIBackend:
     return OpenAIBackend(
-        config.model,
-        config.api,
-        config.base_url,
-        config.key_file,
-        None if config.temperature == "default" else config.temperature,
-        config.reasoning_effort,
-        config.reasoning_room,
-        config.top_logprobs,
-        policy=partial(policy_of, config),
-        live=live,
-        thinking=config.thinking,
+        api=config.api,
+        reasoning_effort=config.reasoning_effort,
+        reasoning_room=config.reasoning_room,
+        top_logprobs=config.top_logprobs,
         provider=config.provider,
-        extra_body=config.extra_body,
-        extra_headers=config.extra_header or (),
-        reasoning_tags=config.reasoning_tags or (),
+        **common_settings(config, live),
     )
 
 

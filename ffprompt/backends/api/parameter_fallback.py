@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ffprompt.backends.api.call_errors import CallError
+from ffprompt.backends.api.payloads import JsonObject, Payload
 
 # Parameters that may go without changing what is asked: stop texts are cut off here, nothing is kept or streamed.
 _HARMLESS = ("stop", "stop_sequences", "store", "stream")
@@ -55,11 +56,11 @@ class LearnedParameters:
     renamed: dict[str, str] = field(default_factory=dict)
     api: str = ""
 
-    def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(self, payload: JsonObject) -> Payload:
         """The payload with every parameter that was refused dropped or under its other name."""
         return {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
 
-    def learn(self, error: CallError, payload: Mapping[str, Any], required: frozenset[str]) -> str | None:
+    def learn(self, error: CallError, payload: JsonObject, required: frozenset[str]) -> str | None:
         """Take a lesson from the refusal of a payload. Returns the parameter that it is about, or None for no lesson.
 
         Parameters that a user ``required`` on are never dropped. A payload that was sent before another call learnt the
@@ -82,7 +83,7 @@ class LearnedParameters:
         self.dropped[name] = text
         return name
 
-    def _named(self, error: CallError, text: str, payload: Mapping[str, Any]) -> str | None:
+    def _named(self, error: CallError, text: str, payload: JsonObject) -> str | None:
         """The part of the payload that an error objects to as such."""
         if not _REFUSED.search(text) and error.code not in ("unsupported_parameter", "unsupported_value"):
             return None

@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from ffprompt.backends.api.call_errors import (
     hopeless,
     read_reply,
 )
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.rate_limit import Bucket, Limiter
 from ffprompt.backends.api.transport import ConnectionPool, LateError, deadline, patience
 from ffprompt.backends.api.usage_fields import UsageFields
@@ -130,7 +131,7 @@ class LoggedFailure(Failure):
     call: Call = field(default_factory=Call)
 
 
-async def post(sdk: Any, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
+async def post(sdk: Any, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
     """One attempt. Raises CallError."""
     try:
         return read_reply(await pool.post(path, payload))
@@ -185,7 +186,7 @@ class Caller:
         policy: Policy,
         name: str,
         sleep: Sleep = asyncio.sleep,
-        usage: Callable[[Mapping[str, Any]], Usage | None] = lambda _: None,
+        usage: Callable[[JsonObject], Usage | None] = lambda _: None,
     ) -> None:
         self.policy, self.sleep, self.usage = policy, sleep, usage
         self.budget = Budget()

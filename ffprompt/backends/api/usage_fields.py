@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.cost.usage import Usage, count
 
 
@@ -27,7 +27,7 @@ class UsageFields:
         return Usage(self.prompt, self.reply, self.cached, self.written, self.reasoning)
 
 
-def openai_usage(body: Mapping[str, Any]) -> UsageFields:
+def openai_usage(body: JsonObject) -> UsageFields:
     """Of a chat completion, a response or a completion."""
     usage = _part(body, "usage")
     prompt = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
@@ -41,7 +41,7 @@ def openai_usage(body: Mapping[str, Any]) -> UsageFields:
     )
 
 
-def anthropic_usage(body: Mapping[str, Any]) -> UsageFields:
+def anthropic_usage(body: JsonObject) -> UsageFields:
     """Of a message."""
     usage = _part(body, "usage")
     fresh, cached = count(usage.get("input_tokens")), count(usage.get("cache_read_input_tokens"))
@@ -52,6 +52,6 @@ def anthropic_usage(body: Mapping[str, Any]) -> UsageFields:
     return UsageFields(prompt, count(usage.get("output_tokens")), thinking, cached, written)
 
 
-def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _part(body: JsonObject, name: str) -> JsonObject:
     found = body.get(name)
     return found if isinstance(found, Mapping) else {}

@@ -12,14 +12,14 @@ import pytest
 from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.echo import echoed
 from ffprompt.backends.api.openai import OpenAIBackend
-from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
-from ffprompt.backends.api.payloads import (
+from ffprompt.backends.api.openai_payloads import (
     PayloadSettings,
     chat_payload,
     completions_payload,
     reasons,
     responses_payload,
 )
+from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.api.retry import Call, LoggedReply
 from ffprompt.backends.base import Failure, Message, Reply, Request, Scores
 from ffprompt.errors import FFPromptError, ModelError
