@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ffprompt.cost.usage import Bound
 
 if TYPE_CHECKING:
+    from ffprompt.backends.identity import Identity
     from ffprompt.cost.prices import Allowance
 
 # What stands in an identity where a model decides by itself: its temperature, whether it thinks.
@@ -178,9 +179,13 @@ class Backend(Protocol):
     a run is resumed, so that batching cannot change a number.
     """
 
-    identity: Mapping[str, Any]
     capabilities: Capabilities
     chunk: int
+
+    @property
+    def identity(self) -> Identity:
+        """What identifies the model."""
+        ...
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Audit requests before anything is asked: tokens, context. Raises AuditError; returns what was found."""

@@ -284,7 +284,7 @@ def test_a_failed_request_is_a_failure_and_no_exception(case: Case) -> None:
 
 
 def test_its_identity_is_json_and_names_backend_and_model(case: Case, backend: Backend) -> None:
-    identity = dict(backend.identity)
+    identity = backend.identity.to_json()
     assert json.loads(json.dumps(identity, allow_nan=False)) == identity
     assert identity["backend"] == case.settings["backend"] == backend_spec(identity["backend"]).name
     assert identity["model"] and isinstance(identity["model"], str)
@@ -300,7 +300,7 @@ def test_a_dry_run_needs_neither_weights_nor_a_key_nor_a_server(case: Case, back
     dry = case.open(weights=False, **case.dry)
     requests = [asked(case, string) for string in STRINGS]
     assert dry.check(requests) == backend.check(requests)
-    assert dry.identity.keys() == backend.identity.keys()
+    assert dry.identity.to_json().keys() == backend.identity.to_json().keys()
     dry.close()
 
 

@@ -19,11 +19,13 @@ from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.api.model_retirement import announced
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import anthropic_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request
+from ffprompt.backends.identity import OPTIONAL, Identity
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
@@ -48,6 +50,24 @@ def read_message(request: Request, body: JsonObject, call: Call) -> Reply | Fail
     text, stop = trimmed(text, stop, request)
     used = call.note(anthropic_usage(body))
     return Reply(text, stop, body.get("model"), used.prompt, used.reply, str(why), thoughts or None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicIdentity(Identity):
+    """A Claude model in the record of a run."""
+
+    api: str
+    base_url: str | None
+    api_version: str
+    room: int
+    cache: bool
+    sdk: str
+    temperature: str | float | None
+    effort: str | None
+    thinking: str | int
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
 
 class AnthropicBackend(ApiBackend):
@@ -106,23 +126,22 @@ class AnthropicBackend(ApiBackend):
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
-        asked = {"temperature": temperature if self.settings.sampled else OWN, "effort": effort}
-        asked |= {"thinking": OWN if thinking is None else thinking, "extra_body": shown_body(extra_body)}
-        self.identity = self._identity() | asked | {"extra_headers": headers}
-
-    def _identity(self) -> dict[str, Any]:
-        """What the record of a run says of the model, beside what was asked of it."""
-        known = self.live or self.api == "messages"  # a cloud's address is that of its region
-        return {
-            "backend": "anthropic",
-            "model": self.settings.model,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url) if known else None,
-            "api_version": self.settings.version or self.sdk._constants.ANTHROPIC_API_VERSION,
-            "room": self.settings.room,
-            "cache": self.settings.cache,
-            "sdk": f"anthropic {self.sdk.__version__}",
-        }
+        known = live or api == "messages"  # a cloud's address is that of its region
+        self.identity = AnthropicIdentity(
+            backend="anthropic",
+            model=model,
+            api=api,
+            base_url=self.address(self._blocking(), self.base_url) if known else None,
+            api_version=self.settings.version or self.sdk._constants.ANTHROPIC_API_VERSION,
+            room=self.settings.room,
+            cache=cache,
+            sdk=f"anthropic {self.sdk.__version__}",
+            temperature=temperature if self.settings.sampled else OWN,
+            effort=effort,
+            thinking=OWN if thinking is None else thinking,
+            extra_body=shown_body(extra_body),
+            extra_headers=headers,
+        )
 
     def _read_key(self, key_file: str | None) -> str:
         if self.api != "messages":

@@ -17,7 +17,7 @@ from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_
 from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.error_hints import likely_cure
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
-from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters
+from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters, LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.api.retry import (
     Call,
@@ -33,6 +33,7 @@ from ffprompt.backends.api.retry import (
 )
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
 from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, Stop, without_system
+from ffprompt.backends.identity import Identity
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ModelError, RunFailedError
@@ -95,7 +96,7 @@ class ApiBackend(ABC):
     missing_key: str = ""  # the variable of the key that is not set, where none was sent
     base_url: str | None
     headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
-    identity: Mapping[str, Any]
+    identity: Identity
     required: frozenset[str] = frozenset()
     capabilities: Capabilities
 
@@ -151,17 +152,16 @@ class ApiBackend(ABC):
             request = replace(request, messages=without_system(request.messages))
         return self.learned.apply(self.body(request))
 
-    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: LearnedRecord | None) -> None:
         """Begin with the lessons that an earlier part of the run has learnt."""
         self.learned = LearnedParameters.from_json(record)
         self._note_learned()
 
     def _note_learned(self) -> None:
         if self.learned.describe():
-            learned = self.learned.to_json() | {"notes": self.learned.describe()}
-            self.identity = {**self.identity, "learned": learned}
+            self.identity = self.identity.changed(learned={**self.learned.to_json(), "notes": self.learned.describe()})
         if self.learned.sampled:
-            self.identity = {**self.identity, "temperature": OWN}
+            self.identity = self.identity.changed(temperature=OWN)
 
     def _learn_from(self, error: CallError, payload: JsonObject, request: Request) -> bool:
         """Whether a refusal teaches how to ask the same in another way.
@@ -250,7 +250,7 @@ class ApiBackend(ABC):
     def remarks(self) -> Sequence[str]:
         """What a reader of the run's numbers should know about what the server said."""
         ends = [self.ends] if self.ends else []
-        return [*ends, *(redact(remark) for remark in self.consistency.remarks(str(self.identity["model"])))]
+        return [*ends, *(redact(remark) for remark in self.consistency.remarks(self.identity.model))]
 
     async def _answered(self, request: Request, call: Call) -> Answered:
         """What the server says to a request, asked again in another way where it refuses a parameter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -29,12 +29,14 @@ from ffprompt.backends.api.openai_payloads import (
 )
 from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.backends.identity import OPTIONAL, Identity
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
@@ -114,6 +116,24 @@ class ReplySettings:
         return dataclasses.replace(settings, extra=merged(settings.extra, self.extra_body))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIIdentity(Identity):
+    """A model behind OpenAI's APIs in the record of a run."""
+
+    provider: str | None
+    api: str
+    base_url: str
+    reasoning_effort: str | None
+    reasoning_room: int
+    thinking: str | int
+    temperature: str | float
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    top_logprobs: int | None
+    sdk: str
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
+
+
 class OpenAIBackend(ApiBackend):
     """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
 
@@ -183,24 +203,24 @@ class OpenAIBackend(ApiBackend):
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
         self.identity = self._identity(named=provider, headers=headers, scores=scores)
 
-    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> dict[str, Any]:
+    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> OpenAIIdentity:
         """What the record of a run says of the model."""
         wanted = self.reply_settings
-        return {
-            "backend": "openai",
-            "model": wanted.model,
-            "provider": named,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url),
-            "reasoning_effort": wanted.effort,
-            "reasoning_room": self.settings.room,
-            "thinking": OWN if wanted.thinking is None else wanted.thinking,
-            "temperature": OWN if not self.settings.sampled or wanted.temperature is None else wanted.temperature,
-            "extra_body": shown_body(wanted.extra_body) or None,
-            "extra_headers": headers,
-            "top_logprobs": self.settings.top_logprobs if scores else None,
-            "sdk": f"openai {self.sdk.__version__}",
-        }
+        return OpenAIIdentity(
+            backend="openai",
+            model=wanted.model,
+            provider=named,
+            api=self.api,
+            base_url=self.address(self._blocking(), self.base_url),
+            reasoning_effort=wanted.effort,
+            reasoning_room=self.settings.room,
+            thinking=OWN if wanted.thinking is None else wanted.thinking,
+            temperature=OWN if not self.settings.sampled or wanted.temperature is None else wanted.temperature,
+            extra_body=shown_body(wanted.extra_body) or None,
+            extra_headers=headers,
+            top_logprobs=self.settings.top_logprobs if scores else None,
+            sdk=f"openai {self.sdk.__version__}",
+        )
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
@@ -224,9 +244,9 @@ class OpenAIBackend(ApiBackend):
     def _move(self, api: str) -> None:
         self.api, self.path, self.settings = api, _PATHS[api], self.reply_settings.payload_settings(api, self.provider)
         self.learned.api = api
-        self.identity = {**self.identity, "api": api}
+        self.identity = self.identity.changed(api=api)
 
-    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: LearnedRecord | None) -> None:
         """Begin with the lessons that an earlier part of the run has learnt."""
         super().restore_learned(record)
         if self.learned.api:
@@ -239,7 +259,7 @@ class OpenAIBackend(ApiBackend):
         if name == "max_tokens" and not self.settings.reasoning:
             room = self.settings.room or _ROOM[None]
             self.settings = dataclasses.replace(self.settings, reasoning=True, room=room)
-            self.identity = {**self.identity, "reasoning_room": room}
+            self.identity = self.identity.changed(reasoning_room=room)
 
     def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What came back."""

@@ -12,9 +12,8 @@ names a parameter does::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ffprompt.backends.api.call_errors import CallError
 from ffprompt.backends.api.payloads import JsonObject, Payload
@@ -41,6 +40,15 @@ _REFUSED = re.compile("(?i)" + "|".join(_REFUSALS))
 TOO_MUCH = re.compile(
     r"(?i)greater than|less than or equal|exceed|at most|too (?:large|long|high|many|big)|maximum|context|larger than"
 )
+
+
+class LearnedRecord(TypedDict, total=False):
+    """What was learnt, as the record of a run keeps it. ``notes`` says it in words."""
+
+    dropped: dict[str, str]
+    renamed: dict[str, str]
+    api: str
+    notes: list[str]
 
 
 @dataclass(slots=True)
@@ -102,14 +110,14 @@ class LearnedParameters:
         """Whether replies are drawn by the model's own settings because it refused those of the run."""
         return "temperature" in self.dropped
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> LearnedRecord:
         """Plain values, as a run's record keeps them."""
         return {"dropped": dict(self.dropped), "renamed": dict(self.renamed), "api": self.api}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any] | None) -> LearnedParameters:
+    def from_json(cls, record: LearnedRecord | None) -> LearnedParameters:
         """The lessons that a run's record holds."""
-        record = record or {}
+        record = {} if record is None else record
         return cls(dict(record.get("dropped", {})), dict(record.get("renamed", {})), record.get("api", ""))
 
     def describe(self) -> list[str]:
