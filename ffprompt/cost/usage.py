@@ -41,12 +41,12 @@ class Bound:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens as a server gave it; None for what is no such number."""
+    """Return a number of tokens as a server gave it, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def calls(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What the log says about each call of a trial: the line itself, or its turns where it is a dialogue."""
+    """Yield what the log says about each call of a trial: the line itself, or the turns of a dialogue."""
     turns = line.get("turns")
     if turns is None or line.get("call"):
         yield line
@@ -54,9 +54,9 @@ def calls(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def logged(call: Mapping[str, Any]) -> Usage | None:
-    """What the log says that a call used; None where its prompt's or its reply's tokens are unknown.
+    """Return the tokens that a call used by its log, or None where the prompt's or the reply's are unknown.
 
-    Where log-probabilities were read without a word about a reply, none was written.
+    A line with log-probabilities and no word about a reply had none.
     """
     prompt = count(call.get("prompt_tokens"))
     reply = count(call.get("reply_tokens", 0 if "logprobs" in call else None))

@@ -1,7 +1,7 @@
-"""Batches at a provider: what is the same for all of them.
+"""What the batch interfaces of all providers have in common.
 
-Management calls go through the retry policy of single calls, but for the one that costs: a batch is created once, and
-where it cannot be known whether it was, that is said and nothing is tried again.
+Management calls follow the retry policy of single calls, except for the one that costs money. A batch is created once.
+Where it cannot be known whether it was created, that is an error, and nothing is tried again.
 """
 
 from __future__ import annotations

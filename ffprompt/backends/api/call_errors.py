@@ -1,4 +1,4 @@
-"""What went wrong with a call: exceptions of the SDKs, error statuses, and failures that come with a good status."""
+"""Failed calls: exceptions of the SDKs, error statuses, and errors that come with HTTP 200."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class CallError(Exception):
         self.free, self.parameter = free, parameter
 
     def advise(self, cure: str) -> None:
-        """Put what to try behind the text."""
+        """Append what to try to the text."""
         self.args = (f"{self}{cure}",)
 
 
@@ -170,7 +170,7 @@ def _objects(value: object) -> list[JsonObject]:
 
 
 def as_call_error(sdk: Any, error: Any) -> CallError:
-    """What an exception of an SDK means."""
+    """Translate an exception of an SDK."""
     free = type(error.__cause__).__name__ in _UNSENT
     if isinstance(error, sdk.APITimeoutError):
         if type(error.__cause__).__name__ == "ConnectTimeout":
@@ -197,12 +197,12 @@ def as_call_error(sdk: Any, error: Any) -> CallError:
 
 
 def hopeless(name: str, error: CallError) -> ModelError:
-    """The error for what every later call would meet as well."""
+    """Return the error for what every later call would meet as well."""
     return ModelError(f"{name}: {error}")
 
 
 def transient(status: int, code: str) -> bool:
-    """Whether a later call may succeed."""
+    """Return whether a later call may succeed."""
     return (status in (408, 409, 429) or status >= 500) and code not in _SPENT
 
 

@@ -30,7 +30,7 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @contextlib.contextmanager
 def client_errors(name: str) -> Iterator[None]:
-    """Make clients. What a library objects to is raised as a ModelError that names the variable that is to blame."""
+    """Turn the errors of making clients into a ModelError that names the environment variable at fault."""
     try:
         yield
     except FFPromptError:
@@ -41,7 +41,7 @@ def client_errors(name: str) -> Iterator[None]:
 
 
 def _blamed(error: Exception) -> str:
-    """The variables of the environment that an exception may be due to, and the cure."""
+    """Return the environment variables that may have caused an exception, and the cure."""
     if isinstance(error, OSError):
         found = [f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)][:1]
         cure = "name a file (or a folder) of certificates in PEM format, or unset it"

@@ -53,7 +53,7 @@ class ReferenceBackend:
 
     def __init__(self, model: str, device: str | None = None, batch_size: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ConfigError(f"batch size {batch_size}: at least one string is wanted")
+            raise ConfigError(f"batch size {batch_size}: expected at least 1")
         try:
             import torch
 

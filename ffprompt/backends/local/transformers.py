@@ -105,11 +105,11 @@ class TransformersBackend:
         )
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """The tokenisation audit of ``requests``."""
+        """Audit the tokens of requests. Raises AuditError."""
         return audit(self.encoder, requests)
 
     def rendered(self, request: Request) -> str:
-        """The text that the model is given."""
+        """Return the text that the model is given."""
         return self.encoder.text(request)[0]
 
     def close(self) -> None:
@@ -117,11 +117,11 @@ class TransformersBackend:
         self.model = None
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """Log-probabilities of every answer at every read, one forward pass a request."""
+        """Score every answer at every read, in one forward pass per request."""
         return await asyncio.to_thread(self._score, requests)
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Generated replies."""
+        """Generate replies, in order."""
         return await asyncio.to_thread(self._complete, requests)
 
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
@@ -216,11 +216,11 @@ def _device(device: str | None) -> str:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"device {device!r}: cpu, cuda, cuda:N, mps or auto is wanted") from error
+        raise ModelError(f"device {device!r}: expected cpu, cuda, cuda:N, mps or auto") from error
     if (wanted.type == "cuda" and not torch.cuda.is_available()) or (
         wanted.type == "mps" and not torch.backends.mps.is_available()
     ):
-        raise ModelError(f"device {device!r} is not there on this machine")
+        raise ModelError(f"device {device!r} is not available on this machine")
     return device
 
 
@@ -240,7 +240,7 @@ class _Opening:
         self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
 
     def tokenizer(self) -> tuple[Any, Any]:
-        """The model's config and its tokenizer."""
+        """Load the model's config and its tokenizer."""
         from transformers import AutoConfig, AutoTokenizer
 
         with self._translated():
@@ -248,7 +248,7 @@ class _Opening:
             return config, AutoTokenizer.from_pretrained(self.source, **self.options)
 
     def model(self, device: str, dtype: str) -> Any:
-        """The model on its device, ready to be asked."""
+        """Load the model onto its device."""
         import torch
         from transformers import AutoModelForCausalLM
 
