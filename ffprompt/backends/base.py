@@ -238,7 +238,7 @@ class RemoteBackend(Backend, Protocol):
         ...
 
     def set_allowance(self, allowance: Allowance) -> None:
-        """Count what is spent. From now on ``ask`` raises RunFailedError instead of spending more than the allowance."""
+        """Count what is spent. From now on ``ask`` raises RunFailedError before it would spend more."""
         ...
 
     async def aclose(self) -> None:
