@@ -54,7 +54,7 @@ def test_without_vllm_the_install_line_is_said(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"engine_arg": ("foo",)}, "--engine-arg foo: name=value is wanted"),
+        ({"engine_arg": ("foo",)}, "--engine-arg foo: expected name=value"),
         ({"engine_arg": ("a=1", "a=2")}, "a is given twice"),
         ({"engine_arg": ("model=x",)}, "--engine-arg model: "),
         ({"engine_arg": ("data_parallel_size=8",)}, "--engine-arg data_parallel_size: it has a flag of its own"),
