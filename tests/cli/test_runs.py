@@ -373,10 +373,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--template", "gmae"], "did you mean 'game'"),
         (["--backend", "scripted", "--model", "oracle", "--template", "no.toml"], "no such file"),
         (["--backend", "scripted", "--model", "oracle", "--length", "11"], "even and at least 4"),
-        (
-            ["--backend", "scripted", "--model", "oracle", "--length", "ten"],
-            "--length ten: expected an even number of at least 4",
-        ),
+        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "expected an even number of at least 4"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_ignore -0.5"),
