@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,15 +24,34 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``python run_eval.py …`` (or another entry) as a user would; results go to ``tmp_path/results``."""
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
 
-    def call(*arguments: object, entry: tuple[str, ...] = ("run_eval.py",), **options: Any) -> Any:
-        if entry == ("run_eval.py",) and "--out" not in arguments and "--help" not in arguments:
-            arguments = (*arguments, "--out", tmp_path / "results")
-        words = [sys.executable, *entry, *map(str, arguments)]
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options)
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run ``python run_eval.py …`` in this process; results go to ``tmp_path/results``.
+
+    With ``prog="ffprompt"`` the first word is the command. ``env`` is the whole environment while it runs. Where a
+    process of its own matters (it is killed, or what it imports is looked at), a test starts one itself.
+    """
+
+    def call(*arguments: object, prog: str = "run_eval.py", env: Mapping[str, str] | None = None) -> Done:
+        from ffprompt.cli.main import main
+
+        words = [str(word) for word in arguments]
+        if prog == "run_eval.py":
+            words = ["run", *words, *([] if "--out" in words else ["--out", str(tmp_path / "results")])]
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(ROOT)
+            for name in set(os.environ) - set(env or os.environ):
+                patch.delenv(name)
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            code = main(words, prog=prog)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, shown.out, shown.err)
 
     return call
 
