@@ -17,7 +17,8 @@ from ffprompt.evaluation.plan import Condition, Plan
 from ffprompt.evaluation.rescore import plan_of
 from ffprompt.runs.folder import RunFolder
 from ffprompt.stats.paired import Pairs, difference
-from ffprompt.tasks.covariates import Rule, contradictions, earlier_reads, rules
+from ffprompt.tasks.base import Rule
+from ffprompt.tasks.covariates import contradictions, earlier_reads, rules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +156,7 @@ def _reads(
         here = order[low:high]
         strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.string_count))
         at = (index[here] - start, position[here])
-        if (strings.bits[at] != truth[here]).any() or not strings.reads[at].all():
+        if (strings.values[at] != truth[here]).any() or not strings.is_read[at].all():
             raise StoreError(
                 f"{folder.reads_path}: its reads are not those of the plan; run: ffprompt score {folder.path}"
             )

@@ -11,14 +11,14 @@ from ffprompt.cli.console import line
 from ffprompt.comparison import baselines
 from ffprompt.comparison import gate_formats as formats
 from ffprompt.comparison.compare import compare as compared
-from ffprompt.comparison.compare import compare_cells
-from ffprompt.comparison.conditions import cells_of
+from ffprompt.comparison.compare import compare_conditions
+from ffprompt.comparison.conditions import conditions_of
 from ffprompt.comparison.gate import Report
 from ffprompt.comparison.gate import gate as gated
 from ffprompt.comparison.power import strings_needed
 from ffprompt.comparison.trend import Trend
 from ffprompt.comparison.trend import trend as over_time
-from ffprompt.config.run_config import Suite
+from ffprompt.config.suites import Suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.runs.folder import RunFolder
 
@@ -150,7 +150,7 @@ def few_shot(folders: Sequence[Path]) -> None:
         try:
             if len(RunFolder.open(folder).info["config"]["shots"]) < 2:
                 continue
-            made = compare_cells([cells_of(folder)], ["shots"])
+            made = compare_conditions([conditions_of(folder)], ["shots"])
         except (FFPromptError, KeyError, TypeError):  # the run itself has come to its end, and its table is shown
             continue
         compare_output.comparison(made)

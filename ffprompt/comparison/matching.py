@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ffprompt.comparison.conditions import OF_THE_MODEL, Cell
+from ffprompt.comparison.conditions import OF_THE_MODEL, RunCondition
 from ffprompt.errors import ConfigError, did_you_mean
 
 # By what can be compared: the settings that may differ then.
@@ -49,8 +49,8 @@ class Match:
     """A condition and what it is compared with; ``condition`` names what they share."""
 
     condition: str
-    reference: Cell
-    other: Cell
+    reference: RunCondition
+    other: RunCondition
     reference_label: str
     other_label: str
 
@@ -70,7 +70,7 @@ def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
 
 
 def match(
-    sides: Sequence[Sequence[Cell]], by: Sequence[str], allow: Collection[str] = ()
+    sides: Sequence[Sequence[RunCondition]], by: Sequence[str], allow: Collection[str] = ()
 ) -> tuple[list[Match], list[str]]:
     """Each condition with what it is compared with, and which were left out for want of that, in words.
 
@@ -83,7 +83,7 @@ def match(
         hint = f"; within this one: {' or '.join(varied)}" if varied else ""
         raise ConfigError(f"one run: by model, at least two are wanted{hint}")
     freed = {name for one in by for name in BY[one]}
-    groups: dict[tuple[Any, ...], list[tuple[int, Cell]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[int, RunCondition]]] = {}
     for number, cells in enumerate(sides):
         for cell in cells:
             key = tuple(cell.settings[name] for name in _GRID if name not in freed)
@@ -109,11 +109,11 @@ def match(
     return found, left_out
 
 
-def _varies(sides: Sequence[Sequence[Cell]], name: str) -> bool:
+def _varies(sides: Sequence[Sequence[RunCondition]], name: str) -> bool:
     return len({cell.settings[name] for cells in sides for cell in cells}) > 1
 
 
-def _nothing(sides: Sequence[Sequence[Cell]], by: Sequence[str]) -> str:
+def _nothing(sides: Sequence[Sequence[RunCondition]], by: Sequence[str]) -> str:
     if "model" in by or len(sides) > 1:
         first, last = (f"{cells[0].source.run_id} has {cells[0].name}" for cells in (sides[0], sides[-1]))
         return f"no condition to compare by {' and '.join(by)}: {first}, {last}"
@@ -123,7 +123,7 @@ def _nothing(sides: Sequence[Sequence[Cell]], by: Sequence[str]) -> str:
     return f"{by[0]} is {values.pop()!r} throughout {sides[0][0].source.run_id}: there is nothing to compare it with"
 
 
-def _labels(sides: Sequence[Sequence[Cell]]) -> list[str]:
+def _labels(sides: Sequence[Sequence[RunCondition]]) -> list[str]:
     """What to call each run: its model, unless two have the same."""
     models = [cells[0].source.model if cells else "" for cells in sides]
     if len(set(models)) == len(models):
@@ -132,11 +132,11 @@ def _labels(sides: Sequence[Sequence[Cell]]) -> list[str]:
     return ids if len(set(ids)) == len(ids) else [f"{name} ({number})" for number, name in enumerate(ids, start=1)]
 
 
-def _label(cell: Cell, by: Sequence[str], run: str) -> str:
+def _label(cell: RunCondition, by: Sequence[str], run: str) -> str:
     return ", ".join(run if name == "model" else f"{name} {cell.settings[name]}" for name in by)
 
 
-def _shared(cell: Cell, freed: Collection[str]) -> str:
+def _shared(cell: RunCondition, freed: Collection[str]) -> str:
     """A condition's name without what is compared."""
     known = cell.settings
     turns = f" by {known['turn_instructions']}" if known["turn_instructions"] else ""
@@ -150,8 +150,8 @@ def _shared(cell: Cell, freed: Collection[str]) -> str:
     return ", ".join(text for name, text in parts.items() if name not in freed)
 
 
-def _all_different(members: Sequence[tuple[int, Cell]], by: Sequence[str]) -> None:
-    seen: dict[Any, Cell] = {}
+def _all_different(members: Sequence[tuple[int, RunCondition]], by: Sequence[str]) -> None:
+    seen: dict[Any, RunCondition] = {}
     for side, cell in members:
         value = tuple(side if name == "model" else _plain(cell.settings[name]) for name in by)
         if value in seen:
@@ -161,7 +161,9 @@ def _all_different(members: Sequence[tuple[int, Cell]], by: Sequence[str]) -> No
         seen[value] = cell
 
 
-def _all_else_equal(a: Cell, b: Cell, by: Sequence[str], freed: Collection[str], allow: Collection[str]) -> None:
+def _all_else_equal(
+    a: RunCondition, b: RunCondition, by: Sequence[str], freed: Collection[str], allow: Collection[str]
+) -> None:
     lenient = {name for one in by for name in _NONE_AGREES.get(one, ())}
     for name in (*_ALSO, *OF_THE_MODEL):
         mine, its = a.settings[name], b.settings[name]

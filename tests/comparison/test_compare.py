@@ -16,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 
 import ffprompt
 from ffprompt.cli.main import main
-from ffprompt.comparison.compare import compare_cells
-from ffprompt.comparison.conditions import CORRECT, OUTCOMES, cells_of
+from ffprompt.comparison.compare import compare_conditions
+from ffprompt.comparison.conditions import conditions_of
 from ffprompt.errors import ConfigError, IncompleteRunError, StoreError
+from ffprompt.runs.reads import CORRECT, OUTCOMES
 from ffprompt.scoring.score import Outcome
 from tests.support.forged import altered, outcome_on, run, wrong_on
 
@@ -90,7 +91,7 @@ def test_p_values_are_adjusted_over_all_rows(oracle: Path, coin: Path) -> None:
 def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_random_tables(
     oracle: Path, level: float
 ) -> None:
-    rng, cells, seen = np.random.default_rng(1), cells_of(oracle), set()
+    rng, cells, seen = np.random.default_rng(1), conditions_of(oracle), set()
     for _ in range(40):
         sides = []
         for _ in range(2):
@@ -102,7 +103,7 @@ def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_rando
             sides.append([
                 replace(cell, outcome=np.where(here, WRONG, CORRECT)) for cell, here in zip(cells, wrong, strict=True)
             ])  # fmt: skip
-        for row in compare_cells(sides, ("model",), level=level).rows:
+        for row in compare_conditions(sides, ("model",), level=level).rows:
             assert row.difference is not None
             shown = row.difference.low > 0 or row.difference.high < 0
             assert shown == (row.difference.p < 1 - level), row
@@ -331,7 +332,7 @@ def test_a_table_that_does_not_agree_with_its_record_is_refused(one: Path) -> No
 def test_a_table_from_before_there_were_digests_is_still_read(one: Path) -> None:
     old = altered(one, "old")
     pd.read_parquet(old / "reads.parquet").drop(columns=["string"]).to_parquet(old / "reads.parquet")
-    assert cells_of(old)[0].digest is None
+    assert conditions_of(old)[0].digest is None
     assert len(ffprompt.compare([one, old]).rows) == 1
 
 
