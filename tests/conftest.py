@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,49 @@ ROOT = Path(__file__).parent.parent
 
 Done = subprocess.CompletedProcess[str]
 Command = Callable[..., Done]
+
+
+# What makes a test module slow to answer: processes, the command line, networks, servers. All other tests are ``fast``.
+_SLOW_IMPORTS = re.compile(
+    r"^(from|import) (subprocess|torch|transformers|ffprompt\.cli|tests\.support|tests\.golden|ffprompt\.reference"
+    r"|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
+    re.MULTILINE,
+)
+_LANES = {"slow", "weights", "vllm", "servers", "ray", "browser"}
+
+
+@functools.cache
+def _is_slow(module: Path) -> bool:
+    return bool(_SLOW_IMPORTS.search(module.read_text(encoding="utf-8")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``-m fast``, try fewer examples of each property."""
+    if config.option.markexpr == "fast":
+        from hypothesis import settings
+
+        settings.register_profile("fast", max_examples=10)
+        settings.load_profile("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m fast``, do not even import the modules that hold no fast test."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_test and config.option.markexpr == "fast" and _is_slow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``fast`` every test of a module that imports nothing slow, unless it is in a lane of its own."""
+    for item in items:
+        if not _is_slow(item.path) and not _LANES.intersection(mark.name for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.fast)
+
+
+@pytest.fixture(autouse=True)
+def no_report_after_a_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the report at the end of a run, which takes longer than the run, but for tests marked ``reports``."""
+    if _is_slow(request.node.path) and request.node.get_closest_marker("reports") is None:
+        monkeypatch.setattr("ffprompt.cli.run.write_report", lambda *_: None)
 
 
 @pytest.fixture

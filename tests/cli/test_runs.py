@@ -414,6 +414,7 @@ def test_the_prompts_command_marks_every_read(command: Command) -> None:
     assert all(name in listed for name in ("raw-spaced", "light-switch", "game", "keys", "door", "html", "code"))
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_smollm2_answers_all_three_elicitations(command: Command, tmp_path: Path) -> None:
     done = command(

@@ -15,7 +15,7 @@ import ffprompt
 from ffprompt.cli.main import main
 from tests.conftest import only_run
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 ASKED = ["--template", "light-switch", "--elicitation", "forced", "--length", "100", "--seed", "5", "--no-report"]
 Evaluate = Callable[..., Path]

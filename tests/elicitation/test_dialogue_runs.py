@@ -407,6 +407,7 @@ def test_what_a_dialogue_sends_is_the_sum_over_its_calls(chat_model: Path) -> No
     assert found["longest_prompt_tokens"] >= max(sent)
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_smollm2_holds_dialogues(command: Command, tmp_path: Path) -> None:
     done = command(
