@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,8 @@ from ffprompt.cli.main import main
 from ffprompt.config.run_config import make as make_config
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ModelError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 from tests.support import tiny
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_dry_run_needs_neither_a_gpu_nor_weights_nor_a_tokenizer(command: Command, tmp_path: Path) -> None:
