@@ -160,7 +160,7 @@ def run_words(url: str, folder: str, trials: int) -> list[str]:
 
 def questions(trials: int) -> list[dict[str, Any]]:
     """What the run sends."""
-    from ffprompt.backends.api.payloads import Asking, chat_payload
+    from ffprompt.backends.api.openai_payloads import PayloadSettings, chat_payload
     from ffprompt.backends.base import Capabilities
     from ffprompt.config.run_config import make
     from ffprompt.evaluation.plan import Plan
@@ -168,7 +168,7 @@ def questions(trials: int) -> list[dict[str, Any]]:
     settings = {"backend": "openai", "model": MODEL, "template": "game", "length": LENGTH, "elicitation": "list"}
     plan = Plan(make(settings | {"trials": trials}), Capabilities(scores=False, completes=False, chats=True))
     batch = plan.batch(plan.conditions[0], 0, trials)
-    return [chat_payload(Asking(MODEL), request) for request in plan.requests(batch)]
+    return [chat_payload(PayloadSettings(MODEL), request) for request in plan.requests(batch)]
 
 
 def one_round(words: list[str], url: str, requests: int) -> tuple[float, float, float]:

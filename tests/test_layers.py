@@ -13,8 +13,10 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ffprompt"
-# From the bottom up. A package may import those above it in this list. `backends.base` holds only types, so it stands
-# below the settings, which name them. Integrations and the top level may import anything.
+# From the bottom up. A package may import those above it in this list. `backends.base` holds only types,
+# and `backends.entry_points` and `elicitation.base` only names and what stands behind them, so they stand below the
+# settings, which use all three.
+# Integrations and the top level may import anything.
 LAYERS = (
     "errors",
     "_util",
@@ -22,6 +24,8 @@ LAYERS = (
     "tasks",
     "cost",
     "backends.base",
+    "elicitation.base",
+    "backends.entry_points",
     "reference",
     "config",
     "templates",

@@ -18,7 +18,7 @@ from ffprompt.stats.association import mean, risk_difference, slope
 from ffprompt.stats.calibration import Bin, calibration, equal_count_edges, from_logprobs
 from ffprompt.stats.clusters import Clusters, group
 from ffprompt.stats.intervals import rate_interval
-from ffprompt.tasks.covariates import Rule
+from ffprompt.tasks.base import Rule
 
 LEVEL = 0.95
 # Resamples of a calibration's bootstrap, fewer where there are many strings: their number is what costs.
@@ -44,8 +44,8 @@ class Reads:
     answer: Ints
     correct: Bools
     wrong: Bools
-    contradictions: Ints
-    earlier: Ints
+    contradictions: Ints | None  # None where the task has nothing to say of them
+    earlier: Ints | None
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int

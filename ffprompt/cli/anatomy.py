@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ffprompt._util.files import json_bytes
 from ffprompt.analysis.error_analysis import anatomy
-from ffprompt.cli import display
+from ffprompt.cli.console import line
 from ffprompt.report.wording import share, span
 from ffprompt.runs.folder import replace_file
 
@@ -23,24 +24,35 @@ _FACETS = {
 }
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``anatomy``."""
+    parser.add_argument("run", metavar="RUN", help="a folder under results/")
+    parser.add_argument("--json", metavar="FILE", help="also write every number to a file")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Show the anatomy of a run's errors."""
+    return show(Path(options.run), options.json and Path(options.json))
+
+
 def show(path: Path, json_file: Path | None) -> int:
     """Print the anatomy of a run, and write it to a file if one is given. Returns 3 when the run is not complete."""
     found = anatomy(path)
     if json_file is not None:
         replace_file(json_file, json_bytes(found, indent=2) + b"\n")
-    display.line(f"{found['model']}: {found['run_id']}")
+    line(f"{found['model']}: {found['run_id']}")
     for one in found["conditions"]:
-        display.line("")
+        line("")
         for text in _condition(one):
-            display.line(text)
+            line(text)
     for group in found["templates"]:
-        display.line("")
+        line("")
         for text in _templates(group):
-            display.line(text)
-    display.line("")
-    display.line(_LEGEND)
+            line(text)
+    line("")
+    line(_LEGEND)
     if not found["complete"]:
-        display.line(f"the run is {found['status']}, not complete: these are the reads that it has so far")
+        line(f"the run is {found['status']}, not complete: these are the reads that it has so far")
     return 0 if found["complete"] else 3
 
 

@@ -6,19 +6,19 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from ffprompt.cli import compare_output as compare_display
-from ffprompt.cli import display
+from ffprompt.cli import compare_output
+from ffprompt.cli.console import line
 from ffprompt.comparison import baselines
 from ffprompt.comparison import gate_formats as formats
 from ffprompt.comparison.compare import compare as compared
-from ffprompt.comparison.compare import compare_cells
-from ffprompt.comparison.conditions import cells_of
+from ffprompt.comparison.compare import compare_conditions
+from ffprompt.comparison.conditions import conditions_of
 from ffprompt.comparison.gate import Report
 from ffprompt.comparison.gate import gate as gated
 from ffprompt.comparison.power import strings_needed
 from ffprompt.comparison.trend import Trend
 from ffprompt.comparison.trend import trend as over_time
-from ffprompt.config.run_config import Suite
+from ffprompt.config.suites import Suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.runs.folder import RunFolder
 
@@ -44,7 +44,7 @@ def compare(options: Namespace) -> int:
     """Compare runs, or the conditions of one."""
     _writable(options.json)
     made = compared(options.runs, options.by, options.allow, options.incomplete, options.level)
-    compare_display.comparison(made, options.tests)
+    compare_output.comparison(made, options.tests)
     if options.json:
         formats.to_json(Path(options.json), made.to_json())
     return 0
@@ -55,7 +55,7 @@ def gate(options: Namespace) -> int:
     _writable(options.json, options.junit, options.markdown)
     before = baselines.resolve(Path(options.out), options.baseline, options.suite)
     report = gated(before, options.candidate, options.margin, options.level, options.allow)
-    compare_display.gated(report)
+    compare_output.gated(report)
     if options.json:
         formats.to_json(Path(options.json), report.to_json())
     if options.junit:
@@ -78,13 +78,13 @@ def baseline(options: Namespace) -> int:
     if options.action == "set":
         made = baselines.put(results, [Path(run) for run in options.runs], options.name, options.suite)
         whose = f" of suite {made.suite}" if made.suite else ""
-        display.line(f"{results / baselines.FILE}: baseline {made.name}{whose} is {', '.join(made.runs)}")
+        line(f"{results / baselines.FILE}: baseline {made.name}{whose} is {', '.join(made.runs)}")
         return 0
     known = baselines.read(results)
     if not known:
-        display.line(f"{results / baselines.FILE}: no baseline; set one with: ffprompt baseline set RUN")
+        line(f"{results / baselines.FILE}: no baseline; set one with: ffprompt baseline set RUN")
         return 0
-    compare_display.baselines(
+    compare_output.baselines(
         [
             (one, run, _state(folder))
             for one in known
@@ -97,7 +97,7 @@ def baseline(options: Namespace) -> int:
 def _state(path: Path) -> str:
     try:
         info = RunFolder.open(path).info
-        return f"{info['config']['model']}, {info['status']}"
+        return f"{info.model_name}, {info.status}"
     except (StoreError, KeyError, TypeError):
         return "not there, or damaged"
 
@@ -112,7 +112,7 @@ def trend(options: Namespace) -> int:
             known = ", ".join(sorted({one.model for one in made.points}))
             raise ConfigError(f"model {options.model!r}: no run of it in {options.results} (there are: {known})")
         made = Trend(points, made.untold)
-    compare_display.trend(made)
+    compare_output.trend(made)
     if options.json:
         formats.to_json(Path(options.json), made.to_json())
     if options.csv:
@@ -138,7 +138,7 @@ def power(options: Namespace) -> int:
         question = (
             f"strings for an equal model to pass a gate of margin {options.margin:g} at level {options.level:g}{chance}"
         )
-    compare_display.strings_needed(found, question)
+    compare_output.strings_needed(found, question)
     if options.json:
         formats.to_json(Path(options.json), {"question": question, "conditions": [one.to_json() for one in found]})
     return 0
@@ -148,13 +148,13 @@ def few_shot(folders: Sequence[Path]) -> None:
     """After a run with several numbers of shots: each against the fewest, on the same reads."""
     for folder in folders:
         try:
-            if len(RunFolder.open(folder).info["config"]["shots"]) < 2:
+            if len(RunFolder.open(folder).info.config["shots"]) < 2:
                 continue
-            made = compare_cells([cells_of(folder)], ["shots"])
+            made = compare_conditions([conditions_of(folder)], ["shots"])
         except (FFPromptError, KeyError, TypeError):  # the run itself has come to its end, and its table is shown
             continue
-        compare_display.comparison(made)
-        display.line(f"again, and as JSON: ffprompt compare --by shots {folder} --json FILE")
+        compare_output.comparison(made)
+        line(f"again, and as JSON: ffprompt compare --by shots {folder} --json FILE")
 
 
 class AfterRun:
@@ -179,5 +179,5 @@ class AfterRun:
     def gate(self, made: Sequence[Path]) -> Report:
         """Compare what was made with the baseline, and show it."""
         report = gated(self.baseline, made, self.margin, self.level)
-        compare_display.gated(report)
+        compare_output.gated(report)
         return report

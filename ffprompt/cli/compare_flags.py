@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-
-COMMANDS = ("compare", "gate", "baseline", "trend", "power")
-# A command by its name, its help, and what stands below that.
-Add = Callable[[str, str, str | None], argparse.ArgumentParser]
 
 _COMPARE = """\
 The first run is compared with each of the others, condition by condition, on the reads that both answered. What may
@@ -21,21 +16,6 @@ _GATE = """\
 Exit codes: 0 pass, 1 regression, 3 inconclusive or an incomplete run, 2 usage. It passes if, in every condition, a loss
 of the margin or more is ruled out; that no difference was found is not enough.
 """
-
-
-def add_parsers(add: Add) -> None:
-    """Add the commands, each through ``add``."""
-    _compare(add("compare", "Differences between runs, or between conditions of one, on the same reads.", _COMPARE))
-    _gate(add("gate", "Is a candidate as good as its baseline, but for a margin?", _GATE))
-    _baseline(add("baseline", "Which run a gate compares with: set, show.", None))
-    trend = add("trend", "Accuracy over all runs of a results folder, by model, condition and date.", None)
-    trend.add_argument(
-        "results", nargs="?", default="results", metavar="DIR", help="a results folder (default results)"
-    )
-    trend.add_argument("--model", metavar="NAME", help="only this one")
-    trend.add_argument("--json", metavar="FILE", help="write it there, too")
-    trend.add_argument("--csv", metavar="FILE", help="write it there, too")
-    _power(add("power", "How many strings a question needs, from a pilot run.", None))
 
 
 def _compare(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +53,15 @@ def _baseline(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--out", default="results", metavar="DIR", help="the results folder (default results)")
 
 
+def _trend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results", nargs="?", default="results", metavar="DIR", help="a results folder (default results)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="only this one")
+    parser.add_argument("--json", metavar="FILE", help="write it there, too")
+    parser.add_argument("--csv", metavar="FILE", help="write it there, too")
+
+
 def _power(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the pilot: a folder under results/")
     asked = parser.add_mutually_exclusive_group(required=True)
@@ -106,3 +95,7 @@ def _allow(parser: argparse.ArgumentParser) -> None:
 
 def _level(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, default=0.95, metavar="X", help="confidence (default 0.95)")
+
+
+FLAGS = {"compare": _compare, "gate": _gate, "baseline": _baseline, "trend": _trend, "power": _power}
+EPILOGS = {"compare": _COMPARE, "gate": _GATE}

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from ffprompt.cli.display import line, share, show
+from ffprompt.cli.console import line, show
 from ffprompt.comparison.baselines import Baseline
 from ffprompt.comparison.compare import Comparison, Row
 from ffprompt.comparison.gate import Checked, Report
 from ffprompt.comparison.power import Needed
 from ffprompt.comparison.trend import Point, Trend
+from ffprompt.report.wording import share
 
 # At every number that rests on part of a run.
 MARK = "*"

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from pathlib import Path
 
+from ffprompt.cli.console import line
 from ffprompt.errors import ModelError
 
 
-def add_parser(add: Callable[[str, str], ArgumentParser]) -> None:
-    """The command's flags."""
-    parser = add("export", "Write a reference Transformer as a folder that transformers and vLLM load.")
+def add_flags(parser: ArgumentParser) -> None:
+    """Add the flags of ``export``."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a bundled name, a checkpoint or a training's folder")
     parser.add_argument("folder", metavar="DIR", help="a new or empty folder")
     parser.add_argument("--length", type=int, metavar="T", help="longest string it takes (default: the model's length)")
 
 
-def export(options: Namespace) -> int:
+def execute(options: Namespace) -> int:
     """Write the folder and say how it is evaluated. Raises ModelError or ConfigError; then nothing was written."""
     try:
         from ffprompt.reference.checkpoints.checkpoint import load, resolve
         from ffprompt.reference.export.export import check_free, export
     except ImportError as error:
         raise ModelError(f'an export needs {error.name}; run: pip install "ffprompt[reference]"') from error
-    from ffprompt.cli import display
 
     check_free(Path(options.folder))  # before seconds go into a large checkpoint
     made = export(load(resolve(options.checkpoint)), Path(options.folder), options.length)
-    display.line(f"{made.folder}: {made.architecture}, strings of up to {made.length} symbols")
-    display.line(
+    line(f"{made.folder}: {made.architecture}, strings of up to {made.length} symbols")
+    line(
         f"evaluate it with: python run_eval.py --backend transformers --model {made.folder} --dtype float32 "
         "--template raw-compact --shots 0 --elicitation forced"
     )

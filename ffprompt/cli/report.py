@@ -1,4 +1,4 @@
-"""The command ``report``, and the report that is written after a run."""
+"""``ffprompt report``: one HTML file of runs and trainings. Also the report that ends a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffprompt.cli import display
+from ffprompt.cli.console import line
 from ffprompt.errors import ConfigError, StoreError
 
 
-def report(options: argparse.Namespace) -> int:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``report``."""
+    parser.add_argument(
+        "run",
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs and of trainings, results folders and folders of a study; any number of them",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: report.html in the one folder named, or here")
+    parser.add_argument("--figures", metavar="DIR", help="also write every figure as PNG and SVG")
+    parser.add_argument("--table", metavar="FILE", help="also write the table, as .tex or .md")
+    parser.add_argument("--incomplete", action="store_true", help="also report runs that lack answers, and mark them")
+
+
+def execute(options: argparse.Namespace) -> int:
     """Write a report; with ``--figures`` and ``--table`` also its figures and its table as files."""
     from ffprompt.report import data, page, tables, trainings
     from ffprompt.report.figures import figures, printed
@@ -29,16 +43,16 @@ def report(options: argparse.Namespace) -> int:
         tables.writable(table)
     made = data.build(given, options.incomplete)
     for text in made["left_out"]:
-        display.line(f"left out: {text}")
+        line(f"left out: {text}")
     page.write(made, out)
-    display.line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
+    line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
     if table is not None:
         tables.save(made, table)
         cells = tables.of_cells(made["study"]) if made["study"] else []
-        display.line(f"{table}: {len(made['rows']) + len(cells)} rows")
+        line(f"{table}: {len(made['rows']) + len(cells)} rows")
     if options.figures:
         files = printed.save(figures.figures(made), Path(options.figures))
-        display.line(f"{options.figures}: {len(files)} files")
+        line(f"{options.figures}: {len(files)} files")
     return 0
 
 
@@ -70,6 +84,6 @@ def after(runs: Sequence[Path], out: Path, suite: str | None) -> None:
 
         page.write(data.build(runs, incomplete=True, title=suite), path)
     except Exception as error:  # numbers are safe on disk, and a picture of them is not worth an exit code
-        display.line(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
+        line(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
     else:
-        display.line(f"report: {path}")
+        line(f"report: {path}")

@@ -1,19 +1,19 @@
-"""What ``ffprompt sweep`` does: a study to trainings, what they would cost, and the trainings themselves."""
+"""``ffprompt sweep``: a study to trainings, what they would cost, and the trainings themselves."""
 
 from __future__ import annotations
 
 import json
 import platform
 import shlex
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt import __version__
-from ffprompt.cli import display
-from ffprompt.cli import sweep_output as sweep_display
+from ffprompt.cli import sweep_output
+from ffprompt.cli.console import line
 from ffprompt.cli.train import configure
 from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, ModelError, StoreError
 from ffprompt.reference.training.studies import Study, load_study
@@ -21,11 +21,30 @@ from ffprompt.reference.training.studies import Study, load_study
 if TYPE_CHECKING:
     from ffprompt.reference.training.sweep import Job
 
+EPILOG = """\
+Every cell of the suite and every seed is a training in a folder of its own, as `ffprompt train` makes it. A sweep that
+was stopped goes on with the same command: what is finished is left alone, the rest is resumed.
+
+  ffprompt sweep r2-lstm-cpu --dry-run
+  ffprompt sweep mine.toml --out results/studies/mine
+  ffprompt sweep r1-seeds --ray-address auto --gpus-per-task 0.25
+"""
 RECORD = "sweep.json"
 FORMAT = 1
 
 
-def sweep(options: Namespace) -> int:
+def add_flags(parser: ArgumentParser) -> None:
+    """Add the flags of ``sweep``."""
+    parser.add_argument("suite", metavar="SUITE", help="a bundled study (see suites/studies) or a .toml file")
+    parser.add_argument("--out", metavar="DIR", help="folder of the study (default results/studies/NAME)")
+    parser.add_argument("--dry-run", action="store_true", help="show the trainings and what they would cost")
+    parser.add_argument("--ray", action="store_true", help="tasks on a Ray that is started here")
+    parser.add_argument("--ray-address", metavar="ADDR", help="tasks on a Ray cluster: auto, or ray://host:port")
+    parser.add_argument("--cpus-per-task", type=int, metavar="N", help="cores (default: all; with Ray 1 a replicate)")
+    parser.add_argument("--gpus-per-task", type=float, metavar="X", help="with Ray: GPUs, or a share of one")
+
+
+def execute(options: Namespace) -> int:
     """Train every cell of a study with every seed. Returns 0; raises IncompleteRunError when one is not finished."""
     try:
         from ffprompt.reference.training.sweep import locally, on_ray
@@ -36,14 +55,14 @@ def sweep(options: Namespace) -> int:
     jobs = _jobs(study, out.absolute())
     ray = options.ray or options.ray_address is not None
     replicates, at_once, cpus, gpus = _shares(study, jobs, options, ray)
-    display.line(f"{study.name}: {study.summary}")
+    line(f"{study.name}: {study.summary}")
     if options.dry_run:
         _dry_run(study, jobs)
         return 0
     todo, whys = _remaining(jobs)
     _write(out, study, jobs)
-    display.line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
-    with sweep_display.sweeping({job.name: job.training.steps for job in todo}) as shown:
+    line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
+    with sweep_output.sweeping({job.name: job.training.steps for job in todo}) as shown:
 
         def ended(name: str, why: str | None) -> None:
             shown.ended(name, why)
@@ -118,13 +137,13 @@ def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
 def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str]) -> int:
     _results(out, study, jobs)
     for name, why in whys.items():
-        display.line(f"not finished: {name}: {why}")
+        line(f"not finished: {name}: {why}")
     if whys:
         raise IncompleteRunError(
             f"{len(whys)} of {len(jobs)} trainings in {out} are not finished; the same command goes on with what can "
             "go on"
         )
-    display.line(f"all finished: {out}")
+    line(f"all finished: {out}")
     return 0
 
 
@@ -134,19 +153,19 @@ def _results(out: Path, study: Study, jobs: Sequence[Job]) -> None:
 
     rows, odd = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
     for text in odd:
-        display.line(f"left out: {text}")
-    sweep_display.results(rows)
+        line(f"left out: {text}")
+    sweep_output.results(rows)
     if any(row.finished for row in rows):
-        display.line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
+        line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
 
 
 def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
     from ffprompt.reference.training.timing import Cost, key, measure
 
     costs: dict[object, Cost] = {}
-    groups: dict[str, sweep_display.Estimate] = {}
+    groups: dict[str, sweep_output.Estimate] = {}
     for cell, job in zip(study.cells, jobs, strict=True):
-        row = groups.setdefault(cell.group or study.name, sweep_display.Estimate())
+        row = groups.setdefault(cell.group or study.name, sweep_output.Estimate())
         row.trainings += 1
         row.steps += job.training.steps
         if job.training.device != "cpu":  # what a step takes there, no timing here can tell
@@ -158,12 +177,12 @@ def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
             costs[like] = measure(job.config, job.training)
         row.core_hours = (row.core_hours or 0.0) + costs[like].hours(job.training, job.plan)
         row.step = costs[like].step
-    sweep_display.estimates(groups)
+    sweep_output.estimates(groups)
     if costs:
-        display.line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
+        line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
     if any(job.training.device != "cpu" for job in jobs):
         stated = f"{study.gpu_minutes:g} minutes a training, says the file" if study.gpu_minutes else "not in the file"
-        display.line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
+        line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
 
 
 def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ffprompt.cli import display
+from ffprompt.cli.console import show
 from ffprompt.report.standing import Result
 
 
@@ -79,7 +79,7 @@ def estimates(groups: Mapping[str, Estimate]) -> None:
         trainings, steps = sum(row.trainings for row in rows), sum(row.steps for row in rows)
         total = Estimate(trainings, steps, None, sum(cores) if cores else None, sum(gpus) if gpus else None)
         _row(table, "all", total)
-    display.show(table)
+    show(table)
 
 
 def results(rows: Sequence[Result]) -> None:
@@ -89,7 +89,7 @@ def results(rows: Sequence[Result]) -> None:
         table.add_column(title, justify="right")
     for row in rows:
         table.add_row(escape(row.cell), row.data or "–", f"{row.finished} of {row.trainings}", row.rates, row.zeros)
-    display.show(table)
+    show(table)
 
 
 def _row(table: Table, name: str, row: Estimate) -> None:

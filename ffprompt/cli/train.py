@@ -1,4 +1,4 @@
-"""What ``ffprompt train`` does: flags to a config, a recipe and a plan, and a training in a folder."""
+"""``ffprompt train``: flags to a config, a recipe and a plan, and a training in a folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.cli import display
+from ffprompt.cli.console import line
+from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, ModelError, did_you_mean
+from ffprompt.reference.training import settings as training_settings
 from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING
 
 if TYPE_CHECKING:
@@ -21,7 +23,11 @@ _FINAL = 500  # strings of each set at the end, unless more are asked for
 _PAPER_STEPS, _LSTM_STEPS, _DECAY_END = 10_000, 500, 10_001
 
 
-def train(options: Namespace) -> int:
+EPILOG = training_settings.EPILOG
+add_flags = training_settings.add
+
+
+def execute(options: Namespace) -> int:
     """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
     try:
         from ffprompt.reference.training import run as session
@@ -32,27 +38,23 @@ def train(options: Namespace) -> int:
 
     config, training, plan = configure(vars(options))
     folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
-    display.line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
+    line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
     if options.resume and not folder.exists():
-        display.line(f"{folder}: there is nothing to resume, a new training begins")
-    for line in schedule(training):
-        display.line(line)
-    with display.training(training.steps) as watch:
+        line(f"{folder}: there is nothing to resume, a new training begins")
+    for text in schedule(training):
+        line(text)
+    with training_progress(training.steps) as watch:
         made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
     for one in made.evaluation:
         few = f"; few strings, {FEW_CLUSTERS} or more are wanted" if one.strings < FEW_CLUSTERS else ""
-        display.line(
+        line(
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
         )
-    display.line(
-        f"an error: of all tokens that of the stored bit is not the most probable; seed of the strings: {TEST_SEED}"
-    )
+    line(f"an error: of all tokens that of the stored bit is not the most probable; seed of the strings: {TEST_SEED}")
     language = f" --length {training.data.length}" if training.data.length != 512 else ""
     language += f" --symbols {training.data.symbols}" if training.data.symbols != 2 else ""
-    display.line(
-        f"evaluate it with: python run_eval.py --backend reference --model {folder}{language} --seed {TEST_SEED}"
-    )
+    line(f"evaluate it with: python run_eval.py --backend reference --model {folder}{language} --seed {TEST_SEED}")
     return 0
 
 

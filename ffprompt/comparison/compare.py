@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.comparison.conditions import Cell, cells_of
+from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.comparison.prompt_check import other_prompts
@@ -122,12 +122,12 @@ def compare(
     paths = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if not paths:
         raise ConfigError("compare: at least one run is wanted")
-    sides = [cells_of(path, incomplete) for path in paths]
-    return compare_cells(sides, [by] if isinstance(by, str) else by, allow, level)
+    sides = [conditions_of(path, incomplete) for path in paths]
+    return compare_conditions(sides, [by] if isinstance(by, str) else by, allow, level)
 
 
-def compare_cells(
-    sides: Sequence[Sequence[Cell]], by: Sequence[str], allow: Collection[str] = (), level: float = 0.95
+def compare_conditions(
+    sides: Sequence[Sequence[RunCondition]], by: Sequence[str], allow: Collection[str] = (), level: float = 0.95
 ) -> Comparison:
     """The same for runs in memory."""
     matches, left_out = match(sides, by, allow)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ffprompt.comparison.conditions import Cell, cells_of
+from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, CountsError
@@ -94,16 +94,22 @@ def gate(
     checked_level(level)
     if not 0 < margin < 1:
         raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
-    before, after = ([cell for path in _several(paths) for cell in cells_of(path)] for paths in (baseline, candidate))
-    return gate_cells(before, after, margin, level, allow)
+    before, after = (
+        [cell for path in _several(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
+    )
+    return gate_conditions(before, after, margin, level, allow)
 
 
 def _several(paths: Path | Sequence[Path]) -> list[Path]:
     return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
-def gate_cells(
-    before: Sequence[Cell], after: Sequence[Cell], margin: float, level: float, allow: Collection[str] = ()
+def gate_conditions(
+    before: Sequence[RunCondition],
+    after: Sequence[RunCondition],
+    margin: float,
+    level: float,
+    allow: Collection[str] = (),
 ) -> Report:
     """The same for runs in memory."""
     if not before or not after:
@@ -163,7 +169,7 @@ def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
     return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are wanted"
 
 
-def _not_run(cell: Cell) -> Checked:
+def _not_run(cell: RunCondition) -> Checked:
     reason = "the candidate was not asked this"
     return Checked(
         cell.name, cell.source.run_id, "", "inconclusive", reason, 0, 0, None, None, None, None, None, 0, 0,

@@ -10,38 +10,33 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ffprompt.comparison.conditions import OF_THE_MODEL, Cell
+from ffprompt.comparison.conditions import OF_THE_MODEL, RunCondition
+from ffprompt.config.settings import BY_NAME, ROWS
 from ffprompt.errors import ConfigError, did_you_mean
 
-# By what can be compared: the settings that may differ then.
+_COMPARED = [row for row in ROWS if row.compare in ("by", "allow", "equal")]
+# What can be compared by, and the settings that may differ then.
 BY: Mapping[str, tuple[str, ...]] = {
+    **{row.name: (row.name,) for row in _COMPARED if row.compare == "by"},
     "model": OF_THE_MODEL,
-    "backend": ("backend", "base_url", "api", "engine_arg"),
+    "backend": ("backend", *(row.name for row in ROWS if row.across_backends == "free")),
     "template": ("template", "template_version"),
-    "shots": ("shots",),
-    **{
-        name: (name,)
-        for name in (
-            "elicitation", "form", "temperature", "shot_length", "shared_shots", "turn_instructions", "quantization",
-            "dtype", "revision", "lora", "reasoning_effort", "thinking", "max_tokens", "answers",
-        )
-    },
-}  # fmt: skip
+}
 # Conditions of two runs that agree in these are taken to be the same one; all else must then agree, too.
 _GRID = ("template", "shots", "elicitation", "length", "p_write", "p_read", "p_ignore")
+# Settings without which there is nothing to pair: the strings or the reads are others.
+_EQUAL = tuple(row.name for row in _COMPARED if row.compare == "equal")
 _ALSO = (
-    "symbols", "seed", "template_version", "form", "next_read", "shot_length", "shared_shots", "turn_instructions",
-    "temperature", "max_tokens", "answers", "repeats",
+    *_EQUAL, "template_version",
+    *(row.name for row in _COMPARED if not row.identifies_model and row.name not in (*_EQUAL, *_GRID)),
 )  # fmt: skip
-# Without these the strings or the reads are others, and there is nothing to pair.
-_NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads", "repeats": "numbers of repeats"}
 # Settings that are None where they play no part, or are not known, so that None agrees with anything.
-_NONE_AGREES = {
-    "shots": ("shot_length", "shared_shots"),
-    "elicitation": ("next_read", "turn_instructions", "temperature", "max_tokens", "answers"),
-    "backend": ("revision", "dtype", "weights", "thinking", "reasoning_room", "top_logprobs"),
+_NONE_AGREES: Mapping[str, tuple[str, ...]] = {
+    "shots": tuple(row.name for row in ROWS if row.used_with == "shots"),
+    "elicitation": tuple(row.name for row in ROWS if row.used_with == "elicitation"),
+    "backend": (*(row.name for row in ROWS if row.across_backends == "unknown"), "weights"),
 }
-ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _NEVER))
+ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _EQUAL))
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,8 @@ class Match:
     """A condition and what it is compared with; ``condition`` names what they share."""
 
     condition: str
-    reference: Cell
-    other: Cell
+    reference: RunCondition
+    other: RunCondition
     reference_label: str
     other_label: str
 
@@ -59,7 +54,7 @@ def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
     """What is compared by, ``model`` where nothing is said. Raises ConfigError for what cannot be."""
     by = tuple(dict.fromkeys(by)) or ("model",)
     for name in by:
-        if name in (*_GRID[3:], *_NEVER, "trials", "data"):
+        if name in BY_NAME and BY_NAME[name].compare in ("strings", "equal"):
             raise ConfigError(f"by {name}: other strings or reads cannot be paired; look at the runs' own tables")
         if name not in BY:
             raise ConfigError(f"by {name!r}: cannot be compared by{did_you_mean(name, BY)}")
@@ -70,7 +65,7 @@ def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
 
 
 def match(
-    sides: Sequence[Sequence[Cell]], by: Sequence[str], allow: Collection[str] = ()
+    sides: Sequence[Sequence[RunCondition]], by: Sequence[str], allow: Collection[str] = ()
 ) -> tuple[list[Match], list[str]]:
     """Each condition with what it is compared with, and which were left out for want of that, in words.
 
@@ -83,7 +78,7 @@ def match(
         hint = f"; within this one: {' or '.join(varied)}" if varied else ""
         raise ConfigError(f"one run: by model, at least two are wanted{hint}")
     freed = {name for one in by for name in BY[one]}
-    groups: dict[tuple[Any, ...], list[tuple[int, Cell]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[int, RunCondition]]] = {}
     for number, cells in enumerate(sides):
         for cell in cells:
             key = tuple(cell.settings[name] for name in _GRID if name not in freed)
@@ -109,11 +104,11 @@ def match(
     return found, left_out
 
 
-def _varies(sides: Sequence[Sequence[Cell]], name: str) -> bool:
+def _varies(sides: Sequence[Sequence[RunCondition]], name: str) -> bool:
     return len({cell.settings[name] for cells in sides for cell in cells}) > 1
 
 
-def _nothing(sides: Sequence[Sequence[Cell]], by: Sequence[str]) -> str:
+def _nothing(sides: Sequence[Sequence[RunCondition]], by: Sequence[str]) -> str:
     if "model" in by or len(sides) > 1:
         first, last = (f"{cells[0].source.run_id} has {cells[0].name}" for cells in (sides[0], sides[-1]))
         return f"no condition to compare by {' and '.join(by)}: {first}, {last}"
@@ -123,7 +118,7 @@ def _nothing(sides: Sequence[Sequence[Cell]], by: Sequence[str]) -> str:
     return f"{by[0]} is {values.pop()!r} throughout {sides[0][0].source.run_id}: there is nothing to compare it with"
 
 
-def _labels(sides: Sequence[Sequence[Cell]]) -> list[str]:
+def _labels(sides: Sequence[Sequence[RunCondition]]) -> list[str]:
     """What to call each run: its model, unless two have the same."""
     models = [cells[0].source.model if cells else "" for cells in sides]
     if len(set(models)) == len(models):
@@ -132,11 +127,11 @@ def _labels(sides: Sequence[Sequence[Cell]]) -> list[str]:
     return ids if len(set(ids)) == len(ids) else [f"{name} ({number})" for number, name in enumerate(ids, start=1)]
 
 
-def _label(cell: Cell, by: Sequence[str], run: str) -> str:
+def _label(cell: RunCondition, by: Sequence[str], run: str) -> str:
     return ", ".join(run if name == "model" else f"{name} {cell.settings[name]}" for name in by)
 
 
-def _shared(cell: Cell, freed: Collection[str]) -> str:
+def _shared(cell: RunCondition, freed: Collection[str]) -> str:
     """A condition's name without what is compared."""
     known = cell.settings
     turns = f" by {known['turn_instructions']}" if known["turn_instructions"] else ""
@@ -150,8 +145,8 @@ def _shared(cell: Cell, freed: Collection[str]) -> str:
     return ", ".join(text for name, text in parts.items() if name not in freed)
 
 
-def _all_different(members: Sequence[tuple[int, Cell]], by: Sequence[str]) -> None:
-    seen: dict[Any, Cell] = {}
+def _all_different(members: Sequence[tuple[int, RunCondition]], by: Sequence[str]) -> None:
+    seen: dict[Any, RunCondition] = {}
     for side, cell in members:
         value = tuple(side if name == "model" else _plain(cell.settings[name]) for name in by)
         if value in seen:
@@ -161,7 +156,9 @@ def _all_different(members: Sequence[tuple[int, Cell]], by: Sequence[str]) -> No
         seen[value] = cell
 
 
-def _all_else_equal(a: Cell, b: Cell, by: Sequence[str], freed: Collection[str], allow: Collection[str]) -> None:
+def _all_else_equal(
+    a: RunCondition, b: RunCondition, by: Sequence[str], freed: Collection[str], allow: Collection[str]
+) -> None:
     lenient = {name for one in by for name in _NONE_AGREES.get(one, ())}
     for name in (*_ALSO, *OF_THE_MODEL):
         mine, its = a.settings[name], b.settings[name]
@@ -169,8 +166,8 @@ def _all_else_equal(a: Cell, b: Cell, by: Sequence[str], freed: Collection[str],
             continue
         if name in allow and (name != "seed" or not (a.sampled or b.sampled)):
             continue
-        if name in _NEVER:
-            why = f"other {_NEVER[name]} cannot be paired"
+        if name in _EQUAL:
+            why = "such runs cannot be paired"
             if name == "seed" and not (a.sampled or b.sampled):
                 why = "leave that be with --allow seed"
         else:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffprompt.comparison.conditions import CORRECT, ERROR, Cell, Ints
+from ffprompt.comparison.conditions import RunCondition
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.runs.reads import CORRECT, ERROR, Ints
 from ffprompt.stats.paired import Pairs
 
 
@@ -32,7 +33,7 @@ class Paired:
         return int(self.pairs.reads.sum())
 
 
-def paired(a: Cell, b: Cell) -> Paired:
+def paired(a: RunCondition, b: RunCondition) -> Paired:
     """Pair the reads of two conditions.
 
     What is invalid, refused or truncated is not correct; what has no answer at all, because the call failed, is no
@@ -60,7 +61,7 @@ def paired(a: Cell, b: Cell) -> Paired:
     )
 
 
-def _common(a: Cell, b: Cell) -> tuple[Ints, Ints]:
+def _common(a: RunCondition, b: RunCondition) -> tuple[Ints, Ints]:
     """Rows of either that are about the same read, (n,) each."""
     string_a, string_b = (a.string, b.string) if a.sampled else _by_digest(a, b)
     width = 1 + max((int(cell.read.max()) for cell in (a, b) if len(cell.read)), default=0)
@@ -76,7 +77,7 @@ def _common(a: Cell, b: Cell) -> tuple[Ints, Ints]:
     return np.asarray(rows_a, np.int64), np.asarray(rows_b, np.int64)
 
 
-def _by_digest(a: Cell, b: Cell) -> tuple[Ints, Ints]:
+def _by_digest(a: RunCondition, b: RunCondition) -> tuple[Ints, Ints]:
     """A number for every row's string, the same on both sides; the second of two equal strings has its own."""
     digests, which = [], []
     for cell in (a, b):
@@ -107,7 +108,7 @@ def _occurrence(kind: Ints) -> Ints:
     return made
 
 
-def _same_strings(a: Cell, b: Cell, rows_a: Ints, rows_b: Ints) -> None:
+def _same_strings(a: RunCondition, b: RunCondition, rows_a: Ints, rows_b: Ints) -> None:
     assert a.digest is not None and b.digest is not None
     other = np.flatnonzero(a.digest[rows_a] != b.digest[rows_b])
     if len(other):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ffprompt.comparison.conditions import CORRECT, ERROR, Cell, cells_of
+from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import match
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, CountsError
+from ffprompt.runs.reads import CORRECT, ERROR
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.power import (
     Plan,
@@ -73,7 +74,7 @@ def strings_needed(
             raise ConfigError(f"against {os.fspath(against)}: goes with --difference or --margin")
         return [
             _needed(cell, lambda sample: strings_for_width(value, sample, level), errors_of(cell))
-            for cell in cells_of(run, incomplete)
+            for cell in conditions_of(run, incomplete)
         ]
     of_pairs = strings_for_difference if difference is not None else strings_for_margin
 
@@ -81,8 +82,8 @@ def strings_needed(
         return of_pairs(value, sample, level, power)
 
     if against is None:
-        return [_needed(cell, _supposing(plan), errors_of(cell)) for cell in cells_of(run, incomplete)]
-    matches, _ = match([cells_of(run, incomplete), cells_of(against, incomplete)], ("model",), allow)
+        return [_needed(cell, _supposing(plan), errors_of(cell)) for cell in conditions_of(run, incomplete)]
+    matches, _ = match([conditions_of(run, incomplete), conditions_of(against, incomplete)], ("model",), allow)
     found = []
     for one in matches:
         pairs = paired(one.reference, one.other).pairs
@@ -92,13 +93,13 @@ def strings_needed(
     return found
 
 
-def errors_of(cell: Cell) -> Clusters:
+def errors_of(cell: RunCondition) -> Clusters:
     """Reads that were not answered correctly, string by string; failed calls are no reads."""
     answered = cell.outcome != ERROR
     return Clusters.from_reads(cell.string[answered], cell.outcome[answered] != CORRECT)
 
 
-def _needed(cell: Cell, plan: Callable[[Sample], Plan], counts: Clusters) -> Needed:
+def _needed(cell: RunCondition, plan: Callable[[Sample], Plan], counts: Clusters) -> Needed:
     made = _planned(cell.name, len(counts), counts.n_reads, lambda: plan(pilot_errors(counts)))
     return replace(made, incomplete=not cell.source.complete)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffprompt.comparison.conditions import Cell
+from ffprompt.comparison.conditions import RunCondition
 
 
-def other_prompts(a: Cell, b: Cell) -> list[str]:
+def other_prompts(a: RunCondition, b: RunCondition) -> list[str]:
     """Return a warning where all settings are the same and what the model was shown is not; otherwise nothing.
 
     A chat template that writes the date does that. Runs whose settings, weights or chat template differ are expected to
@@ -27,7 +27,7 @@ def other_prompts(a: Cell, b: Cell) -> list[str]:
     ]
 
 
-def _by_string(cell: Cell) -> dict[int, str | None]:
+def _by_string(cell: RunCondition) -> dict[int, str | None]:
     """The digest of each string's prompt; the strings of a file are known by their own digest."""
     assert cell.prompt is not None
     names = cell.string if cell.sampled or cell.digest is None else cell.digest

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from ffprompt.backends.base import Backend, Capabilities, Failure, Reply, Request, Scores, Talk
     from ffprompt.config.run_config import RunConfig
-    from ffprompt.elicitation.question import Prompt, Question, Solved
+    from ffprompt.elicitation.question import Prompt, Question
+    from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
+    from ffprompt.tasks.base import String
     from ffprompt.templates.template import Renderer
 
 Form = Literal["completion", "chat"]
@@ -123,7 +125,7 @@ class Elicitation(ABC):
                 "leave --answers out"
             )
 
-    def check_wording(self, words: Renderer) -> None:
+    def check_wording(self, words: Renderer) -> None:  # noqa: B027 (most need no check)
         """Raise TemplateError for a template that has no wording for this elicitation."""
 
     def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
@@ -138,8 +140,8 @@ class Elicitation(ABC):
         self,
         words: Renderer,
         form: Form,
-        string: Solved,
-        shots: Sequence[Solved] = (),
+        string: String,
+        shots: Sequence[String] = (),
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
@@ -195,8 +197,8 @@ class Elicitation(ABC):
         """Ask many questions of a backend that batches them. ``heard`` is as for :meth:`ask`, for each question."""
 
     @abstractmethod
-    def judge(self, line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-        """Return the outcomes of one trial from its line of the log, which holds an answer."""
+    def judge(self, response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
+        """Return the outcomes of one trial from its response as the log keeps it."""
 
 
 def elicitation_names() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ffprompt.elicitation.base import Elicitation, Form
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks.base import Spec
 
 
 @dataclass(frozen=True, slots=True)

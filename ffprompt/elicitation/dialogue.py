@@ -22,11 +22,12 @@ import numpy as np
 from ffprompt._util.files import well_formed
 from ffprompt.backends.base import Backend, Failure, Message, Reply, Request, Scores, Talk
 from ffprompt.elicitation.base import AskOne, Elicitation, Form
-from ffprompt.elicitation.question import Prompt, Question, Solved, Turn
-from ffprompt.elicitation.wording import Span, answers, count_reads, events, system_message
+from ffprompt.elicitation.question import Prompt, Question, Turn
+from ffprompt.elicitation.wording import Span, answers, events, system_message
 from ffprompt.errors import AuditError, RunFailedError, TemplateError
-from ffprompt.scoring.score import Judged, Reading, judge_turns
-from ffprompt.tasks.flipflop import READ, U8
+from ffprompt.scoring.response_records import ResponseRecord
+from ffprompt.scoring.score import Judged, Reading, judge
+from ffprompt.tasks.base import Bools, String
 from ffprompt.templates.template import Renderer
 
 Complete = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Failure]]]
@@ -43,21 +44,23 @@ class DialogueElicitation(Elicitation):
     settings = Elicitation.settings | {"turn_instructions"}
 
     def check_wording(self, words: Renderer) -> None:
+        """Raise TemplateError for a template without a wording for dialogues."""
         if words.template.chat.dialogue is None:
             raise TemplateError(
-                f"template {words.template.name!r} has no wording for dialogues; add dialogue and dialogue_again to its "
-                "[chat], or use --elicitation list"
+                f"template {words.template.name!r} has no wording for dialogues; add dialogue and dialogue_again to "
+                "its [chat], or use --elicitation list"
             )
 
     def prompt(
         self,
         words: Renderer,
         form: Form,
-        string: Solved,
-        shots: Sequence[Solved] = (),
+        string: String,
+        shots: Sequence[String] = (),
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
+        """Render the turns of a string. The form is chat, whatever ``form`` says."""
         self.check_wording(words)
         messages = system_message(words)
         blanks: list[tuple[int, int, int]] = []
@@ -78,13 +81,15 @@ class DialogueElicitation(Elicitation):
                 at, waiting = at + len(waiting), []
             else:  # nothing is asked, so the model is not called
                 waiting.append(Message("assistant", words.template.chat.ack))
-        numbers = tuple(asked or self.asked(count_reads(string)))
+        numbers = tuple(asked or self.asked(string.read_count))
         return Prompt("", tuple(messages), (), numbers, (), tuple(blanks), tuple(turns))
 
     def max_tokens(self, form: Form, structured: bool, count: int) -> int:
+        """Return the longest reply of one turn."""
         return 64 + (16 if structured else 8) * count  # a sentence
 
     def counts(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return how many reads each turn asks."""
         return tuple(turn.reads for turn in prompt.turns)
 
     def calls(self, question: Question) -> Sequence[Request]:
@@ -93,6 +98,7 @@ class DialogueElicitation(Elicitation):
         return [request_of_turn(question, replies[:number]) for number in range(len(replies))]
 
     def right_replies(self, question: Question) -> Sequence[str]:
+        """Return the true reply of each turn."""
         return [turn.answer for turn in question.prompt.turns]
 
     def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
@@ -119,17 +125,20 @@ class DialogueElicitation(Elicitation):
     async def ask(
         self, ask: AskOne, question: Question, heard: Sequence[Reply], keep: Callable[[Talk], None]
     ) -> Reply | Scores | Failure | Talk:
+        """Hold one dialogue."""
         return await converse(ask, Dialogue(question, heard), keep)
 
     async def ask_together(
         self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
     ) -> Sequence[Reply | Scores | Failure | Talk]:
+        """Hold many dialogues, turn by turn. Raises AuditError where one may grow too long."""
         backend.check([fullest(question) for question in questions])  # so that none breaks off when it is too long
         dialogues = [Dialogue(question, replies) for question, replies in zip(questions, heard, strict=True)]
         return await converse_together(backend.complete, dialogues)
 
-    def judge(self, line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-        return judge_turns(line["turns"], truth, reading)
+    def judge(self, response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
+        """Return the outcomes: each reply answers for the reads of its own turn."""
+        return judge(response, truth, reading)
 
 
 class Dialogue:
@@ -217,29 +226,25 @@ def request_of_turn(question: Question, replies: Sequence[str]) -> Request:
     return question.call((*messages, *question.prompt.turns[number].messages), number)
 
 
-def chunks(ops: U8, size: int | None) -> list[tuple[int, int]]:
+def chunks(is_read: Bools, size: int | None) -> list[tuple[int, int]]:
     """Return (first, last + 1) of the instructions of each turn; nothing is said after the last read.
 
     >>> import numpy as np
-    >>> from ffprompt.tasks.flipflop import IGNORE, WRITE
-    >>> ops = np.array([WRITE, READ, IGNORE, IGNORE, READ, READ], np.uint8)
-    >>> chunks(ops, None), chunks(ops, 4)
+    >>> is_read = np.array([False, True, False, False, True, True])
+    >>> chunks(is_read, None), chunks(is_read, 4)
     ([(0, 2), (2, 5), (5, 6)], [(0, 4), (4, 6)])
     """
-    reads = np.flatnonzero(ops == READ)
+    reads = np.flatnonzero(is_read)
     end = int(reads[-1]) + 1
     stops = (reads + 1).tolist() if size is None else [*range(size, end, size), end]
     return list(zip([0, *stops[:-1]], stops, strict=True))
 
 
-def _user_turns(
-    words: Renderer, string: Solved, frame: str, size: int | None
-) -> Iterator[tuple[str, list[Span], str]]:
+def _user_turns(words: Renderer, string: String, frame: str, size: int | None) -> Iterator[tuple[str, list[Span], str]]:
     """Yield (text, where blanks stand in it, true reply) of each user turn. ``frame`` is the first one's key."""
-    ops, bits = string
-    for first, last in chunks(ops, size):
-        part = (ops[first:last], bits[first:last])
-        before, after = words.around(words.chat["turn" if first else frame], count_reads(part))
+    for first, last in chunks(string.is_read, size):
+        part = string[first:last]
+        before, after = words.around(words.chat["turn" if first else frame], part.read_count)
         text, spans = events(words, part, blank=True)
         shifted = [(start + len(before), end + len(before)) for start, end in spans]
         yield before + text + after, shifted, answers(words, part)

@@ -11,16 +11,16 @@ assistant's reply to ``list``, which is begun for the model::
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ffprompt.backends.base import Backend, Failure, Reply, Scores, Talk
 from ffprompt.elicitation.base import Elicitation, Form
 from ffprompt.elicitation.list_reads import LIST
-from ffprompt.elicitation.question import Prompt, Question, Solved
+from ffprompt.elicitation.question import Prompt, Question
 from ffprompt.elicitation.wording import Span, events, solved_in_place
-from ffprompt.scoring.score import Judged, Reading, judge_scores
-from ffprompt.tasks.flipflop import READ
+from ffprompt.scoring.response_records import ResponseRecord
+from ffprompt.scoring.score import Judged, Reading, judge
+from ffprompt.tasks.base import String
 from ffprompt.templates.template import Renderer
 
 
@@ -36,11 +36,12 @@ class Forced(Elicitation):
         self,
         words: Renderer,
         form: Form,
-        string: Solved,
-        shots: Sequence[Solved] = (),
+        string: String,
+        shots: Sequence[String] = (),
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
+        """Render a string with its answers in place."""
         if form == "chat":
             text, reads = _reply(words, string)
             return dataclasses.replace(LIST.prompt(words, form, string, shots, asked), text=text, reads=reads)
@@ -51,22 +52,25 @@ class Forced(Elicitation):
         return Prompt(text + solved[: spans[-1][1]], (), reads, tuple(asked or self.asked(len(spans))))
 
     def right_replies(self, question: Question) -> Sequence[str]:
+        """Return nothing to count: the model writes nothing."""
         return [""]
 
     async def ask_together(
         self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
     ) -> Sequence[Reply | Scores | Failure | Talk]:
+        """Score all questions at once."""
         return await backend.score([question.request for question in questions])
 
-    def judge(self, line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-        return judge_scores(line["logprobs"], truth)
+    def judge(self, response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
+        """Return the outcomes: the most probable answer is the model's."""
+        return judge(response, truth, reading)
 
 
-def _reply(words: Renderer, string: Solved) -> tuple[str, tuple[Span, ...]]:
+def _reply(words: Renderer, string: String) -> tuple[str, tuple[Span, ...]]:
     """Return the true reply, and where each answer stands in it."""
     text = ""
     spans: list[Span] = []
-    for symbol in string[1][string[0] == READ]:
+    for symbol in string.truth:
         text += words.template.reply.joiner if text else ""
         spans.append((len(text), len(text) + len(words.surfaces[symbol])))
         text += words.surfaces[symbol]

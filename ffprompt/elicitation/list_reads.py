@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ffprompt.elicitation.base import Form
-from ffprompt.elicitation.question import Prompt, Solved
+from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.replies import ReplyElicitation
-from ffprompt.elicitation.wording import Exchange, answers, conversation, count_reads, events
+from ffprompt.elicitation.wording import Exchange, answers, conversation, events
+from ffprompt.tasks.base import String
 from ffprompt.templates.template import ANSWER, Renderer
 
 
@@ -27,21 +28,22 @@ class List(ReplyElicitation):
         self,
         words: Renderer,
         form: Form,
-        string: Solved,
-        shots: Sequence[Solved] = (),
+        string: String,
+        shots: Sequence[String] = (),
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
-        asked = tuple(asked or self.asked(count_reads(string)))
+        """Render a string with all reads left blank."""
+        asked = tuple(asked or self.asked(string.read_count))
         if form == "chat":
             messages, blanks = conversation(words, "list", [_exchange(words, one) for one in (*shots, string)])
             return Prompt("", messages, (), asked, (), tuple(blanks))
         text = words.intro
         for shot in shots:
-            before, after = words.around(words.list_string, count_reads(shot))
+            before, after = words.around(words.list_string, shot.read_count)
             text += before + events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot))
             text += words.template.completion.between
-        before, after = words.around(words.list_string, count_reads(string))
+        before, after = words.around(words.list_string, string.read_count)
         text += before
         blank_events, spans = events(words, string, blank=True)
         blanks = [(-1, start + len(text), end + len(text)) for start, end in spans]
@@ -50,9 +52,9 @@ class List(ReplyElicitation):
         return Prompt(text.rstrip(" "), (), (), asked, ("\n",), tuple(blanks))
 
 
-def _exchange(words: Renderer, string: Solved) -> Exchange:
+def _exchange(words: Renderer, string: String) -> Exchange:
     blank_events, spans = events(words, string, blank=True)
-    return Exchange(blank_events, spans, count_reads(string), answers(words, string))
+    return Exchange(blank_events, spans, string.read_count, answers(words, string))
 
 
 LIST = List()

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ffprompt.elicitation.base import Form
-from ffprompt.elicitation.question import Prompt, Solved
+from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.replies import ReplyElicitation
-from ffprompt.elicitation.wording import Exchange, conversation, count_reads, events, solved_in_place
-from ffprompt.tasks.flipflop import READ
+from ffprompt.elicitation.wording import Exchange, conversation, events, solved_in_place
+from ffprompt.tasks.base import String
 from ffprompt.templates.template import Renderer
 
 
@@ -26,21 +26,23 @@ class Next(ReplyElicitation):
     settings = ReplyElicitation.settings | {"next_read"}
 
     def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
+        """Return the number of the one read."""
         return ({"first": 0, "last": count - 1}.get(which, int(digest, 16) % count),)
 
     def prompt(
         self,
         words: Renderer,
         form: Form,
-        string: Solved,
-        shots: Sequence[Solved] = (),
+        string: String,
+        shots: Sequence[String] = (),
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
-        (read,) = asked or self.asked(count_reads(string))
+        """Render a string up to one of its reads."""
+        (read,) = asked or self.asked(string.read_count)
         if form == "chat":
             # A shot shows its last read answered; the question stops at the read that is asked.
-            exchanges = [_exchange(words, shot, count_reads(shot) - 1) for shot in shots]
+            exchanges = [_exchange(words, shot, shot.read_count - 1) for shot in shots]
             messages, blanks = conversation(words, "next", [*exchanges, _exchange(words, string, read)])
             return Prompt("", messages, (), (read,), (), tuple(blanks))
         text = solved_in_place(words, string, shots) + events(words, string, until=read)[0]
@@ -48,16 +50,16 @@ class Next(ReplyElicitation):
         return Prompt(text.rstrip(" "), (), (), (read,))
 
     def max_tokens(self, form: Form, structured: bool, count: int) -> int:
+        """Return the longest reply. A base model goes on writing, and its first word is the answer."""
         return super().max_tokens(form, structured, count) if form == "chat" else 8
 
 
-def _exchange(words: Renderer, string: Solved, read: int) -> Exchange:
+def _exchange(words: Renderer, string: String, read: int) -> Exchange:
     """Return a string up to one of its reads, which is left blank."""
-    ops, bits = string
     blank = words.template.instructions.blank
     text = events(words, string, until=read)[0]
     span = (len(text), len(text) + len(blank))
-    return Exchange(text + blank + words.read_after, [span], read + 1, words.surfaces[bits[ops == READ][read]])
+    return Exchange(text + blank + words.read_after, [span], read + 1, words.surfaces[string.truth[read]])
 
 
 NEXT = Next()

@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 from ffprompt.backends.base import AnswerSchema, Message, Request
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.flipflop import U8
-
-Solved = tuple[U8, U8]  # one string: its instructions (n,) and data symbols (n,)
 
 
 @dataclass(frozen=True, slots=True)

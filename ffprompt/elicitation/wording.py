@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ffprompt.backends.base import Message
-from ffprompt.elicitation.question import Solved
-from ffprompt.tasks.flipflop import IGNORE, READ, WRITE
+from ffprompt.tasks.base import String
 from ffprompt.templates.template import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last
@@ -51,51 +48,41 @@ def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> 
     return tuple(messages), blanks
 
 
-def solved_in_place(words: Renderer, string: Solved, shots: Sequence[Solved]) -> str:
+def solved_in_place(words: Renderer, string: String, shots: Sequence[String]) -> str:
     """Return a completion's text up to the events of the string; the answers stand in the events of the shots."""
     text = words.intro
     for shot in shots:
-        before, after = words.around(words.string, count_reads(shot))
+        before, after = words.around(words.string, shot.read_count)
         text += before + events(words, shot)[0] + after + words.template.completion.between
-    before, _ = words.around(words.string, count_reads(string))
+    before, _ = words.around(words.string, string.read_count)
     return text + before
 
 
-def answers(words: Renderer, string: Solved) -> str:
+def answers(words: Renderer, string: String) -> str:
     """Return the true answers of a string, as a reply lists them."""
-    ops, bits = string
-    return words.template.reply.joiner.join(words.surfaces[symbol] for symbol in bits[ops == READ])
+    return words.template.reply.joiner.join(words.surfaces[symbol] for symbol in string.truth)
 
 
-def count_reads(string: Solved) -> int:
-    """Return how many reads a string has."""
-    return int(np.count_nonzero(string[0] == READ))
-
-
-def events(
-    words: Renderer, string: Solved, blank: bool = False, until: int | None = None
-) -> tuple[str, list[Span]]:
+def events(words: Renderer, string: String, blank: bool = False, until: int | None = None) -> tuple[str, list[Span]]:
     """Return the instructions in words, and where the answers stand in them.
 
     ``blank``: the template's blank stands in place of each answer. ``until`` stops before the answer of that read.
     """
-    ops, bits = string
     separator = words.template.instructions.separator
-    pieces = {WRITE: words.write, IGNORE: words.ignore}
     text: list[str] = []
     spans: list[Span] = []
     length = 0
-    for position, (op, bit) in enumerate(zip(ops.tolist(), bits.tolist(), strict=True)):
+    for position, (event, value, is_read) in enumerate(string):
         if position:
             text.append(separator)
             length += len(separator)
-        if op != READ:
-            piece = pieces[op][bit]
+        if not is_read:
+            piece = words.pieces[event][value]
         elif until == len(spans):
             text.append(words.read_before)
             break
         else:
-            answer = words.template.instructions.blank if blank else words.surfaces[bit]
+            answer = words.template.instructions.blank if blank else words.surfaces[value]
             start = length + len(words.read_before)
             spans.append((start, start + len(answer)))
             piece = words.read_before + answer + words.read_after

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ffprompt.backends.base import Asker, Request
+from ffprompt.backends.base import RemoteBackend, Request
 from ffprompt.cost.prices import Price, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.elicitation.condition import Condition
@@ -86,23 +86,26 @@ def estimate(
         reply = None if thinks else min(bound.reply, tokens(answer) + 1)  # and the token that ends it
         used = None if reply is None else Usage(prompt, reply, batch=batch)
         expected = None if price is None or used is None else usd(price.picos(used))
-        worst = None if price is None else price.most(bound)
+        worst = None if price is None else price.max_cost(bound)
         if worst is not None and price is not None and batch:
             worst = None if price.batch_discount is None else math.ceil(worst * (1 - price.batch_discount))
         found += Estimate(1, prompt, bound.prompt, reply, bound.reply, expected, usd(worst))
     return found
 
 
-def of_plan(plan: Plan, backend: Asker, price: Price | None = None, batch: bool = False) -> list[Estimate]:
+def of_plan(plan: Plan, backend: RemoteBackend, price: Price | None = None, batch: bool = False) -> list[Estimate]:
     """What each condition of a plan would come to; where it has more than a thousand trials, scaled up from these."""
     return [_of_condition(plan, condition, backend, price, batch) for condition in plan.conditions]
 
 
-def _of_condition(plan: Plan, condition: Condition, backend: Asker, price: Price | None, batch: bool) -> Estimate:
+def _of_condition(
+    plan: Plan, condition: Condition, backend: RemoteBackend, price: Price | None, batch: bool
+) -> Estimate:
     once = plan.once
     drawn = once.batch(condition, 0, min(once.trials, _RENDERED))
     trials = [
-        estimate(_calls(question), backend.most, price, batch, backend.thinks) for question in once.questions(drawn)
+        estimate(_calls(question), backend.max_usage, price, batch, backend.thinks)
+        for question in once.questions(drawn)
     ]
     found = sum(trials[1:], trials[0])
     most_of, n = found, plan.repeats

@@ -20,17 +20,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import RunConfig
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.elicitation.condition import Condition
-from ffprompt.elicitation.question import Prompt, Question, Solved
+from ffprompt.elicitation.question import Prompt, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
-from ffprompt.tasks.flipflop import Spec, Strings, sample, sample_shots
-from ffprompt.tasks.floors import predictions
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
+from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates import template as templates
 from ffprompt.templates.template import Renderer, Template
 
@@ -60,6 +60,7 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
+        self.task = registry.get(config.task)
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
@@ -67,6 +68,8 @@ class Plan:
         self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
+            if template.task != self.task.name:
+                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):
@@ -103,9 +106,12 @@ class Plan:
         config, found = self.config, {}
         if any(config.shots or ()):
             for spec in specs:
-                p = (spec.p_write, spec.p_read, spec.p_ignore) if spec else (0.2, 0.2, 0.6)
                 try:
-                    found[spec] = Spec(config.shot_length, *p, config.symbols)
+                    found[spec] = (
+                        spec.with_length(config.shot_length)
+                        if spec
+                        else self.task.spec(config.shot_length, config.symbols)
+                    )
                 except SpecError as error:
                     raise SpecError(f"shot_length: {error}") from error
         return found
@@ -156,16 +162,16 @@ class Plan:
         if spec is None:
             assert self.file is not None
             return self.file[start:stop]
-        return sample(spec, self.seed, start, stop)
+        return spec.sample(self.seed, start, stop)
 
-    def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> NDArray[np.int64]:
-        count = int(strings.reads[row].sum())
+    def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> Ints:
+        count = int(strings.is_read[row].sum())
         return np.array(condition.elicitation.asked(count, self.config.next_read, digest))
 
     def prompt(self, batch: Batch, row: int) -> Prompt:
         """Return what the model will see in one trial."""
-        string: Solved = (batch.strings.ops[row], batch.strings.bits[row])
-        shots = [(shot.ops[row], shot.bits[row]) for shot in batch.shots]
+        string = batch.strings.string(row)
+        shots = [shot.string(row) for shot in batch.shots]
         condition = batch.condition
         asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
@@ -196,8 +202,8 @@ class Plan:
         return questions
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
-        rules = predictions(batch.strings, batch.condition.elicitation.sees_answers)
-        rules["oracle"] = batch.strings.bits
+        rules = self.task.floors(batch.strings, batch.condition.elicitation.sees_answers)
+        rules["oracle"] = batch.strings.answers
         return [
             {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
             for row in range(len(batch))
@@ -215,7 +221,7 @@ class Plan:
         for spec in dict.fromkeys(condition.spec for condition in self.conditions):
             for start in range(0, self.string_count, 4096):
                 strings = self.strings(spec, start, min(start + 4096, self.string_count))
-                digest.update(strings.ops.tobytes() + strings.bits.tobytes())
+                digest.update(strings.events.tobytes() + strings.values.tobytes())
         return digest.hexdigest()[:16]
 
     def record(self) -> dict[str, Any]:
@@ -231,9 +237,7 @@ class Plan:
                     "elicitation": c.elicitation.name,
                     "form": c.form,
                     "length": c.length,
-                    "p_write": c.spec.p_write if c.spec else None,
-                    "p_read": c.spec.p_read if c.spec else None,
-                    "p_ignore": c.spec.p_ignore if c.spec else None,
+                    **{f"p_{name}": c.spec.probabilities.get(name) if c.spec else None for name in PROBABILITIES},
                     "symbols": self.config.symbols,
                     "turn_instructions": c.turn_instructions,
                     **({"answers": c.answers} if c.structured else {}),
@@ -241,7 +245,7 @@ class Plan:
                 for c in self.conditions
             ],
             "templates": {
-                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.model_dump()}
+                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.content()}
                 for given, made in self.templates.items()
             },
             "data_digest": self.data_digest(),

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.covariates import contradictions, earlier_reads
-from ffprompt.tasks.flipflop import Strings
+from ffprompt.tasks.base import Ints, Strings
 from ffprompt.tasks.floors import hits
 
 
@@ -44,11 +43,11 @@ class Batch:
 
     def positions(self, row: int) -> NDArray[np.int64]:
         """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
-        return np.flatnonzero(self.strings.reads[row])[self.asked[row]]
+        return np.flatnonzero(self.strings.is_read[row])[self.asked[row]]
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""
-        answers: list[int] = self.strings.bits[row, self.positions(row)].tolist()
+        answers: list[int] = self.strings.answers[row, self.positions(row)].tolist()
         return answers
 
     @cached_property
@@ -57,14 +56,9 @@ class Batch:
         return hits(self.strings, self.condition.elicitation.sees_answers)
 
     @cached_property
-    def contradictions(self) -> NDArray[np.int64]:
-        """(N, n) ignores since the governing write whose symbol is not the stored one."""
-        return contradictions(self.strings)
-
-    @cached_property
-    def earlier_reads(self) -> NDArray[np.int64]:
-        """(N, n) reads of the same stored symbol before each instruction."""
-        return earlier_reads(self.strings)
+    def covariates(self) -> dict[str, Ints]:
+        """What makes a read hard, (N, n) each, by the name of its column."""
+        return self.strings.task.covariates(self.strings)
 
     def trial_id(self, row: int, seed: int) -> str:
         """The name of a trial, unique in its run; runs that differ in other settings may use it again.

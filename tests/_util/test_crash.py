@@ -19,11 +19,7 @@ from ffprompt._util.secrets import HIDDEN
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.base import Failure, Message, Request
 from ffprompt.backends.registry import open_backend
-from ffprompt.cli import batch as batch_commands
-from ffprompt.cli import commands
-from ffprompt.cli import compare as compare_commands
-from ffprompt.cli import report as report_commands
-from ffprompt.cli import train as train_command
+from ffprompt.cli import batch, compare, prompts, report, run, sample, train
 from ffprompt.cli.main import main
 from ffprompt.comparison import gate_formats as formats
 from ffprompt.config.run_config import make
@@ -106,22 +102,22 @@ def expect_a_traceback(words: list[str], error: BaseException, capsys: pytest.Ca
 def test_whatever_is_raised_ends_with_4_and_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
 ) -> None:
-    monkeypatch.setattr(commands, "make_plan", breaking(error))
+    monkeypatch.setattr(run, "make_plan", breaking(error))
     expect_a_traceback(SCRIPTED, error, capsys)
 
 
 @pytest.mark.parametrize(
     ("where", "name", "words"),
     [
-        (commands, "load_suite", ["run", "--suite", "quick"]),
-        (commands, "prompts", ["prompts", "list"]),
-        (commands.dataset, "write", ["sample", "--out", "x.jsonl"]),
-        (compare_commands, "compared", ["compare", "a", "b"]),
-        (compare_commands, "gated", ["gate", "--candidate", "a", "--baseline", "b/", "--margin", "0.1"]),
-        (compare_commands, "over_time", ["trend", "results"]),
-        (report_commands, "report", ["report", "x"]),
-        (batch_commands, "opened", ["batch", "status", "x"]),
-        (train_command, "configure", ["train", "lstm"]),
+        (run, "load_suite", ["run", "--suite", "quick"]),
+        (prompts, "execute", ["prompts", "list"]),
+        (sample.datasets, "write", ["sample", "--out", "x.jsonl"]),
+        (compare, "compared", ["compare", "a", "b"]),
+        (compare, "gated", ["gate", "--candidate", "a", "--baseline", "b/", "--margin", "0.1"]),
+        (compare, "over_time", ["trend", "results"]),
+        (report, "execute", ["report", "x"]),
+        (batch, "opened", ["batch", "status", "x"]),
+        (train, "configure", ["train", "lstm"]),
         (argparse.ArgumentParser, "parse_known_args", ["run"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -137,7 +133,7 @@ def test_wherever_it_is_raised(
 def test_a_group_of_errors_that_were_raised_on_purpose_is_the_first_of_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "make_plan", breaking(ExceptionGroup("many", [RunFailedError("stopped")])))
+    monkeypatch.setattr(run, "make_plan", breaking(ExceptionGroup("many", [RunFailedError("stopped")])))
     assert main(SCRIPTED) == 3
     assert capsys.readouterr().err.splitlines()[-1] == "ffprompt: error: stopped"
 
@@ -146,7 +142,7 @@ def test_a_group_of_errors_that_were_raised_on_purpose_is_the_first_of_them(
 def test_a_full_or_closed_disk_is_no_defect(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    monkeypatch.setattr(commands, "make_plan", breaking(OSError(number, os.strerror(number), "/some/file")))
+    monkeypatch.setattr(run, "make_plan", breaking(OSError(number, os.strerror(number), "/some/file")))
     assert main(SCRIPTED) == 2
     assert "/some/file" in capsys.readouterr().err
 
@@ -154,7 +150,7 @@ def test_a_full_or_closed_disk_is_no_defect(
 def test_without_a_place_for_a_file_the_traceback_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "make_plan", breaking(KeyError("x")))
+    monkeypatch.setattr(run, "make_plan", breaking(KeyError("x")))
     monkeypatch.setattr(tempfile, "mkstemp", breaking(OSError(errno.EROFS, "read-only")))
     assert main(SCRIPTED) == 4
     assert "Traceback" in capsys.readouterr().err
@@ -178,7 +174,7 @@ def test_a_defect_in_a_run_keeps_every_answer_and_the_run_goes_on(
         assert "go on with --resume" in line
         assert KEY not in line + text and HIDDEN in text
         folder = only_run(tmp_path)
-        assert RunFolder.open(folder).info["status"] == "failed"
+        assert RunFolder.open(folder).info.status == "failed"
         assert len((folder / "trials.jsonl").read_text().splitlines()) == 5
         assert main(api(server, tmp_path, "--resume")) == 0
         assert len(server.posted) == 6 + 3
@@ -191,7 +187,7 @@ def test_a_defect_in_a_batch_is_told_and_the_run_stays_what_it_is(
     with FaultyServer() as server:
         assert main([*api(server, tmp_path), "--batch"]) == 4
     told(capsys)
-    assert RunFolder.open(only_run(tmp_path)).info["status"] == "failed"
+    assert RunFolder.open(only_run(tmp_path)).info.status == "failed"
 
 
 @pytest.mark.parametrize("writer", ["to_json", "to_junit", "to_markdown"])

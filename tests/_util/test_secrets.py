@@ -28,7 +28,7 @@ from ffprompt._util.secrets import (
 )
 from ffprompt.backends.api import call_errors
 from ffprompt.backends.api.batch import told_by
-from ffprompt.cli import commands
+from ffprompt.cli import run
 from ffprompt.cli.main import main
 from ffprompt.config.run_config import make
 from ffprompt.errors import ModelError
@@ -174,7 +174,7 @@ def test_a_dry_run_and_an_interruption_leave_no_secret(
 ) -> None:
     with Parrot() as server:
         assert main(["run", *flags(server, backend, tmp_path), "--dry-run"]) == 0
-        monkeypatch.setattr(commands, "make_plan", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(run, "make_plan", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["run", *flags(server, backend, tmp_path)]) == 130
     assert "--resume" in clean(tmp_path, capfd)
 

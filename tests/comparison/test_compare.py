@@ -16,9 +16,10 @@ from statsmodels.stats.multitest import multipletests
 
 import ffprompt
 from ffprompt.cli.main import main
-from ffprompt.comparison.compare import compare_cells
-from ffprompt.comparison.conditions import CORRECT, OUTCOMES, cells_of
+from ffprompt.comparison.compare import compare_conditions
+from ffprompt.comparison.conditions import conditions_of
 from ffprompt.errors import ConfigError, IncompleteRunError, StoreError
+from ffprompt.runs.reads import CORRECT, OUTCOMES
 from ffprompt.scoring.score import Outcome
 from tests.support.forged import altered, outcome_on, run, wrong_on
 
@@ -90,7 +91,7 @@ def test_p_values_are_adjusted_over_all_rows(oracle: Path, coin: Path) -> None:
 def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_random_tables(
     oracle: Path, level: float
 ) -> None:
-    rng, cells, seen = np.random.default_rng(1), cells_of(oracle), set()
+    rng, cells, seen = np.random.default_rng(1), conditions_of(oracle), set()
     for _ in range(40):
         sides = []
         for _ in range(2):
@@ -102,7 +103,7 @@ def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_rando
             sides.append([
                 replace(cell, outcome=np.where(here, WRONG, CORRECT)) for cell, here in zip(cells, wrong, strict=True)
             ])  # fmt: skip
-        for row in compare_cells(sides, ("model",), level=level).rows:
+        for row in compare_conditions(sides, ("model",), level=level).rows:
             assert row.difference is not None
             shown = row.difference.low > 0 or row.difference.high < 0
             assert shown == (row.difference.p < 1 - level), row
@@ -227,7 +228,7 @@ def test_strings_of_a_file_pair_by_what_they_are(results: Path, tmp_path: Path) 
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 SETTINGS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; other strings cannot be paired"),
+    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; such runs cannot be paired"),
     (lambda info: info["config"].update(temperature=1.0), "temperature is 0.0 .* and 1.0 .*--allow temperature"),
     (lambda info: info["config"].update(max_tokens=9), "max_tokens is None .* and 9 .*--allow max_tokens"),
     (lambda info: info["plan"]["templates"]["game"].update(digest="x"), "template_version is .*--allow template_v"),
@@ -253,7 +254,7 @@ def test_what_is_allowed_may_differ(one: Path) -> None:
 def test_the_last_read_is_not_compared_with_the_first(results: Path) -> None:
     flags = ("--template", "game", "--length", 20, "--trials", 20, "--elicitation", "next")
     first, last = (run(results, "oracle", *flags, "--next-read", which) for which in ("first", "last"))
-    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; other reads cannot be paired"):
+    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; such runs cannot be paired"):
         ffprompt.compare([first, last])
 
 
@@ -331,7 +332,7 @@ def test_a_table_that_does_not_agree_with_its_record_is_refused(one: Path) -> No
 def test_a_table_from_before_there_were_digests_is_still_read(one: Path) -> None:
     old = altered(one, "old")
     pd.read_parquet(old / "reads.parquet").drop(columns=["string"]).to_parquet(old / "reads.parquet")
-    assert cells_of(old)[0].digest is None
+    assert conditions_of(old)[0].digest is None
     assert len(ffprompt.compare([one, old]).rows) == 1
 
 
@@ -341,7 +342,7 @@ def test_a_table_from_before_there_were_digests_is_still_read(one: Path) -> None
         (lambda path: (path / "reads.parquet").unlink(), "no reads.parquet yet; make it again with: ffprompt score"),
         (lambda path: (path / "reads.parquet").write_bytes(b"PAR1"), "not readable .*ffprompt score"),
         (lambda path: (path / "run.json").write_text('{"schema": 99}'), "its schema is 99, this version reads up to 1"),
-        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json lacks or garbles"),
+        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json: run_id is missing"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_told_in_one_line(
@@ -368,7 +369,7 @@ def test_scoring_a_run_again_names_the_damaged_line_and_a_log_probability_that_i
     content["logprobs"][0][0] = float("nan")
     log.write_text("".join([*lines[:2], json.dumps(content) + "\n", *lines[3:]]))
     assert main(["score", str(made)]) == 2
-    assert "a log-probability is not a number" in capsys.readouterr().err
+    assert "line 3: logprobs[0][0] nan: expected a finite number" in capsys.readouterr().err
 
 
 # --- incomplete runs, and the command --------------------------------------------------------------------------------

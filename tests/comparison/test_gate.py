@@ -7,16 +7,20 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 import ffprompt
 from ffprompt.cli.main import main
 from ffprompt.comparison import baselines
-from ffprompt.comparison.conditions import cells_of
-from ffprompt.comparison.gate import gate_cells
+from ffprompt.comparison.conditions import conditions_of
+from ffprompt.comparison.gate import gate_conditions
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.stats.gate import noninferior
+from ffprompt.stats.paired import Pairs
+from ffprompt.stats.power import pilot_pairs, strings_for_margin
+from ffprompt.tasks.flipflop import Spec, sample
 from tests.support.forged import altered, outcome_on, run, wrong_on
 
 FLAGS = ("--template", "game", "--trials", 60)
@@ -41,6 +45,24 @@ def gate(baseline: object, candidate: object, *more: object, margin: object = 0.
 def test_a_run_passes_against_itself(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate(good, good) == 0
     assert "pass: margin 0.1" in capsys.readouterr().out
+
+
+def asked_twice(rng: np.random.Generator, strings: int) -> Pairs:
+    """A model against itself on FFL(100, 0.6): each time a string fails with a chance of its own, 0.13 on average."""
+    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).is_read
+    first, second = (rng.random(asked.shape) < rng.beta(0.3, 2.0, (strings, 1)) for _ in range(2))
+    lost, gained = ((~first & second) & asked).sum(1), ((first & ~second) & asked).sum(1)
+    return Pairs(lost, gained, asked.sum(1))
+
+
+def test_a_model_against_itself_passes_as_often_as_its_power_says() -> None:
+    rng = np.random.default_rng(12)
+    plan = strings_for_margin(0.1, pilot_pairs(asked_twice(rng, 3000)), power=0.8)
+    assert 57 <= plan.strings <= 63
+    gates = [noninferior(asked_twice(rng, 60), 0.1) for _ in range(400)]
+    # A plan is raised by twentieths, and 400 experiments know 80 % within 4 points.
+    assert 0.75 <= np.mean([gate.verdict == "pass" for gate in gates]) <= 0.88
+    assert np.mean([gate.verdict == "regression" for gate in gates]) <= 0.02
 
 
 def test_a_harmed_model_is_a_regression(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,9 +92,9 @@ def test_with_ten_strings_nothing_is_shown(results: Path, capsys: pytest.Capture
 
 def test_a_regression_is_claimed_at_a_level_shared_by_all_conditions(good: Path) -> None:
     """For m conditions, 1 - 0.05 / m each: fewer false alarms than at 0.95 each."""
-    harmed = cells_of(altered(good, "harmed", wrong_on(*range(15))))
-    before = cells_of(good)
-    report = gate_cells(before, harmed, 0.1, 0.95)
+    harmed = conditions_of(altered(good, "harmed", wrong_on(*range(15))))
+    before = conditions_of(good)
+    report = gate_conditions(before, harmed, 0.1, 0.95)
     pairs = paired(before[0], harmed[0]).pairs
     alone, shared = (noninferior(pairs, 0.1, level).found for level in (0.95, 0.975))
     assert alone and shared
@@ -118,7 +140,7 @@ def test_bad_settings_end_with_2(
 def test_runs_over_other_strings_end_with_2(good: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = run(results, "oracle", *FLAGS, "--length", 20, 50, "--seed", 1)
     assert gate(good, other) == 2
-    assert "other strings cannot be paired" in capsys.readouterr().err
+    assert "such runs cannot be paired" in capsys.readouterr().err
 
 
 def test_junit_markdown_and_json_hold_every_condition(good: Path, tmp_path: Path) -> None:

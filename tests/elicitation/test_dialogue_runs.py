@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +20,23 @@ import ffprompt
 from ffprompt.backends.api.anthropic import AnthropicBackend
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.api.retry import Policy
-from ffprompt.backends.base import Asker, Failure, Reply, Request
+from ffprompt.backends.base import Failure, RemoteBackend, Reply, Request
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.scripted import ScriptedBackend
-from ffprompt.cli.main import main
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.dialogue import calls_of
 from ffprompt.errors import AuditError, FFPromptError
 from ffprompt.evaluation.runner import audit, carry_out, check_dialogues, make_plan, start
-from ffprompt.runs.folder import Log, RunFolder
-from tests.conftest import ROOT, only_run
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Log
+from tests.conftest import ROOT, Command, Done, only_run
 from tests.support import tiny
 from tests.support.faulty_server import KEY, FaultyServer, counted
 
-Done = subprocess.CompletedProcess[str]
-Command = Callable[..., Done]
 CHATML = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-
-
-@pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process: no run here needs one of its own, but for those that are killed."""
-
-    def call(*arguments: object, prog: str = "run_eval.py") -> Done:
-        words = [str(word) for word in arguments]
-        if prog == "run_eval.py":
-            words = ["run", *words, *([] if "--out" in words else ["--out", str(tmp_path / "results")])]
-        capsys.readouterr()
-        code = main(words, prog=prog)
-        shown = capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, shown.out, shown.err)
-
-    return call
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -117,9 +99,9 @@ def test_score_finds_the_same_numbers_from_the_raw_lines(command: Command, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"reads": 1', '"reads": 2', "damaged line"),
-        ('"reply": ', '"rply": ', "damaged line"),
-        ('"turns": [', '"turns": {}, "was": [', "line 1: the turns of trial 0 are damaged"),
+        ('"reads": 1', '"reads": 2', "line 1: turns: "),
+        ('"reply": ', '"rply": ', "line 1: turns[0].reply is missing"),
+        ('"turns": [', '"turns": {}, "was": [', "line 1: turns {}: expected a list"),
     ],
 )
 def test_a_damaged_dialogue_is_named(command: Command, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -167,7 +149,7 @@ def _plan(opened: Any = None, **more: Any) -> Any:
     return make_plan(make(settings | more), opened or ScriptedBackend("oracle"))
 
 
-def api(kind: str, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> Asker:
+def api(kind: str, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> RemoteBackend:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
 
@@ -426,6 +408,7 @@ def test_what_a_dialogue_sends_is_the_sum_over_its_calls(chat_model: Path) -> No
     assert found["longest_prompt_tokens"] >= max(sent)
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_smollm2_holds_dialogues(command: Command, tmp_path: Path) -> None:
     done = command(

@@ -154,7 +154,7 @@ def test_a_symbol_is_a_token_however_a_string_is_spaced_or_filled_up(tmp_path: P
     width = len(str(symbols - 1))
     filled = [
         "".join(f"{letter}{bit:0{width}d}" for letter, bit in zip(np.array(list("wri"))[ops], bits, strict=True))
-        for ops, bits in zip(strings.ops, strings.bits.tolist(), strict=True)
+        for ops, bits in zip(strings.events, strings.values.tolist(), strict=True)
     ]
     for texts in (strings.texts(), strings.texts(" "), filled):
         assert words(texts)["input_ids"] == ids
@@ -268,7 +268,7 @@ def test_a_length_that_the_model_does_not_have_is_refused(tmp_path: Path, length
 def test_the_folder_of_a_training_is_exported_under_its_own_name(tmp_path: Path, command: Callable[..., Any]) -> None:
     (tmp_path / "seed-3").mkdir()
     saved(tmp_path / "seed-3", SMALL, "model")
-    done = command("export", tmp_path / "seed-3", tmp_path / "new" / "hf", entry=("-m", "ffprompt"))
+    done = command("export", tmp_path / "seed-3", tmp_path / "new" / "hf", prog="ffprompt")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "new" / "hf" / "ffprompt.json").read_text())
     assert record["identity"]["checkpoint"] == "seed-3" and record["training"] is None

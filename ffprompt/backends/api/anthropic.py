@@ -8,30 +8,38 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api import usage_fields as counts
-from ffprompt.backends.api.anthropic_payloads import Asking, Thinking, asking_of, payload
-from ffprompt.backends.api.base import ApiBackend, cut, unechoed
-from ffprompt.backends.api.call_errors import as_call_error, hopeless
+from ffprompt.backends.api.anthropic_payloads import PayloadSettings, Thinking, message_payload, payload_settings
+from ffprompt.backends.api.base import ApiBackend, common_settings, trimmed
+from ffprompt.backends.api.call_errors import as_call_error
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
-from ffprompt.backends.api.ignored_settings import Promises
+from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.api.model_retirement import announced
-from ffprompt.backends.api.payloads import merged
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
+from ffprompt.backends.api.usage_fields import anthropic_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request
+from ffprompt.backends.identity import OPTIONAL, Identity
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.backends.api.anthropic_batch import AnthropicBatches
+    from ffprompt.config.run_config import RunConfig
 
 APIS = ("messages", "bedrock", "vertex")
 _CLIENTS = {"messages": "Anthropic", "bedrock": "AnthropicBedrock", "vertex": "AnthropicVertex"}
 
 
-def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+def read_message(request: Request, body: JsonObject, call: Call) -> Reply | Failure:
     """What a message says."""
     why = body.get("stop_reason")
     stop = stop_of(why)
@@ -40,11 +48,27 @@ def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply
     blocks = body.get("content") or []
     text = "".join(block["text"] for block in blocks if block.get("type") == "text")
     thoughts = "".join(block.get("thinking") or "" for block in blocks if block.get("type") == "thinking")
-    text = unechoed(text, request)
-    if stop != "refusal" and (shorter := cut(text, request.stop)) is not None:
-        text, stop = shorter, "stop"
-    used = call.note(counts.anthropic(body))
+    text, stop = trimmed(text, stop, request)
+    used = call.note(anthropic_usage(body))
     return Reply(text, stop, body.get("model"), used.prompt, used.reply, str(why), thoughts or None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicIdentity(Identity):
+    """A Claude model in the record of a run."""
+
+    api: str
+    base_url: str | None
+    api_version: str
+    room: int
+    cache: bool
+    sdk: str
+    temperature: str | float | None
+    effort: str | None
+    thinking: str | int
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
 
 class AnthropicBackend(ApiBackend):
@@ -73,7 +97,7 @@ class AnthropicBackend(ApiBackend):
         *,
         api: str = "messages",
         room: int | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
@@ -81,47 +105,44 @@ class AnthropicBackend(ApiBackend):
             import anthropic
             import tenacity  # noqa: F401
         except ImportError as error:
-            raise ModelError(
-                f'the anthropic backend needs {error.name}; run: pip install "ffprompt[anthropic]"'
-            ) from error
+            raise not_installed("anthropic", error) from error
         if api not in APIS:
             raise ModelError(f"--api {api!r} is unknown{did_you_mean(api, APIS)}")
         self.api, self.live = api, live
-        self.asking = _with_extra(model, temperature, thinking, effort, room, cache, api, extra_body or {})
+        self.settings = _with_extra(model, temperature, thinking, effort, room, cache, api, extra_body or {})
         self.headers = parse_headers(extra_headers)
-        if self.asking.version and api == "messages":
-            self.headers = {"anthropic-version": self.asking.version, **self.headers}
-        self.insisted = frozenset({*self.asking.extra, "output_config"})
-        self.thinks = self.asking.room > 0
+        if self.settings.version and api == "messages":
+            self.headers = {"anthropic-version": self.settings.version, **self.headers}
+        self.required = frozenset({*self.settings.extra, "output_config"})
+        self.thinks = self.settings.room > 0
         self.base_url = base_url or (os.environ.get("ANTHROPIC_BASE_URL") if api == "messages" else None) or None
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         name = f"anthropic model {model}{f' on {api}' if api != 'messages' else where}"
         limits = policy(self.thinks) if callable(policy) else policy
         super().__init__(anthropic, name, limits or Policy(**patience(self.thinks)), sleep)
-        self.promises = Promises(thinking == "off", tuple(reasoning_tags))
+        self.ignored_settings = IgnoredSettings(thinking == "off", tuple(reasoning_tags))
         self.key = self._read_key(key_file)
-        self.keyless = "ANTHROPIC_API_KEY" if self.key == NO_KEY else ""
+        self.missing_key = "ANTHROPIC_API_KEY" if self.key == NO_KEY else ""
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
-        asked = {"temperature": temperature if self.asking.sampled else OWN, "effort": effort}
-        asked |= {"thinking": OWN if thinking is None else thinking, "extra_body": shown_body(extra_body)}
-        self.identity = self._identity() | asked | {"extra_headers": headers}
-
-    def _identity(self) -> dict[str, Any]:
-        """What the record of a run says of the model, beside what was asked of it."""
-        known = self.live or self.api == "messages"  # a cloud's address is that of its region
-        return {
-            "backend": "anthropic",
-            "model": self.asking.model,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url) if known else None,
-            "api_version": self.asking.version or self.sdk._constants.ANTHROPIC_API_VERSION,
-            "room": self.asking.room,
-            "cache": self.asking.cache,
-            "sdk": f"anthropic {self.sdk.__version__}",
-        }
+        known = live or api == "messages"  # a cloud's address is that of its region
+        self.identity = AnthropicIdentity(
+            backend="anthropic",
+            model=model,
+            api=api,
+            base_url=self.address(self._blocking(), self.base_url) if known else None,
+            api_version=self.settings.version or self.sdk._constants.ANTHROPIC_API_VERSION,
+            room=self.settings.room,
+            cache=cache,
+            sdk=f"anthropic {self.sdk.__version__}",
+            temperature=temperature if self.settings.sampled else OWN,
+            effort=effort,
+            thinking=OWN if thinking is None else thinking,
+            extra_body=shown_body(extra_body),
+            extra_headers=headers,
+        )
 
     def _read_key(self, key_file: str | None) -> str:
         if self.api != "messages":
@@ -148,22 +169,22 @@ class AnthropicBackend(ApiBackend):
                 raise ModelError(f'--api {self.api}: run: pip install "anthropic[{self.api}]" ({error})') from error
             raise
 
-    def settings(self) -> dict[str, Any]:
+    def client_settings(self) -> dict[str, Any]:
         """What every client is told. Those of a cloud find their credentials by themselves."""
-        settings = super().settings()
+        settings = super().client_settings()
         return settings if self.api == "messages" else {key: settings[key] for key in settings if key != "api_key"}
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything."""
-        return payload(self.asking, request)
+        return message_payload(self.settings, request)
 
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Failure:
         """What came back."""
         return read_message(request, body, call)
 
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What it used."""
-        return counts.anthropic(body).usage
+        return anthropic_usage(body).usage
 
     def _probe(self) -> None:
         """Whether the provider is there, takes the key and knows the model. Raises ModelError."""
@@ -172,8 +193,8 @@ class AnthropicBackend(ApiBackend):
             return
         with self._blocking() as client:
             try:
-                found = client.models.with_raw_response.retrieve(self.asking.model)
-                self.ends = announced(found.http_response, self.asking.model)
+                found = client.models.with_raw_response.retrieve(self.settings.model)
+                self.ends = announced(found.http_response, self.settings.model)
             except self.sdk.APIError as error:
                 self._judge(error)
 
@@ -185,10 +206,7 @@ class AnthropicBackend(ApiBackend):
             raise ModelError(
                 f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
             ) from None
-        found.advise(self.cure(found, {}))
-        unknown = found.status == 404 and not address
-        if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(self.name, found) from None
+        self.give_up_if_hopeless(error, own_server=bool(address))
 
 
 def _with_extra(
@@ -199,10 +217,30 @@ def _with_extra(
     room: int | None,
     cache: bool,
     api: str,
-    extra_body: Mapping[str, Any],
-) -> Asking:
+    extra_body: JsonObject,
+) -> PayloadSettings:
     """The settings of a payload with what a user adds. Raises ModelError where that would override one of them."""
-    asking = asking_of(model, temperature, thinking, effort, room, cache, api)
-    sample = payload(asking, Request("sample", "", (Message("user", "w"),)))
+    settings = payload_settings(model, temperature, thinking, effort, room, cache, api)
+    sample = message_payload(settings, Request("sample", "", (Message("user", "w"),)))
     check_extra_body(extra_body, sample)
-    return dataclasses.replace(asking, extra=merged(asking.extra, extra_body))
+    return dataclasses.replace(settings, extra=merged(settings.extra, extra_body))
+
+
+def _open(config: RunConfig, live: bool) -> AnthropicBackend:
+    return AnthropicBackend(
+        effort=config.reasoning_effort,
+        # Where prompts have a long beginning in common; writing what is not read again would only cost.
+        cache=config.shared_shots or any(find_elicitation(name).has_turns for name in config.elicitation or ()),
+        api=config.api or "messages",
+        room=config.reasoning_room,
+        **common_settings(config, live),
+    )
+
+
+def _batches(backend: AnthropicBackend) -> AnthropicBatches:
+    from ffprompt.backends.api.anthropic_batch import AnthropicBatches
+
+    return AnthropicBatches(backend)
+
+
+SPEC = BackendSpec("anthropic", _open, _batches, own_temperature=True, extra="anthropic", docs="anthropic.md")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from ffprompt.backends.api.payloads import merged
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import Request
-from ffprompt.backends.json_answers import object_schema
+from ffprompt.backends.json_schema import object_schema
 from ffprompt.errors import ModelError, did_you_mean
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -67,7 +66,7 @@ def adapts(model: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asking:
+class PayloadSettings:
     """The settings that shape a payload.
 
     ``sampled``: the model is told a temperature. ``room`` is tokens for thinking on top of a reply. ``extra`` is what
@@ -78,7 +77,7 @@ class Asking:
     model: str
     sampled: bool = True
     room: int = 0
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: JsonObject = dataclasses.field(default_factory=dict)
     cache: bool = False
     api: str = "messages"
 
@@ -88,7 +87,7 @@ class Asking:
         return _WITH_TEMPERATURE[self.api] if self.sampled else None
 
 
-def asking_of(
+def payload_settings(
     model: str,
     temperature: float | None = 0.0,
     thinking: Thinking | None = None,
@@ -96,7 +95,7 @@ def asking_of(
     room: int | None = None,
     cache: bool = False,
     api: str = "messages",
-) -> Asking:
+) -> PayloadSettings:
     """The settings of every payload. Raises ModelError for what the model does not take or what contradicts itself."""
     if thinking is not None and effort is not None:
         raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
@@ -106,7 +105,7 @@ def asking_of(
         raise ModelError(f"--temperature {temperature:g}: Anthropic's API takes at most 1")
     if temperature not in (0, 1, None) and not (told and silent):
         raise ModelError(f"--temperature {temperature}: {model} samples as it does here; leave it out")
-    extra: dict[str, Any] = {}
+    extra: Payload = {}
     if thinking is not None:
         extra = _thinking(model, thinking)
     elif effort is not None:
@@ -114,10 +113,10 @@ def asking_of(
     if room is None:
         thinks = not silent or (not told and thinking != "off")
         room = extra.get("thinking", {}).get("budget_tokens", ROOM) if thinks else 0
-    return Asking(model, told and silent and temperature is not None, room, extra, cache, api)
+    return PayloadSettings(model, told and silent and temperature is not None, room, extra, cache, api)
 
 
-def _thinking(model: str, thinking: Thinking) -> dict[str, Any]:
+def _thinking(model: str, thinking: Thinking) -> Payload:
     if isinstance(thinking, int):
         if thinking < LEAST_BUDGET:
             raise ModelError(f"--thinking {thinking}: Anthropic's API takes at least {LEAST_BUDGET} tokens")
@@ -130,7 +129,7 @@ def _thinking(model: str, thinking: Thinking) -> dict[str, Any]:
     return {"thinking": adaptive if adapts(model) else {"type": "enabled", "budget_tokens": _BUDGET}}
 
 
-def _effort(model: str, effort: str) -> dict[str, Any]:
+def _effort(model: str, effort: str) -> Payload:
     if effort == "none":
         raise ModelError("--reasoning-effort none: Anthropic's API has no such effort; give --thinking off")
     if effort not in EFFORTS:
@@ -142,33 +141,37 @@ def _effort(model: str, effort: str) -> dict[str, Any]:
     raise ModelError(f"--reasoning-effort {effort}: {model} takes no effort; give --thinking N, a number of tokens")
 
 
-def payload(asking: Asking, request: Request) -> dict[str, Any]:
+def message_payload(settings: PayloadSettings, request: Request) -> Payload:
     """The body of a message."""
     system, turns = _turns(request)
-    if asking.cache:
+    if settings.cache:
         _mark(system, turns)
-    body: dict[str, Any] = {"model": asking.model, "max_tokens": request.max_tokens + asking.room, "messages": turns}
+    body: Payload = {
+        "model": settings.model,
+        "max_tokens": request.max_tokens + settings.room,
+        "messages": turns,
+    }
     if system:
         body["system"] = system
-    if asking.sampled:
+    if settings.sampled:
         body["temperature"] = request.temperature
-    if asking.version is not None and asking.api != "messages":  # elsewhere it is a header
-        body["anthropic_version"] = asking.version
+    if settings.version is not None and settings.api != "messages":  # elsewhere it is a header
+        body["anthropic_version"] = settings.version
     # A stop text of spaces and newlines is refused there; ``read`` cuts the reply at all of them.
     if visible := [word for word in request.stop if word.strip()]:
         body["stop_sequences"] = visible
     if request.schema is not None:
         schema = {"type": "json_schema", "schema": object_schema(request.schema)}
         body["output_config"] = {"format": schema}
-    return merged(body, asking.extra)
+    return merged(body, settings.extra)
 
 
-def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
     """(system blocks, turns). System messages stand before all others; turns of one role in a row become one turn."""
     if not request.is_chat:
         raise ModelError("Anthropic's API answers messages only; use --form chat")
-    system: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
+    system: list[Payload] = []
+    turns: list[Payload] = []
     for message in request.messages:
         block = {"type": "text", "text": message.text}
         if not message.text.strip():
@@ -189,7 +192,7 @@ def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return system, turns
 
 
-def _mark(system: list[dict[str, Any]], turns: list[dict[str, Any]]) -> None:
+def _mark(system: list[Payload], turns: list[Payload]) -> None:
     """Everything up to the last shot, or up to the system prompt where there is none, may be cached."""
     blocks = turns[-2]["content"] if len(turns) > 1 else system
     if blocks:

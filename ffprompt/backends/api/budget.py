@@ -1,7 +1,7 @@
 """What a run may spend, held call by call.
 
 Before an attempt is sent the most that it can cost is reserved; when its usage is known, that takes the place of the
-reservation. So what is spent and what is on the wire together never exceed the limits, whatever happens to the calls.
+reservation. So what is spent and what is in flight together never exceed the limits, whatever happens to the calls.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Reservation:
 class Budget:
     """Counts what is spent, and lets attempts wait until they fit. Raises RunFailedError when no other ever will.
 
-    Attempts that do not fit wait in line for those on the wire, which mostly turn out cheaper than was reserved.
+    Attempts that do not fit wait in line for those in flight, which mostly turn out cheaper than was reserved.
     """
 
     def __init__(self, allowance: Allowance | None = None) -> None:
@@ -50,7 +50,7 @@ class Budget:
         self.answers = allowance.spent.answers
         self.held_picos = self.held_tokens = self.in_flight = 0
         self.max_picos = None if allowance.max_usd is None else int(allowance.max_usd * PICO)
-        self.over = False  # an attempt did not fit with nothing else on the wire, so the run ends
+        self.over = False  # an attempt did not fit with nothing else in flight, so the run ends
         self._waiting: deque[tuple[Reservation, asyncio.Future[bool]]] = deque()
 
     async def reserve(self, bound: Bound) -> Reservation:
@@ -109,7 +109,7 @@ class Budget:
 
     def _most(self, bound: Bound) -> int | None:
         price = self.allowance.price
-        most = None if price is None else price.most(bound)
+        most = None if price is None else price.max_cost(bound)
         if most is None and self.max_picos is not None:
             if price is None:
                 raise RunFailedError(unknown("this model"))
@@ -131,7 +131,7 @@ class Budget:
         self.held_tokens += asked.bound.tokens
 
     def _wake(self) -> None:
-        """Grant those in line, in order, as far as they fit. With nothing on the wire nobody waits in vain."""
+        """Grant those in line, in order, as far as they fit. With nothing in flight nobody waits in vain."""
         while self._waiting:
             asked, fits = self._waiting[0]
             if not fits.done():  # else its task was cancelled

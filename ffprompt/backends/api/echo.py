@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ffprompt.backends.api import usage_fields as counts
+from ffprompt.backends.api.payloads import JsonObject
+from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Request, Scores
 
 # Servers round log-probabilities; two decimals are the fewest that tell answers apart.
@@ -38,7 +39,7 @@ class Token:
         return min((value for name, value in self.top.items() if name != self.text and value > LEAST), default=None)
 
 
-def echoed(body: Mapping[str, Any], prompt: str) -> list[Token]:
+def echoed(body: JsonObject, prompt: str) -> list[Token]:
     """Return the tokens of an echoed prompt. Raises ValueError unless they spell the prompt, byte by byte.
 
     A token for the beginning of the text may stand in front. Offsets are counted here: servers disagree on theirs.
@@ -63,7 +64,7 @@ def echoed(body: Mapping[str, Any], prompt: str) -> list[Token]:
     return tokens
 
 
-def _columns(body: Mapping[str, Any]) -> list[tuple[str, float | None, Mapping[str, float]]]:
+def _columns(body: JsonObject) -> list[tuple[str, float | None, Mapping[str, float]]]:
     """(token, its log-probability, the most probable ones with theirs) of every place, in any of the usual shapes."""
     found = (body.get("choices") or [{}])[0].get("logprobs") or {}
     if isinstance(content := found.get("content"), list):  # the shape of chat completions
@@ -98,7 +99,7 @@ def _bytes(name: str) -> bytes:
     return name.removeprefix(_BYTES).encode().decode("unicode_escape").encode("latin-1")
 
 
-def read_scores(request: Request, body: Mapping[str, Any], tokens: Sequence[Token]) -> Scores | Failure:
+def read_scores(request: Request, body: JsonObject, tokens: Sequence[Token]) -> Scores | Failure:
     """Return the answers' log-probabilities at every read. Nothing is filled in: what was left out is a Failure."""
     try:
         ends = {token.start + len(token.text): token for token in tokens}
@@ -110,7 +111,7 @@ def read_scores(request: Request, body: Mapping[str, Any], tokens: Sequence[Toke
     bounds = tuple((read, symbol) for read, (_, _, bounded) in enumerate(rows) for symbol in bounded)
     # The server names tokens by their text, so there is no number of the first-ranked token to record.
     unknown = np.full(len(rows), -1, np.int64)
-    used = counts.openai(body)
+    used = openai_usage(body)
     return Scores(answers, unknown, symbols, used.prompt, bounds, used.reply)
 
 

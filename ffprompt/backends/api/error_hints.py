@@ -41,17 +41,19 @@ def api_named(text: str) -> Api | None:
     return named[0] if len(named) == 1 else None
 
 
-def likely_cure(status: int | str, text: str, keyless: str = "") -> str:
+def likely_cure(status: int | str, text: str, missing_key: str = "") -> str:
     """Return `` (…)`` to put behind an error: what to try; empty where nothing is known.
 
-    ``keyless`` is the variable of the key that is not set, where the server was sent none.
+    ``missing_key`` is the variable of the key that is not set, where the server was sent none.
     """
     client = isinstance(status, int) and 400 <= status < 500
     if client and (api := api_named(text)):
         return f" (use --api {api})"
     hints = ["are the model's name and the base URL right?"] if status == 404 else []
-    if client and keyless and status not in (405, 429):
-        hints.append(f"no key is set, so that 'no-key' was sent; does the server need one? set {keyless} or --key-file")
+    if client and missing_key and status not in (405, 429):
+        hints.append(
+            f"no key is set, so that 'no-key' was sent; does the server need one? set {missing_key} or --key-file"
+        )
     elif status == 401:
         hints.append("is the API key right?")
     return f" ({' '.join(hints)})" if hints else ""

@@ -9,34 +9,41 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api import usage_fields as counts
-from ffprompt.backends.api.base import ApiBackend
+from ffprompt.backends.api.base import ApiBackend, common_settings
 from ffprompt.backends.api.call_errors import CallError
 from ffprompt.backends.api.error_hints import api_named
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
-from ffprompt.backends.api.ignored_settings import Promises
-from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
-from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
-from ffprompt.backends.api.payloads import (
+from ffprompt.backends.api.ignored_settings import IgnoredSettings
+from ffprompt.backends.api.openai_payloads import (
     MOST_SHOWN,
-    Asking,
+    PayloadSettings,
     chat_payload,
     completions_payload,
-    merged,
     reasons,
     responses_payload,
 )
+from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
+from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
+from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.backends.identity import OPTIONAL, Identity
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.backends.api.openai_batch import OpenAIBatches
+    from ffprompt.config.run_config import RunConfig
 
 Api = Literal["chat", "responses", "completions"]
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -48,7 +55,7 @@ _PAYLOADS = {"chat": chat_payload, "responses": responses_payload, "completions"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wishes:
+class ReplySettings:
     """What a user wants of the model's replies, under the names of the flags."""
 
     model: str
@@ -57,9 +64,9 @@ class Wishes:
     room: int | None
     top_logprobs: int | None
     thinking: Thinking | None
-    extra_body: Mapping[str, Any]
+    extra_body: JsonObject
 
-    def asking(self, api: str, provider: Provider) -> Asking:
+    def payload_settings(self, api: str, provider: Provider) -> PayloadSettings:
         """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
         if self.top_logprobs is not None and api != "completions":
             raise ModelError(f"--top-logprobs {self.top_logprobs}: only --api completions scores; leave it out")
@@ -68,7 +75,7 @@ class Wishes:
             for flag, value in flags.items():
                 if value is not None:
                     raise ModelError(f"--{flag} {value}: the completions API has no such setting; use --api chat")
-            return self._extended(Asking(self.model, top_logprobs=self.top_logprobs or MOST_SHOWN), api)
+            return self._extended(PayloadSettings(self.model, top_logprobs=self.top_logprobs or MOST_SHOWN), api)
         if self.thinking is not None and self.effort is not None:
             raise ModelError(
                 f"--thinking {self.thinking} and --reasoning-effort {self.effort}: give one of them, not both"
@@ -83,10 +90,10 @@ class Wishes:
             extra = {"reasoning": {"effort": moved}}
         asked = self.effort is not None or self.thinking not in (None, "off") or self.room is not None
         reasoning = known or asked
-        asking = Asking(
+        settings = PayloadSettings(
             self.model, reasoning, self.off or not known, self.effort, self._room(reasoning), MOST_SHOWN, extra
         )
-        return self._extended(asking, api)
+        return self._extended(settings, api)
 
     @property
     def off(self) -> bool:
@@ -101,12 +108,30 @@ class Wishes:
             return self.thinking
         return _ROOM.get(self.effort, _MOST_ROOM) if reasoning and not self.off else 0
 
-    def _extended(self, asking: Asking, api: str) -> Asking:
+    def _extended(self, settings: PayloadSettings, api: str) -> PayloadSettings:
         """With what a user adds. Raises ModelError where that would override a setting of the run."""
         chat = api != "completions"
         sample = Request("sample", "" if chat else "w", (Message("user", "w"),) if chat else (), temperature=None)
-        check_extra_body(self.extra_body, _PAYLOADS[api](asking, sample))
-        return dataclasses.replace(asking, extra=merged(asking.extra, self.extra_body))
+        check_extra_body(self.extra_body, _PAYLOADS[api](settings, sample))
+        return dataclasses.replace(settings, extra=merged(settings.extra, self.extra_body))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIIdentity(Identity):
+    """A model behind OpenAI's APIs in the record of a run."""
+
+    provider: str | None
+    api: str
+    base_url: str
+    reasoning_effort: str | None
+    reasoning_room: int
+    thinking: str | int
+    temperature: str | float
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    top_logprobs: int | None
+    sdk: str
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
 
 class OpenAIBackend(ApiBackend):
@@ -135,7 +160,7 @@ class OpenAIBackend(ApiBackend):
         *,
         thinking: Thinking | None = None,
         provider: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
@@ -143,7 +168,7 @@ class OpenAIBackend(ApiBackend):
             import openai
             import tenacity  # noqa: F401
         except ImportError as error:
-            raise ModelError(f'the openai backend needs {error.name}; run: pip install "ffprompt[openai]"') from error
+            raise not_installed("openai", error) from error
         self.fixed = api is not None
         api = self.api = _known("--api", api or "chat", get_args(Api))
         if reasoning_effort is not None:
@@ -153,22 +178,22 @@ class OpenAIBackend(ApiBackend):
             split_base_url(base_url)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
         self.base_url = _address(self.provider, provider is not None, base_url, model)
-        self.wishes = Wishes(
+        self.reply_settings = ReplySettings(
             model, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking, extra_body or {}
         )
-        self.asking = self.wishes.asking(api, self.provider)
+        self.settings = self.reply_settings.payload_settings(api, self.provider)
         self.headers = parse_headers(extra_headers)
-        self.insisted = frozenset({*self.asking.extra, "reasoning_effort", "reasoning", "response_format", "text"})
-        self.thinks = self.asking.reasoning and not self.wishes.off
-        limits = policy(self.asking.reasoning) if callable(policy) else policy
+        self.required = frozenset({*self.settings.extra, "reasoning_effort", "reasoning", "response_format", "text"})
+        self.thinks = self.settings.reasoning and not self.reply_settings.off
+        limits = policy(self.settings.reasoning) if callable(policy) else policy
         where = f" at {shown_url(self.base_url)}" if self.base_url else ""
-        limits = limits or Policy(**patience(self.asking.reasoning))
+        limits = limits or Policy(**patience(self.settings.reasoning))
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
-        self.promises = Promises(self.wishes.off, tuple(reasoning_tags))
+        self.ignored_settings = IgnoredSettings(self.reply_settings.off, tuple(reasoning_tags))
         variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
         self.key = read_key(variable, file, absent) if live else NO_KEY
-        self.keyless = variable if self.key == NO_KEY else ""
+        self.missing_key = variable if self.key == NO_KEY else ""
         if self.provider.name == "azure":  # where its deployments read the key
             self.headers = {"api-key": self.key, **self.headers}
         why = self._probe() if live else "" if api == "completions" else CHATS
@@ -178,24 +203,24 @@ class OpenAIBackend(ApiBackend):
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
         self.identity = self._identity(named=provider, headers=headers, scores=scores)
 
-    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> dict[str, Any]:
+    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> OpenAIIdentity:
         """What the record of a run says of the model."""
-        wishes = self.wishes
-        return {
-            "backend": "openai",
-            "model": wishes.model,
-            "provider": named,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url),
-            "reasoning_effort": wishes.effort,
-            "reasoning_room": self.asking.room,
-            "thinking": OWN if wishes.thinking is None else wishes.thinking,
-            "temperature": OWN if not self.asking.sampled or wishes.temperature is None else wishes.temperature,
-            "extra_body": shown_body(wishes.extra_body) or None,
-            "extra_headers": headers,
-            "top_logprobs": self.asking.top_logprobs if scores else None,
-            "sdk": f"openai {self.sdk.__version__}",
-        }
+        wanted = self.reply_settings
+        return OpenAIIdentity(
+            backend="openai",
+            model=wanted.model,
+            provider=named,
+            api=self.api,
+            base_url=self.address(self._blocking(), self.base_url),
+            reasoning_effort=wanted.effort,
+            reasoning_room=self.settings.room,
+            thinking=OWN if wanted.thinking is None else wanted.thinking,
+            temperature=OWN if not self.settings.sampled or wanted.temperature is None else wanted.temperature,
+            extra_body=shown_body(wanted.extra_body) or None,
+            extra_headers=headers,
+            top_logprobs=self.settings.top_logprobs if scores else None,
+            sdk=f"openai {self.sdk.__version__}",
+        )
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
@@ -204,12 +229,12 @@ class OpenAIBackend(ApiBackend):
     def _blocking(self) -> Any:
         return self.make(self.sdk.OpenAI, 2)
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything."""
-        payload = _PAYLOADS[self.api](self.asking, request)
+        payload = _PAYLOADS[self.api](self.settings, request)
         return {self.provider.rename.get(name, name): value for name, value in payload.items()}
 
-    def moves(self, error: CallError) -> bool:
+    def switch_api(self, error: CallError) -> bool:
         """Whether a model that was not found at one API is asked at another, unless a user has chosen one."""
         if self.fixed or self.api != "chat" or api_named(str(error)) != "responses":
             return False
@@ -217,36 +242,36 @@ class OpenAIBackend(ApiBackend):
         return True
 
     def _move(self, api: str) -> None:
-        self.api, self.path, self.asking = api, _PATHS[api], self.wishes.asking(api, self.provider)
-        self.lessons.api = api
-        self.identity = {**self.identity, "api": api}
+        self.api, self.path, self.settings = api, _PATHS[api], self.reply_settings.payload_settings(api, self.provider)
+        self.learned.api = api
+        self.identity = self.identity.changed(api=api)
 
-    def recall(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: LearnedRecord | None) -> None:
         """Begin with the lessons that an earlier part of the run has learnt."""
-        super().recall(record)
-        if self.lessons.api:
-            self._move(self.lessons.api)
-        for name in self.lessons.renamed:
-            self.taught(name)
+        super().restore_learned(record)
+        if self.learned.api:
+            self._move(self.learned.api)
+        for name in self.learned.renamed:
+            self.on_refused(name)
 
-    def taught(self, name: str) -> None:
+    def on_refused(self, name: str) -> None:
         """A chat model that refuses ``max_tokens`` reasons, and needs room for it."""
-        if name == "max_tokens" and not self.asking.reasoning:
-            room = self.asking.room or _ROOM[None]
-            self.asking = dataclasses.replace(self.asking, reasoning=True, room=room)
-            self.identity = {**self.identity, "reasoning_room": room}
+        if name == "max_tokens" and not self.settings.reasoning:
+            room = self.settings.room or _ROOM[None]
+            self.settings = dataclasses.replace(self.settings, reasoning=True, room=room)
+            self.identity = self.identity.changed(reasoning_room=room)
 
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What came back."""
         if request.reads:
-            return self.consistency.scores(request, body, self.asking.top_logprobs)
+            return self.consistency.scores(request, body, self.settings.top_logprobs)
         return {"chat": read_chat, "responses": read_response, "completions": read_completion}[self.api](
             request, body, call
         )
 
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What it used."""
-        return counts.openai(body).usage
+        return openai_usage(body).usage
 
     def _probe(self) -> str:
         with self._blocking() as client:
@@ -292,3 +317,23 @@ def _known(flag: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise ModelError(f"{flag} {value!r} is unknown{did_you_mean(value, known)}")
     return value
+
+
+def _open(config: RunConfig, live: bool) -> OpenAIBackend:
+    return OpenAIBackend(
+        api=config.api,
+        reasoning_effort=config.reasoning_effort,
+        reasoning_room=config.reasoning_room,
+        top_logprobs=config.top_logprobs,
+        provider=config.provider,
+        **common_settings(config, live),
+    )
+
+
+def _batches(backend: OpenAIBackend) -> OpenAIBatches:
+    from ffprompt.backends.api.openai_batch import OpenAIBatches
+
+    return OpenAIBatches(backend)
+
+
+SPEC = BackendSpec("openai", _open, _batches, own_temperature=True, extra="openai", docs="openai.md")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from ffprompt.backends.api.call_errors import CallError, as_call_error, hopeless
 from ffprompt.backends.api.echo import Token, echoed
 from ffprompt.backends.api.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.api.model_retirement import announced
-from ffprompt.backends.api.payloads import MOST_SHOWN, Asking, completions_payload
+from ffprompt.backends.api.openai_payloads import MOST_SHOWN, PayloadSettings, completions_payload
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.probe import other_url, refusal, speaks, wait_until_ready, web_page
-from ffprompt.backends.api.transport import library
+from ffprompt.backends.api.transport import http_library
 from ffprompt.backends.base import Message, Request
 from ffprompt.errors import ModelError
 
@@ -44,13 +45,13 @@ class OpenAIProbe:
             found = self._patiently()
         if backend.base_url and found is not None and not (speaks(found) and not refusal(found)):
             self._doubt(found)
-        backend.ends = None if found is None else announced(found, backend.asking.model)
+        backend.ends = None if found is None else announced(found, backend.settings.model)
         return self._unscored() if backend.api == "completions" else CHATS
 
     def _models(self, client: Any) -> Any:
         """The HTTP response to the question for models."""
         models = client.models.with_raw_response
-        return (models.list() if self.backend.base_url else models.retrieve(self.backend.asking.model)).http_response
+        return (models.list() if self.backend.base_url else models.retrieve(self.backend.settings.model)).http_response
 
     def _patiently(self) -> Any | None:
         """The same, tried again where that may help; None where the server has no such list."""
@@ -94,10 +95,7 @@ class OpenAIProbe:
         backend, found = self.backend, as_call_error(self.sdk, error)
         if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
             raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
-        found.advise(backend.cure(found, {}))
-        unknown = found.status == 404 and not self.url
-        if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(backend.name, found) from None
+        backend.give_up_if_hopeless(error, own_server=bool(self.url))
 
     def _question(self) -> Request:
         """A question of a few words."""
@@ -114,11 +112,11 @@ class OpenAIProbe:
 
     def _unscored(self) -> str:
         """Why an echo of a prompt does not spell it with log-probabilities; OpenAI's own limit of five is tried too."""
-        backend, given, why = self.backend, self.backend.wishes.top_logprobs, ""
+        backend, given, why = self.backend, self.backend.reply_settings.top_logprobs, ""
         for most in [given] if given else [MOST_SHOWN, 5]:
-            asking = dataclasses.replace(backend.asking, top_logprobs=most)
+            settings = dataclasses.replace(backend.settings, top_logprobs=most)
             try:
-                tokens = self._echo(asking)
+                tokens = self._echo(settings)
             except self.sdk.APIStatusError as error:
                 found = self.backend.call_error(error)
                 if error.status_code in (401, 402, 403, 404):
@@ -130,24 +128,24 @@ class OpenAIProbe:
                 return str(self.backend.call_error(error) if isinstance(error, self.sdk.APIError) else error)
             except (LookupError, TypeError, AttributeError) as error:
                 return f"the echo has an unknown shape ({type(error).__name__})"
-            backend.asking = asking
+            backend.settings = settings
             return doubt(tokens, most, given)
         return why
 
-    def _echo(self, asking: Asking) -> list[Token]:
+    def _echo(self, settings: PayloadSettings) -> list[Token]:
         """The echo of a sentence or, where a model has no tokens for one, of digits. Raises ValueError for neither."""
         try:
-            return self._echo_of(asking, PROBE)
+            return self._echo_of(settings, PROBE)
         except ValueError as error:
             try:
-                return self._echo_of(asking, PLAIN_PROBE)
+                return self._echo_of(settings, PLAIN_PROBE)
             except ValueError:
                 raise error from None
 
-    def _echo_of(self, asking: Asking, text: str) -> list[Token]:
-        payload = completions_payload(asking, Request("probe", text, reads=((0, 1),)))
+    def _echo_of(self, settings: PayloadSettings, text: str) -> list[Token]:
+        payload = completions_payload(settings, Request("probe", text, reads=((0, 1),)))
         return echoed(self._post(payload, self.client), text)
 
-    def _post(self, payload: Mapping[str, Any], client: Any) -> Mapping[str, Any]:
-        kind = library(self.sdk).Response
+    def _post(self, payload: JsonObject, client: Any) -> JsonObject:
+        kind = http_library(self.sdk).Response
         return read_reply(client.post(self.backend.path, cast_to=kind, body=payload)).body

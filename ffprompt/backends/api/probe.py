@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ffprompt.backends.api.transport import library
+from ffprompt.backends.api.transport import http_library
 from ffprompt.errors import ModelError
 
 # Seconds for which a server that is loading its model is waited for, and the waits between two looks.
@@ -37,7 +37,7 @@ def other_url(sdk: Any, client: Any, base_url: str) -> str:
         return ""
     there = base_url.rstrip("/") + "/v1"
     try:
-        response = client.get(f"{there}/models", cast_to=library(sdk).Response)
+        response = client.get(f"{there}/models", cast_to=http_library(sdk).Response)
     except sdk.APIError:
         return ""
     return f"; did you mean {there}?" if speaks(response) and not refusal(response) else ""

@@ -1,4 +1,4 @@
-"""How fast calls are made: places on the wire that adapt to what the server bears, and rates a minute."""
+"""Rate limits: concurrency that adapts to the server, and requests and tokens per minute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 
 class Limiter:
-    """How many attempts are on the wire at once: doubles a round until the first overload, halves at each, then creeps.
+    """How many attempts are in flight at once: doubles a round until the first overload, halves at each, then creeps.
 
     Waiters are futures in a queue; a place that becomes free wakes the first of them and nobody else.
     """

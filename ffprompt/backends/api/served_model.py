@@ -30,8 +30,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1].casefold()).strip("-")
 
 
-class Served:
-    """What a server says that it answers with. Aliases are remarked on; another model within a run stops it."""
+class ServedModel:
+    """The model that a server says it answers with. An alias gives a remark. A change of model stops the run."""
 
     def __init__(self) -> None:
         self.known = ""

@@ -11,11 +11,12 @@ import contextlib
 import importlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypedDict
 
 from ffprompt._util.secrets import redact
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.errors import FFPromptError, ModelError
 
 # Connections of one client; 5 to 25 measure alike, with 200 a request takes 1.7 times the processor's time.
@@ -28,8 +29,8 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @contextlib.contextmanager
-def making(name: str) -> Iterator[None]:
-    """Make clients. What a library objects to is raised as a ModelError that names the variable that is to blame."""
+def client_errors(name: str) -> Iterator[None]:
+    """Turn the errors of making clients into a ModelError that names the environment variable at fault."""
     try:
         yield
     except FFPromptError:
@@ -40,7 +41,7 @@ def making(name: str) -> Iterator[None]:
 
 
 def _blamed(error: Exception) -> str:
-    """The variables of the environment that an exception may be due to, and the cure."""
+    """Return the environment variables that may have caused an exception, and the cure."""
     if isinstance(error, OSError):
         found = [f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)][:1]
         cure = "name a file (or a folder) of certificates in PEM format, or unset it"
@@ -132,7 +133,7 @@ def patience(
     return limits
 
 
-class Wire:
+class ConnectionPool:
     """Connections for ``places`` requests at a time, in one event loop, to wherever ``client`` makes its clients for.
 
     ``client`` is given the HTTP client to use. The SDK's own defaults hold for everything but the number of
@@ -142,14 +143,14 @@ class Wire:
     def __init__(self, sdk: Any, client: Callable[[Any], Any], timeout: Any, places: int) -> None:
         self.loop = asyncio.get_running_loop()
         self._sdk, self._client, self._timeout = sdk, client, timeout
-        self._http = library(sdk)
-        with making("connections"):
+        self._http = http_library(sdk)
+        with client_errors("connections"):
             self._tls = self._http.create_ssl_context()  # tens of milliseconds each, so that one serves all
         self._each = min(places, _CONNECTIONS)
         self._clients: list[Any] = []
         self._free: list[Any] = []
 
-    async def post(self, path: str, payload: Mapping[str, Any]) -> Any:
+    async def post(self, path: str, payload: JsonObject) -> Any:
         """The HTTP response to a payload, sent as it is. Raises what the SDK raises."""
         with self._place() as client:
             return await client.post(path, cast_to=self._http.Response, body=payload)
@@ -161,7 +162,7 @@ class Wire:
         return self._clients[0]
 
     def _grow(self) -> None:
-        with making("connections"):
+        with client_errors("connections"):
             client = self._client(self._connections())
         self._clients.append(client)
         self._free += [client] * self._each
@@ -192,7 +193,7 @@ class Wire:
             await client.close()
 
 
-def library(sdk: Any) -> Any:
+def http_library(sdk: Any) -> Any:
     """The HTTP library that an SDK is built on; its versions differ in which one that is."""
     client = next(base for base in sdk.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient")
     return importlib.import_module(client.__module__.partition(".")[0])

@@ -10,17 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import Found, Row, collect, plan_rows
+from ffprompt.backends.identity import PART, Identity
+from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_scores, plan_rows
+from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
 from ffprompt.backends.local.weights import first_line, locate, quiet
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 # Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
@@ -28,6 +34,21 @@ _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
 _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
 _PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformersIdentity(Identity):
+    """A model in the record of a run."""
+
+    weights: Mapping[str, str | None] = field(metadata=PART)
+    revision: str | None
+    architecture: str
+    parameters: int | None
+    dtype: str
+    device: str
+    transformers: str
+    torch: str
+    template: TemplateIdentity = field(metadata=PART)
 
 
 class TransformersBackend:
@@ -53,9 +74,7 @@ class TransformersBackend:
             import torch
             import transformers
         except ImportError as error:
-            raise ModelError(
-                f'the transformers backend needs {error.name}; run: pip install "ffprompt[transformers]"'
-            ) from error
+            raise not_installed("transformers", error) from error
         self.name = model
         self.batch_size = batch_size
         located = locate(model, revision, weights)
@@ -71,26 +90,26 @@ class TransformersBackend:
         self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
         self.chunk = 16 if self.device == "cpu" else 256
-        self.identity: Mapping[str, Any] = {
-            "backend": "transformers",
-            "model": model,
-            **located.identity,
-            "revision": getattr(config, "_commit_hash", None) or revision,
-            "architecture": (config.architectures or [config.model_type])[0],
-            "parameters": sum(p.numel() for p in self.model.parameters()) if self.model else None,
-            "dtype": str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
-            "device": str(self.model.device) if self.model else self.device,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-            **self.encoder.identity,
-        }
+        self.identity = TransformersIdentity(
+            backend="transformers",
+            model=model,
+            weights=located.identity,
+            revision=getattr(config, "_commit_hash", None) or revision,
+            architecture=(config.architectures or [config.model_type])[0],
+            parameters=sum(p.numel() for p in self.model.parameters()) if self.model else None,
+            dtype=str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
+            device=str(self.model.device) if self.model else self.device,
+            transformers=transformers.__version__,
+            torch=torch.__version__,
+            template=self.encoder.identity,
+        )
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """The tokenisation audit of ``requests``."""
+        """Audit the tokens of requests. Raises AuditError."""
         return audit(self.encoder, requests)
 
     def rendered(self, request: Request) -> str:
-        """The text that the model is given."""
+        """Return the text that the model is given."""
         return self.encoder.text(request)[0]
 
     def close(self) -> None:
@@ -98,34 +117,33 @@ class TransformersBackend:
         self.model = None
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """Log-probabilities of every answer at every read, one forward pass a request."""
+        """Score every answer at every read, in one forward pass per request."""
         return await asyncio.to_thread(self._score, requests)
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Generated replies."""
+        """Generate replies, in order."""
         return await asyncio.to_thread(self._complete, requests)
 
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
-        logits = self._read_logits(rows)
-        return [collect(one, [logits[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+        return collect_scores(tokenised, owners, self._score_rows(rows))
 
-    def _read_logits(self, rows: Sequence[Row]) -> list[Found]:
+    def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""
         from ffprompt.backends.local.transformers_model import Forward
 
         prefix = self._shared_prefix([row.ids for row in rows])
         forward = Forward(self.model, rows[0].ids[:prefix])
-        found: dict[int, Found] = {}
+        found: dict[int, RowScores] = {}
 
         def run(batch: Sequence[int]) -> None:
             answers = forward(
-                [rows[i].ids for i in batch], [rows[i].at for i in batch], [rows[i].wanted for i in batch]
+                [rows[i].ids for i in batch], [rows[i].positions for i in batch], [rows[i].candidates for i in batch]
             )
             found.update(zip(batch, answers, strict=True))
 
-        reads = max(len(row.at) for row in rows)
+        reads = max(len(row.positions) for row in rows)
         most = max(1, _HEAD_NUMBERS // (self.vocabulary * reads))
         self._in_batches([len(row.ids) - prefix for row in rows], most, run)
         return [found[index] for index in range(len(rows))]
@@ -198,11 +216,11 @@ def _device(device: str | None) -> str:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"device {device!r}: cpu, cuda, cuda:N, mps or auto is wanted") from error
+        raise ModelError(f"device {device!r}: expected cpu, cuda, cuda:N, mps or auto") from error
     if (wanted.type == "cuda" and not torch.cuda.is_available()) or (
         wanted.type == "mps" and not torch.backends.mps.is_available()
     ):
-        raise ModelError(f"device {device!r} is not there on this machine")
+        raise ModelError(f"device {device!r} is not available on this machine")
     return device
 
 
@@ -222,7 +240,7 @@ class _Opening:
         self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
 
     def tokenizer(self) -> tuple[Any, Any]:
-        """The model's config and its tokenizer."""
+        """Load the model's config and its tokenizer."""
         from transformers import AutoConfig, AutoTokenizer
 
         with self._translated():
@@ -230,7 +248,7 @@ class _Opening:
             return config, AutoTokenizer.from_pretrained(self.source, **self.options)
 
     def model(self, device: str, dtype: str) -> Any:
-        """The model on its device, ready to be asked."""
+        """Load the model onto its device."""
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -262,3 +280,19 @@ class _Opening:
 
     def _has_pickles(self) -> bool:
         return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))
+
+
+def _open(config: RunConfig, weights: bool) -> TransformersBackend:
+    return TransformersBackend(
+        config.model,
+        config.device,
+        config.dtype,
+        config.batch_size,
+        config.revision,
+        config.trust_remote_code,
+        weights,
+        Thinking.of(config),
+    )
+
+
+SPEC = BackendSpec("transformers", _open, extra="transformers", docs="transformers.md")

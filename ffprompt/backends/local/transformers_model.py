@@ -14,7 +14,7 @@ import torch
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from ffprompt.backends.base import Failure, Reply, Request
-from ffprompt.backends.local.score_rows import NOT_FINITE
+from ffprompt.backends.local.candidate_scores import NOT_FINITE
 from ffprompt.backends.local.tokenization import Encoder, Ids
 
 _NEVER = 1 << 62

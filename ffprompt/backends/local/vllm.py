@@ -14,30 +14,70 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import ValidationError
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
-from ffprompt.backends.local.chat_template import Thinking
-from ffprompt.backends.local.score_rows import TOP, collect, plan_rows
+from ffprompt.backends.identity import OPTIONAL, PART, Identity
+from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
+from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
+from ffprompt.backends.spec import BackendSpec
+from ffprompt.config.settings import ROWS
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 
 if TYPE_CHECKING:
+    from ffprompt.backends.base import Backend
     from ffprompt.backends.local.vllm_model import Engine
+    from ffprompt.config.run_config import RunConfig
 
+EngineArguments = dict[str, Any]  # vLLM's own, under its names
 _INSTALL = 'pip install "ffprompt[vllm]"'
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
 # float32 copies of them may be there at once; together they stay below this many bytes.
 _LOGITS = 1 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # sizes of LoRA adapters that vLLM reserves memory for
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+# Settings of a run that are engine arguments of the same name.
+_ENGINE_SETTINGS = tuple(row.name for row in ROWS if row.engine)
 # Ours to decide: what is read from vLLM depends on it.
 _OURS = ("model", "tokenizer", "runner", "convert", "logprobs_mode", "skip_tokenizer_init", "data_parallel_size")
+
+
+class EngineFacts(TypedDict):
+    """What an engine has made of its arguments."""
+
+    vllm: str
+    torch: str
+    platform: str
+    runner: str
+    scoring: str
+    dtype: str
+    quantization: str | None
+    max_model_len: int
+    prefix_caching: bool
+    batch_invariant: bool
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmIdentity(Identity):
+    """A model in the record of a run."""
+
+    weights: Mapping[str, str | None] = field(metadata=PART)
+    architecture: str | None
+    lora: Mapping[str, str] | None
+    engine_arguments: EngineArguments
+    engine: EngineFacts | None
+    template: TemplateIdentity = field(metadata=PART)
+    data_parallel_size: int | None = field(default=None, metadata=OPTIONAL)
 
 
 class VllmBackend:
@@ -52,7 +92,7 @@ class VllmBackend:
     def __init__(
         self,
         model: str,
-        settings: Mapping[str, Any],
+        settings: EngineArguments,
         revision: str | None = None,
         trust_remote_code: bool = False,
         lora: str | None = None,
@@ -71,7 +111,7 @@ class VllmBackend:
         adapter = _adapter(lora) if lora is not None else {}
         config, tokenizer = self._tokenizer(located, revision, trust_remote_code, needed=weights)
         on_cpu = _on_cpu() if there else False
-        self.arguments: dict[str, Any] = {"model": located.source, "seed": seed & 0x7FFFFFFF}
+        self.arguments: EngineArguments = {"model": located.source, "seed": seed & 0x7FFFFFFF}
         self.arguments |= {"revision": revision, "tokenizer_revision": revision} if revision is not None else {}
         self.arguments |= {"trust_remote_code": True} if trust_remote_code else {}
         self.arguments |= _defaults(on_cpu, config if scores else None) | adapter | dict(settings)
@@ -98,16 +138,16 @@ class VllmBackend:
             schemas=self.engine is None or self.engine.takes_schemas,
         )
         self.chunk = 64 if on_cpu else 512
-        self.identity: Mapping[str, Any] = {
-            "backend": "vllm",
-            "model": model,
-            **located.identity,
-            "architecture": (config.architectures or [config.model_type])[0] if config is not None else None,
-            "lora": {"path": Path(lora).name, **fingerprint(Path(lora))} if lora is not None else None,
-            "engine_arguments": {key: value for key, value in self.arguments.items() if key != "model"},
-            "engine": _engine_facts(self.engine) if self.engine is not None else None,
-            **(self.encoder.identity if self.encoder is not None else {}),
-        }
+        self.identity = VllmIdentity(
+            backend="vllm",
+            model=model,
+            weights=located.identity,
+            architecture=(config.architectures or [config.model_type])[0] if config is not None else None,
+            lora={"path": Path(lora).name, **fingerprint(Path(lora))} if lora is not None else None,
+            engine_arguments={key: value for key, value in self.arguments.items() if key != "model"},
+            engine=_engine_facts(self.engine) if self.engine is not None else None,
+            template=self.encoder.identity if self.encoder is not None else {},
+        )
 
     def _tokenizer(
         self, located: Located, revision: str | None, trust_remote_code: bool, needed: bool
@@ -168,8 +208,8 @@ class VllmBackend:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
         with self._translated(RunFailedError):
-            found = self.engine.score(rows)
-        return [collect(one, [found[index] for index in owner]) for one, owner in zip(tokenised, owners, strict=True)]
+            row_scores = self.engine.score(rows)
+        return collect_scores(tokenised, owners, row_scores)
 
     def _complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         assert self.encoder is not None and self.engine is not None
@@ -191,18 +231,18 @@ class VllmBackend:
             raise kind(f"model {self.name}: {_told(error)}{hint}") from error
 
 
-def parse_engine_arguments(given: Sequence[str]) -> dict[str, Any]:
+def parse_engine_arguments(given: Sequence[str]) -> EngineArguments:
     """``name=value`` pairs; a value is JSON where it can be, and otherwise a text. Raises ModelError.
 
     >>> parse_engine_arguments(["swap_space=8", "kv-cache-dtype=fp8", "enable_expert_parallel=true"])
     {'swap_space': 8, 'kv_cache_dtype': 'fp8', 'enable_expert_parallel': True}
     """
-    found: dict[str, Any] = {}
+    found: EngineArguments = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
         if not equals or not name:
-            raise ModelError(f"--engine-arg {pair}: name=value is wanted")
+            raise ModelError(f"--engine-arg {pair}: expected name=value")
         if name in found:
             raise ModelError(f"--engine-arg {pair}: {name} is given twice")
         try:
@@ -212,7 +252,7 @@ def parse_engine_arguments(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _check(arguments: Mapping[str, Any], given: Mapping[str, Any], there: bool) -> None:
+def _check(arguments: EngineArguments, given: EngineArguments, there: bool) -> None:
     """Whether vLLM has every argument that was given. Without vLLM on this machine nobody can tell."""
     for name in _OURS:
         if name in given:
@@ -246,9 +286,9 @@ def _on_cpu() -> bool:
     return bool(current_platform.is_cpu())
 
 
-def _defaults(on_cpu: bool, config: Any) -> dict[str, Any]:
+def _defaults(on_cpu: bool, config: Any) -> EngineArguments:
     """What is set unless the user says otherwise. ``config`` is the model's where prompts will be scored."""
-    defaults: dict[str, Any] = {"max_logprobs": TOP}
+    defaults: EngineArguments = {"max_logprobs": TOP_LOGPROBS}
     if on_cpu:
         # Compiling takes longer than it saves there, and blocks of 128 tokens keep short prompts out of the cache.
         # float32 weights would be cut to half of their precision without a word.
@@ -266,7 +306,7 @@ def _context(config: Any, wanted: int | None) -> int | None:
     return min((length for length in (own, wanted) if length is not None), default=None)
 
 
-def _adapter(lora: str) -> dict[str, Any]:
+def _adapter(lora: str) -> EngineArguments:
     """The engine arguments that an adapter wants. Raises ModelError for a folder that holds none."""
     path = Path(lora) / "adapter_config.json"
     check_adapter(Path(lora), f"--lora {lora}")
@@ -280,7 +320,7 @@ def _adapter(lora: str) -> dict[str, Any]:
     return {"enable_lora": True, "max_lora_rank": fitting[0]}
 
 
-def _engine_facts(engine: Engine) -> dict[str, Any]:
+def _engine_facts(engine: Engine) -> EngineFacts:
     """What the engine has made of its arguments, for the record."""
     import torch
     import vllm
@@ -301,3 +341,34 @@ def _engine_facts(engine: Engine) -> dict[str, Any]:
         "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
         "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
     }
+
+
+def _open(config: RunConfig, weights: bool) -> Backend:
+    settings = {name: value for name in _ENGINE_SETTINGS if (value := getattr(config, name)) is not None}
+    for name, value in parse_engine_arguments(config.engine_arg or ()).items():
+        if name in settings:
+            raise ModelError(f"--engine-arg {name}: --{name.replace('_', '-')} is given too")
+        settings[name] = value
+    asked = [find_elicitation(name) for name in config.elicitation or ("forced",)]
+    opening: dict[str, Any] = {
+        "model": config.model,
+        "settings": settings,
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "lora": config.lora,
+        "seed": config.seed,
+        "scores": any(elicitation.scored_by_logprobs for elicitation in asked),
+        "weights": weights,
+        "chats": config.form == "chat" or any(elicitation.has_turns for elicitation in asked),
+        "thinking": Thinking.of(config),
+    }
+    copies = config.data_parallel_size or 1
+    if copies == 1 or not weights:
+        return VllmBackend(**opening)
+    from ffprompt.backends.local.vllm_replicas import ReplicatedVllm
+
+    each = (config.tensor_parallel_size or 1) * (config.pipeline_parallel_size or 1)
+    return ReplicatedVllm(opening, copies, each)
+
+
+SPEC = BackendSpec("vllm", _open, extra="vllm", docs="vllm.md")

@@ -21,7 +21,7 @@ from vllm import LLM, SamplingParams
 from vllm.engine.arg_utils import EngineArgs
 
 from ffprompt.backends.base import AnswerSchema, Failure, Reply, Request
-from ffprompt.backends.local.score_rows import NOT_FINITE, TOP, Found, Row
+from ffprompt.backends.local.candidate_scores import NOT_FINITE, TOP_LOGPROBS, Row, RowScores
 from ffprompt.backends.local.tokenization import Encoder, Ids
 
 _MOST_NAMED = 128  # tokens that one request may name
@@ -47,7 +47,7 @@ class Engine:
         # vLLM applies an adapter to the logits of a step's last tokens only, so that prompts are not scored through it.
         self.scoring: Scoring = "by name" if self.adapter else "fixed" if self._scores_fixed_tokens() else "prompt"
 
-    def score(self, rows: Sequence[Row]) -> list[Found]:
+    def score(self, rows: Sequence[Row]) -> list[RowScores]:
         """Log-probabilities of every wanted token, and the token ranked first, from one request a row.
 
         Where vLLM shows the most probable tokens only, a wanted one that is not among them is asked for by name in a
@@ -122,13 +122,13 @@ class Engine:
         also = {key: value for key, value in wanted.items() if key in self.known}
         return SamplingParams(temperature=0.0, max_tokens=1, **{**also, **more})
 
-    def _score_top(self, rows: Sequence[Row]) -> list[Found]:
+    def _score_top(self, rows: Sequence[Row]) -> list[RowScores]:
         """What the most probable tokens tell; NaN for a wanted token that is not among them."""
-        most = min(TOP, self.config.model_config.get_vocab_size())  # a model of raw symbols has fewer tokens
+        most = min(TOP_LOGPROBS, self.config.model_config.get_vocab_size())  # a model of raw symbols has fewer tokens
         outputs = self._run([_whole(row) for row in rows], [self._parameters(prompt_logprobs=most)] * len(rows))
         return [_from_top(row, output.prompt_logprobs) for row, output in zip(rows, outputs, strict=True)]
 
-    def _fill_in(self, rows: Sequence[Row], found: list[Found]) -> list[Found]:
+    def _fill_in(self, rows: Sequence[Row], found: list[RowScores]) -> list[RowScores]:
         """Ask by name for what is still NaN; all answers of such a read, so that they are of one forward pass."""
         missing = [
             (number, place)
@@ -139,9 +139,9 @@ class Engine:
         asked: list[tuple[int, int, Sequence[int]]] = []
         most = _MOST_NAMED if "logprob_token_ids" in self.known else 1
         for number, place in missing:
-            wanted = rows[number].wanted[place]
+            wanted = rows[number].candidates[place]
             asked += [(number, place, wanted[first : first + most]) for first in range(0, len(wanted), most)]
-        prompts = [rows[number].ids[: rows[number].at[place]] for number, place, _ in asked]
+        prompts = [rows[number].ids[: rows[number].positions[place]] for number, place, _ in asked]
         outputs = self._run(prompts, [self._naming(list(tokens)) for _, _, tokens in asked]) if asked else []
         named: dict[tuple[int, int], dict[int, float]] = {}
         for (number, place, _), output in zip(asked, outputs, strict=True):
@@ -151,7 +151,7 @@ class Engine:
             if most > 1:  # nothing was masked, so the token that was written is the one ranked first
                 found[number][1][place] = made.token_ids[0]
         for (number, place), values in named.items():
-            found[number][0][place] = [values.get(token, np.nan) for token in rows[number].wanted[place]]
+            found[number][0][place] = [values.get(token, np.nan) for token in rows[number].candidates[place]]
         return found
 
     def _naming(self, tokens: Ids) -> SamplingParams:
@@ -160,24 +160,24 @@ class Engine:
             return self._parameters(logprob_token_ids=tokens, skip_reading_prefix_cache=False)
         return self._parameters(allowed_token_ids=tokens, logprobs=0)
 
-    def _score_fixed(self, rows: Sequence[Row]) -> list[Found]:
+    def _score_fixed(self, rows: Sequence[Row]) -> list[RowScores]:
         """The scoring of fixed tokens: a table of token ids a prompt, one line for every place from the first read."""
         parameters = []
         for row in rows:
-            start = row.at[0] - 1
-            width = max(len(tokens) for tokens in row.wanted)
+            start = row.positions[0] - 1
+            width = max(len(tokens) for tokens in row.candidates)
             table = np.full((len(_whole(row)) - 1 - start, width), -1, np.int64)
-            for place, tokens in zip(row.at, row.wanted, strict=True):
+            for place, tokens in zip(row.positions, row.candidates, strict=True):
                 table[place - 1 - start, : len(tokens)] = tokens
             parameters.append(
                 self._parameters(prompt_logprob_token_ids=table, prompt_logprob_start=start, prompt_logprobs=1)
             )
-        found: list[Found] = []
+        found: list[RowScores] = []
         for row, output in zip(rows, self._run([_whole(row) for row in rows], parameters), strict=True):
             scores = output.prompt_token_id_logprobs
-            lines = [scores[place - row.at[0]].tolist() for place in row.at]
-            answers = [line[: len(tokens)] for line, tokens in zip(lines, row.wanted, strict=True)]
-            found.append((answers, [_first(output.prompt_logprobs[place]) for place in row.at]))
+            lines = [scores[place - row.positions[0]].tolist() for place in row.positions]
+            answers = [line[: len(tokens)] for line, tokens in zip(lines, row.candidates, strict=True)]
+            found.append((answers, [_first(output.prompt_logprobs[place]) for place in row.positions]))
         return found
 
     def _scores_fixed_tokens(self) -> bool:
@@ -207,8 +207,8 @@ def pattern_of(schema: AnswerSchema) -> str:
     return rf'\{{"answers": \[{item}{more}\]\}}'
 
 
-def _unknown(row: Row) -> Found:
-    return [[np.nan] * len(tokens) for tokens in row.wanted], [-1] * len(row.at)
+def _unknown(row: Row) -> RowScores:
+    return [[np.nan] * len(tokens) for tokens in row.candidates], [-1] * len(row.positions)
 
 
 def engine_arguments() -> set[str]:
@@ -218,14 +218,14 @@ def engine_arguments() -> set[str]:
 
 def _whole(row: Row) -> Ids:
     """The ids with one candidate at the last place, whose log-probabilities a prompt must reach to show."""
-    return row.ids if len(row.ids) > row.at[-1] else [*row.ids, row.wanted[-1][0]]
+    return row.ids if len(row.ids) > row.positions[-1] else [*row.ids, row.candidates[-1][0]]
 
 
-def _from_top(row: Row, shown: Sequence[Mapping[int, Any]]) -> Found:
-    places = [shown[place] for place in row.at]
+def _from_top(row: Row, shown: Sequence[Mapping[int, Any]]) -> RowScores:
+    places = [shown[place] for place in row.positions]
     answers = [
         [places[number][token].logprob if token in places[number] else np.nan for token in tokens]
-        for number, tokens in enumerate(row.wanted)
+        for number, tokens in enumerate(row.candidates)
     ]
     return answers, [_first(place) for place in places]
 

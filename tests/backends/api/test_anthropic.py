@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from ffprompt.backends.api.anthropic import AnthropicBackend, read_message
-from ffprompt.backends.api.anthropic_payloads import Asking, asking_of, payload, takes_temperature
+from ffprompt.backends.api.anthropic_payloads import (
+    PayloadSettings,
+    message_payload,
+    payload_settings,
+    takes_temperature,
+)
 from ffprompt.backends.api.retry import Call, LoggedReply
 from ffprompt.backends.base import Failure, Message, Reply, Request, Scores
 from ffprompt.errors import ModelError
@@ -44,7 +49,7 @@ def ask(backend: AnthropicBackend, request: Request) -> Any:
 
 
 def test_payload_with_system_and_shots() -> None:
-    assert payload(Asking("m"), SHOTS) == {
+    assert message_payload(PayloadSettings("m"), SHOTS) == {
         "model": "m",
         "max_tokens": 24,
         "system": [{"type": "text", "text": "Remember."}],
@@ -57,25 +62,25 @@ def test_payload_with_system_and_shots() -> None:
 def test_payload_without_system() -> None:
     request = Request("k", "", TURNS[1:2], max_tokens=5, temperature=0.5)
     expected = {"model": "m", "max_tokens": 5, "messages": [turn("user", "w1 r?")], "temperature": 0.5}
-    assert payload(Asking("m"), request) == expected
+    assert message_payload(PayloadSettings("m"), request) == expected
 
 
 def test_payloads_that_think() -> None:
     request = Request("k", "", TURNS[1:2], max_tokens=5)
-    assert payload(asking_of("claude-haiku-4-5", thinking=2048), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-haiku-4-5", thinking=2048), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 2053,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "enabled", "budget_tokens": 2048},
     }
-    assert payload(asking_of("claude-opus-5", effort="low", room=100), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-opus-5", effort="low", room=100), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 105,
         "messages": [turn("user", "w1 r?")],
         "thinking": {"type": "adaptive"},
         "output_config": {"effort": "low"},
     }
-    assert payload(asking_of("claude-opus-5", thinking="off"), request) | {"model": "m"} == {
+    assert message_payload(payload_settings("claude-opus-5", thinking="off"), request) | {"model": "m"} == {
         "model": "m",
         "max_tokens": 5,
         "messages": [turn("user", "w1 r?")],
@@ -95,7 +100,7 @@ def test_payloads_that_think() -> None:
 def test_each_generation_is_told_to_think_in_its_own_way(
     model: str, settings: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert asking_of(model, **settings).extra == expected
+    assert payload_settings(model, **settings).extra == expected
 
 
 @pytest.mark.parametrize(
@@ -119,22 +124,22 @@ def test_a_temperature_is_sent_under_the_version_that_has_one(
         ask(backend, Request("k", "", TURNS[1:2], temperature=settings.get("temperature", 0.0)))
         assert server.headers[0]["anthropic-version"] == (version or ANTHROPIC_API_VERSION)
         assert ("temperature" in server.posted[0]) is told
-    assert backend.identity["api_version"] == (version or ANTHROPIC_API_VERSION)
+    assert backend.identity.api_version == (version or ANTHROPIC_API_VERSION)
 
 
 def test_the_common_beginning_is_marked_for_the_cache() -> None:
     mark = {"cache_control": {"type": "ephemeral"}}
-    shots = payload(Asking("m", cache=True), SHOTS)
+    shots = message_payload(PayloadSettings("m", cache=True), SHOTS)
     assert shots["messages"][1]["content"][-1] == {"type": "text", "text": "1"} | mark
     assert str(shots).count("cache_control") == 1
-    bare = payload(Asking("m", cache=True), Request("k", "", TURNS[:2]))
+    bare = message_payload(PayloadSettings("m", cache=True), Request("k", "", TURNS[:2]))
     assert bare["system"][-1] == {"type": "text", "text": "Remember."} | mark
-    assert "cache_control" not in str(payload(Asking("m", cache=True), Request("k", "", TURNS[1:2])))
+    assert "cache_control" not in str(message_payload(PayloadSettings("m", cache=True), Request("k", "", TURNS[1:2])))
 
 
 def test_turns_of_one_role_in_a_row_become_one() -> None:
     turns = (Message("system", "a"), Message("system", "b"), Message("user", "c"), Message("user", "d"))
-    body = payload(Asking("m"), Request("k", "", turns))
+    body = message_payload(PayloadSettings("m"), Request("k", "", turns))
     assert body["messages"] == [turn("user", "c", "d")]
     assert [block["text"] for block in body["system"]] == ["a", "b"]
 
@@ -249,17 +254,9 @@ def test_a_setting_that_cannot_be_honoured_is_an_error_on_opening(settings: dict
 
 def test_a_model_that_thinks_unasked_has_room_for_it_and_its_own_temperature() -> None:
     backend = AnthropicBackend("claude-opus-5", live=False)
-    assert backend.identity["temperature"] == "the model's own"
+    assert backend.identity.temperature == "the model's own"
     assert backend.payload(SHOTS)["max_tokens"] > 10_000
     assert "temperature" not in backend.payload(SHOTS)
-
-
-def test_it_chats_and_nothing_else() -> None:
-    backend = AnthropicBackend("claude-haiku-4-5", live=False)
-    can = backend.capabilities
-    assert (can.scores, can.completes, can.chats) == (False, False, True)
-    with pytest.raises(ModelError, match="--elicitation list"):
-        asyncio.run(backend.score([SHOTS]))
 
 
 def test_a_model_on_a_server_of_ones_own_gets_no_room_that_its_context_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ffprompt.errors import ConfigError, FFPromptError, RunFailedError, StoreErr
 from ffprompt.evaluation.spending import Journal, enough, price_of, spent, unlimited
 from ffprompt.runs.folder import RunFolder
 from tests.support.faulty_server import KEY, FaultyServer
+from tests.support.records import run_content
 
 PRICE = Price.model_validate(
     {"models": ["m"], "input": 1.0, "output": 10.0, "as_of": "2026-01-01", "source": "here", "batch_discount": 0.5}
@@ -67,7 +68,7 @@ async def spend(budget: Budget, bound: Bound, end: Usage | str, pause: int, coun
 
 @st.composite
 def attempt(draw: Any) -> tuple[Bound, Usage | str, int, int | None]:
-    """(bound, how it ends, loop rounds on the wire, rounds until its task is cancelled)."""
+    """(bound, how it ends, loop rounds in flight, rounds until its task is cancelled)."""
     bound = Bound(draw(st.integers(1, 60)), draw(st.integers(1, 40)))
     used = st.builds(Usage, st.integers(0, bound.prompt), st.integers(0, bound.reply))
     end = draw(st.one_of(used, st.sampled_from([UNKNOWN, FREE, CANCELLED])))
@@ -159,7 +160,7 @@ def test_waiters_go_in_the_order_in_which_they_came() -> None:
 def test_who_stands_behind_one_that_leaves_the_line_goes_at_once() -> None:
     async def run() -> None:
         budget = Watched(Allowance(None, None, 100))
-        await budget.reserve(Bound(60, 0))  # and is on the wire for long
+        await budget.reserve(Bound(60, 0))  # and is in flight for long
         large = asyncio.create_task(budget.reserve(Bound(90, 0)))
         small = asyncio.create_task(budget.reserve(Bound(10, 0)))
         await asyncio.sleep(0)
@@ -173,10 +174,10 @@ def test_who_stands_behind_one_that_leaves_the_line_goes_at_once() -> None:
 def test_a_run_that_ends_sends_nothing_more() -> None:
     async def run() -> list[Any]:
         budget = Watched(Allowance(None, None, 100))
-        wire = await budget.reserve(Bound(60, 0))
+        pool = await budget.reserve(Bound(60, 0))
         waiting = [asyncio.create_task(budget.reserve(Bound(size, 0))) for size in (90, 10)]
         await asyncio.sleep(0)
-        budget.settle(wire, None)  # the first in line will never fit; the other would, but the run is over
+        budget.settle(pool, None)  # the first in line will never fit; the other would, but the run is over
         return await asyncio.gather(*waiting, return_exceptions=True)
 
     assert all(isinstance(end, RunFailedError) for end in asyncio.run(run()))
@@ -279,11 +280,11 @@ def test_the_most_is_what_is_sent_in_bytes_and_the_limit_of_the_reply(monkeypatc
         (AnthropicBackend("claude-opus-5", live=False), 40 + 32768),
     ]
     for backend, limit in backends:
-        most = backend.most(request)
+        most = backend.max_usage(request)
         assert most.reply == limit
         assert text + 32 <= most.prompt <= text + 600
     scored = Request("k", "w 1 r 1", reads=((6, 7),), surfaces=("0", "1"))
-    assert OpenAIBackend("m", "completions", live=False).most(scored).reply == 1
+    assert OpenAIBackend("m", "completions", live=False).max_usage(scored).reply == 1
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
@@ -319,7 +320,7 @@ def test_real_clients_tell_what_is_free_from_what_is_unknown(
         request = Request("k", "", (Message("user", "w1 i0 r?"),), max_tokens=40)
         answer: Any = await backend.ask(request)
         await backend.aclose()
-        return answer.call.record()["counted"], backend.most(request)
+        return answer.call.record()["counted"], backend.max_usage(request)
 
     reported = {"prompt_tokens": 11, "completion_tokens": 5, "input_tokens": 11, "output_tokens": 5}
     with FaultyServer([fault] if fault else [], usage=lambda _: reported) as server:
@@ -372,7 +373,7 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
             backend = OpenAIBackend("a-model", base_url=server.v1, **settings)
         else:
             backend = AnthropicBackend("claude-haiku-4-5", base_url=server.url, **settings)
-        backend.hold(Allowance(max_tokens=limit))
+        backend.set_allowance(Allowance(max_tokens=limit))
         requests = [Request(f"{n}", "", (Message("user", f"w{n} r?"),), max_tokens=40) for n in range(400)]
         answers = await asyncio.gather(*(backend.ask(request) for request in requests), return_exceptions=True)
         await backend.aclose()
@@ -384,7 +385,7 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
     assert over and all(isinstance(error, RunFailedError) for error in over)
     assert backend.caller.limiter.peak == 64
     assert backend.caller.budget.in_flight == 0
-    bound = backend.most(Request("0", "", (Message("user", "w399 r?"),), max_tokens=40))
+    bound = backend.max_usage(Request("0", "", (Message("user", "w399 r?"),), max_tokens=40))
     assert 50_000 - bound.tokens < backend.caller.budget.tokens <= 50_000
     assert 25_000 < bill <= backend.caller.budget.tokens
 
@@ -393,8 +394,8 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
 
 
 def folder(path: Path, lines: list[dict[str, Any]], sent: str | None = None) -> RunFolder:
-    made = RunFolder.create(path, "run", {"status": "running"})
-    made.trials_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = RunFolder.create(path, "run", run_content())
+    made.trials_path.write_text("".join(json.dumps({"outcomes": [], **line}) + "\n" for line in lines))
     if sent is not None:
         made.sent_path.write_text(sent)
     return made
@@ -405,12 +406,16 @@ def call(prompt: int, reply: int, usd: float | None, *sent: int) -> dict[str, An
     return {"counted": counted, "attempts": [{"sent": number} for number in sent]}
 
 
+def turn(call: dict[str, Any]) -> dict[str, Any]:
+    return {"reply": "1", "stop": "stop", "reads": 1, "call": call}
+
+
 def test_all_lines_count_and_so_do_calls_that_left_none(tmp_path: Path) -> None:
     lines = [
-        {"trial": 0, "reply": "1", "call": call(10, 5, 0.25, 0)},
+        {"trial": 0, "reply": "1", "stop": "stop", "call": call(10, 5, 0.25, 0)},
         {"trial": 1, "error": "timeout", "call": call(100, 50, 1.0, 1, 3)},
-        {"trial": 1, "reply": "1", "call": call(10, 5, 0.25, 5)},  # asked again
-        {"trial": 2, "turns": [{"reply": "1", "call": call(1, 1, 0.5, 2)}, {"error": "x", "call": call(2, 2, 0.5, 6)}]},
+        {"trial": 1, "reply": "1", "stop": "stop", "call": call(10, 5, 0.25, 5)},  # asked again
+        {"trial": 2, "error": "x", "call": call(2, 2, 0.5, 6), "turns": [turn(call(1, 1, 0.5, 2))]},
     ]
     sent = "".join(f"{100 + number}\t{10 * number}\n" for number in range(8))
     sent = sent.replace("107\t70", "free\t1\nfree\t4\n107\t70\n108\t80") + "9999\t99"
@@ -419,12 +424,12 @@ def test_all_lines_count_and_so_do_calls_that_left_none(tmp_path: Path) -> None:
     found = spent(made, PRICE)
     assert found.tokens == 15 + 150 + 15 + 2 + 4 + lost.tokens
     assert found.picos == int(2.5 * PICO) + lost.prompt * 10**6 + lost.reply * 10**7
-    assert (found.calls, found.answers, found.silent) == (7, 3, 0)
+    assert (found.calls, found.answers, found.silent) == (7, 2, 0)
     assert spent(made, None).picos is None and spent(made, None).tokens == found.tokens
 
 
 def test_a_turn_that_stands_in_several_lines_counts_once(tmp_path: Path) -> None:
-    turns = [{"reply": "1", "call": call(10, 5, 0.25, number)} for number in range(3)]
+    turns = [turn(call(10, 5, 0.25, number)) for number in range(3)]
     lines = [
         {"trial": 0, "error": "the dialogue is not over", "first_turn": 0, "turns": turns[:1]},
         {"trial": 0, "error": "the dialogue is not over", "first_turn": 1, "turns": turns[1:2]},
@@ -435,16 +440,16 @@ def test_a_turn_that_stands_in_several_lines_counts_once(tmp_path: Path) -> None
 
 
 def test_calls_made_while_no_price_was_known_are_priced_from_above(tmp_path: Path) -> None:
-    made = folder(tmp_path, [{"trial": 0, "reply": "1", "call": call(1000, 100, None, 0)}])
+    made = folder(tmp_path, [{"trial": 0, "reply": "1", "stop": "stop", "call": call(1000, 100, None, 0)}])
     assert spent(made, PRICE).picos == 1000 * 10**6 + 100 * 10**7
 
 
 def test_batched_calls_cost_less_and_those_that_failed_nothing(tmp_path: Path) -> None:
     used = {"prompt_tokens": 1000, "reply_tokens": 100}
     lines = [
-        {"trial": 0, "reply": "1", **used, "call": {"batch": "b1"}},
+        {"trial": 0, "reply": "1", "stop": "stop", **used, "call": {"batch": "b1"}},
         {"trial": 1, "error": "expired", "call": {"batch": "b1", "counted": None, "attempts": [{"status": "expired"}]}},
-        {"trial": 2, "reply": "1", **used},  # no call of an API
+        {"trial": 2, "reply": "1", "stop": "stop", **used},  # no call of an API
     ]
     found = spent(folder(tmp_path, lines), PRICE)
     assert (found.tokens, found.picos, found.silent) == (1100, 10**9, 0)
@@ -516,10 +521,16 @@ def test_a_budget_too_small_for_one_call_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"max_usd": 0}, {"max_usd": -1}, {"max_usd": float("inf")}, {"max_tokens_total": 0}]
+    ("settings", "message"),
+    [
+        ({"max_usd": 0}, "--max-usd 0: expected a number above 0"),
+        ({"max_usd": -1}, "--max-usd -1: expected a number above 0"),
+        ({"max_usd": float("inf")}, "--max-usd inf: expected a number above 0"),
+        ({"max_tokens_total": 0}, "--max-tokens-total 0: expected a whole number of at least 1"),
+    ],
 )
-def test_limits_are_positive(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(settings))):
+def test_limits_are_positive(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         config(**settings)
 
 

@@ -17,7 +17,7 @@ from ffprompt.backends.api.echo_checks import PLANTED, PROBE, doubt, shifts
 from ffprompt.backends.api.error_hints import api_named, likely_cure
 from ffprompt.backends.api.probe import wait_until_ready
 from ffprompt.backends.api.prompt_tokens import PromptTokens, least
-from ffprompt.backends.api.served_model import Served, same_model
+from ffprompt.backends.api.served_model import ServedModel, same_model
 from ffprompt.backends.base import Failure, Message, Request, Scores
 from ffprompt.cli.main import main
 from ffprompt.errors import ModelError, RunFailedError
@@ -198,7 +198,7 @@ def test_names_of_one_model(one: str, other: str, same: bool) -> None:
 
 
 def test_an_alias_is_remarked_on_and_another_model_stops_the_run() -> None:
-    served = Served()
+    served = ServedModel()
     assert served.differs("gpt-x") == served.differs("gpt-x-2026-01-01") == served.differs(None) == ""
     assert served.remarks("gpt-x") == []
     assert served.remarks("my-deployment") == ["the server says that it answers with 'gpt-x-2026-01-01'"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ffprompt.backends.api.ignored_settings import Promises
+from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.base import AnswerSchema, Reply, Request
 from ffprompt.cli.main import main
 from tests.support.faulty_server import FaultyServer
@@ -20,16 +20,16 @@ LONG = "w 1 means that the stored bit is one now, and the read that follows retu
 
 
 def test_a_reply_of_its_schema_keeps_the_promise_and_a_later_slip_is_the_models() -> None:
-    promises = Promises()
-    assert promises.broken(SCHEMA, GOOD, None) is None
-    assert promises.broken(SCHEMA, Reply("1, 0", "stop"), None) is None
+    ignored = IgnoredSettings()
+    assert ignored.shown_by(SCHEMA, GOOD, None) is None
+    assert ignored.shown_by(SCHEMA, Reply("1, 0", "stop"), None) is None
 
 
 @pytest.mark.parametrize(
     "text", ["1, 0", '{"answers": ["1"]}', '{"answers": ["1", "2"]}', 'Here: {"answers": ["1", "0"]}']
 )
 def test_a_first_reply_of_another_form_shows_that_the_schema_is_ignored(text: str) -> None:
-    assert "ignores --answers schema" in (Promises().broken(SCHEMA, Reply(text, "stop"), None) or "")
+    assert "ignores --answers schema" in (IgnoredSettings().shown_by(SCHEMA, Reply(text, "stop"), None) or "")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_first_reply_of_another_form_shows_that_the_schema_is_ignored(text: st
     ],
 )
 def test_what_says_nothing_of_the_schema_ends_no_run(reply: Reply) -> None:
-    assert Promises().broken(SCHEMA, reply, None) is None
+    assert IgnoredSettings().shown_by(SCHEMA, reply, None) is None
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_what_says_nothing_of_the_schema_ends_no_run(reply: Reply) -> None:
     ],
 )
 def test_reasoning_shows_that_it_is_not_switched_off(reply: Reply, tokens: int | None) -> None:
-    assert "--thinking off is not honoured" in (Promises(unthinking=True).broken(PLAIN, reply, tokens) or "")
-    assert Promises().broken(PLAIN, reply, tokens) is None
+    assert "--thinking off is not honoured" in (IgnoredSettings(no_thinking=True).shown_by(PLAIN, reply, tokens) or "")
+    assert IgnoredSettings().shown_by(PLAIN, reply, tokens) is None
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_reasoning_shows_that_it_is_not_switched_off(reply: Reply, tokens: int |
     [Reply("1, 0", "stop", reasoning="\n"), Reply("<think>\n\n</think>\n\n1, 0", "stop"), Reply("1, 0", "stop")],
 )
 def test_an_empty_block_is_no_reasoning(reply: Reply) -> None:
-    assert Promises(unthinking=True).broken(PLAIN, reply, 0) is None
+    assert IgnoredSettings(no_thinking=True).shown_by(PLAIN, reply, 0) is None
 
 
 @pytest.mark.parametrize("backend", ["openai", "anthropic"])

@@ -11,7 +11,7 @@ import pytest
 
 from ffprompt.backends.api.call_errors import CallError
 from ffprompt.backends.api.openai import OpenAIBackend
-from ffprompt.backends.api.parameter_fallback import SYSTEM, Lessons
+from ffprompt.backends.api.parameter_fallback import SYSTEM, LearnedParameters
 from ffprompt.backends.base import Failure, Message, Reply, Request
 from ffprompt.cli.main import main
 from ffprompt.errors import RunFailedError
@@ -46,31 +46,31 @@ def refusal(text: str, parameter: str = "", status: int = 400, code: str = "") -
     ],
 )
 def test_what_a_refusal_is_about(text: str, name: str | None) -> None:
-    assert Lessons().learn(refusal(text), SENT, frozenset()) == name
+    assert LearnedParameters().learn(refusal(text), SENT, frozenset()) == name
 
 
 def test_a_named_parameter_counts_without_a_word_of_refusal() -> None:
-    lessons = Lessons()
-    assert lessons.learn(refusal("no", "seed", code="unsupported_parameter"), SENT, frozenset()) == "seed"
-    assert "seed" not in lessons.apply(SENT)
+    learned = LearnedParameters()
+    assert learned.learn(refusal("no", "seed", code="unsupported_parameter"), SENT, frozenset()) == "seed"
+    assert "seed" not in learned.apply(SENT)
 
 
 def test_other_statuses_and_what_a_user_insists_on_teach_nothing() -> None:
     text = "temperature is not supported"
-    assert Lessons().learn(refusal(text, status=404), SENT, frozenset()) is None
-    assert Lessons().learn(refusal(text), SENT, frozenset({"temperature"})) is None
+    assert LearnedParameters().learn(refusal(text, status=404), SENT, frozenset()) is None
+    assert LearnedParameters().learn(refusal(text), SENT, frozenset({"temperature"})) is None
 
 
 def test_lessons_change_payloads_and_survive_a_record() -> None:
-    lessons = Lessons()
+    learned = LearnedParameters()
     for text in ("'max_tokens' is unsupported", "temperature is not supported"):
-        lessons.learn(refusal(text), lessons.apply(SENT), frozenset())
+        learned.learn(refusal(text), learned.apply(SENT), frozenset())
     expected = {"model": "m", "messages": SENT["messages"], "max_completion_tokens": 9}
     expected |= {"seed": 1, "stop": ["\n"], "stream": False}
-    assert lessons.apply(SENT) == expected
-    assert Lessons.recall(json.loads(json.dumps(lessons.record()))).apply(SENT) == expected
-    assert lessons.sampled
-    assert len(lessons.describe()) == 2
+    assert learned.apply(SENT) == expected
+    assert LearnedParameters.from_json(json.loads(json.dumps(learned.to_json()))).apply(SENT) == expected
+    assert learned.sampled
+    assert len(learned.describe()) == 2
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
@@ -78,7 +78,7 @@ def test_a_system_message_goes_into_the_first_user_turn_where_the_role_is_refuse
     backend = OpenAIBackend("m", api=api, live=False)
     request = Request("k", "", (Message("system", "a"), Message("user", "b")))
     before = backend.payload(request)
-    assert backend.lessons.learn(refusal("System role not supported"), before, frozenset()) == SYSTEM
+    assert backend.learned.learn(refusal("System role not supported"), before, frozenset()) == SYSTEM
     (turn,) = backend.payload(request)["messages" if api == "chat" else "input"]
     assert (turn["role"], turn["content"]) == ("user", "a\n\nb")
 
@@ -125,8 +125,8 @@ def test_every_call_gets_its_answer_though_the_first_are_refused() -> None:
     assert all(isinstance(answer, Reply) for answer in answers)
     assert "temperature" not in sent
     assert sent["max_completion_tokens"] > 1000  # a model that refuses max_tokens reasons, and needs room for it
-    assert backend.identity["temperature"] == "the model's own"
-    assert set(backend.identity["learned"]["dropped"]) == {"temperature"}
+    assert backend.identity.temperature == "the model's own"
+    assert set(backend.identity.learned["dropped"]) == {"temperature"}
 
 
 def test_a_run_that_goes_on_asks_as_its_first_part_did() -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_asks_as_its_first_part_did() -> None:
         first = OpenAIBackend("my-deployment", base_url=server.v1)
         assert isinstance(asked(first, 1)[0], Reply)
         second = OpenAIBackend("my-deployment", base_url=server.v1)
-        second.recall(json.loads(json.dumps(first.identity["learned"])))
+        second.restore_learned(json.loads(json.dumps(first.identity.learned)))
     request = Request("k", "", (Message("user", "w1 r?"),), max_tokens=9)
     assert second.payload(request) == first.payload(request)  # its room for reasoning, too
     assert second.identity == first.identity

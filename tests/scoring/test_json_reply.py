@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffprompt.backends.base import AnswerSchema
-from ffprompt.backends.json_answers import array_schema, conforms, object_schema, read_structured, written
+from ffprompt.backends.json_schema import array_schema, conforms, object_schema, write_answers
+from ffprompt.scoring.json_reply import parse_json
 
 LIGHT = AnswerSchema(("off", "on"), 3)
 BITS = AnswerSchema(("0", "1"), 3)
@@ -51,7 +52,7 @@ def test_the_schema_of_an_object_has_one_property_an_answer() -> None:
     ],
 )
 def test_reads_json_of_either_schema(text: str, schema: AnswerSchema) -> None:
-    assert read_structured(text, schema).answers == (1, 0, 1)
+    assert parse_json(text, schema).answers == (1, 0, 1)
     assert conforms(text, schema)
 
 
@@ -89,7 +90,7 @@ def test_reads_json_of_either_schema(text: str, schema: AnswerSchema) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_answer_and_says_why(text: str, reason: str) -> None:
-    parsed = read_structured(text, BITS)
+    parsed = parse_json(text, BITS)
     assert parsed.answers is None
     assert reason in (parsed.reason or "")
     assert not conforms(text, BITS)
@@ -99,5 +100,5 @@ def test_anything_else_is_no_answer_and_says_why(text: str, reason: str) -> None
 def test_what_is_written_is_read_back(values: list[str], data: st.DataObject) -> None:
     answers = tuple(data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=20)))
     schema = AnswerSchema(tuple(values), len(answers))
-    assert read_structured(written(schema, answers), schema).answers == answers
-    assert json.loads(written(schema, answers))["answers"] == [values[answer] for answer in answers]
+    assert parse_json(write_answers(schema, answers), schema).answers == answers
+    assert json.loads(write_answers(schema, answers))["answers"] == [values[answer] for answer in answers]

@@ -1,0 +1,132 @@
+"""``ffprompt prompts``: list the templates, or show what a model will see."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from ffprompt.cli.console import line, make_console, new_table, show
+from ffprompt.elicitation.base import Elicitation, Form, elicitation_names, find_elicitation
+from ffprompt.elicitation.question import Prompt
+from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.tasks.shots import sample_shots
+from ffprompt.templates import template as templates
+from ffprompt.templates.template import Template
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``prompts``."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show")
+    actions.add_parser("list", help="every bundled template").set_defaults(parser=parser)
+    one = actions.add_parser("show", help="one prompt, every read marked", allow_abbrev=False)
+    one.set_defaults(parser=one)
+    one.add_argument("template", metavar="NAME", help="a bundled template or a .toml file")
+    one.add_argument("--length", type=int, default=20, metavar="T")
+    one.add_argument("--p-ignore", type=float, default=0.6, metavar="P")
+    one.add_argument("--symbols", type=int, default=2, metavar="M")
+    one.add_argument("--seed", type=int, default=0, metavar="S")
+    one.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed")
+    one.add_argument("--shots", type=int, default=0, metavar="K")
+    one.add_argument("--shot-length", type=int, default=16, metavar="T")
+    names = elicitation_names()
+    elicitations = f"{', '.join(names[:-1])} or {names[-1]} (default: forced, and list as chat)"
+    one.add_argument("--elicitation", metavar="NAME", help=elicitations)
+    one.add_argument(
+        "--turn-instructions",
+        type=int,
+        metavar="N",
+        help="instructions a turn of a dialogue (default: all up to the next read)",
+    )
+    one.add_argument("--form", metavar="NAME", help="completion or chat")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """List the templates or show prompts of one."""
+    if options.action == "list":
+        _list([templates.load(name) for name in templates.names()])
+        return 0
+    elicitation = find_elicitation(options.elicitation) if options.elicitation is not None else None
+    if options.form not in (None, "completion", "chat"):
+        raise ConfigError(f"form {options.form!r} is unknown{did_you_mean(options.form, ('completion', 'chat'))}")
+    _check_turns(options, elicitation)
+    if not 0 <= options.shots <= 64:
+        raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
+    if options.index < 0:
+        raise ConfigError(f"index {options.index}: a whole number from 0 on is wanted")
+    words = templates.Renderer(templates.load(options.template), options.symbols)
+    spec = words.task.spec(options.length, options.symbols, {"ignore": options.p_ignore})
+    strings = spec.sample(options.seed, options.index, options.index + 1)
+    shot_spec = spec.with_length(options.shot_length) if options.shots else spec
+    shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
+    solved = [shot.string(0) for shot in shots]
+    line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
+    for shown, form in _shown(elicitation, options.form):
+        prompt = shown.prompt(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
+        show_prompt(f"{shown.name}, {form}", prompt)
+    return 0
+
+
+def _shown(elicitation: Elicitation | None, form: Form | None) -> list[tuple[Elicitation, Form]]:
+    """Return the elicitations to show, each with a form."""
+    if elicitation is None:
+        return [(find_elicitation("forced"), form or "completion"), (find_elicitation("list"), form or "chat")]
+    if elicitation.has_turns:
+        return [(elicitation, "chat")]
+    return [(elicitation, form)] if form else [(elicitation, "completion"), (elicitation, "chat")]
+
+
+def _check_turns(options: argparse.Namespace, elicitation: Elicitation | None) -> None:
+    if elicitation is not None and elicitation.has_turns:
+        if options.form == "completion":
+            raise ConfigError("form completion: a dialogue is held with a chat model")
+        if options.turn_instructions is not None and options.turn_instructions < 1:
+            raise ConfigError(f"turn-instructions {options.turn_instructions}: at least 1 is wanted")
+    elif options.turn_instructions is not None:
+        raise ConfigError(f"turn-instructions {options.turn_instructions}: only dialogue has turns")
+
+
+def _list(found: Sequence[Template]) -> None:
+    """Print one line for each template."""
+    shown = new_table("template", "version", "answers", "summary")
+    for template in found:
+        values = "numbers" if template.values == "numbers" else " / ".join(template.values)
+        shown.add_row(template.name, str(template.version), values, escape(template.summary))
+    show(shown)
+
+
+def show_prompt(title: str, made: Prompt) -> None:
+    """Print a prompt as the model will see it; scored answers stand in ⟦ ⟧, and so do the blanks to be filled in."""
+    console = make_console()
+    marks = f"{len(made.reads)} reads, scored where ⟦ ⟧ stands" if made.reads else "the model writes the answer"
+    if made.turns:
+        marks = f"{len(made.asked)} reads in {len(made.turns)} turns, each of which the model answers"
+    console.rule(escape(f"{title} ({marks})"), align="left")
+    messages = [*made.messages, *(message for turn in made.turns for message in turn.messages)]
+    blanks = [[(start, end) for where, start, end in made.blanks if where == n] for n in range(-1, len(messages))]
+    asked = {len(made.messages) + last - 1: turn for turn, last in zip(made.turns, _ends(made), strict=True)}
+    for number, (message, spans) in enumerate(zip(messages, blanks[1:], strict=True)):
+        console.print(f"[bold]<{message.role}>[/bold]\n{escape(_marked(message.text, spans))}", soft_wrap=True)
+        if number in asked:
+            console.print(f"[bold]<assistant>[/bold]\n[bold]▌[/bold] (right: {escape(asked[number].answer)})")
+    if made.turns:
+        return
+    if made.messages:
+        console.print("[bold]<assistant>[/bold]")
+    body = _marked(made.text, made.reads or blanks[0])
+    console.print(escape(body) + ("" if made.reads else "[bold]▌[/bold]"), soft_wrap=True)
+
+
+def _ends(made: Prompt) -> list[int]:
+    """After how many messages of the dialogue each of its turns ends."""
+    return list(itertools.accumulate(len(turn.messages) for turn in made.turns))
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    parts, position = [], 0
+    for start, end in spans:
+        parts += [text[position:start], "⟦", text[start:end], "⟧"]
+        position = end
+    return "".join([*parts, text[position:]])

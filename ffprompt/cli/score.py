@@ -1,0 +1,49 @@
+"""``ffprompt score``: compute every number of a run again from its raw lines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ffprompt.cli.console import line
+from ffprompt.cli.result_table import bill, show_results
+from ffprompt.evaluation import spending
+from ffprompt.evaluation.early_stopping import verdict
+from ffprompt.evaluation.rescore import plan_of, rebuild
+from ffprompt.evaluation.runner import complete
+from ffprompt.report.wording import audit_notes
+from ffprompt.runs.folder import RunFolder, UnwritableError
+from ffprompt.runs.log import Log
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``score``."""
+    parser.add_argument("run", metavar="RUN", help="a folder under results/")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Compute the table of a run again. Returns 3 when the run is not complete."""
+    return score(Path(options.run))
+
+
+def score(path: Path) -> int:
+    """Compute a run's table again, and save it unless the run is being written. Returns 3 when it is not complete."""
+    folder = RunFolder.open(path)
+    try:
+        with Log(folder):
+            folder = RunFolder.open(path)  # as it is now that nobody else writes it
+            rows, differing = rebuild(folder, plan_of(folder))
+            before = folder.info.status
+            status = "done" if complete(rows) else "incomplete" if before == "done" else before
+            folder.update(results=rows, spent=spending.record(folder, rows), status=status)
+            folder.save()
+    except UnwritableError as error:
+        line(f"{error}; nothing is saved")
+        rows, differing = rebuild(folder, plan_of(folder), write=False)
+        folder.update(results=rows, spent=spending.record(folder, rows))
+    show_results([{"model": folder.info.model_name, **row.to_json()} for row in rows])
+    for remark in [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]:
+        line(remark)
+    if differing:
+        line(f"{differing:,} trials are judged differently now than when they were logged")
+    return verdict(rows) if complete(rows) else 3
