@@ -191,6 +191,10 @@ def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[st
         "length": condition.length,
         "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
         "started": run["started"],
+        "letters": {
+            effect: "".join(event.letter for event in source.plan.task.events if event.effect == effect)
+            for effect in ("read", "reset")
+        },
     }
 
 

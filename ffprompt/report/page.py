@@ -55,7 +55,14 @@ def render(data: Mapping[str, Any]) -> str:
         script=Markup((files / "page.js").read_text(encoding="utf-8")),
         library=Markup(library),
         charts=_json({figure.name: chart(figure) for figure in shown}),
-        trials=_json({"outcomes": OUTCOMES, "trials": data["trials"], "names": [row["name"] for row in data["rows"]]}),
+        trials=_json(
+            {
+                "outcomes": OUTCOMES,
+                "trials": data["trials"],
+                "names": [row["name"] for row in data["rows"]],
+                "letters": [row["letters"] for row in data["rows"]],
+            }
+        ),
     )
     if (size := len(page.encode())) > LARGEST:
         raise StoreError(f"report: {size:,} bytes, more than {LARGEST:,}; give it fewer runs")

@@ -223,6 +223,7 @@ def test_its_strings_go_into_a_file_and_back(tmp_path: Path) -> None:
 def test_its_prompt_words_its_events(coin: str) -> None:
     settings = {"backend": "scripted", "model": "oracle", "task": "parity", "template": coin, "length": 5}
     config = make({**settings, "elicitation": ["forced", "list"], "shots": 1, "shot_length": 4, "trials": 3})
+    assert config.plain()["task"] == "parity"
     plan = Plan(config, Capabilities(scores=True, completes=True, chats=True))
     batch = plan.batch(plan.conditions[0], 0, 3)
     for row in range(3):
