@@ -12,13 +12,13 @@ from typing import Any
 
 from ffprompt import __version__
 from ffprompt._util.files import printable
-from ffprompt.analysis.error_analysis import anatomy as dissect
+from ffprompt.analysis.error_analysis import analyse
 from ffprompt.errors import FFPromptError, StoreError
 from ffprompt.evaluation.early_stopping import stops
-from ffprompt.report.anatomy import anatomy
-from ffprompt.report.cells import study
+from ffprompt.report.curves import curves
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
 from ffprompt.report.source import Source, open_run
+from ffprompt.report.study_cells import study
 from ffprompt.report.trainings import find, read_all
 from ffprompt.report.wording import audit_notes
 
@@ -58,13 +58,15 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
     for number, (run, source) in enumerate(zip(runs, sources, strict=True)):
         first = len(rows)
         mine = [_row(number, run, source, n) for n in range(len(source.rows))]
-        for n, reads in source.reads():
-            mine[n] |= anatomy(reads)
-            of_bad, of_good = outcome_of_trials(reads)
-            bad.append(of_bad)
-            good.append(of_good)
-        for row, facets in zip(mine, dissect(source.folder.path, calibrate=False)["conditions"], strict=True):
-            row["anatomy"] = {key: facets[key] for key in _FACETS}
+        with source.table() as table:
+            for row, reads in zip(mine, source.reads(table), strict=True):
+                row |= curves(reads, source.plan.config.symbols).to_json()
+                of_bad, of_good = outcome_of_trials(reads, source.plan.repeats)
+                bad.append(of_bad)
+                good.append(of_good)
+            errors = analyse(source.folder, source.plan, table, calibrate=False)
+        for row, found_errors in zip(mine, errors.conditions, strict=True):
+            row["anatomy"] = {key: value for key, value in found_errors.to_json().items() if key in _FACETS}
         rows += mine
         prompts += _prompts(source, first, MOST_PROMPTS - len(prompts))
     made = {

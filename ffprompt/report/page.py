@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ModelError, StoreError
-from ffprompt.report.cells import ERROR
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.study_cells import ERROR
 from ffprompt.report.wording import REPEATS, repeated, share
 
 LARGEST = 15_000_000  # bytes

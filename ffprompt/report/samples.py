@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ffprompt.elicitation.prompts import Prompt
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Condition
 from ffprompt.evaluation.rescore import judge_line
-from ffprompt.report.source import OUTCOMES, Reads, Source
+from ffprompt.report.source import OUTCOMES, Source
 from ffprompt.runs.folder import read_at
+from ffprompt.runs.reads import CORRECT, ConditionReads, Ints
 
-_CORRECT = OUTCOMES.index("correct")
 LONGEST_PROMPT = 20_000  # characters
 LONGEST_REPLY = 4_000  # characters
 
@@ -69,10 +68,10 @@ def _pieces(text: str, spans: Sequence[tuple[int, int]], what: str) -> list[tupl
     return [piece for piece in (*found, (text[at:], None)) if piece[0]]
 
 
-def outcome_of_trials(reads: Reads) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Trials of a condition that have a read that is not correct, and those without."""
-    numbers, rows = np.unique(reads.trial, return_inverse=True)
-    bad = np.bincount(rows, weights=reads.outcome != _CORRECT, minlength=len(numbers)) > 0
+def outcome_of_trials(reads: ConditionReads, repeats: int) -> tuple[Ints, Ints]:
+    """Return the trials of a condition that have a read that is not correct, and those without."""
+    numbers, rows = np.unique(reads.string * repeats + reads.repeat, return_inverse=True)
+    bad = np.bincount(rows, weights=reads.outcome != CORRECT, minlength=len(numbers)) > 0
     return numbers[bad], numbers[~bad]
 
 
@@ -92,7 +91,7 @@ def shares(wanted: Sequence[int], room: int) -> list[int]:
     return given
 
 
-def pick(bad: Sequence[NDArray[np.int64]], good: Sequence[NDArray[np.int64]], room: int) -> list[tuple[int, int]]:
+def pick(bad: Sequence[Ints], good: Sequence[Ints], room: int) -> list[tuple[int, int]]:
     """(row, trial) of at most ``room`` trials, those with an error first, evenly over the conditions."""
     chosen: list[tuple[int, int]] = []
     for numbers in (bad, good):

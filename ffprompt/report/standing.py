@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import FFPromptError
-from ffprompt.report.cells import study
 from ffprompt.report.figures.series import rate
+from ffprompt.report.study_cells import study
 from ffprompt.report.trainings import RECORD, cell_key, read
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.cells import ERROR
 from ffprompt.report.data import interval_of
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.study_cells import ERROR
 from ffprompt.report.wording import share
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")

@@ -334,11 +334,18 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A run in memory: ``info`` (run.json), ``trials`` (one row a trial) and ``reads`` (one row a read)."""
+    """A run in memory: ``info`` (run.json), ``trials`` (one row a trial) and ``reads`` (one row a read).
+
+    It stands for its folder: what takes the path of a run takes a run that was loaded.
+    """
 
     info: dict[str, Any]
     trials: pd.DataFrame
     reads: pd.DataFrame
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 def load(run: str | os.PathLike[str]) -> Run:
@@ -356,7 +363,7 @@ def load(run: str | os.PathLike[str]) -> Run:
         reads = pd.read_parquet(folder.reads_path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise StoreError(f"{folder.reads_path}: not readable ({error}); run: ffprompt score {folder.path}") from error
-    return Run(folder.info, trials, reads)
+    return Run(folder.info, trials, reads, folder.path)
 
 
 def provenance() -> dict[str, Any]:

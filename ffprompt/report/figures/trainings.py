@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ffprompt.report.cells import DENSE, SPARSE
 from ffprompt.report.figures.density import outline
 from ffprompt.report.figures.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
+from ffprompt.report.study_cells import DENSE, SPARSE
 
 _MOST_BARS = 12  # points of a scatter, or replicates of a cell, whose intervals do not hide each other
 _VIOLIN = 8  # replicates
