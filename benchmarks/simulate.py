@@ -98,3 +98,20 @@ def unlike(rng: np.random.Generator, rate: float, shape: tuple[int, int]) -> lis
     b = rng.binomial(20, rate, shape)
     both = np.where(a > 0, b, 0)
     return [b - both, a - both, np.full(shape, 20)]
+
+
+def sloping(
+    rng: np.random.Generator, first: float, last: float, correlation: float, strings: int
+) -> tuple[Ints, Floats, NDArray[np.bool_]]:
+    """Reads whose error rate changes from ``first`` at x = 0 to ``last`` at x = 1: string, x and whether each failed.
+
+    The reads of a string share a part of the normal variable that decides; ``correlation`` is its correlation.
+    """
+    from scipy.special import ndtri
+
+    reads = lengths(rng, (strings,))
+    string = np.repeat(np.arange(strings), reads)
+    x = np.concatenate([np.linspace(0, 1, m) for m in reads])
+    shared, own = rng.normal(size=strings)[string], rng.normal(size=len(string))
+    failed = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own < ndtri(first + (last - first) * x)
+    return string, x, failed

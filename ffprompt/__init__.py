@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
     from ffprompt.runs.folder import load
-    from ffprompt.tasks.flipflop import Spec, Strings, parse, sample
+    from ffprompt.tasks.base import Strings
+    from ffprompt.tasks.flipflop import Spec, parse, sample
 
 _HOME = {
-    "Spec": "tasks.flipflop", "Strings": "tasks.flipflop", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
+    "Spec": "tasks.flipflop", "Strings": "tasks.base", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
     "load": "runs.folder", "anatomy": "analysis.error_analysis", "compare": "comparison.compare",
     "gate": "comparison.gate", "trend": "comparison.trend",
 }  # fmt: skip

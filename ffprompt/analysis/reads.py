@@ -13,7 +13,8 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Condition, Plan
 from ffprompt.runs.reads import CORRECT, ERROR, WRONG, Bools, ConditionReads, Ints
 from ffprompt.stats.clusters import Clusters, group
-from ffprompt.tasks.covariates import Rule, contradictions, earlier_reads, rules
+from ffprompt.tasks.base import Rule
+from ffprompt.tasks.covariates import contradictions, earlier_reads, rules
 
 LEVEL = 0.95
 # Strings whose history is held in memory at a time.
@@ -107,7 +108,7 @@ def _history(
         here = order[low:high]
         strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.string_count))
         at = (index[here] - start, position[here])
-        if (strings.bits[at] != truth[here]).any() or not strings.reads[at].all():
+        if (strings.values[at] != truth[here]).any() or not strings.is_read[at].all():
             raise StoreError(f"{path}: its reads are not those of the plan; {again}")
         contradicted[here] = contradictions(strings)[at]
         earlier[here] = earlier_reads(strings)[at]

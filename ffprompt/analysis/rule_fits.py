@@ -8,7 +8,7 @@ from ffprompt.analysis.reads import LEVEL, Reads
 from ffprompt.runs.reads import Bools
 from ffprompt.stats.association import risk_difference
 from ffprompt.stats.intervals import rate_interval
-from ffprompt.tasks.covariates import Rule
+from ffprompt.tasks.base import Rule
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RuleFits:
 def explained(reads: Reads) -> RuleFits:
     """Return which rules the wrong answers follow.
 
-    Only reads with an answer count. A rule is tried where it is open (:class:`ffprompt.tasks.covariates.Rule`), so
+    Only reads with an answer count. A rule is tried where it is open (:class:`ffprompt.tasks.base.Rule`), so
     that chance alone says whether it is right: a model whose errors have nothing to do with it is wrong there equally
     often whether the rule is or not. It explains something if the risk difference is above 0 at a level that allows
     for the number of rules tried. With more than two symbols the wrong answers must also be the rule's more often than

@@ -50,12 +50,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Submit, look at, collect or cancel the batches of a run. Returns 0, or 3 where something is still to come."""
-    from ffprompt.cli.run import config_of, given_settings, in_batches, one_run
+    from ffprompt.cli.run import config_of, in_batches, one_run
 
     if options.action != "submit":
         step = {"status": status, "collect": collect, "cancel": cancel}
         return step[options.action](Path(options.run), options.key_file)
-    ask, settings = in_batches(options, only_submit=True), given_settings(options)
+    ask, settings = in_batches(options, only_submit=True), run_flags.given(options)
     if options.run is None:
         one_run(config_of(settings), Path(options.out), options.resume, options.dry_run, reuse=False, ask=ask)
         return 0

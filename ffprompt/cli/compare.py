@@ -18,7 +18,7 @@ from ffprompt.comparison.gate import gate as gated
 from ffprompt.comparison.power import strings_needed
 from ffprompt.comparison.trend import Trend
 from ffprompt.comparison.trend import trend as over_time
-from ffprompt.config.run_config import Suite
+from ffprompt.config.suites import Suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.runs.folder import RunFolder
 

@@ -14,7 +14,8 @@ from ffprompt.cli.console import line, make_console
 from ffprompt.cost.prices import dollars, unknown
 from ffprompt.evaluation.early_stopping import describe
 from ffprompt.report.wording import failures, interval, legend, notes, repeated, share
-from ffprompt.scoring.score import Outcome, Reasons
+from ffprompt.scoring.aggregate import Reasons
+from ffprompt.scoring.score import Outcome
 
 _TABLE_WIDTH = 150
 

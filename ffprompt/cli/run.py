@@ -12,14 +12,15 @@ from typing import Any
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
-from ffprompt.cli import batch
+from ffprompt.cli import batch, run_flags
 from ffprompt.cli.compare import AfterRun, few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
 from ffprompt.cli.progress import progress
 from ffprompt.cli.report import after as write_report
 from ffprompt.cli.result_table import bill, show_errors, show_results
-from ffprompt.config.run_config import RunConfig, Suite, load_suite, make
+from ffprompt.config.run_config import RunConfig, make
+from ffprompt.config.suites import Suite, load_suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.batch_runner import batchable
@@ -39,7 +40,7 @@ def execute(options: Namespace) -> int:
 
     Returns 0, or 3 when a run is incomplete; with a rule that stops it what ``verdict`` says, with ``--gate`` the gate.
     """
-    settings = given_settings(options)
+    settings = run_flags.given(options)
     out = Path(options.out)
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"
@@ -91,11 +92,6 @@ def _gate_of(options: Namespace, suite: Suite | None) -> AfterRun | None:
         flag = f"--baseline {options.baseline}" if options.baseline is not None else f"--margin {options.margin}"
         raise ConfigError(f"{flag}: goes with --gate")
     return None
-
-
-def given_settings(options: Namespace) -> dict[str, Any]:
-    """The settings of a run that were given as flags."""
-    return {key: value for key, value in vars(options).items() if key in RunConfig.model_fields and value is not None}
 
 
 def config_of(settings: dict[str, Any]) -> RunConfig:

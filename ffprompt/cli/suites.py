@@ -7,7 +7,7 @@ import argparse
 from rich.markup import escape
 
 from ffprompt.cli.console import new_table, show
-from ffprompt.config.run_config import load_suite, suite_folder
+from ffprompt.config.suites import load_suite, suite_folder
 from ffprompt.errors import ConfigError
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffprompt.backends.base import Message, Turn
-from ffprompt.tasks.flipflop import IGNORE, READ, U8, WRITE
+from ffprompt.tasks.base import U8
+from ffprompt.tasks.flipflop import IGNORE, READ, WRITE
 from ffprompt.templates.template import ANSWER, Elicitation, Form, Renderer
 
 

@@ -165,7 +165,7 @@ def fewest(plan: Plan, condition: Condition) -> int | None:
     course = Course.of(plan, condition)
     while not course.over:
         look = course.look
-        reads = plan.strings(condition.spec, course.drawn, look).reads.sum(1)
+        reads = plan.strings(condition.spec, course.drawn, look).is_read.sum(1)
         if condition.elicitation == "next":
             reads = np.ones_like(reads)
         reads = reads * plan.repeats

@@ -28,9 +28,11 @@ from ffprompt.backends.base import AnswerSchema, Capabilities, Request, Turn
 from ffprompt.config.run_config import RunConfig
 from ffprompt.elicitation.prompts import Prompt, Solved, prompt
 from ffprompt.errors import ConfigError, ModelError, SpecError
+from ffprompt.tasks.base import Strings
 from ffprompt.tasks.covariates import contradictions, earlier_reads
-from ffprompt.tasks.flipflop import Spec, Strings, sample, sample_shots
+from ffprompt.tasks.flipflop import Spec, sample
 from ffprompt.tasks.floors import hits, predictions
+from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates import template as templates
 from ffprompt.templates.template import Elicitation, Form, Renderer, Template
 
@@ -98,11 +100,11 @@ class Batch:
 
     def positions(self, row: int) -> NDArray[np.int64]:
         """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
-        return np.flatnonzero(self.strings.reads[row])[self.asked[row]]
+        return np.flatnonzero(self.strings.is_read[row])[self.asked[row]]
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""
-        answers: list[int] = self.strings.bits[row, self.positions(row)].tolist()
+        answers: list[int] = self.strings.values[row, self.positions(row)].tolist()
         return answers
 
     @cached_property
@@ -255,7 +257,7 @@ class Plan:
         return sample(spec, self.seed, start, stop)
 
     def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> NDArray[np.int64]:
-        count = int(strings.reads[row].sum())
+        count = int(strings.is_read[row].sum())
         if condition.elicitation != "next":
             return np.arange(count)
         which = {"first": 0, "last": count - 1}.get(self.config.next_read, int(digest, 16) % count)
@@ -263,8 +265,8 @@ class Plan:
 
     def prompt(self, batch: Batch, row: int) -> Prompt:
         """What the model will see in one trial."""
-        string: Solved = (batch.strings.ops[row], batch.strings.bits[row])
-        shots = [(shot.ops[row], shot.bits[row]) for shot in batch.shots]
+        string: Solved = (batch.strings.events[row], batch.strings.values[row])
+        shots = [(shot.events[row], shot.values[row]) for shot in batch.shots]
         condition = batch.condition
         read = int(batch.asked[row][0])
         words, turns = self.words(condition), condition.turn_instructions
@@ -299,7 +301,7 @@ class Plan:
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
         rules = predictions(batch.strings, batch.condition.see_reads)
-        rules["oracle"] = batch.strings.bits
+        rules["oracle"] = batch.strings.values
         return [
             {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
             for row in range(len(batch))
@@ -331,7 +333,7 @@ class Plan:
         for spec in dict.fromkeys(condition.spec for condition in self.conditions):
             for start in range(0, self.string_count, 4096):
                 strings = self.strings(spec, start, min(start + 4096, self.string_count))
-                digest.update(strings.ops.tobytes() + strings.bits.tobytes())
+                digest.update(strings.events.tobytes() + strings.values.tobytes())
         return digest.hexdigest()[:16]
 
     def record(self) -> dict[str, Any]:

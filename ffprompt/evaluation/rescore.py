@@ -19,9 +19,10 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
 from ffprompt.evaluation.plan import Batch, Condition, Plan
 from ffprompt.runs.folder import Index, RunFolder, index, read_at, replace_file
+from ffprompt.scoring.aggregate import Reasons, Tally
 from ffprompt.scoring.invalid_replies import Unread, invalid_md
 from ffprompt.scoring.repeats import INTERVALS, Repeats
-from ffprompt.scoring.score import Judged, Reading, Reasons, Tally, judge, known, margin, mass
+from ffprompt.scoring.score import Judged, Reading, judge, known, margin, mass
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import Template
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt._util.files import shortened
-from ffprompt.scoring.score import Outcome, Reasons
+from ffprompt.scoring.aggregate import Reasons
+from ffprompt.scoring.score import Outcome
 
 _TOLD_REASONS, _LONGEST_REASON = 3, 400  # of errors, under a table
 REPEATS = (

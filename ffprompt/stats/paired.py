@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
 from ffprompt.stats.clusters import FEW_CLUSTERS, Ints, effective_strings, group, total, whole
-from ffprompt.stats.quantiles import Floats, checked_level
+from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds
 from ffprompt.stats.score_test import FEW, DifferenceTest
 
 # Fewer strings than this with a read lost, or gained, say hardly anything of that kind.
@@ -117,7 +117,7 @@ def bounded(pairs: Pairs, level: float, q: float, one_sided: bool) -> Difference
         int((pairs.lost + pairs.gained > 0).sum()),
         1 / float(test.spread.scale),
         None if lost + gained == 0 or len(pairs) < 2 else reads * float(test.spread.scale),
-        _warnings(pairs),
+        _warnings(pairs, q),
     )
 
 
@@ -135,7 +135,7 @@ def difference_bounds(
     return _test(lost, gained, reads).bounds(q, -1.0, one_sided)
 
 
-def _warnings(pairs: Pairs) -> tuple[str, ...]:
+def _warnings(pairs: Pairs, q: float) -> tuple[str, ...]:
     warnings = []
     differing = int((pairs.lost + pairs.gained > 0).sum())
     if len(pairs) < FEW_CLUSTERS:
@@ -148,7 +148,18 @@ def _warnings(pairs: Pairs) -> tuple[str, ...]:
     elif differing < FEW:
         warnings.append(f"answers differ in few strings: {differing}; the interval is wide on purpose")
     else:
-        for kind, counts in (("lost", pairs.lost), ("gained", pairs.gained)):
-            if (counts > 0).sum() < _FEW_OF_A_KIND:
-                warnings.append(f"hardly a string {kind}: supposed is that none {kind} as a whole was missed by chance")
+        for kind, bound, counts in (("lost", "lower", pairs.lost), ("gained", "upper", pairs.gained)):
+            strings = float((counts > 0).sum())
+            if strings < _FEW_OF_A_KIND:
+                missed = _missed_share(min(strings, worth), worth, q)
+                warnings.append(
+                    f"few strings {kind}: the {bound} bound assumes that chance hid no string {kind} as a whole; "
+                    f"otherwise it is off by up to {missed:.2g}"
+                )
     return tuple(warnings)
+
+
+def _missed_share(seen: float, strings: float, q: float) -> float:
+    """How much larger the share of strings of a kind may be than the one seen, by Clopper & Pearson's bound."""
+    _, high = clopper_pearson_bounds(seen, strings, 1 - q)
+    return float(high) - seen / strings

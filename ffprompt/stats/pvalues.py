@@ -65,8 +65,8 @@ def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | N
     sign gives the distribution: exactly, or by ``resamples`` draws once that is too large, with p = (b + 1) / (m + 1)
     (Phipson & Smyth 2010), which is never 0. It is this that is tested, not equal rates: two models with the same rate
     of errors, of which one fails in whole strings and the other here and there, are told apart too often while few
-    strings have failed (in 10 % of experiments, not 5, with 200 strings and a rate of 0.02), as they are by
-    :func:`mcnemar` and by :func:`.paired.difference`.
+    strings have failed: in 10 % of experiments, not 5, with 200 strings and a rate of 0.02. So they are by
+    :func:`mcnemar`, but not by :func:`.paired.difference`, which sees that skew.
     """
     if not len(pairs):
         return None

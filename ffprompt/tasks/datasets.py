@@ -1,7 +1,7 @@
 """Strings in files, in the format of the release ``synthseq/flipflop``: a ``text`` column of ``w1i1w0i0…``.
 
-Parquet or JSON Lines, by the file's suffix. What is read is checked to be in the language, and the row is named where
-it is not.
+Parquet or JSON Lines, by the file's suffix. Strings of other tasks stand in it in their own notation. What is read is
+checked to be a string of the task, and the row is named where it is not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 from ffprompt._util.files import refuse_other_text, refuse_pointer
 from ffprompt.errors import StringError, UsageError, did_you_mean
-from ffprompt.tasks.flipflop import LETTERS, READ, WRITE, Spec, Strings, concatenate, oracle, parse, sample
+from ffprompt.tasks.base import Spec, Strings, Task, concatenate
+from ffprompt.tasks.flipflop import FLIP_FLOP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,23 +69,35 @@ def save(path: Path, strings: Strings) -> None:
 
 def _sampled(spec: Spec, seed: int, count: int) -> Iterator[Strings]:
     for start in range(0, count, _BLOCK):
-        yield sample(spec, seed, start, min(start + _BLOCK, count))
+        yield spec.sample(seed, start, min(start + _BLOCK, count))
 
 
 def _column(strings: Strings) -> pa.Array:
-    """The strings as an Arrow column, without a Python object a string where symbols are single digits."""
+    """The strings as an Arrow column, without a Python object a string where every event is a letter and a digit."""
     import pyarrow as pa
 
-    if strings.symbols > 10:
+    if not _is_pairs(strings.task, strings.symbols):
         return pa.array(strings.texts(), pa.string())
-    text = np.empty((len(strings), strings.length), np.uint8)
-    text[:, 0::2] = np.frombuffer(LETTERS.encode(), np.uint8)[strings.ops]
-    text[:, 1::2] = strings.bits + ord("0")
-    offsets = np.arange(0, (len(strings) + 1) * strings.length, strings.length, dtype=np.int32)
+    width = 2 * strings.instructions
+    text = np.empty((len(strings), width), np.uint8)
+    text[:, 0::2] = np.frombuffer(_letters(strings.task), np.uint8)[strings.events]
+    text[:, 1::2] = strings.values + ord("0")
+    offsets = np.arange(0, (len(strings) + 1) * width, width, dtype=np.int32)
     return pa.StringArray.from_buffers(len(strings), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
+def _is_pairs(task: Task, symbols: int) -> bool:
+    """Whether every event of a task is written as one letter and one digit."""
+    return symbols <= 10 and all(
+        len(event.letter) == 1 and (event.is_read or event.arguments is None) for event in task.events
+    )
+
+
+def _letters(task: Task) -> bytes:
+    return "".join(event.letter for event in task.events).encode()
+
+
+def read(source: str, count: int | None = None, symbols: int = 2, task: Task = FLIP_FLOP) -> Strings:
     """The first ``count`` strings of a file, or of a hub's data set written ``owner/name:split``.
 
     All must have one length. Raises StringError naming the file and the row (from 1) of the first bad string.
@@ -105,7 +118,7 @@ def read(source: str, count: int | None = None, symbols: int = 2) -> Strings:
     for texts in batches:
         texts = texts if count is None else texts[: count - done]
         if texts:
-            parts.append(_checked(texts, symbols, source, done, parts[0].length if parts else None))
+            parts.append(_checked(texts, task, symbols, source, done, parts[0].length if parts else None))
             done += len(texts)
         if count is not None and done >= count:
             break
@@ -148,10 +161,10 @@ def _jsonl_rows(path: Path, count: int | None) -> Iterator[list[str]]:
     yield texts
 
 
-def _checked(texts: Iterable[str], symbols: int, source: str, before: int, length: int | None) -> Strings:
-    """Parse a batch at once; the slow parser says what is wrong with the first string that is not in the language."""
+def _checked(texts: Iterable[str], task: Task, symbols: int, source: str, before: int, length: int | None) -> Strings:
+    """Parse a batch at once; the slow parser says what is wrong with the first string that is none of the task."""
     rows = list(texts)
-    strings = _fast(rows, symbols) if symbols <= 10 else None
+    strings = _fast(rows, task, symbols) if _is_pairs(task, symbols) else None
     if strings is not None and length in (None, strings.length):
         return strings
     parsed = []
@@ -159,7 +172,7 @@ def _checked(texts: Iterable[str], symbols: int, source: str, before: int, lengt
         if not isinstance(text, str):
             raise StringError(f"data {source}, row {number}: {str(text)[:40]!r} is not text")
         try:
-            parsed.append(parse(text, symbols))
+            parsed.append(task.parse(text, symbols))
         except StringError as error:
             raise StringError(f"data {source}, row {number}: {error}") from error
         length = length or parsed[0].length
@@ -168,7 +181,7 @@ def _checked(texts: Iterable[str], symbols: int, source: str, before: int, lengt
     return concatenate(parsed)
 
 
-def _fast(texts: list[str], symbols: int) -> Strings | None:
+def _fast(texts: list[str], task: Task, symbols: int) -> Strings | None:
     """A batch of compact strings of one length, or None when anything about them is not as it should be."""
     length = len(texts[0]) if isinstance(texts[0], str) else 0
     if length < 4 or length % 2 or any(not isinstance(text, str) or len(text) != length for text in texts):
@@ -179,13 +192,13 @@ def _fast(texts: list[str], symbols: int) -> Strings | None:
         return None
     grid = raw.reshape(len(texts), length)
     table = np.full(256, 255, np.uint8)
-    for op, letter in enumerate(LETTERS):
-        table[ord(letter)] = op
-    ops, bits = table[grid[:, 0::2]], grid[:, 1::2] - ord("0")
-    fine = (ops != 255).all() and (bits < symbols).all() and (ops[:, 0] == WRITE).all() and (ops[:, -1] == READ).all()
-    if not fine or ((ops == READ) & (bits != oracle(ops, bits, symbols))).any():
+    for number, letter in enumerate(_letters(task)):
+        table[letter] = number
+    events, values = table[grid[:, 0::2]], grid[:, 1::2] - ord("0")
+    if not ((events != 255).all() and (values < symbols).all()):
         return None
-    return Strings(ops, bits, symbols)
+    strings = Strings(task, events, values, values, symbols)
+    return strings if task.contains(strings) else None
 
 
 def _from_hub(source: str) -> Path:

@@ -19,22 +19,26 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import SpecError, StringError
+from ffprompt.tasks import covariates, floors
+from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings
 
-WRITE, READ, IGNORE = 0, 1, 2
-LETTERS = "wri"
-MAX_SYMBOLS = 256
+EVENTS = (
+    Event("write", "w", "reset", arguments=None),
+    Event("read", "r", "read"),
+    Event("ignore", "i", "idle", arguments=None),
+)
+WRITE, READ, IGNORE = range(3)
+LETTERS = "".join(event.letter for event in EVENTS)
 # Strings drawn at a time: small enough for the working arrays to stay in the second-level cache at T = 512.
 _BLOCK = 128
-
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,13 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str, length: int = 512, symbols: int = 2) -> Spec:
-        """Read ``FFL(0.8)``, ``FFL(100, 0.6)`` or ``FFL(100, 0.2, 0.2, 0.6)`` (write, read, ignore)."""
-        match = re.fullmatch(r"\s*FFL\(([^()]*)\)\s*", text, flags=re.IGNORECASE)
+        """Read ``FFL(0.8)``, ``FFL(100, 0.6)`` or ``FFL(100, 0.2, 0.2, 0.6)`` (write, read, ignore), each with ``M=3``.
+
+        ``length`` and ``symbols`` are for a text that does not say them. Raises SpecError.
+        """
+        match = re.fullmatch(r"\s*FFL\(([^()]*?)(?:,\s*M\s*=\s*([0-9]+)\s*)?\)\s*", text, flags=re.IGNORECASE)
         fields = [field.strip() for field in match[1].split(",")] if match else []
+        symbols = int(match[2][:9]) if match and match[2] else symbols
         try:
             if len(fields) == 1:
                 return cls.ffl(float(fields[0]), length, symbols)
@@ -94,6 +102,11 @@ class Spec:
         raise SpecError(f"spec {text!r}: write FFL(p_ignore), FFL(T, p_ignore) or FFL(T, p_write, p_read, p_ignore)")
 
     @property
+    def task(self) -> FlipFlop:
+        """The flip-flop."""
+        return FLIP_FLOP
+
+    @property
     def instructions(self) -> int:
         """n = T / 2, the number of (instruction, symbol) pairs."""
         return self.length // 2
@@ -103,6 +116,27 @@ class Spec:
         """Expected reads in one string: the last instruction, and p_read of the T / 2 - 2 inner ones."""
         return 1.0 + (self.instructions - 2) * self.p_read
 
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """Of each instruction, by its name."""
+        return {"write": self.p_write, "read": self.p_read, "ignore": self.p_ignore}
+
+    @property
+    def preset(self) -> str | None:
+        """Which of the paper's three test sets it is but for length and number of symbols; None for another."""
+        for name, p_ignore in _PRESETS.items():
+            if self == Spec.ffl(p_ignore, self.length, self.symbols):
+                return name
+        return None
+
+    def sample(self, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
+        """Strings ``start`` … ``stop - 1`` of (spec, seed), as :func:`sample`."""
+        return sample(self, seed, start, stop, stream)
+
+    def with_length(self, length: int) -> Spec:
+        """The same probabilities and symbols at another T. Raises SpecError."""
+        return Spec(length, self.p_write, self.p_read, self.p_ignore, self.symbols)
+
     def __str__(self) -> str:
         alphabet = "" if self.symbols == 2 else f", M={self.symbols}"
         if self == Spec.ffl(self.p_ignore, self.length, self.symbols):
@@ -110,83 +144,24 @@ class Spec:
         return f"FFL({self.length}, {self.p_write}, {self.p_read}, {self.p_ignore}{alphabet})"
 
 
-@dataclass(frozen=True)
-class Strings:
-    """N flip-flop strings of n instructions each (T = 2n symbols).
-
-    Example, N = 1, n = 4, the string ``w1 i0 r1 r1``::
-
-        ops   [[0, 2, 1, 1]]     WRITE, IGNORE, READ, READ
-        bits  [[1, 0, 1, 1]]     bits[:, k] follows ops[:, k]; at a read it is the answer
-        last  [[0, 0, 0, 0]]     index of the write that governs instruction k
-    """
-
-    ops: U8  # (N, n)
-    bits: U8  # (N, n)
-    symbols: int = 2
-
-    def __len__(self) -> int:
-        return int(self.ops.shape[0])
-
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Strings:
-        return Strings(self.ops[rows], self.bits[rows], self.symbols)
-
-    @property
-    def length(self) -> int:
-        """T, in symbols."""
-        return 2 * int(self.ops.shape[1])
-
-    @cached_property
-    def reads(self) -> NDArray[np.bool_]:
-        """(N, n) where the reads are."""
-        return np.asarray(self.ops == READ)
-
-    @cached_property
-    def last(self) -> NDArray[np.int64]:
-        """(N, n) index of the most recent write at or before each instruction."""
-        position = np.where(self.ops == WRITE, np.arange(self.ops.shape[1]), 0)
-        return np.maximum.accumulate(position, axis=1)
-
-    @cached_property
-    def gaps(self) -> NDArray[np.int64]:
-        """(N, n) instructions since the governing write; the difficulty of a read."""
-        return np.asarray(np.arange(self.ops.shape[1]) - self.last)
-
-    def texts(self, separator: str = "") -> list[str]:
-        """Each string in the paper's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""
-        letters = np.array(list(LETTERS))
-        return [
-            separator.join(f"{letter}{separator}{bit}" for letter, bit in zip(letters[ops], bits, strict=True))
-            for ops, bits in zip(self.ops, self.bits.tolist(), strict=True)
-        ]
-
-    def digests(self) -> list[str]:
-        """16 hex digits a string, of its compact text; a log line carries it to prove which string it is about."""
-        return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in self.texts()]
+def as_strings(events: U8, values: U8, symbols: int = 2) -> Strings:
+    """Strings from (N, n) events and the symbols behind them, which at a read are its answer."""
+    return Strings(FLIP_FLOP, events, values, values, symbols)
 
 
-def concatenate(parts: Sequence[Strings]) -> Strings:
-    """Stack strings of one length into one batch."""
-    return Strings(
-        np.concatenate([part.ops for part in parts]),
-        np.concatenate([part.bits for part in parts]),
-        parts[0].symbols,
-    )
-
-
-def oracle(ops: U8, bits: U8, symbols: int = 2) -> U8:
+def oracle(events: U8, values: U8, symbols: int = 2) -> U8:
     """The data symbol in memory at every instruction, (N, n): what a flip-flop that never fails would hold.
 
-    Symbols that stand after reads in ``bits`` are not looked at. ``ops[:, 0]`` must be WRITE.
+    Symbols that stand after reads in ``values`` are not looked at. ``events[:, 0]`` must be WRITE.
 
     >>> oracle(np.array([[0, 2, 1]], np.uint8), np.array([[1, 0, 0]], np.uint8)).tolist()
     [[1, 1, 1]]
     """
-    n = ops.shape[1]
+    n = events.shape[1]
     small = np.dtype(np.uint16 if n * symbols <= 1 << 16 else np.uint32)
     # (position, symbol) in one number: its running maximum over the writes is the most recent write and its symbol.
-    key = (np.arange(n) * symbols).astype(small) + bits
-    key *= ops == WRITE
+    key = (np.arange(n) * symbols).astype(small) + values
+    key *= events == WRITE
     # A running maximum in log2(n) passes of doubling reach: each is vectorised, np.maximum.accumulate is not.
     reach = 1
     while reach < n:
@@ -197,7 +172,7 @@ def oracle(ops: U8, bits: U8, symbols: int = 2) -> U8:
 
 
 def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
-    """Strings ``start`` … ``stop - 1`` of (spec, seed): ``ops`` and ``bits`` of shape (stop - start, T / 2).
+    """Strings ``start`` … ``stop - 1`` of (spec, seed), each of T / 2 events.
 
     ``stream`` separates families of strings that must not share randomness, such as questions and shots.
     """
@@ -207,12 +182,12 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
         raise SpecError(f"strings {start} to {stop}: a range from 0 on is wanted")
     n = spec.instructions
     draw = _Draw(spec, _key(spec, seed, stream), start)
-    ops, bits = np.empty((stop - start, n), np.uint8), np.empty((stop - start, n), np.uint8)
+    events, values = np.empty((stop - start, n), np.uint8), np.empty((stop - start, n), np.uint8)
     for low in range(start, stop, _BLOCK):
         high = min(low + _BLOCK, stop)
         rows = slice(low - start, high - start)
-        ops[rows], bits[rows] = draw(high - low)
-    return Strings(ops, bits, spec.symbols)
+        events[rows], values[rows] = draw(high - low)
+    return as_strings(events, values, spec.symbols)
 
 
 def gap_counts(spec: Spec) -> NDArray[np.float64]:
@@ -253,17 +228,17 @@ class _Draw:
         words = np.asarray(self.philox.random_raw(rows * self.steps * 4)).reshape(rows, -1)
 
         uniform = words[:, : self.op_words].view(np.uint32)[:, :n]
-        ops = _at_least(uniform, spec.p_write) + _at_least(uniform, spec.p_write + spec.p_read)
-        ops[:, 0], ops[:, -1] = WRITE, READ
+        events = _at_least(uniform, spec.p_write) + _at_least(uniform, spec.p_write + spec.p_read)
+        events[:, 0], events[:, -1] = WRITE, READ
 
         raw = words[:, self.op_words : self.op_words + self.bit_words]
         if spec.symbols == 2:
-            bits = np.unpackbits(np.ascontiguousarray(raw).view(np.uint8), axis=1, count=n)
+            values = np.unpackbits(np.ascontiguousarray(raw).view(np.uint8), axis=1, count=n)
         else:
             wide = raw.view(np.uint32)[:, :n].astype(np.uint64)
-            bits = ((wide * np.uint64(spec.symbols)) >> np.uint64(32)).astype(np.uint8)
-        np.copyto(bits, oracle(ops, bits, spec.symbols), where=ops == READ)
-        return ops, bits
+            values = ((wide * np.uint64(spec.symbols)) >> np.uint64(32)).astype(np.uint8)
+        np.copyto(values, oracle(events, values, spec.symbols), where=events == READ)
+        return events, values
 
 
 def _at_least(uniform: NDArray[np.uint32], probability: float) -> U8:
@@ -272,33 +247,6 @@ def _at_least(uniform: NDArray[np.uint32], probability: float) -> U8:
     if threshold >= 2**32:
         return np.zeros(uniform.shape, np.uint8)
     return (uniform >= np.uint32(threshold)).view(np.uint8)
-
-
-def sample_shots(
-    shot_spec: Spec, seed: int, start: int, questions: Strings, shots: int, shared: bool = False
-) -> list[Strings]:
-    """``shots`` demonstrations for each of the questions ``start``, ``start + 1``, …: one Strings of N rows a shot.
-
-    A shot comes from its own stream and is drawn again while it equals the question. ``shared`` shows every question
-    the same demonstrations (but for one that would be its own solution). The first shot of four is the shot of one.
-    """
-    drawn = []
-    for slot in range(shots):
-        if shared:
-            one = sample(shot_spec, seed, 0, 1, f"shots/shared/{slot}")
-            ops, bits = (np.repeat(array, len(questions), axis=0) for array in (one.ops, one.bits))
-        else:
-            own = sample(shot_spec, seed, start, start + len(questions), f"shots/{slot}")
-            ops, bits = own.ops, own.bits
-        if shot_spec.length == questions.length:
-            for row in range(len(questions)):
-                attempt = 0
-                while (ops[row] == questions.ops[row]).all() and (bits[row] == questions.bits[row]).all():
-                    attempt += 1
-                    again = sample(shot_spec, seed, start + row, start + row + 1, f"shots/{slot}/again/{attempt}")
-                    ops[row], bits[row] = again.ops[0], again.bits[0]
-        drawn.append(Strings(ops, bits, shot_spec.symbols))
-    return drawn
 
 
 _PAIR = re.compile(r"\s*(\S)\s*([0-9]*)")
@@ -311,8 +259,8 @@ def parse(text: str, symbols: int = 2) -> Strings:
     and the character where it starts.
     """
     text = text.rstrip()
-    ops: list[int] = []
-    bits: list[int] = []
+    events: list[int] = []
+    values: list[int] = []
     memory = -1
     for number, match in enumerate(_pairs(text), start=1):
         where = f"instruction {number} (character {match.start(1) + 1})"
@@ -330,13 +278,13 @@ def parse(text: str, symbols: int = 2) -> Strings:
             memory = bit
         elif op == READ and bit != memory:
             raise StringError(f"{where}: r{bit} contradicts the last write, w{memory}")
-        ops.append(op)
-        bits.append(bit)
-    if len(ops) < 2:
+        events.append(op)
+        values.append(bit)
+    if len(events) < 2:
         raise StringError(f"{text!r}: a string has at least two instructions, such as w1r1")
-    if ops[-1] != READ:
-        raise StringError(f"instruction {len(ops)}: a string ends with r, not {LETTERS[ops[-1]]}")
-    return Strings(np.array([ops], np.uint8), np.array([bits], np.uint8), symbols)
+    if events[-1] != READ:
+        raise StringError(f"instruction {len(events)}: a string ends with r, not {LETTERS[events[-1]]}")
+    return as_strings(np.array([events], np.uint8), np.array([values], np.uint8), symbols)
 
 
 def _pairs(text: str) -> Iterator[re.Match[str]]:
@@ -346,3 +294,61 @@ def _pairs(text: str) -> Iterator[re.Match[str]]:
         assert match is not None  # the text is stripped on the right, so a non-space is left
         yield match
         position = match.end()
+
+
+# p_ignore of the paper's three test sets (appendix B.2).
+_PRESETS = MappingProxyType({"in distribution": 0.8, "sparse tail": 0.98, "dense tail": 0.1})
+# Of strings whose probabilities are not said: enough writes and reads in a short one.
+_USUAL_P_IGNORE = 0.6
+
+
+class FlipFlop:
+    """The flip-flop as a task. ``spec`` takes p_ignore, or p_write and p_read, or all three, or none."""
+
+    name = "flipflop"
+    events = EVENTS
+    stride = 2
+    presets: Mapping[str, Spec] = MappingProxyType({name: Spec.ffl(p) for name, p in _PRESETS.items()})
+    rule_names = floors.NAMES
+
+    def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
+        """FFL(T, p); without ``read`` as FFL(T, p_ignore), and without anything FFL(T, 0.6). Raises SpecError."""
+        given = dict(probabilities or {})
+        if "read" not in given:
+            return Spec.ffl(given.get("ignore", _USUAL_P_IGNORE), length, symbols)
+        write, read = given["write"], given["read"]
+        return Spec(length, write, read, given.get("ignore", round(1.0 - write - read, 12)), symbols)
+
+    def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
+        """Read ``FFL(0.8)`` and its longer forms. Raises SpecError."""
+        return Spec.parse(text, symbols=symbols or 2)
+
+    def parse(self, text: str, symbols: int = 2) -> Strings:
+        """Read one string in the paper's notation, as :func:`parse`."""
+        return parse(text, symbols)
+
+    def contains(self, strings: Strings) -> bool:
+        """Whether all strings begin with a write and end with a read, and each read repeats its write."""
+        events, values = strings.events, strings.values
+        if not ((events[:, 0] == WRITE).all() and (events[:, -1] == READ).all()):
+            return False
+        return not (strings.is_read & (values != oracle(events, values, strings.symbols))).any()
+
+    def floors(self, strings: Strings, see_reads: bool = True) -> dict[str, U8]:
+        """What rules without memory answer: :func:`.floors.predictions`."""
+        return floors.predictions(strings, see_reads)
+
+    def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
+        """The rules that may explain wrong answers: :func:`.covariates.rules`."""
+        return covariates.rules(strings, see_reads)
+
+    def covariates(self, strings: Strings) -> dict[str, Ints]:
+        """The gap of each read, the ignores that contradict it and the earlier reads of the same symbol."""
+        return {
+            "gap": strings.gaps,
+            "contradictions": covariates.contradictions(strings),
+            "earlier_reads": covariates.earlier_reads(strings),
+        }
+
+
+FLIP_FLOP = FlipFlop()

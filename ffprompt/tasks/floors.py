@@ -1,7 +1,8 @@
 """What rules without memory would score on the same reads: the numbers an accuracy has to stand beside.
 
-At a read, a rule sees the string before it. ``see_reads`` says whether earlier reads show their bits there (``forced``,
-``next``) or not (``list``: blank; ``dialogue``: what the model itself has answered)::
+The rules in ``predictions`` copy symbols. They are for tasks whose events carry the symbols that a read asks for. At a
+read, a rule sees the string before it. ``see_reads`` says whether earlier reads show their symbols there (``forced``,
+``next``) or not (``list``: blank, ``dialogue``: what the model itself has answered)::
 
     w1 i0 r? copy-last-bit 0 · first-write 1 · majority: a tie, so the last bit 0 · copy-last-read: none yet, so 0
 """
@@ -9,9 +10,10 @@ At a read, a rule sees the string before it. ``see_reads`` says whether earlier 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ffprompt.tasks.flipflop import READ, U8, Strings
+from ffprompt.tasks.base import U8, Bools, Strings
+
+NAMES = ("copy-last-bit", "first-write", "copy-last-read", "majority")
 
 
 def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
@@ -21,44 +23,44 @@ def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     (before the first read: the latest of any kind), ``first-write`` the first symbol, ``majority`` the most frequent
     visible one (a tie goes to the latest), ``constant-k`` the symbol k.
     """
-    bits, reads, symbols = strings.bits, strings.reads, strings.symbols
+    values, reads, symbols = strings.values, strings.is_read, strings.symbols
     visible = np.ones_like(reads) if see_reads else ~reads
-    latest, _ = _latest(visible, bits, symbols)
-    rules = {"copy-last-bit": latest, "first-write": np.broadcast_to(bits[:, :1], bits.shape)}
+    latest, _ = _latest(visible, values, symbols)
+    rules = {"copy-last-bit": latest, "first-write": np.broadcast_to(values[:, :1], values.shape)}
     if see_reads:
-        read, found = _latest(reads, bits, symbols)
+        read, found = _latest(reads, values, symbols)
         rules["copy-last-read"] = np.where(found, read, latest)
-    rules["majority"] = _majority(visible, bits, latest, symbols)
+    rules["majority"] = _majority(visible, values, latest, symbols)
     for symbol in range(symbols):
-        rules[f"constant-{symbol}"] = np.full(bits.shape, symbol, np.uint8)
+        rules[f"constant-{symbol}"] = np.full(values.shape, symbol, np.uint8)
     return rules
 
 
-def hits(strings: Strings, see_reads: bool = True) -> dict[str, NDArray[np.bool_]]:
-    """Where each rule would be right, (N, n); True at reads only."""
+def hits(strings: Strings, see_reads: bool = True) -> dict[str, Bools]:
+    """Where each rule of the strings' task would be right, (N, n); True at reads only."""
     return {
-        name: np.asarray((answer == strings.bits) & (strings.ops == READ))
-        for name, answer in predictions(strings, see_reads).items()
+        name: np.asarray((answer == strings.answers) & strings.is_read)
+        for name, answer in strings.task.floors(strings, see_reads).items()
     }
 
 
-def _latest(mask: NDArray[np.bool_], bits: U8, symbols: int) -> tuple[U8, NDArray[np.bool_]]:
+def _latest(mask: Bools, values: U8, symbols: int) -> tuple[U8, Bools]:
     """The symbol at the latest position before each one where ``mask`` holds, and whether there is such a position."""
-    n = bits.shape[1]
-    key = np.where(mask, np.arange(1, n + 1) * symbols + bits, 0)
+    n = values.shape[1]
+    key = np.where(mask, np.arange(1, n + 1) * symbols + values, 0)
     before = np.zeros_like(key)
     before[:, 1:] = np.maximum.accumulate(key, axis=1)[:, :-1]
     return (before % symbols).astype(np.uint8), before > 0
 
 
-def _majority(visible: NDArray[np.bool_], bits: U8, latest: U8, symbols: int) -> U8:
-    n = bits.shape[1]
+def _majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+    n = values.shape[1]
     best = latest.copy()
-    most = np.zeros(bits.shape, np.int64)
+    most = np.zeros(values.shape, np.int64)
     for symbol in range(symbols):
-        seen = visible & (bits == symbol)
+        seen = visible & (values == symbol)
         # (how often, how recently) in one number: of symbols seen equally often the larger one is the latest.
-        rank = np.zeros(bits.shape, np.int64)
+        rank = np.zeros(values.shape, np.int64)
         rank[:, 1:] = (np.cumsum(seen, axis=1) * (n + 1))[:, :-1]
         rank[:, 1:] += np.maximum.accumulate(np.where(seen, np.arange(1, n + 1), 0), axis=1)[:, :-1]
         best = np.where(rank > most, np.uint8(symbol), best)

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
 from ffprompt.errors import TemplateError, did_you_mean
-from ffprompt.tasks.flipflop import MAX_SYMBOLS
+from ffprompt.tasks.base import MAX_SYMBOLS
 
 # Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
 EVENTS, ANSWER = "\ue000", "\ue001"

@@ -84,8 +84,8 @@ def test_no_wrong_answer_leaves_nothing_to_explain(tmp_path: Path) -> None:
 def reads_of(spec: Spec, strings: int, wrong: Callable[[Reads], np.ndarray], seed: int = 0) -> Reads:
     """All reads of some strings, answered wrong where ``wrong`` says (with the next symbol)."""
     drawn = sample(spec, seed, 0, strings)
-    at = np.nonzero(drawn.reads)
-    truth = drawn.bits[at].astype(np.int64)
+    at = np.nonzero(drawn.is_read)
+    truth = drawn.values[at].astype(np.int64)
     every = np.ones(len(truth), bool)
     found = {name: type(one)(one.answers[at], one.open[at]) for name, one in rules(drawn).items()}
     base = (at[0], at[1], drawn.gaps[at], truth)

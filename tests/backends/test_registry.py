@@ -61,7 +61,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = "parrot",
 
 
 def test_the_backend_of_another_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"backend 'parrot' is unknown"):
+    with pytest.raises(ConfigError, match=r"--backend parrot: unknown backend"):
         make({"backend": "parrot", "model": "polly"})
     install(tmp_path, monkeypatch)
     assert backend_names() == (*BACKENDS, "parrot")

@@ -18,7 +18,7 @@ import ffprompt
 from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
-from ffprompt.scoring.score import Tally
+from ffprompt.scoring.aggregate import Tally
 from tests.conftest import ROOT, only_run
 from tests.support.tiny import make
 
@@ -373,9 +373,9 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--template", "gmae"], "did you mean 'game'"),
         (["--backend", "scripted", "--model", "oracle", "--template", "no.toml"], "no such file"),
         (["--backend", "scripted", "--model", "oracle", "--length", "11"], "even and at least 4"),
-        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "invalid int value: 'ten'"),
+        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "--length ten: expected a whole number"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
-        (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "p_write and p_read go together"),
+        (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_ignore -0.5"),
         (["--backend", "scripted", "--model", "oracle", "--trials", "0"], "trials"),
         (["--backend", "scripted", "--model", "oracle", "--seed", "-1"], "seed"),

@@ -9,7 +9,7 @@ import pytest
 
 from ffprompt.backends.scripted import ScriptedBackend
 from ffprompt.cli.main import main
-from ffprompt.config.run_config import load_suite, suite_folder
+from ffprompt.config.suites import load_suite, suite_folder
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import make_plan

@@ -13,7 +13,7 @@ from ffprompt._util.files import read_text
 from ffprompt._util.secrets import read_key
 from ffprompt.cli.main import main
 from ffprompt.comparison import baselines
-from ffprompt.config.run_config import load_suite, suite_folder
+from ffprompt.config.suites import load_suite, suite_folder
 from ffprompt.cost import prices
 from ffprompt.errors import UsageError
 from ffprompt.reference.checkpoints.checkpoint import bundled, load

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 import ffprompt
@@ -17,6 +18,9 @@ from ffprompt.comparison.gate import gate_conditions
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.stats.gate import noninferior
+from ffprompt.stats.paired import Pairs
+from ffprompt.stats.power import pilot_pairs, strings_for_margin
+from ffprompt.tasks.flipflop import Spec, sample
 from tests.support.forged import altered, outcome_on, run, wrong_on
 
 FLAGS = ("--template", "game", "--trials", 60)
@@ -41,6 +45,24 @@ def gate(baseline: object, candidate: object, *more: object, margin: object = 0.
 def test_a_run_passes_against_itself(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate(good, good) == 0
     assert "pass: margin 0.1" in capsys.readouterr().out
+
+
+def asked_twice(rng: np.random.Generator, strings: int) -> Pairs:
+    """A model against itself on FFL(100, 0.6): each time a string fails with a chance of its own, 0.13 on average."""
+    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).reads
+    first, second = (rng.random(asked.shape) < rng.beta(0.3, 2.0, (strings, 1)) for _ in range(2))
+    lost, gained = ((~first & second) & asked).sum(1), ((first & ~second) & asked).sum(1)
+    return Pairs(lost, gained, asked.sum(1))
+
+
+def test_a_model_against_itself_passes_as_often_as_its_power_says() -> None:
+    rng = np.random.default_rng(12)
+    plan = strings_for_margin(0.1, pilot_pairs(asked_twice(rng, 3000)), power=0.8)
+    assert 57 <= plan.strings <= 63
+    gates = [noninferior(asked_twice(rng, 60), 0.1) for _ in range(400)]
+    # A plan is raised by twentieths, and 400 experiments know 80 % within 4 points.
+    assert 0.75 <= np.mean([gate.verdict == "pass" for gate in gates]) <= 0.88
+    assert np.mean([gate.verdict == "regression" for gate in gates]) <= 0.02
 
 
 def test_a_harmed_model_is_a_regression(good: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import BACKENDS
-from ffprompt.config.run_config import RunConfig, digest_of, load_suite, make, suite_folder
+from ffprompt.config.run_config import RunConfig, digest_of, make
+from ffprompt.config.suites import load_suite, suite_folder
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.tasks.flipflop import Spec
 
@@ -70,47 +71,47 @@ def test_one_value_may_stand_for_a_list_of_one(key: str, one: Any, several: tupl
         ({"temperature": "abc"}, ["--temperature abc: expected a number from 0 to 10, or default"]),
         ({"thinking": "maybe"}, ["--thinking maybe: expected on, off, or a number of tokens"]),
         ({"thinking": 0}, ["--thinking 0: expected on, off, or a number of tokens"]),
-        ({"backend": "transformer"}, ["backend 'transformer' is unknown", "did you mean 'transformers'?"]),
+        ({"backend": "transformer"}, ["--backend transformer: unknown backend; did you mean 'transformers'?"]),
         (
             {"backend": "x"},
-            ["backend 'x' is unknown (known: anthropic, openai, reference, scripted, transformers, vllm)"],
+            ["--backend x: unknown backend (known: anthropic, openai, reference, scripted, transformers, vllm)"],
         ),
-        ({"backend": 5}, ["backend 5 is unknown"]),
-        ({"model": 5}, ["model 5", "string"]),
-        ({"template": []}, ["template []", "at least one value is wanted"]),
-        ({"p_ignore": []}, ["p_ignore []", "at least one value is wanted"]),
-        ({"template": ["game", "game"]}, ["template ['game', 'game']", "a value stands twice"]),
-        ({"shots": [0, 1, 0]}, ["shots [0, 1, 0]", "a value stands twice"]),
-        ({"length": [20, 20]}, ["length [20, 20]", "a value stands twice"]),
-        ({"p_ignore": [0.1, 0.10]}, ["p_ignore [0.1, 0.1]", "a value stands twice"]),
-        ({"elicitation": ["list", "list"]}, ["elicitation", "a value stands twice"]),
-        ({"shots": -1}, ["shots -1", "greater than or equal to 0"]),
-        ({"shots": [0, 65]}, ["shots 65", "less than or equal to 64"]),
-        ({"shots": "many"}, ["shots 'many'", "integer"]),
-        ({"shots": 1.5}, ["shots 1.5", "integer"]),
-        ({"elicitation": "lists"}, ["elicitation 'lists'", "'forced', 'next', 'list' or 'dialogue'"]),
-        ({"form": "text"}, ["form 'text'", "'completion'"]),
-        ({"next_read": 1}, ["next_read 1", "'random'"]),
-        ({"length": "long"}, ["length 'long'", "integer"]),
-        ({"p_ignore": "half"}, ["p_ignore 'half'", "number"]),
-        ({"trials": 0}, ["trials 0", "greater than or equal to 1"]),
-        ({"seed": -1}, ["seed -1", "greater than or equal to 0"]),
-        ({"seed": 2**63}, [f"seed {2**63}", "less than"]),
-        ({"temperature": -0.1}, ["temperature -0.1"]),
-        ({"temperature": 11}, ["temperature 11"]),
-        ({"temperature": float("nan")}, ["temperature nan"]),
-        ({"max_tokens": 0}, ["max_tokens 0"]),
-        ({"batch_size": 0}, ["batch_size 0"]),
-        ({"shared_shots": "perhaps"}, ["shared_shots 'perhaps'"]),
-        ({"p_write": 0.1}, ["p_write and p_read go together"]),
-        ({"p_read": 0.1}, ["p_write and p_read go together"]),
-        ({"p_write": 0.1, "p_read": 0.1, "p_ignore": 0.8}, ["not both"]),
-        ({"p_write": 0.0, "p_read": 0.0, "p_ignore": 0.8}, ["not both"]),
-        ({"p_write": 0.1, "p_ignore": 0.8}, ["p_write and p_read go together"]),
-        ({"data": "a.parquet", "length": 20}, ["data brings its own strings"]),
-        ({"data": "a.parquet", "p_ignore": 0.6}, ["data brings its own strings"]),
-        ({"data": "a.parquet", "p_ignore": 0.0}, ["data brings its own strings"]),
-        ({"data": "a.parquet", "p_write": 0.0, "p_read": 0.0}, ["data brings its own strings"]),
+        ({"backend": 5}, ["--backend 5: expected a text"]),
+        ({"model": 5}, ["--model 5: expected a text"]),
+        ({"template": []}, ["--template []: expected at least one value"]),
+        ({"p_ignore": []}, ["--p-ignore []: expected at least one value"]),
+        ({"template": ["game", "game"]}, ["--template game game: expected each value once"]),
+        ({"shots": [0, 1, 0]}, ["--shots 0 1 0: expected each value once"]),
+        ({"length": [20, 20]}, ["--length 20 20: expected each value once"]),
+        ({"p_ignore": [0.1, 0.10]}, ["--p-ignore 0.1 0.1: expected each value once"]),
+        ({"elicitation": ["list", "list"]}, ["--elicitation list list: expected each value once"]),
+        ({"shots": -1}, ["--shots -1: expected a whole number from 0 to 64"]),
+        ({"shots": [0, 65]}, ["--shots 65: expected a whole number from 0 to 64"]),
+        ({"shots": "many"}, ["--shots many: expected a whole number from 0 to 64"]),
+        ({"shots": 1.5}, ["--shots 1.5: expected a whole number from 0 to 64"]),
+        ({"elicitation": "lists"}, ["--elicitation lists: expected one of forced, next, list, dialogue"]),
+        ({"form": "text"}, ["--form text: expected one of auto, completion, chat"]),
+        ({"next_read": 1}, ["--next-read 1: expected one of first, last, random"]),
+        ({"length": "long"}, ["--length long: expected a whole number"]),
+        ({"p_ignore": "half"}, ["--p-ignore half: expected a number"]),
+        ({"trials": 0}, ["--trials 0: expected a whole number of at least 1"]),
+        ({"seed": -1}, ["--seed -1: expected a whole number from 0 to 9223372036854775807"]),
+        ({"seed": 2**63}, [f"--seed {2**63}: expected a whole number from 0 to"]),
+        ({"temperature": -0.1}, ["--temperature -0.1: expected a number from 0 to 10, or default"]),
+        ({"temperature": 11}, ["--temperature 11: expected"]),
+        ({"temperature": float("nan")}, ["--temperature nan: expected"]),
+        ({"max_tokens": 0}, ["--max-tokens 0: expected"]),
+        ({"batch_size": 0}, ["--batch-size 0: expected"]),
+        ({"shared_shots": "perhaps"}, ["--shared-shots perhaps: expected true or false"]),
+        ({"p_write": 0.1}, ["--p-write: also give --p-read"]),
+        ({"p_read": 0.1}, ["--p-read: also give --p-write"]),
+        ({"p_write": 0.1, "p_read": 0.1, "p_ignore": 0.8}, ["--p-ignore: give either it or --p-write and --p-read"]),
+        ({"p_write": 0.0, "p_read": 0.0, "p_ignore": 0.8}, ["--p-ignore: give either it or --p-write and --p-read"]),
+        ({"p_write": 0.1, "p_ignore": 0.8}, ["--p-write: also give --p-read"]),
+        ({"data": "a.parquet", "length": 20}, ["--data a.parquet: the file has its own strings"]),
+        ({"data": "a.parquet", "p_ignore": 0.6}, ["--data a.parquet: the file has its own strings"]),
+        ({"data": "a.parquet", "p_ignore": 0.0}, ["--data a.parquet: the file has its own strings"]),
+        ({"data": "a.parquet", "p_write": 0.0, "p_read": 0.0}, ["--data a.parquet: the file has its own strings"]),
     ],
 )
 def test_a_mistake_is_refused_in_one_line_that_names_it(settings: dict[str, Any], said: list[str]) -> None:
@@ -123,8 +124,7 @@ def test_what_is_needed_is_asked_for(missing: str) -> None:
     settings = {"backend": "scripted", "model": "oracle"}
     del settings[missing]
     message = refusal(settings)
-    assert message.startswith(missing)
-    assert "required" in message
+    assert message == f"--{missing}: required"
 
 
 def test_a_misspelt_setting_that_is_needed_gets_a_hint() -> None:
@@ -134,12 +134,12 @@ def test_a_misspelt_setting_that_is_needed_gets_a_hint() -> None:
 @pytest.mark.parametrize("settings", [{"shots": [[0, 1]]}, {"p_ignore": [{}]}, {"template": {"a": []}}], ids=str)
 def test_lists_in_lists_are_refused(settings: dict[str, Any]) -> None:
     (key,) = settings
-    assert key in refusal({"backend": "scripted", "model": "oracle", **settings})
+    assert "--" + key.replace("_", "-") in refusal({"backend": "scripted", "model": "oracle", **settings})
 
 
 @pytest.mark.parametrize("settings", [{"shots": ["1", 1]}, {"p_ignore": ["0.6", 0.6]}, {"length": [20, "20"]}], ids=str)
 def test_values_that_become_the_same_are_refused(settings: dict[str, Any]) -> None:
-    assert "a value stands twice" in refusal({"backend": "scripted", "model": "oracle", **settings})
+    assert "expected each value once" in refusal({"backend": "scripted", "model": "oracle", **settings})
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -351,11 +351,11 @@ def test_overrides_hold_for_every_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no [[run]] in it"),
-        ('name = "x"', "no [[run]] in it"),
-        ("run = []", "no [[run]] in it"),
-        ("run = 5", "no [[run]] in it"),
-        ('[run]\nbackend = "scripted"\nmodel = "m"', "no [[run]] in it"),
+        ("", "expected at least one [[run]] table"),
+        ('name = "x"', "expected at least one [[run]] table"),
+        ("run = []", "expected at least one [[run]] table"),
+        ("run = 5", "expected at least one [[run]] table"),
+        ('[run]\nbackend = "scripted"\nmodel = "m"', "expected at least one [[run]] table"),
         ('[[runs]]\nbackend = "scripted"\nmodel = "m"', "runs: unknown key; did you mean 'run'?"),
         ("sumary = 1", "sumary: unknown key; did you mean 'summary'?"),
         ('[[run]]\nbackend = "scripted"\nmodel = "m"\n[[run]]\nbackend = "scripted"', ", run 2: model"),
@@ -363,8 +363,8 @@ def test_overrides_hold_for_every_run(tmp_path: Path) -> None:
             '[[run]]\nbackend = "scripted"\nmodel = "m"\nshot = 1',
             ", run 1: shot: unknown setting; did you mean 'shots'?",
         ),
-        ('[[run]]\nbackend = "skripted"\nmodel = "m"', ", run 1: backend 'skripted' is unknown; did you mean"),
-        ('[[run]]\nbackend = "scripted"\nmodel = "m"\nlength = [20, 20]', "a value stands twice"),
+        ('[[run]]\nbackend = "skripted"\nmodel = "m"', ", run 1: --backend skripted: unknown backend; did you mean"),
+        ('[[run]]\nbackend = "scripted"\nmodel = "m"\nlength = [20, 20]', "--length 20 20: expected each value once"),
         ("[[run]]\nbackend = \n", "at line 2"),
         ("[[run]", "at line 1"),
         ('name = "x"\nname = "y"\n', "at line 2"),
@@ -376,7 +376,7 @@ def test_a_mistake_in_a_suite_is_refused_with_the_file_and_the_run(tmp_path: Pat
 
 def test_an_override_that_does_not_fit_is_refused_with_the_run(tmp_path: Path) -> None:
     message = suite_refusal(suite_file(tmp_path, TWO_RUNS), {"p_write": 0.1, "p_read": 0.1})
-    assert message.startswith(", run 1: give p_ignore, or p_write and p_read, not both")
+    assert message.startswith(", run 1: --p-ignore: give either it or --p-write and --p-read")
 
 
 def test_a_suite_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from ffprompt.elicitation.prompts import Prompt, Solved, chunks, prompt
 from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.score import Reading, judge, raw
-from ffprompt.tasks.flipflop import READ, Spec, Strings, parse, sample
+from ffprompt.tasks.base import Strings
+from ffprompt.tasks.flipflop import READ, Spec, parse, sample
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import ROOT
 
@@ -63,7 +64,7 @@ def outcomes(talk: Talk, truth: Sequence[int] = (1, 0, 1, 1)) -> list[str]:
 
 def solved(text: str, symbols: int = 2) -> Solved:
     strings = parse(text, symbols)
-    return strings.ops[0], strings.bits[0]
+    return strings.events[0], strings.values[0]
 
 
 def spoken(name: str, text: str, size: int | None = None, shots: Sequence[str] = ()) -> Prompt:
@@ -236,7 +237,7 @@ def test_the_turns_together_are_the_string_whatever_their_size(
     name: str, seed: int, pairs: int, size: int | None
 ) -> None:
     string = sample(Spec.ffl(0.4, 2 * pairs), seed, 0, 1)
-    ops, bits = string.ops[0], string.bits[0]
+    ops, bits = string.events[0], string.values[0]
     found = chunks(ops, size)
     assert [at for first, last in found for at in range(first, last)] == list(range(len(ops)))
     assert all(last - first == size for first, last in found[:-1]) or size is None
@@ -268,7 +269,7 @@ def _events_in(template: Template, text: str) -> str:
 
 def _blank(words: Renderer, string: Strings) -> str:
     """The whole string in words with blank reads, as a list shows it."""
-    made = prompt(words, "list", "chat", (string.ops[0], string.bits[0]))
+    made = prompt(words, "list", "chat", (string.events[0], string.values[0]))
     before, after = words.around(words.chat["list"], len(made.asked))
     return made.messages[-1].text.removeprefix(before).removesuffix(after)
 

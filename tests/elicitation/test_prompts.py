@@ -10,7 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ffprompt.elicitation.prompts import Prompt, Solved, answers, prompt
-from ffprompt.tasks.flipflop import READ, WRITE, Spec, Strings, parse, sample, sample_shots
+from ffprompt.tasks.base import Strings
+from ffprompt.tasks.flipflop import READ, WRITE, Spec, as_strings, parse, sample
+from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates.template import Elicitation, Form, Renderer, Reply, Template, load, names
 
 ELICITATIONS: tuple[Elicitation, ...] = ("forced", "next", "list")  # dialogues: test_dialogue.py
@@ -24,7 +26,7 @@ def renderer(name: str, symbols: int) -> Renderer:
 
 
 def solved(strings: Strings, row: int = 0) -> Solved:
-    return strings.ops[row], strings.bits[row]
+    return strings.events[row], strings.values[row]
 
 
 def string_of(text: str, symbols: int = 2) -> Solved:
@@ -60,7 +62,7 @@ class Case:
 
     def __repr__(self) -> str:
         ops, bits = self.string
-        text = Strings(ops[None], bits[None], 256).texts()[0]
+        text = as_strings(ops[None], bits[None], 256).texts()[0]
         return f"Case({self.name}, {self.elicitation}, {self.form}, {text}, {len(self.shots)} shots, read {self.asked})"
 
     def prompt(self, string: Solved | None = None, shots: list[Solved] | None = None) -> Prompt:

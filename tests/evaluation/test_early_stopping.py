@@ -252,12 +252,12 @@ def test_a_dry_run_says_the_fewest_strings(tmp_path: Path, capsys: pytest.Captur
     [
         (["--certify", "1e-4", "--trials", "5000"], "takes about 36,495 without an error"),
         (["--until-width", "0.001", "--trials", "100"], "too few strings of game/0-shot/next"),
-        (["--certify", "0.01"], "certify 0.01: needs trials, the most strings"),
-        (["--until-width", "0.01"], "until_width 0.01: needs trials"),
-        (["--certify", "0.01", "--until-width", "0.01", "--trials", "9"], "give certify or until_width, not both"),
+        (["--certify", "0.01"], "--certify 0.01: also give --trials"),
+        (["--until-width", "0.01"], "--until-width 0.01: also give --trials"),
+        (["--certify", "0.01", "--until-width", "0.01", "--trials", "9"], "--certify: give either it or --until-width"),
         (["--certify", "1", "--trials", "9"], "certify"),
         (["--certify", "0", "--trials", "9"], "certify"),
-        (["--until-width", "nan", "--trials", "9"], "until_width"),
+        (["--until-width", "nan", "--trials", "9"], "--until-width nan: expected"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_one_line(

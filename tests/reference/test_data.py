@@ -10,7 +10,8 @@ import pytest
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.reference.training import data
 from ffprompt.reference.training.data import Mixture, Source, batches
-from ffprompt.tasks.flipflop import Spec, Strings, sample
+from ffprompt.tasks.base import Strings
+from ffprompt.tasks.flipflop import Spec, sample
 
 # Languages that can be told apart by a string's look: writes alone, reads alone, ignores alone between the ends.
 WRITES, READS, IGNORES = (Spec(8, *p) for p in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
@@ -22,7 +23,7 @@ def texts(source: Source, first: int, last: int, size: int) -> list[str]:
 
 def parts(strings: Strings) -> list[int]:
     """Which of WRITES, READS, IGNORES each string is of."""
-    return strings.ops[:, 1].tolist()
+    return strings.events[:, 1].tolist()
 
 
 # --- mixtures ---

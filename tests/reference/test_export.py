@@ -154,7 +154,7 @@ def test_a_symbol_is_a_token_however_a_string_is_spaced_or_filled_up(tmp_path: P
     width = len(str(symbols - 1))
     filled = [
         "".join(f"{letter}{bit:0{width}d}" for letter, bit in zip(np.array(list("wri"))[ops], bits, strict=True))
-        for ops, bits in zip(strings.ops, strings.bits.tolist(), strict=True)
+        for ops, bits in zip(strings.events, strings.values.tolist(), strict=True)
     ]
     for texts in (strings.texts(), strings.texts(" "), filled):
         assert words(texts)["input_ids"] == ids

@@ -32,7 +32,8 @@ from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture
 from ffprompt.reference.training.evaluate import Evaluation, evaluate
 from ffprompt.reference.training.loop import Progress, Trainer, TrainResult, targets, train
-from ffprompt.tasks.flipflop import Spec, Strings, parse, sample
+from ffprompt.tasks.base import Strings
+from ffprompt.tasks.flipflop import Spec, parse, sample
 from tests.conftest import ROOT
 
 SMALL = LSTMConfig(width=8, hidden=8)
@@ -56,7 +57,7 @@ def requests_for(strings: Strings, separator: str = "") -> list[Request]:
     surfaces = tuple(map(str, range(strings.symbols)))
     made = []
     for row, text in enumerate(strings.texts(separator)):
-        starts = (2 * np.flatnonzero(strings.reads[row]) + 1) * stride
+        starts = (2 * np.flatnonzero(strings.is_read[row]) + 1) * stride
         reads = tuple((int(start), int(start) + 1) for start in starts)
         made.append(Request(f"t{row}", text, reads=reads, surfaces=surfaces))
     return made
@@ -234,8 +235,8 @@ def test_evaluate_counts_every_read_and_every_error() -> None:
         model.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0]))  # always answers 1
     strings = sample(Spec.ffl(0.5, 24), 11, 0, 70)
     found = evaluate(model, Spec.ffl(0.5, 24), 11, 70)
-    assert found.reads == strings.reads.sum()
-    assert found.errors == (strings.bits[strings.reads] == 0).sum() > 0
+    assert found.reads == strings.is_read.sum()
+    assert found.errors == (strings.values[strings.is_read] == 0).sum() > 0
 
 
 def test_workers_keep_order_raise_and_leave_the_number_of_threads(three_threads: None) -> None:
@@ -401,7 +402,7 @@ def test_a_save_that_fails_leaves_the_file_of_before(tmp_path: Path, monkeypatch
 def test_the_bundled_lstm_makes_no_error(lstm: ReferenceBackend, p_ignore: float) -> None:
     strings = sample(Spec.ffl(p_ignore), 2000, 0, 200)
     for row, one in enumerate(score(lstm, requests_for(strings))):
-        answers = strings.bits[row][strings.reads[row]]
+        answers = strings.values[row][strings.is_read[row]]
         assert (one.argmax_symbol == answers).all()
         assert (one.argmax == answers + 3).all()
         assert (one.answers.argmax(1) == answers).all()
@@ -473,7 +474,7 @@ def test_scores_equal_one_forward_pass_per_prefix(lstm: ReferenceBackend) -> Non
 
 def test_log_probabilities_normalise(lstm: ReferenceBackend) -> None:
     strings = sample(Spec.ffl(0.5, 64), 5, 0, 4)
-    rows, reads = np.nonzero(strings.reads)
+    rows, reads = np.nonzero(strings.is_read)
     logp = predict(files.load(files.resolve("lstm")).model, encode(strings).numpy(), rows, 2 * reads + 1)
     np.testing.assert_allclose(np.exp(logp).sum(1), 1, atol=1e-12)
     # the answers are two of the five tokens: less than all, and here nearly all

@@ -189,7 +189,7 @@ def test_the_loss_of_a_step_is_the_mean_of_minus_the_log_probabilities(objective
         -logp[b, t - 1, tokens[b, t]].item()
         for b in range(4)
         for t in range(1, 16)
-        if objective == "noisy" or (t % 2 and strings.reads[b, t // 2])
+        if objective == "noisy" or (t % 2 and strings.is_read[b, t // 2])
     ]
     assert trainer.advance(strings)[0] == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
 
@@ -249,12 +249,12 @@ def test_errors_are_counted_read_by_read() -> None:
     strings = sample(spec, 9, 0, 30)
     best = model(encode(strings)).argmax(-1)  # (B, T)
     gaps: dict[int, int] = {}
-    for b, k in np.argwhere(strings.reads).tolist():
-        if best[b, 2 * k] != 3 + strings.bits[b, k]:
-            gap = k - max(j for j in range(k) if strings.ops[b, j] == 0)
+    for b, k in np.argwhere(strings.is_read).tolist():
+        if best[b, 2 * k] != 3 + strings.values[b, k]:
+            gap = k - max(j for j in range(k) if strings.events[b, j] == 0)
             gaps[gap] = gaps.get(gap, 0) + 1
     found = evaluate(model, spec, 9, 30, batch=7)
-    assert (found.strings, found.reads) == (30, int(strings.reads.sum()))
+    assert (found.strings, found.reads) == (30, int(strings.is_read.sum()))
     assert found.errors == sum(gaps.values()) > 0
     assert dict(found.gaps) == gaps
     assert found.low <= found.rate <= found.high

@@ -424,5 +424,5 @@ def test_expected_gaps_are_those_of_drawn_strings() -> None:
         expected = gap_counts(spec)
         assert expected.sum() == pytest.approx(spec.expected_reads)
         for gap, mean in enumerate(expected.tolist(), 1):
-            seen = int((drawn.gaps[drawn.reads] == gap).sum()) / len(drawn)
+            seen = int((drawn.gaps[drawn.is_read] == gap).sum()) / len(drawn)
             assert abs(seen - mean) < 5 * math.sqrt(max(mean, 1e-4) / len(drawn))

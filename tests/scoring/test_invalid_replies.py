@@ -14,8 +14,9 @@ from ffprompt.cli.main import main
 from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.report.wording import notes
 from ffprompt.runs.folder import RunFolder
+from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.invalid_replies import Unread, invalid_md
-from ffprompt.scoring.score import Judged, Outcome, Reading, Tally, judge, raw
+from ffprompt.scoring.score import Judged, Outcome, Reading, judge, raw
 from tests.conftest import only_run
 
 BITS = ["0", "1"]

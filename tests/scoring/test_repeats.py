@@ -29,8 +29,9 @@ from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import make_plan
 from ffprompt.report.data import build
 from ffprompt.runs.folder import RunFolder, load
+from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.repeats import Repeats
-from ffprompt.scoring.score import Judged, Outcome, Tally
+from ffprompt.scoring.score import Judged, Outcome
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
 from tests.conftest import ROOT, only_run
@@ -102,7 +103,7 @@ def test_a_run_without_repeats_is_recorded_as_before() -> None:
 
 @pytest.mark.parametrize("elicitation", [{"elicitation": "forced"}, {"elicitation": ("next", "forced")}])
 def test_forced_is_refused_in_one_line(elicitation: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^--repeats 2: forced reads log-probabilities.*use --elicitation next"):
+    with pytest.raises(ConfigError, match=r"^--repeats 2: forced samples nothing.*use --elicitation next"):
         plan(2, **elicitation)
 
 

@@ -13,7 +13,8 @@ from ffprompt.backends.base import Capabilities, Failure, Reply, Scores
 from ffprompt.config.run_config import make
 from ffprompt.evaluation.plan import Plan
 from ffprompt.report.wording import legend, notes
-from ffprompt.scoring.score import Judged, Outcome, Reading, Tally, judge, known, margin, mass, raw
+from ffprompt.scoring.aggregate import Tally
+from ffprompt.scoring.score import Judged, Outcome, Reading, judge, known, margin, mass, raw
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import clopper_pearson, korn_graubard
 

@@ -15,11 +15,13 @@ from ffprompt.stats.bootstrap import cluster_bootstrap
 from ffprompt.stats.clusters import Clusters, effective_strings
 from ffprompt.stats.intervals import (
     clopper_pearson,
+    effective_reads,
     korn_graubard,
     korn_graubard_bounds,
     strings_with_an_error,
     zero_error_bounds,
 )
+from ffprompt.stats.quantiles import clopper_pearson_bounds
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 STRING = st.integers(1, 40).flatmap(lambda m: st.tuples(st.integers(0, m), st.just(m)))
@@ -51,6 +53,47 @@ def test_the_design_effect_is_the_cluster_robust_variance_over_that_of_independe
     assert found is not None and found.deff is not None
     assert found.estimate == pytest.approx(fit.params[0])
     assert found.deff == pytest.approx(fit.bse[0] ** 2 / (wrong.var(ddof=1) / len(wrong)))
+
+
+# Rats alive at weaning, and born, by litter, untreated and treated (Weil 1970): table 1 of Rao & Scott (1992),
+# Biometrics 48, 577-585.
+LITTERS = {
+    "untreated": (
+        [13, 12, 9, 9, 8, 8, 12, 11, 9, 9, 8, 11, 4, 5, 7, 7],
+        [13, 12, 9, 9, 8, 8, 13, 12, 10, 10, 9, 13, 5, 7, 10, 10],
+    ),
+    "treated": (
+        [12, 11, 10, 9, 10, 9, 9, 8, 8, 4, 7, 4, 5, 3, 3, 0],
+        [12, 11, 10, 9, 11, 10, 10, 9, 9, 5, 9, 7, 10, 6, 10, 7],
+    ),
+}
+
+
+@pytest.mark.parametrize(("litters", "published"), [("untreated", 1.232495), ("treated", 3.952861)])
+def test_published_design_effects_of_litters(litters: str, published: float) -> None:
+    """Their design effect divides by p (1 - p) / n, ours by p (1 - p) / (n - 1). Six digits: R package PF, ``rsb``."""
+    alive, born = (np.array(counts) for counts in LITTERS[litters])
+    found = korn_graubard(Clusters(born - alive, born))
+    assert found is not None and found.deff is not None
+    assert found.deff == pytest.approx(published * (born.sum() - 1) / born.sum(), abs=1e-6)
+
+
+def test_korn_and_graubards_interval_of_these_litters_worked_by_hand() -> None:
+    """Korn & Graubard (1998): 33 of 145 treated rats die, and the design effect is 3.952861.
+
+    n* = 145 / 3.952861 = 36.682; t of 144 and of 15 degrees of freedom at 0.975 are 1.97658 and 2.13145; so the degrees
+    of freedom leave 36.682 (1.97658 / 2.13145)² = 31.545 rats and 33 / 145 of them, 7.179, deaths.
+    """
+    worth = effective_reads(145, 0, 3.952861, 15, 0.975)
+    assert worth == pytest.approx(31.545, abs=2e-3)
+    low, high = clopper_pearson_bounds(33 / 145 * worth, worth, 0.025)
+    assert low == pytest.approx(stats.beta.ppf(0.025, 7.179, 31.545 - 7.179 + 1), abs=1e-4)
+    assert high == pytest.approx(stats.beta.ppf(0.975, 7.179 + 1, 31.545 - 7.179), abs=1e-4)
+    alive, born = (np.array(counts) for counts in LITTERS["treated"])
+    found = korn_graubard(Clusters(born - alive, born))
+    # Ours counts only litters with a death as evidence, so it is somewhat wider.
+    assert found is not None
+    assert found.low < low < found.estimate < high < found.high < 1.1 * high
 
 
 def test_the_interval_is_exact_for_the_effective_number_of_reads() -> None:

@@ -107,7 +107,36 @@ def test_few_strings_that_differ_and_hardly_one_of_a_kind_are_said() -> None:
     found, other = difference(Pairs(few, none, reads)), difference(Pairs((np.arange(40) < 12) * 2, none, reads))
     assert found is not None and other is not None
     assert "answers differ in few strings: 3; the interval is wide on purpose" in found.warnings
-    assert other.warnings == ("hardly a string gained: supposed is that none gained as a whole was missed by chance",)
+    # None of 40: the exact bound of a share is 1 - 0.025 ** (1 / 40).
+    assert other.warnings == (
+        "few strings gained: the upper bound assumes that chance hid no string gained as a whole; "
+        "otherwise it is off by up to 0.088",
+    )
+
+
+def test_the_bound_in_the_warning_covers_strings_that_fail_as_a_whole() -> None:
+    """A fails in whole strings of 20 reads, B here and there, both at 0.02: most often no string is gained."""
+    rng, covered, warned = np.random.default_rng(7), 0, 0
+    for _ in range(400):
+        a, b = 20 * (rng.random(30) < 0.02), rng.binomial(20, 0.02, 30)
+        both = np.where(a > 0, b, 0)
+        found = difference(Pairs(b - both, a - both, np.full(30, 20)))
+        assert found is not None
+        missed = sum(float(line.split()[-1]) for line in found.warnings if line.startswith("few strings gained"))
+        warned += missed > 0
+        covered += found.low <= 0 <= found.high + missed
+    assert warned > 200
+    assert covered / 400 >= 0.95
+
+
+def test_the_skew_of_a_few_whole_strings_among_many_slight_differences_is_seen() -> None:
+    """The same with 300 strings, at 0.02 and 0.1: about 6 and 30 strings gained as a whole."""
+    rng = np.random.default_rng(8)
+    for rate, strings in ((0.02, 300), (0.1, 60)):
+        a, b = 20 * (rng.random((3000, strings)) < rate), rng.binomial(20, rate, (3000, strings))
+        both = np.where(a > 0, b, 0)
+        low, high = difference_bounds(b - both, a - both, np.full(a.shape, 20), 0.975)
+        assert ((low <= 0) & (high >= 0)).mean() >= 0.935
 
 
 def test_no_data_is_none_and_never_passes() -> None:

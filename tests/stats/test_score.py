@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -45,6 +46,23 @@ def test_the_likeliest_rates_of_a_given_difference_are_those_of_a_search(
     found = minimize_scalar(unlikely, bounds=(max(0, x), min(1, 1 + x)), method="bounded", options={"xatol": 1e-9})
     assert first - second == pytest.approx(x)
     assert unlikely(float(first)) <= found.fun + 1e-5
+
+
+@pytest.mark.parametrize("strings", [6, 15, 60])
+def test_the_variance_is_that_for_few_clusters_of_mancl_and_derouen(strings: int) -> None:
+    """The jackknife's is (k - 1) / k of Mancl & DeRouen's (2001), as Cameron & Miller's (2015) CR3 is."""
+    rng = np.random.default_rng(strings)
+    reads = rng.integers(2, 30, strings)
+    lost = rng.binomial(reads, rng.beta(1, 3, strings))
+    gained = rng.binomial(reads - lost, 0.1)
+    parts = zip(lost, gained, reads, strict=True)
+    change = np.concatenate([np.repeat([-1.0, 1.0, 0.0], [b, c, m - b - c]) for b, c, m in parts])
+    string = np.repeat(np.arange(strings), reads)
+    fit = sm.GEE(change, np.ones_like(change), string).fit(cov_type="bias_reduced")
+    test = DifferenceTest.of(*(column.astype(float) for column in (lost, gained, reads)))
+    of_one_pair = float(test.differing - test.estimate**2)
+    assert float(test.estimate) == pytest.approx(fit.params[0])
+    assert float(test.spread.scale) * of_one_pair == pytest.approx((strings - 1) / strings * fit.bse[0] ** 2)
 
 
 @quick

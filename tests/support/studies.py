@@ -26,8 +26,8 @@ def evaluation(spec: Spec, step: int, strings: int, glitch: float, seed: int) ->
     """A line of the log: each read wrong with probability ``glitch``, the more so the farther from its write it is."""
     drawn = sample(spec, 1000, 0, strings)
     rng = np.random.default_rng([seed, step, int(100 * spec.p_ignore)])
-    wrong = drawn.reads & (rng.random(drawn.gaps.shape) < glitch * np.minimum(drawn.gaps / 8, 2))
-    interval = korn_graubard(Clusters(wrong.sum(1), drawn.reads.sum(1)))
+    wrong = drawn.is_read & (rng.random(drawn.gaps.shape) < glitch * np.minimum(drawn.gaps / 8, 2))
+    interval = korn_graubard(Clusters(wrong.sum(1), drawn.is_read.sum(1)))
     assert interval is not None
     gaps = sorted(Counter(drawn.gaps[wrong].tolist()).items())
     return {
@@ -36,7 +36,7 @@ def evaluation(spec: Spec, step: int, strings: int, glitch: float, seed: int) ->
         "data": str(spec),
         "p_ignore": spec.p_ignore,
         "strings": strings,
-        "reads": int(drawn.reads.sum()),
+        "reads": int(drawn.is_read.sum()),
         "errors": int(wrong.sum()),
         "low": interval.low,
         "high": interval.high,

@@ -25,7 +25,7 @@ def test_the_example_of_the_module() -> None:
 
 def test_counts_since_the_write_are_those_of_a_loop() -> None:
     against, shown = contradictions(STRINGS), earlier_reads(STRINGS)
-    for ops, bits, against_row, shown_row in zip(STRINGS.ops, STRINGS.bits, against, shown, strict=True):
+    for ops, bits, against_row, shown_row in zip(STRINGS.events, STRINGS.values, against, shown, strict=True):
         stored = ignored = read = 0
         for k, (op, bit) in enumerate(zip(ops, bits, strict=True)):
             if op == READ:
@@ -46,11 +46,13 @@ def test_rules_that_are_floors_answer_as_the_floors_do(strings: object, see_read
     assert {"copy-last-bit", "first-write", "constant-0"} <= shared
     assert ("copy-last-read" in shared) == see_reads
     for name in shared:
-        assert (found[name].answers == floors[name])[strings.reads].all(), name
+        assert (found[name].answers == floors[name])[strings.is_read].all(), name
 
 
 def test_the_previous_write_is_the_one_before_the_one_that_counts() -> None:
-    for ops, bits, answers in zip(STRINGS.ops, STRINGS.bits, rules(STRINGS)["previous-write"].answers, strict=True):
+    for ops, bits, answers in zip(
+        STRINGS.events, STRINGS.values, rules(STRINGS)["previous-write"].answers, strict=True
+    ):
         writes: list[int] = []
         for op, bit, answer in zip(ops, bits, answers, strict=True):
             if op == WRITE:
@@ -64,12 +66,12 @@ def test_the_previous_write_is_the_one_before_the_one_that_counts() -> None:
 def test_where_a_rule_is_open_it_is_a_toss_and_elsewhere_it_is_right(strings: object, see_reads: bool) -> None:
     assert isinstance(strings, type(STRINGS))
     # Where there is no earlier read, copy-last-read does what copy-last-bit does.
-    fallback = strings.reads & (np.cumsum(strings.reads, 1) == 1)
+    fallback = strings.is_read & (np.cumsum(strings.is_read, 1) == 1)
     for name, rule in rules(strings, see_reads).items():
-        differs = rule.answers != strings.bits
-        here = rule.open & strings.reads
+        differs = rule.answers != strings.values
+        here = rule.open & strings.is_read
         assert abs(differs[here].mean() - (1 - 1 / strings.symbols)) < 0.03, name
-        closed = ~rule.open & strings.reads
+        closed = ~rule.open & strings.is_read
         if name == "copy-last-read":
             closed &= ~fallback
         assert not differs[closed].any(), name
@@ -80,5 +82,5 @@ def test_where_a_rule_is_open_it_is_a_toss_and_elsewhere_it_is_right(strings: ob
 
 def test_an_ignore_is_what_opens_copying_the_last_bit() -> None:
     rule = rules(STRINGS)["copy-last-bit"]
-    before = np.roll(STRINGS.ops, 1, axis=1)
-    assert (rule.open == (before == IGNORE))[STRINGS.reads].all()
+    before = np.roll(STRINGS.events, 1, axis=1)
+    assert (rule.open == (before == IGNORE))[STRINGS.is_read].all()

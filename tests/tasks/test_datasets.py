@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffprompt.errors import StringError, UsageError
+from ffprompt.tasks.base import Strings
 from ffprompt.tasks.datasets import read, write
-from ffprompt.tasks.flipflop import Spec, Strings, sample
+from ffprompt.tasks.flipflop import Spec, sample
 
 FORMATS = [".parquet", ".jsonl"]
 ROWS = ["w1i0r1", "w0i0r0", "w1w0r0", "w0r0r0", "w0w1r1"]
@@ -29,7 +30,11 @@ def file_of(path: Path, rows: Sequence[object], column: str = "text") -> str:
 
 
 def same(one: Strings, other: Strings) -> bool:
-    return np.array_equal(one.ops, other.ops) and np.array_equal(one.bits, other.bits) and one.symbols == other.symbols
+    return (
+        np.array_equal(one.events, other.events)
+        and np.array_equal(one.values, other.values)
+        and one.symbols == other.symbols
+    )
 
 
 def refusal(kind: type[UsageError], source: str, *arguments: int) -> str:

@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from ffprompt.errors import SpecError, StringError
-from ffprompt.tasks.flipflop import (
-    IGNORE,
-    READ,
-    WRITE,
-    Spec,
-    Strings,
-    concatenate,
-    oracle,
-    parse,
-    sample,
-    sample_shots,
-)
+from ffprompt.tasks.base import Strings, concatenate
+from ffprompt.tasks.flipflop import IGNORE, READ, WRITE, Spec, as_strings, oracle, parse, sample
+from ffprompt.tasks.shots import sample_shots
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -92,14 +83,14 @@ def test_every_sampled_string_is_in_the_language(spec: Spec, seed: int, start: i
 @pytest.mark.parametrize("symbols", SYMBOLS)
 def test_symbols_after_writes_and_ignores_are_uniform(symbols: int, op: int) -> None:
     strings = many(evenly(symbols), count=8000)
-    seen = np.bincount(strings.bits[strings.ops == op], minlength=symbols)
+    seen = np.bincount(strings.values[strings.events == op], minlength=symbols)
     assert len(seen) == symbols
     assert chisquare(seen).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("symbols", SYMBOLS)
 def test_the_first_write_is_uniform(symbols: int) -> None:
-    seen = np.bincount(many(evenly(symbols), count=8000).bits[:, 0], minlength=symbols)
+    seen = np.bincount(many(evenly(symbols), count=8000).values[:, 0], minlength=symbols)
     assert len(seen) == symbols
     assert chisquare(seen).pvalue > ALPHA
 
@@ -107,27 +98,27 @@ def test_the_first_write_is_uniform(symbols: int) -> None:
 def test_bits_are_uniform_at_every_position() -> None:
     strings = many(Spec(200, 0.3, 0.2, 0.5))
     for position in range(99):
-        free = strings.ops[:, position] != READ
-        seen = np.bincount(strings.bits[free, position], minlength=2)
+        free = strings.events[:, position] != READ
+        seen = np.bincount(strings.values[free, position], minlength=2)
         assert chisquare(seen).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("symbols", [2, 3, 16])
 def test_a_symbol_does_not_depend_on_the_one_before(symbols: int) -> None:
     strings = many(evenly(symbols))
-    free = strings.ops != READ
+    free = strings.events != READ
     both = free[:, :-1] & free[:, 1:]
     table = np.zeros((symbols, symbols))
-    np.add.at(table, (strings.bits[:, :-1][both], strings.bits[:, 1:][both]), 1)
+    np.add.at(table, (strings.values[:, :-1][both], strings.values[:, 1:][both]), 1)
     assert chi2_contingency(table).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("symbols", [2, 3, 16])
 def test_a_symbol_does_not_depend_on_the_string_before(symbols: int) -> None:
     strings = many(evenly(symbols))
-    both = (strings.ops[:-1] != READ) & (strings.ops[1:] != READ)
+    both = (strings.events[:-1] != READ) & (strings.events[1:] != READ)
     table = np.zeros((symbols, symbols))
-    np.add.at(table, (strings.bits[:-1][both], strings.bits[1:][both]), 1)
+    np.add.at(table, (strings.values[:-1][both], strings.values[1:][both]), 1)
     assert chi2_contingency(table).pvalue > ALPHA
 
 
@@ -135,7 +126,7 @@ def test_a_symbol_does_not_depend_on_the_string_before(symbols: int) -> None:
 def test_a_symbol_does_not_depend_on_its_instruction(symbols: int) -> None:
     strings = many(evenly(symbols))
     inner = np.s_[:, 1:-1]
-    ops, bits = strings.ops[inner], strings.bits[inner]
+    ops, bits = strings.events[inner], strings.values[inner]
     table = [np.bincount(bits[ops == op], minlength=symbols) for op in (WRITE, IGNORE)]
     assert chi2_contingency(table).pvalue > ALPHA
 
@@ -145,7 +136,7 @@ PROBABILITIES = [(0.1, 0.1, 0.8), (0.01, 0.01, 0.98), (0.45, 0.45, 0.1), (0.3, 0
 
 @pytest.mark.parametrize("p", PROBABILITIES)
 def test_instructions_have_the_probabilities_of_the_spec(p: tuple[float, float, float]) -> None:
-    inner = many(Spec(200, *p)).ops[:, 1:-1]
+    inner = many(Spec(200, *p)).events[:, 1:-1]
     seen = np.bincount(inner.ravel(), minlength=3)
     assert chisquare(seen, np.array(p) * inner.size).pvalue > ALPHA
 
@@ -153,26 +144,26 @@ def test_instructions_have_the_probabilities_of_the_spec(p: tuple[float, float, 
 @pytest.mark.parametrize("position", [1, 2, 31, 49, 98])
 def test_instructions_have_the_same_probabilities_at_every_inner_position(position: int) -> None:
     p = (0.3, 0.2, 0.5)
-    column = many(Spec(200, *p)).ops[:, position]
+    column = many(Spec(200, *p)).events[:, position]
     assert chisquare(np.bincount(column, minlength=3), np.array(p) * len(column)).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("symbols", SYMBOLS)
 def test_instructions_do_not_depend_on_the_alphabet(symbols: int) -> None:
-    inner = many(evenly(symbols)).ops[:, 1:-1]
+    inner = many(evenly(symbols)).events[:, 1:-1]
     assert chisquare(np.bincount(inner.ravel()), np.array([0.3, 0.2, 0.5]) * inner.size).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("p", PROBABILITIES)
 def test_an_instruction_does_not_depend_on_the_one_before(p: tuple[float, float, float]) -> None:
-    inner = many(Spec(200, *p)).ops[:, 1:-1]
+    inner = many(Spec(200, *p)).events[:, 1:-1]
     table = np.zeros((3, 3))
     np.add.at(table, (inner[:, :-1], inner[:, 1:]), 1)
     assert chi2_contingency(table).pvalue > ALPHA
 
 
 def test_an_instruction_does_not_depend_on_the_string_before() -> None:
-    inner = many(Spec(200, 0.3, 0.2, 0.5)).ops[:, 1:-1]
+    inner = many(Spec(200, 0.3, 0.2, 0.5)).events[:, 1:-1]
     table = np.zeros((3, 3))
     np.add.at(table, (inner[:-1], inner[1:]), 1)
     assert chi2_contingency(table).pvalue > ALPHA
@@ -194,29 +185,29 @@ def test_an_instruction_does_not_depend_on_the_string_before() -> None:
 @pytest.mark.parametrize("symbols", [2, 16])
 def test_probabilities_zero_and_one_are_exact(p: tuple[float, float, float], inside: set[int], symbols: int) -> None:
     strings = many(Spec(128, *p, symbols))
-    assert set(np.unique(strings.ops[:, 1:-1]).tolist()) == inside
-    assert (strings.ops[:, 0] == WRITE).all()
-    assert (strings.ops[:, -1] == READ).all()
+    assert set(np.unique(strings.events[:, 1:-1]).tolist()) == inside
+    assert (strings.events[:, 0] == WRITE).all()
+    assert (strings.events[:, -1] == READ).all()
 
 
 def test_without_reads_only_the_last_instruction_reads() -> None:
     spec = Spec(64, 0.5, 0.0, 0.5)
     assert spec.expected_reads == 1
-    assert many(spec).reads.sum(axis=1).tolist() == [1] * 2000
+    assert many(spec).is_read.sum(axis=1).tolist() == [1] * 2000
 
 
 def test_with_ignores_only_the_one_read_asks_for_the_first_write() -> None:
     strings = many(Spec.ffl(1.0, 64))
-    assert strings.reads.sum() == len(strings)
+    assert strings.is_read.sum() == len(strings)
     assert (strings.gaps[:, -1] == 31).all()
-    assert (strings.bits[:, -1] == strings.bits[:, 0]).all()
+    assert (strings.values[:, -1] == strings.values[:, 0]).all()
 
 
 @pytest.mark.parametrize(("p_ignore", "published"), [(0.8, 26.4), (0.98, 3.54), (0.1, 115.3)])
 def test_reads_a_string_are_as_many_as_the_paper_has(p_ignore: float, published: float) -> None:
     spec = Spec.ffl(p_ignore)
     assert spec.expected_reads == pytest.approx(published, abs=0.005)
-    reads = many(spec, count=4000).reads.sum(axis=1)
+    reads = many(spec, count=4000).is_read.sum(axis=1)
     assert reads.mean() == pytest.approx(published, abs=4 * reads.std() / np.sqrt(len(reads)))
 
 
@@ -226,7 +217,7 @@ SHORT = Spec(24, 0.25, 0.25, 0.5)
 
 
 def same(one: Strings, other: Strings) -> bool:
-    return np.array_equal(one.ops, other.ops) and np.array_equal(one.bits, other.bits)
+    return np.array_equal(one.events, other.events) and np.array_equal(one.values, other.values)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 127, 128, 129, 255, 256, 257, 300])
@@ -280,11 +271,11 @@ def test_another_seed_spec_or_stream_gives_other_strings(other: tuple[Spec, int,
     spec, seed, stream = other
     mine, theirs = sample(Spec.ffl(0.8), 0, 0, 400), sample(spec, seed, 0, 400, stream)
     shared = min(mine.length, theirs.length) // 2 - 1
-    assert not set(Strings(mine.ops[:, :shared], mine.bits[:, :shared]).texts()) & set(
-        Strings(theirs.ops[:, :shared], theirs.bits[:, :shared]).texts()
+    assert not set(as_strings(mine.events[:, :shared], mine.values[:, :shared]).texts()) & set(
+        as_strings(theirs.events[:, :shared], theirs.values[:, :shared]).texts()
     )
     # Nor are they drawn from the same random numbers: first writes agree no more often than chance has it.
-    assert 0.2 < (mine.bits[:, 0] == theirs.bits[:, 0]).mean() < 0.7
+    assert 0.2 < (mine.values[:, 0] == theirs.values[:, 0]).mean() < 0.7
 
 
 # No outside source: computed once from the program as it was when these tests were written. Logs name strings by
@@ -375,7 +366,7 @@ def test_where_two_strings_exist_the_shot_is_the_other_one() -> None:
     questions = sample(Spec.ffl(0.6, 4), 0, 0, 300)
     (shot,) = sample_shots(Spec.ffl(0.6, 4), 0, 0, questions, 1)
     assert set(questions.texts()) == {"w0r0", "w1r1"}
-    assert (shot.bits == 1 - questions.bits).all()
+    assert (shot.values == 1 - questions.values).all()
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -445,7 +436,7 @@ def test_no_shots_are_no_shots_and_questions_stay_as_they_are() -> None:
     before = questions.texts()
     assert sample_shots(Spec.ffl(0.6, 4), 0, 0, questions, 0) == []
     sample_shots(Spec.ffl(0.6, 4), 0, 0, questions, 2, shared=True)
-    assert Strings(questions.ops, questions.bits).texts() == before
+    assert as_strings(questions.events, questions.values).texts() == before
 
 
 def test_shots_are_those_that_were_always_drawn() -> None:
@@ -478,8 +469,8 @@ def test_shots_are_those_that_were_always_drawn() -> None:
 )
 def test_strings_are_read_compact_and_spaced(text: str, symbols: int, ops: list[int], bits: list[int]) -> None:
     strings = parse(text, symbols)
-    assert strings.ops.tolist() == [ops]
-    assert strings.bits.tolist() == [bits]
+    assert strings.events.tolist() == [ops]
+    assert strings.values.tolist() == [bits]
     assert strings.symbols == symbols
 
 
@@ -543,16 +534,16 @@ def test_what_is_written_is_read_back(spec: Spec, seed: int, separator: str) -> 
 @given(spec=specs(symbols=(2, 3, 16)), seed=st.integers(0, 1000), data=st.data())
 def test_a_wrong_answer_at_a_read_is_found_where_it_stands(spec: Spec, seed: int, data: st.DataObject) -> None:
     strings = sample(spec, seed, 0, 1)
-    where = data.draw(st.sampled_from(np.flatnonzero(strings.reads[0]).tolist()))
-    bits = strings.bits.copy()
+    where = data.draw(st.sampled_from(np.flatnonzero(strings.is_read[0]).tolist()))
+    bits = strings.values.copy()
     bits[0, where] = (bits[0, where] + data.draw(st.integers(1, spec.symbols - 1))) % spec.symbols
-    (text,) = Strings(strings.ops, bits, spec.symbols).texts()
+    (text,) = as_strings(strings.events, bits, spec.symbols).texts()
     with pytest.raises(StringError, match=rf"instruction {where + 1} \(.*contradicts the last write"):
         parse(text, spec.symbols)
 
 
 def test_texts_are_in_the_notation_of_the_paper() -> None:
-    strings = Strings(np.array([[0, 2, 1], [0, 0, 1]], np.uint8), np.array([[1, 0, 1], [1, 0, 0]], np.uint8))
+    strings = as_strings(np.array([[0, 2, 1], [0, 0, 1]], np.uint8), np.array([[1, 0, 1], [1, 0, 0]], np.uint8))
     assert strings.texts() == ["w1i0r1", "w1w0r0"]
     assert strings.texts(" ") == ["w 1 i 0 r 1", "w 1 w 0 r 0"]
 
@@ -588,10 +579,10 @@ def test_the_oracle_holds_where_positions_outgrow_sixteen_bits(n: int, symbols: 
 @given(spec=specs(), seed=st.integers(0, 1000))
 def test_the_oracle_does_not_look_at_the_answers(spec: Spec, seed: int) -> None:
     strings = sample(spec, seed, 0, 4)
-    spoilt = np.where(strings.reads, 255, strings.bits).astype(np.uint8)
+    spoilt = np.where(strings.is_read, 255, strings.values).astype(np.uint8)
     before = spoilt.copy()
-    truth = oracle(strings.ops, spoilt, spec.symbols)
-    assert np.array_equal(truth[strings.reads], strings.bits[strings.reads])
+    truth = oracle(strings.events, spoilt, spec.symbols)
+    assert np.array_equal(truth[strings.is_read], strings.values[strings.is_read])
     assert np.array_equal(spoilt, before)
 
 
@@ -599,18 +590,18 @@ def test_the_oracle_does_not_look_at_the_answers(spec: Spec, seed: int) -> None:
 @given(spec=specs(), seed=st.integers(0, 1000))
 def test_last_and_gaps_point_at_the_write_that_governs(spec: Spec, seed: int) -> None:
     strings = sample(spec, seed, 0, 3)
-    for row, ops in enumerate(strings.ops.tolist()):
+    for row, ops in enumerate(strings.events.tolist()):
         for position in range(len(ops)):
             write = max(k for k in range(position + 1) if ops[k] == WRITE)
-            assert strings.last[row, position] == write
+            assert strings.anchors[row, position] == write
             assert strings.gaps[row, position] == position - write
-            assert strings.reads[row, position] == (ops[position] == READ)
+            assert strings.is_read[row, position] == (ops[position] == READ)
 
 
 def test_a_worked_example_knows_its_reads_writes_and_gaps() -> None:
     strings = parse("w1 i0 i0 r1 w0 i1 r0")
-    assert strings.reads.tolist() == [[False, False, False, True, False, False, True]]
-    assert strings.last.tolist() == [[0, 0, 0, 0, 4, 4, 4]]
+    assert strings.is_read.tolist() == [[False, False, False, True, False, False, True]]
+    assert strings.anchors.tolist() == [[0, 0, 0, 0, 4, 4, 4]]
     assert strings.gaps.tolist() == [[0, 1, 2, 3, 0, 1, 2]]
     assert strings.length == 14
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffprompt.tasks.flipflop import IGNORE, READ, WRITE, Spec, Strings, parse, sample
+from ffprompt.tasks.base import Strings
+from ffprompt.tasks.flipflop import IGNORE, READ, WRITE, Spec, as_strings, parse, sample
 from ffprompt.tasks.floors import hits, predictions
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -46,8 +47,8 @@ def batches(draw: st.DrawFn, symbols: int | None = None) -> Strings:
 
 def check(rule: str, strings: Strings, see_reads: bool) -> None:
     said, right = predictions(strings, see_reads)[rule], hits(strings, see_reads)[rule]
-    for row, (ops, bits) in enumerate(zip(strings.ops.tolist(), strings.bits.tolist(), strict=True)):
-        for position in np.flatnonzero(strings.reads[row]).tolist():
+    for row, (ops, bits) in enumerate(zip(strings.events.tolist(), strings.values.tolist(), strict=True)):
+        for position in np.flatnonzero(strings.is_read[row]).tolist():
             answer = answer_of(rule, ops, bits, position, see_reads)
             assert said[row, position] == answer
             assert right[row, position] == (answer == bits[position])
@@ -112,25 +113,25 @@ def test_there_is_one_constant_rule_for_every_symbol_and_one_of_them_is_right(sy
         right = hits(strings, see_reads)
         constants = [f"constant-{symbol}" for symbol in range(symbols)]
         assert sorted(right) == sorted(rules + constants)
-        assert np.array_equal(np.sum([right[rule] for rule in constants], axis=0), strings.reads)
+        assert np.array_equal(np.sum([right[rule] for rule in constants], axis=0), strings.is_read)
 
 
 def test_hits_are_at_reads_only() -> None:
     strings = sample(Spec.ffl(0.5, 64), 0, 0, 200)
     for see_reads in (True, False):
         for right in hits(strings, see_reads).values():
-            assert right.shape == strings.ops.shape
-            assert not right[strings.ops != READ].any()
+            assert right.shape == strings.events.shape
+            assert not right[strings.events != READ].any()
             assert right.any()
 
 
 def test_blank_reads_tell_a_rule_nothing() -> None:
     strings = sample(Spec.ffl(0.3, 64), 0, 0, 100)
-    spoilt = Strings(strings.ops, np.where(strings.reads, 1 - strings.bits, strings.bits).astype(np.uint8))
+    spoilt = as_strings(strings.events, np.where(strings.is_read, 1 - strings.values, strings.values).astype(np.uint8))
     told, not_told = predictions(strings, see_reads=False), predictions(spoilt, see_reads=False)
     assert told.keys() == not_told.keys()
     for rule in told:
-        assert np.array_equal(told[rule][strings.reads], not_told[rule][strings.reads])
+        assert np.array_equal(told[rule][strings.is_read], not_told[rule][strings.is_read])
 
 
 # ------------------------------------------------------------------------------------- the paper's languages, T = 512
@@ -166,7 +167,7 @@ def share(right: np.ndarray, of: np.ndarray) -> tuple[float, float]:
     ],
 )
 def test_floors_on_the_languages_of_the_paper_are_those_known(rule: str, p_ignore: float, known: float) -> None:
-    value, error = share(paper_hits(p_ignore)[rule], paper(p_ignore).reads)
+    value, error = share(paper_hits(p_ignore)[rule], paper(p_ignore).is_read)
     assert error < 0.005
     assert value == pytest.approx(known, abs=4 * error + 0.0005)
 
@@ -174,11 +175,11 @@ def test_floors_on_the_languages_of_the_paper_are_those_known(rule: str, p_ignor
 @pytest.mark.parametrize(("p_ignore", "known"), [(0.1, 0.950), (0.8, 0.601), (0.98, 0.511)])
 def test_copying_the_last_bit_fails_half_of_the_times_an_ignore_stands_before(p_ignore: float, known: float) -> None:
     strings, right = paper(p_ignore), paper_hits(p_ignore)["copy-last-bit"]
-    after_ignore = np.zeros_like(strings.reads)
-    after_ignore[:, 1:] = strings.reads[:, 1:] & (strings.ops[:, :-1] == IGNORE)
+    after_ignore = np.zeros_like(strings.is_read)
+    after_ignore[:, 1:] = strings.is_read[:, 1:] & (strings.events[:, :-1] == IGNORE)
     value, error = share(right & after_ignore, after_ignore)
     assert value == pytest.approx(0.5, abs=4 * error)
-    assert right[strings.reads & ~after_ignore].all()
+    assert right[strings.is_read & ~after_ignore].all()
     # The read at the second place has the first write before it, every other one an ignore with p_ignore.
     spec = Spec.ffl(p_ignore)
     expected = 1 - p_ignore / 2 * (spec.expected_reads - spec.p_read) / spec.expected_reads
@@ -187,22 +188,22 @@ def test_copying_the_last_bit_fails_half_of_the_times_an_ignore_stands_before(p_
 
 def test_half_of_the_reads_can_be_answered_by_copying_an_earlier_one() -> None:
     strings, right = paper(0.8), paper_hits(0.8)["copy-last-read"]
-    again = np.zeros_like(strings.reads)
-    for row, ops in enumerate(strings.ops.tolist()):
+    again = np.zeros_like(strings.is_read)
+    for row, ops in enumerate(strings.events.tolist()):
         read_since_write = False
         for position, op in enumerate(ops):
             again[row, position] = op == READ and read_since_write
             read_since_write = op != WRITE and (read_since_write or op == READ)
-    value, error = share(again, strings.reads)
+    value, error = share(again, strings.is_read)
     assert value == pytest.approx(0.5, abs=0.02)
     assert right[again].all()
     # At the first read since a write, the read before it tells nothing.
-    first = strings.reads & ~again
+    first = strings.is_read & ~again
     value, error = share(right & first, first)
     assert value == pytest.approx(0.5, abs=4 * error + 0.02)
 
 
 @pytest.mark.parametrize("p_ignore", [0.1, 0.8, 0.98])
 def test_constants_are_right_half_of_the_time(p_ignore: float) -> None:
-    value, error = share(paper_hits(p_ignore)["constant-1"], paper(p_ignore).reads)
+    value, error = share(paper_hits(p_ignore)["constant-1"], paper(p_ignore).is_read)
     assert value == pytest.approx(0.5, abs=4 * error)

@@ -26,6 +26,7 @@ from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
 from ffprompt.backends.spec import BackendSpec
+from ffprompt.config.settings import ROWS
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ _LOGITS = 1 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # sizes of LoRA adapters that vLLM reserves memory for
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 # Settings of a run that are engine arguments of the same name.
-_ENGINE_SETTINGS = (
-    "tensor_parallel_size", "pipeline_parallel_size", "quantization", "max_model_len", "gpu_memory_utilization",
-    "enforce_eager", "block_size", "dtype",
-)  # fmt: skip
+_ENGINE_SETTINGS = tuple(row.name for row in ROWS if row.engine)
 # Ours to decide: what is read from vLLM depends on it.
 _OURS = ("model", "tokenizer", "runner", "convert", "logprobs_mode", "skip_tokenizer_init", "data_parallel_size")
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.reference.tokens import INSTRUCTIONS
-from ffprompt.tasks.flipflop import MAX_SYMBOLS, Strings
+from ffprompt.tasks.base import MAX_SYMBOLS, Strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def encode(strings: Strings) -> Tensor:
     ``w1 i0 r1`` is ``[0, 4, 2, 3, 1, 4]``.
     """
     ids = np.empty((len(strings), strings.length), np.int64)  # (B, T)
-    ids[:, 0::2] = strings.ops
-    ids[:, 1::2] = strings.bits
+    ids[:, 0::2] = strings.events
+    ids[:, 1::2] = strings.values
     ids[:, 1::2] += INSTRUCTIONS
     return torch.from_numpy(ids)
 

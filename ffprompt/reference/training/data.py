@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError, SpecError
-from ffprompt.tasks.flipflop import Spec, Strings, sample
+from ffprompt.tasks.base import Strings, concatenate
+from ffprompt.tasks.flipflop import Spec, as_strings, sample
 
 _STREAM = "train"
 # Batches drawn before they are asked for.
@@ -121,9 +122,7 @@ class Source:
         low, high = int(places.min()), int(places.max()) + 1
         if high - low > 4 * len(places):  # scattered over a large set: one by one is less than the whole range
             rows = [self._draw(places[index : index + 1]) for index in range(len(places))]
-            return Strings(
-                np.concatenate([r.ops for r in rows]), np.concatenate([r.bits for r in rows]), rows[0].symbols
-            )
+            return concatenate(rows)
         pools = [sample(part, self.seed, low, high, stream=_STREAM) for part in self.mixture.parts]
         if (
             len(pools) == 1
@@ -133,8 +132,8 @@ class Source:
         ):
             return pools[0]
         part = self._parts(places)
-        ops, bits = np.stack([pool.ops for pool in pools]), np.stack([pool.bits for pool in pools])
-        return Strings(ops[part, places - low], bits[part, places - low], self.mixture.symbols)
+        events, values = np.stack([pool.events for pool in pools]), np.stack([pool.values for pool in pools])
+        return as_strings(events[part, places - low], values[part, places - low], self.mixture.symbols)
 
     def _parts(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which part of the mixture each place belongs to."""

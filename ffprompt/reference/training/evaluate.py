@@ -84,14 +84,14 @@ def evaluate(
 
     def count(low: int) -> None:
         part = sample(data, seed, low, min(low + batch, strings))
-        rows, reads = np.nonzero(part.reads)  # (R,) each
+        rows, reads = np.nonzero(part.is_read)  # (R,) each
         logp = predict(model, encode(part).numpy(), rows, 2 * reads + 1)  # (R, V)
         if np.isnan(logp).any():
             raise RunFailedError(f"{data}, strings from {low} on: the outputs of the model are no numbers")
         best = logp.argmax(1)  # (R,)
-        wrong = best != part.bits[rows, reads].astype(np.int64) + INSTRUCTIONS
+        wrong = best != part.values[rows, reads].astype(np.int64) + INSTRUCTIONS
         errors = np.bincount(rows[wrong], minlength=len(part))
-        found.append((low, errors, part.reads.sum(1), part.gaps[rows[wrong], reads[wrong]]))
+        found.append((low, errors, part.is_read.sum(1), part.gaps[rows[wrong], reads[wrong]]))
         if progress:
             progress(min(len(found) * batch, strings))
 

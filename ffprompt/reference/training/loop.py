@@ -26,7 +26,7 @@ from ffprompt.reference.networks.transformer import Transformer, TransformerConf
 from ffprompt.reference.tokens import INSTRUCTIONS
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import batches
-from ffprompt.tasks.flipflop import Strings
+from ffprompt.tasks.base import Strings
 
 Progress = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its loss in nats per prediction."""
@@ -165,8 +165,8 @@ def targets(strings: Strings, objective: str = "clean") -> tuple[Tensor, Tensor,
         rows = torch.arange(B).repeat_interleave(T - 1)
         positions = torch.arange(1, T).repeat(B)
         return tokens[:, :-1], rows, positions, tokens[:, 1:].reshape(-1)
-    found, reads = np.nonzero(strings.reads)  # (R,) each
-    answers = strings.bits[found, reads].astype(np.int64) + INSTRUCTIONS
+    found, reads = np.nonzero(strings.is_read)  # (R,) each
+    answers = strings.values[found, reads].astype(np.int64) + INSTRUCTIONS
     return tokens[:, :-1], torch.from_numpy(found), torch.from_numpy(2 * reads + 1), torch.from_numpy(answers)
 
 

@@ -64,7 +64,7 @@ def measure(config: NetworkConfig, training: Training) -> Cost:
         began = time.perf_counter()
         for data, _ in paper_sets(training.data.length, training.data.symbols):
             part = sample(data, TEST_SEED, 0, _STRINGS)
-            rows, reads = part.reads.nonzero()
+            rows, reads = part.is_read.nonzero()
             predict(trainer.model, encode(part).numpy(), rows, 2 * reads + 1)
         return Cost(min(seconds), (time.perf_counter() - began) / _STRINGS / len(PAPER_SETS))
 

@@ -10,7 +10,7 @@ import pytest
 
 from ffprompt.cli.main import main
 from ffprompt.report.wording import failures
-from ffprompt.scoring.score import Reasons
+from ffprompt.scoring.aggregate import Reasons
 from tests.conftest import only_run
 from tests.support.faulty_server import KEY, FaultyServer
 

@@ -1,0 +1,400 @@
+"""The one table of settings of a run. A new setting is one row of ``Settings``, here and nowhere else.
+
+From the table come the fields of ``RunConfig`` and their validation, the flags of ``run``, the refusal of a setting
+that a backend does not have, what two runs that are compared may differ in, what belongs to the plan of a run, and the
+page docs/settings.md::
+
+    python -m ffprompt.config.settings > docs/settings.md
+
+Nothing heavy is imported here, because ``--help`` needs the table.
+"""
+
+from types import EllipsisType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+Compare = Literal["by", "allow", "equal", "strings", "free"]
+"""What ``compare`` does with a setting.
+
+by: two runs must agree in it, unless they are compared ``--by`` it or it is given with ``--allow``.
+allow: they must agree, unless it is given with ``--allow``.
+equal: they must agree, otherwise there is nothing to pair.
+strings: it says which strings are sampled, and strings are paired by themselves.
+free: they may differ, because it changes how a model runs and not what it is asked.
+"""
+
+# Groups of flags.
+QUESTIONS = "model and questions"
+STRINGS = "strings"
+MODEL = "how the model runs"
+ENGINE = "vLLM engine, under vLLM's own names"
+SERVER = "models behind an API"
+GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER)
+
+# Backends that honour a setting.
+_VLLM = ("vllm",)
+_LOCAL = ("transformers", "vllm")
+_BATCHED = ("transformers", "reference")
+_API = ("openai", "anthropic")
+_CHATTY = (*_LOCAL, *_API)
+
+_BY_BACKEND = "depends on the backend"
+
+
+class Setting(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        default: Its value where none is given; ``...`` where one is required.
+        group: The heading of its flag.
+        metavar: The placeholder of its value in ``--help``.
+        help: What it is, in a few words. Choices and the default are added.
+        unset: What None means, as the default that ``--help`` shows.
+        expected: What a value must be, where type and range do not say it.
+        least, most: The range of a number, ends included; for a text, of its length.
+        above, below: The range of a number, ends excluded.
+        product: Whether it takes several values, of which the run is the product.
+        backends: Those that honour it; the others refuse it. None stands for all.
+        planned: Whether it belongs to the plan: a run with another value is another run.
+        identifies_model: Whether it says which model answers, or how as far as that may change an answer.
+        compare: What ``compare`` does with it.
+        used_with: What it plays a part in, if not in every condition.
+        engine: Whether vLLM's engine has an argument of the same name, which it is handed to.
+        across_backends: What ``compare --by backend`` does with it: ``free`` lets it differ, ``unknown`` lets None
+            agree with any value, since not every backend knows it.
+        name, type: Filled in from its line in ``Settings``.
+    """
+
+    default: Any
+    group: str
+    metavar: str
+    help: str
+    unset: str | None = None
+    expected: str | None = None
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    product: bool = False
+    backends: tuple[str, ...] | None = None
+    planned: bool = True
+    identifies_model: bool = False
+    compare: Compare = "by"
+    used_with: Literal["shots", "next", "replies"] | None = None
+    across_backends: Literal["free", "unknown"] | None = None
+    engine: bool = False
+    name: str = ""
+    type: Any = None
+
+    @property
+    def flag(self) -> str:
+        """Its flag: ``--p-ignore``."""
+        return flag(self.name)
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The types of a value other than None; where it takes several values, those of each."""
+        return tuple(get_args(kind)[0] if get_origin(kind) is tuple else kind for kind in _members(self.type))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names that it can be, none where it is not one of a few."""
+        return get_args(self.types[0]) if get_origin(self.types[0]) is Literal and len(self.types) == 1 else ()
+
+    @property
+    def arity(self) -> int | EllipsisType | None:
+        """How many values it takes: a number, ``...`` for any number, or None for one that is no list."""
+        tuples = [get_args(kind) for kind in _members(self.type) if get_origin(kind) is tuple]
+        return None if not tuples else ... if tuples[0][-1] is ... else len(tuples[0])
+
+    @property
+    def shown_default(self) -> str | None:
+        """The default as ``--help`` and the page of settings show it; None where there is nothing to say."""
+        if self.default is None or self.default is ... or self.default is False:
+            return self.unset
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
+    def help_text(self) -> str:
+        """What it is, its choices and its default."""
+        text = f"{self.help}: {_either(self.choices)}" if self.choices else self.help
+        return f"{text} (default: {self.shown_default})" if self.shown_default is not None else text
+
+    @property
+    def expectation(self) -> str:
+        """What a value must be, for an error message."""
+        if self.expected is not None:
+            return self.expected
+        if self.arity is not None and not self.product:
+            return "a list of texts"
+        return _either([_kind(member) + self._range(member) for member in self.types])
+
+    def _range(self, kind: Any) -> str:
+        if kind not in (int, float):
+            return ""
+        if self.least is not None and self.most is not None:
+            return f" from {_number(self.least)} to {_number(self.most)}"
+        if self.above is not None and self.below is not None:
+            return f" between {_number(self.above)} and {_number(self.below)}"
+        bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        parts = [f"{words} {_number(bound)}" for words, bound in bounds.items() if bound is not None]
+        text = " and ".join(parts)
+        return f" of {text}" if text.startswith("at") else f" {text}" if text else ""
+
+
+def setting(default: Any, group: str, metavar: str, help: str, **facts: Any) -> Any:  # noqa: A002
+    """Return a row for a class like ``Settings``, with ``facts`` for the other fields of ``Setting``.
+
+    It claims any type, so that its line in the class may give the type of the setting.
+    """
+    facts.setdefault("compare", "by" if facts.get("planned", True) else "free")
+    return Setting(default, group, metavar, help, **facts)
+
+
+class Settings:
+    """The table: one row for each setting of a run, with its type."""
+
+    # fmt: off
+    backend: str = setting(
+        ..., QUESTIONS, "NAME", "transformers, vllm, openai, anthropic, reference, scripted or another package's",
+        identifies_model=True,
+    )
+    model: str = setting(
+        ..., QUESTIONS, "NAME", "short name, folder, GGUF file or hub id; or a scripted rule", identifies_model=True
+    )
+    template: tuple[str, ...] | None = setting(
+        None, QUESTIONS, "NAME", "bundled template (see: ffprompt prompts list) or .toml file", product=True,
+        unset=_BY_BACKEND,
+    )
+    shots: tuple[int, ...] | None = setting(
+        None, QUESTIONS, "K", "solved strings shown before the question", product=True, least=0, most=64,
+        unset=_BY_BACKEND,
+    )
+    shot_length: int = setting(16, QUESTIONS, "T", "instructions in each shot", used_with="shots")
+    shared_shots: bool = setting(False, QUESTIONS, "", "show the same shots before every question", used_with="shots")
+    elicitation: tuple[Literal["forced", "next", "list", "dialogue"], ...] | None = setting(
+        None, QUESTIONS, "NAME", "how reads are asked", product=True, unset=_BY_BACKEND
+    )
+    form: Literal["auto", "completion", "chat"] = setting("auto", QUESTIONS, "NAME", "form of the prompt")
+    next_read: Literal["first", "last", "random"] = setting(
+        "last", QUESTIONS, "WHICH", "the read that --elicitation next asks", compare="equal", used_with="next"
+    )
+    turn_instructions: int | None = setting(
+        None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read"
+    )
+    length: tuple[int, ...] | None = setting(
+        None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
+        compare="strings", unset=_BY_BACKEND,
+    )
+    p_ignore: tuple[float, ...] | None = setting(
+        None, STRINGS, "P", "probability of ignore; write and read share the rest", product=True, compare="strings",
+        unset=_BY_BACKEND,
+    )
+    p_write: float | None = setting(
+        None, STRINGS, "P", "probability of write; give it with --p-read instead of --p-ignore", compare="strings"
+    )
+    p_read: float | None = setting(None, STRINGS, "P", "probability of read; goes with --p-write", compare="strings")
+    symbols: int = setting(2, STRINGS, "M", "number of data symbols, 2 to 256", compare="equal")
+    data: str | None = setting(
+        None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings"
+    )
+    trials: int | None = setting(
+        None, STRINGS, "N", "strings per condition (a maximum with --certify or --until-width)", least=1,
+        compare="strings", unset=_BY_BACKEND,
+    )
+    repeats: int = setting(1, STRINGS, "K", "times that each prompt is asked", least=1, most=1000, compare="equal")
+    certify: float | None = setting(
+        None, STRINGS, "B", "stop when the error rate is shown to be below or above B", above=0, below=1,
+        compare="free",
+    )
+    until_width: float | None = setting(
+        None, STRINGS, "W", "stop when the 95% interval is at most W wide", above=0, below=1, compare="free"
+    )
+    seed: int = setting(
+        0, STRINGS, "S", "seed of strings, shots and sampled replies", least=0, most=2**63 - 1, compare="equal"
+    )
+    temperature: float | Literal["default"] = setting(
+        0.0, MODEL, "X", "sampling temperature; 0 is greedy, default is the model's own", least=0, most=10,
+        expected="a number from 0 to 10, or default (the model's own)", used_with="replies",
+    )
+    thinking: Literal["on", "off"] | int | None = setting(
+        None, MODEL, "on|off|N", "let the model think before it answers; N limits it to N tokens", least=1,
+        expected="on, off, or a number of tokens", backends=_CHATTY, identifies_model=True, across_backends="unknown",
+    )
+    answers: Literal["text", "schema"] = setting(
+        "text", MODEL, "NAME", "format of replies, where schema is JSON that the server enforces", used_with="replies"
+    )
+    reasoning_tags: tuple[str, str] | None = setting(
+        None, MODEL, "OPEN CLOSE", "marks around the reasoning in a reply", backends=(*_CHATTY, "scripted"),
+        expected="two marks, the opening and the closing one", identifies_model=True, compare="allow",
+    )
+    max_tokens: int | None = setting(
+        None, MODEL, "N", "most tokens in a reply; in a dialogue, in each turn", least=1, used_with="replies"
+    )
+    batch_size: int | None = setting(
+        None, MODEL, "N", "prompts in each forward pass", least=1, backends=_BATCHED, compare="free",
+        unset="found automatically",
+    )
+    device: str | None = setting(
+        None, MODEL, "NAME", "cpu, cuda, cuda:1, mps or auto", backends=_BATCHED, compare="free",
+        unset="found automatically",
+    )
+    dtype: str | None = setting(
+        None, MODEL, "NAME", "float32, bfloat16, float16 or auto", backends=_LOCAL, engine=True, identifies_model=True,
+        across_backends="unknown",
+    )
+    revision: str | None = setting(
+        None, MODEL, "REV", "branch, tag or commit of a model on the hub", backends=_LOCAL, identifies_model=True,
+        across_backends="unknown",
+    )
+    trust_remote_code: bool = setting(
+        False, MODEL, "", "run code that comes with the model", backends=_LOCAL, compare="free"
+    )
+    tensor_parallel_size: int | None = setting(
+        None, ENGINE, "N", "GPUs that share each layer", least=1, backends=_VLLM, engine=True, compare="free"
+    )
+    pipeline_parallel_size: int | None = setting(
+        None, ENGINE, "N", "pipeline stages, each with some of the layers", least=1, backends=_VLLM, engine=True,
+        compare="free",
+    )
+    data_parallel_size: int | None = setting(
+        None, ENGINE, "N", "copies of the model", least=1, backends=_VLLM, compare="free"
+    )
+    quantization: str | None = setting(
+        None, ENGINE, "NAME", "awq, gptq, fp8 …", backends=_VLLM, engine=True, identifies_model=True,
+        unset="the model's own",
+    )
+    max_model_len: int | None = setting(
+        None, ENGINE, "N", "most tokens in a prompt and its reply", least=1, backends=_VLLM, engine=True, compare="free"
+    )
+    gpu_memory_utilization: float | None = setting(
+        None, ENGINE, "X", "share of GPU memory to use", above=0, most=1, backends=_VLLM, engine=True, compare="free"
+    )
+    enforce_eager: bool | None = setting(
+        None, ENGINE, "", "use neither compilation nor CUDA graphs", backends=_VLLM, engine=True, compare="free"
+    )
+    block_size: int | None = setting(
+        None, ENGINE, "N", "tokens in each block of the cache", least=1, backends=_VLLM, engine=True, compare="free"
+    )
+    lora: str | None = setting(None, ENGINE, "DIR", "folder with a LoRA adapter", backends=_VLLM, identifies_model=True)
+    engine_arg: tuple[str, ...] | None = setting(
+        None, ENGINE, "NAME=VALUE", "any other engine argument; repeatable", backends=_VLLM, identifies_model=True,
+        compare="allow", across_backends="free",
+    )
+    base_url: str | None = setting(
+        None, SERVER, "URL", "another server with the provider's API", backends=_API, identifies_model=True,
+        compare="allow", across_backends="free", least=1, expected="an address, such as http://localhost:8000/v1",
+    )
+    provider: str | None = setting(
+        None, SERVER, "NAME", "openai: known provider, which sets the base URL and the key", backends=("openai",),
+        compare="free",
+    )
+    api: Literal["chat", "responses", "completions", "messages", "bedrock", "vertex"] | None = setting(
+        None, SERVER, "NAME", "API to call", backends=_API, identifies_model=True, compare="allow",
+        across_backends="free",
+    )
+    key_file: str | None = setting(
+        None, SERVER, "FILE", "file that holds the API key", backends=_API, planned=False,
+        unset="the environment variable",
+    )
+    reasoning_effort: str | None = setting(
+        None, SERVER, "NAME", "reasoning effort, under the provider's name", backends=_CHATTY, identifies_model=True
+    )
+    extra_body: dict[str, Any] | None = setting(
+        None, SERVER, "JSON", "object that is merged into the body of each request", backends=_API,
+        expected='a JSON object, such as {"top_k": 1}', identifies_model=True, compare="allow",
+    )
+    extra_header: tuple[str, ...] | None = setting(
+        None, SERVER, "NAME=VALUE", "header that is sent with each request; repeatable", backends=_API, compare="free"
+    )
+    max_concurrency: int | None = setting(
+        None, SERVER, "N", "most requests in flight", least=1, most=4096, backends=_API, planned=False, unset="64"
+    )
+    requests_per_minute: float | None = setting(
+        None, SERVER, "N", "rate limit on requests", above=0, backends=_API, planned=False
+    )
+    tokens_per_minute: float | None = setting(
+        None, SERVER, "N", "rate limit on tokens", above=0, backends=_API, planned=False
+    )
+    reasoning_room: int | None = setting(
+        None, SERVER, "N", "extra tokens for reasoning, on top of the reply", least=0, backends=_CHATTY,
+        identifies_model=True, compare="allow", across_backends="unknown",
+    )
+    top_logprobs: int | None = setting(
+        None, SERVER, "N", "forced: number of most likely tokens to ask for", least=2, most=1000, backends=("openai",),
+        identifies_model=True, compare="allow", across_backends="unknown", unset="20",
+    )
+    timeout: float | None = setting(
+        None, SERVER, "S", "time limit of a call in seconds", above=0, backends=_API, planned=False,
+        unset="180, or 900 for models that think",
+    )
+    connect_timeout: float | None = setting(
+        None, SERVER, "S", "time limit to connect", above=0, backends=_API, planned=False, unset="10"
+    )
+    first_byte_timeout: float | None = setting(
+        None, SERVER, "S", "time limit until a response begins", above=0, backends=_API, planned=False
+    )
+    max_usd: float | None = setting(
+        None, SERVER, "X", "stop before the run costs more, all resumes included", above=0, backends=_API,
+        planned=False,
+    )
+    max_tokens_total: int | None = setting(
+        None, SERVER, "N", "stop before the run uses more tokens, prompts and replies", least=1, backends=_API,
+        planned=False,
+    )
+    prices: str | None = setting(
+        None, SERVER, "FILE", "prices of tokens, for models that are not known", backends=_API, planned=False
+    )
+    # fmt: on
+
+
+# Settings that the first runs recorded, default or not. Every other one is recorded where it is not at its default, so
+# that a run that was made before it existed keeps its digest. Nothing is ever added here.
+ALWAYS_RECORDED = {
+    "backend", "model", "template", "shots", "shot_length", "shared_shots", "elicitation", "form", "next_read",
+    "turn_instructions", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "certify",
+    "until_width", "seed", "temperature", "max_tokens", "batch_size", "device", "dtype", "revision",
+    "trust_remote_code", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "quantization",
+    "max_model_len", "gpu_memory_utilization", "enforce_eager", "block_size", "lora", "engine_arg", "base_url", "api",
+    "reasoning_effort", "reasoning_room", "top_logprobs",
+}  # fmt: skip
+
+
+def rows(table: type = Settings) -> tuple[Setting, ...]:
+    """Return the rows of a table, each with its name and its type."""
+    types = get_type_hints(table)
+    return tuple(row._replace(name=name, type=types[name]) for name, row in vars(table).items() if name in types)
+
+
+def flag(name: str) -> str:
+    """Return the flag of a setting.
+
+    >>> flag("p_ignore")
+    '--p-ignore'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The members of a union but None, or a type by itself."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(member for member in members if member is not type(None))
+
+
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(kind, "an object")
+
+
+def _either(names: tuple[str, ...] | list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+ROWS = rows()
+BY_NAME = {row.name: row for row in ROWS}
+ELICITATIONS: tuple[str, ...] = BY_NAME["elicitation"].choices

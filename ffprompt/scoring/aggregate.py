@@ -1,0 +1,168 @@
+"""From the outcomes of a condition's reads to its row of the table."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ffprompt.cost.prices import Bill
+from ffprompt.evaluation.plan import Batch
+from ffprompt.scoring.repeats import Repeats
+from ffprompt.scoring.score import NEAR_TIE, Judged, Outcome, known, margin, mass
+from ffprompt.stats.clusters import Clusters
+from ffprompt.stats.intervals import rate_interval, strings_with_an_error, zero_error_bounds
+
+_MOST_REASONS = 100  # kinds that are told apart
+_KEPT_REASONS = 10  # of these, the commonest, in the record
+_OTHER = "another reason"
+
+
+def alike(reason: str) -> str:
+    """The same text for reasons that differ in numbers, names and ids only; the status of HTTP tells them apart.
+
+    >>> alike("HTTP 500: request req_1a is 7 too long"), alike("HTTP 500: request req_2b is 12 too long")
+    ('HTTP 500: request # is # too long', 'HTTP 500: request # is # too long')
+    """
+    return re.sub(r"\breq_\w+|(?<!HTTP )\b(?=[\w-]*\d)[\w-]+", "#", reason)
+
+
+@dataclass
+class Reasons:
+    """How many trials had an outcome for which reason; those that are ``alike`` count as one, told by the first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, trials: int = 1) -> None:
+        """Count a reason."""
+        kind = alike(reason)
+        if kind not in self.counts and len(self.counts) >= _MOST_REASONS:
+            kind = reason = _OTHER
+        self.counts[kind] += trials
+        self.examples.setdefault(kind, reason)
+
+    def most(self) -> list[tuple[str, int]]:
+        """(reason, trials), the commonest first."""
+        return [(self.examples[kind], count) for kind, count in self.counts.most_common()]
+
+
+@dataclass
+class Tally:
+    """Counts of one condition, added up trial by trial in any order; a few numbers a string are all that grows.
+
+    A string is one cluster: the reads of all its repeats are added up.
+    """
+
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    # By the string's number: reads, and reads not answered correctly. 0 reads where no call was answered.
+    string_reads: array[int] = field(default_factory=lambda: array("q"))
+    string_misses: array[int] = field(default_factory=lambda: array("q"))
+    mass: float = 0.0  # sum over scored reads of the probability of all answers together
+    weighed: int = 0  # reads that have such a probability
+    near_ties: int = 0  # of these, reads whose two best answers are nearly as probable
+    floors: dict[str, int] = field(default_factory=dict)
+    missing: int = 0  # trials that are wanted and have no line
+    bill: Bill = field(default_factory=Bill)
+    repeats: Repeats = field(default_factory=Repeats)
+    reasons: dict[Outcome, Reasons] = field(default_factory=dict)  # why trials had an outcome, so far of errors
+
+    def add(self, batch: Batch, row: int, judged: Judged, line: Mapping[str, Any]) -> None:
+        """Count one trial."""
+        for outcome in judged.outcomes:
+            self.outcomes[outcome] += 1
+        string = batch.string(row)
+        failed = judged.outcomes[0] is Outcome.ERROR
+        right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
+        self.repeats.add(string, None if failed else judged.answers, right)
+        if failed:
+            self.reasons.setdefault(Outcome.ERROR, Reasons()).add(judged.reason or "no reason")
+            return
+        self.bill.add(line)
+        for counts in (self.string_reads, self.string_misses):
+            counts.extend([0] * (string + 1 - len(counts)))
+        self.string_reads[string] += len(judged.outcomes)
+        self.string_misses[string] += sum(outcome is not Outcome.CORRECT for outcome in judged.outcomes)
+        for read in known(line) if "logprobs" in line else ():
+            exact = [value for value in read if value is not None]
+            if len(exact) == len(read):
+                self.mass += mass(exact)
+                self.weighed += 1
+                self.near_ties += margin(exact) < NEAR_TIE
+        positions = batch.positions(row)
+        for name, hit in batch.floor_hits.items():
+            self.floors[name] = self.floors.get(name, 0) + int(np.count_nonzero(hit[row, positions]))
+
+    @property
+    def reads(self) -> int:
+        """Reads that were asked, errors included."""
+        return sum(self.outcomes.values())
+
+    def row(self) -> dict[str, Any]:
+        """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
+
+        ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.rate_interval`: a read is
+        the unit, and a string with all its repeats is the cluster.
+        """
+        scored = self.reads - self.outcomes[Outcome.ERROR]
+        right, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
+        strings = Clusters(np.array(self.string_misses, np.int64), np.array(self.string_reads, np.int64))
+        floor = max(self.floors, key=lambda name: self.floors[name]) if self.floors else None
+        return {
+            "reads": self.reads,
+            "strings": len(strings),
+            "accuracy": right / scored if scored else None,
+            **_uncertainty(strings, wrong),
+            "glitch_rate": wrong / (right + wrong) if right + wrong else None,
+            "mean_answer_mass": self.mass / self.weighed if self.weighed else None,
+            "near_ties": self.near_ties if self.weighed else None,
+            "perfect_strings": int((strings.errors == 0).sum()),
+            "floor": self.floors[floor] / scored if floor and scored else None,
+            "floor_rule": floor,
+            "floors": {name: count / scored for name, count in self.floors.items()} if scored else {},
+            "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
+            "reasons": {str(outcome): found.most()[:_KEPT_REASONS] for outcome, found in self.reasons.items()},
+            "missing_trials": self.missing,
+            **self.repeats.row(),
+            **self.bill.row(),
+        }
+
+
+def _uncertainty(strings: Clusters, wrong: int) -> dict[str, Any]:
+    """What is known of an accuracy, from the reads that each string has and those that were not answered correctly.
+
+    ``wrong`` of the latter have an answer, and only these are called wrong.
+    """
+    misses = rate_interval(strings)
+    hit = strings_with_an_error(strings)
+    none = zero_error_bounds(strings)
+    found = misses and misses.complement()
+    return {
+        "interval_low": found and found.low,
+        "interval_high": found and found.high,
+        "interval_level": found and found.level,
+        "interval_method": found and found.method,
+        "n_effective": found and found.n_effective,
+        "deff": found and found.deff,
+        "warnings": [_named(warning, wrong, strings.n_errors) for warning in found.warnings] if found else [],
+        "strings_with_an_error": hit
+        and {"count": int((strings.errors > 0).sum()), "share": hit.estimate, "low": hit.low, "high": hit.high},
+        # The largest share of reads not answered correctly that all being right leaves possible.
+        "zero_error_bounds": none
+        and {
+            by: {"high": bound.high, "n": bound.n, "level": bound.level, "needs": bound.needs}
+            for by, bound in zip(("strings", "reads"), none, strict=True)
+        },
+    }
+
+
+def _named(warning: str, wrong: int, missed: int) -> str:
+    """A warning that calls wrong only what is; statistics know of misses alone."""
+    if wrong == missed:
+        return warning
+    return warning.replace("every read was wrong", "no read was right" if wrong else "no read has an answer")

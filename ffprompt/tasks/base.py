@@ -1,0 +1,282 @@
+"""What every task gives: its events, its specs, batches of its strings, and what rules without memory make of them.
+
+A task is an automaton with its strings. A string is a sequence of *events*; some of them are *reads*, whose answers a
+model must supply. A :class:`Spec` says how the strings of one task are drawn. Everything outside a task's own module
+works on :class:`Strings` and on the members of :class:`Task` and :class:`Spec`, and knows no event by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Arguments and answers are kept in one byte each.
+MAX_SYMBOLS = 256
+
+U8 = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Effect = Literal["reset", "step", "idle", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of instruction.
+
+    ``name`` is its key in a template, ``letter`` its sign in a task's own notation. ``arguments`` is how many
+    arguments it can have: 0 for none, None for one of the symbols that answers are made of. ``effect`` is what it does
+    to the state: ``reset`` sets it whatever it was, ``step`` changes it depending on what it was, ``idle`` leaves it,
+    and ``read`` leaves it and asks for it.
+    """
+
+    name: str
+    letter: str
+    effect: Effect
+    arguments: int | None = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a model must supply the answer."""
+        return self.effect == "read"
+
+    @property
+    def has_argument(self) -> bool:
+        """Whether something stands behind the name that is no answer."""
+        return self.arguments is None or self.arguments > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a rule answers, (N, n), and at which reads that is open, (N, n).
+
+    A read is open if the symbol that the rule answers was drawn independently of the true one. There it is a matter of
+    chance whether the rule is right, and nothing else about the read (its gap, its position) has a part in it.
+    """
+
+    answers: U8
+    open: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    """One string, or consecutive events of one: arrays of shape (n,) as in :class:`Strings`."""
+
+    events: U8
+    arguments: U8
+    answers: U8
+    is_read: Bools
+
+    def __getitem__(self, events: slice) -> String:
+        return String(self.events[events], self.arguments[events], self.answers[events], self.is_read[events])
+
+    @property
+    def read_count(self) -> int:
+        """The number of reads."""
+        return int(np.count_nonzero(self.is_read))
+
+    @property
+    def truth(self) -> U8:
+        """(reads,) the true answers, in order."""
+        return self.answers[self.is_read]
+
+
+@dataclass(frozen=True)
+class Strings:
+    """N strings of n events each, all of one task.
+
+    Example, N = 1, n = 4, the flip-flop string ``w1 i0 r1 r1``::
+
+        events     [[0, 2, 1, 1]]     numbers of task.events: write, ignore, read, read
+        arguments  [[1, 0, ., .]]     0 where an event has none
+        answers    [[., ., 1, 1]]     the true answer at a read
+        is_read    [[F, F, T, T]]
+        anchors    [[0, 0, 0, 0]]     index of the event that the state rests on
+        gaps       [[0, 1, 2, 3]]     events since then: the difficulty of a read
+
+    What stands at a dot is not looked at, so a task may give one array as both.
+    """
+
+    task: Task
+    events: U8  # (N, n)
+    arguments: U8  # (N, n)
+    answers: U8  # (N, n)
+    symbols: int = 2  # answers are 0 … symbols - 1
+
+    def __len__(self) -> int:
+        return int(self.events.shape[0])
+
+    def __getitem__(self, rows: slice | Ints) -> Strings:
+        arguments = self.arguments[rows]
+        answers = arguments if self.answers is self.arguments else self.answers[rows]
+        return Strings(self.task, self.events[rows], arguments, answers, self.symbols)
+
+    def string(self, row: int) -> String:
+        """One of the strings."""
+        return String(self.events[row], self.arguments[row], self.answers[row], self.is_read[row])
+
+    @property
+    def instructions(self) -> int:
+        """n, the number of events of each string."""
+        return int(self.events.shape[1])
+
+    @property
+    def length(self) -> int:
+        """T, as the task counts it."""
+        return self.task.stride * self.instructions
+
+    @cached_property
+    def is_read(self) -> Bools:
+        """(N, n) where the reads are."""
+        return self.having("read")
+
+    @cached_property
+    def values(self) -> U8:
+        """(N, n) what stands behind each event: the answer to a read, and the argument of any other event."""
+        return self.answers if self.answers is self.arguments else np.where(self.is_read, self.answers, self.arguments)
+
+    @cached_property
+    def anchors(self) -> Ints:
+        """(N, n) index of the most recent reset at or before each event; 0 where there is none."""
+        position = np.where(self.having("reset"), np.arange(self.instructions), 0)
+        return np.maximum.accumulate(position, axis=1)
+
+    @cached_property
+    def gaps(self) -> Ints:
+        """(N, n) events since the anchor."""
+        return np.asarray(np.arange(self.instructions) - self.anchors)
+
+    def having(self, effect: Effect) -> Bools:
+        """(N, n) where the events with an effect are."""
+        found = np.zeros(self.events.shape, np.bool_)
+        for number, event in enumerate(self.task.events):
+            if event.effect == effect:
+                found |= self.events == number
+        return found
+
+    def texts(self, separator: str = "") -> list[str]:
+        """Each string in the task's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""
+        pieces = [
+            f"{event.letter}{separator}{value}" if event.has_argument or event.is_read else event.letter
+            for event in self.task.events
+            for value in range(MAX_SYMBOLS)
+        ]
+        numbers = self.events.astype(np.int64) * MAX_SYMBOLS + self.values
+        return [separator.join([pieces[number] for number in row]) for row in numbers.tolist()]
+
+    def digests(self) -> list[str]:
+        """16 hex digits a string, of its compact text; a log line carries it to prove which string it is about."""
+        return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in self.texts()]
+
+
+def concatenate(parts: Sequence[Strings]) -> Strings:
+    """Stack strings of one task and length into one batch."""
+    first = parts[0]
+    arguments = np.concatenate([part.arguments for part in parts])
+    shared = all(part.answers is part.arguments for part in parts)
+    answers = arguments if shared else np.concatenate([part.answers for part in parts])
+    return Strings(first.task, np.concatenate([part.events for part in parts]), arguments, answers, first.symbols)
+
+
+class Spec(Protocol):
+    """How the strings of one task are drawn. Equal specs draw equal strings; ``str`` prints what the task parses.
+
+    Every string ends with a read. The events before it are drawn independently, but for the first, which is no read.
+    """
+
+    @property
+    def task(self) -> Task:
+        """The task whose strings they are."""
+
+    @property
+    def length(self) -> int:
+        """T, as the task counts it: ``task.stride`` times ``instructions``."""
+
+    @property
+    def instructions(self) -> int:
+        """n, the number of events of a string."""
+
+    @property
+    def symbols(self) -> int:
+        """Number of different answers."""
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """The probability of each event, by name, at a position where all can stand."""
+
+    @property
+    def expected_reads(self) -> float:
+        """Expected reads in one string."""
+
+    @property
+    def preset(self) -> str | None:
+        """Which of the task's presets it is but for its length and number of symbols; None for another."""
+
+    def sample(self, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
+        """Strings ``start`` … ``stop - 1``; string i depends on the spec, seed, stream and i alone.
+
+        Raises SpecError for a negative seed or a range that is none.
+        """
+
+    def with_length(self, length: int) -> Spec:
+        """The same spec at another T. Raises SpecError."""
+
+
+class Task(Protocol):
+    """An automaton with its strings."""
+
+    @property
+    def name(self) -> str:
+        """What templates and settings call it."""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Its events. Their numbers in ``Strings.events`` are their places here. One of them is a read."""
+
+    @property
+    def stride(self) -> int:
+        """What an event adds to T: 2 where T counts the event and the value behind it."""
+
+    @property
+    def presets(self) -> Mapping[str, Spec]:
+        """Published test sets, if it has any: ``in distribution``, ``sparse tail`` and ``dense tail``."""
+
+    @property
+    def rule_names(self) -> tuple[str, ...]:
+        """The rules of ``floors``, but for the constant ones."""
+
+    def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
+        """A spec from probabilities of events by name; those that are not given follow from the others.
+
+        Raises SpecError for a spec that describes no strings of this task.
+        """
+
+    def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
+        """Read what ``str`` prints; ``symbols`` is the default. Raises SpecError."""
+
+    def parse(self, text: str, symbols: int = 2) -> Strings:
+        """Read one string in the task's notation, as a batch of one. Raises StringError naming what is wrong."""
+
+    def contains(self, strings: Strings) -> bool:
+        """Whether all strings are ones of this task: what they begin and end with, and the answers in them."""
+
+    def floors(self, strings: Strings, see_reads: bool = True) -> dict[str, U8]:
+        """What each rule without memory answers at every event, (N, n); only reads matter.
+
+        ``see_reads`` says whether a rule sees the true answers to earlier reads. A rule ``constant-k`` always
+        answers k.
+        """
+
+    def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
+        """The rules that may explain wrong answers."""
+
+    def covariates(self, strings: Strings) -> dict[str, Ints]:
+        """What else makes a read hard, (N, n) each, by the name of its column in ``reads.parquet``.
+
+        ``gap`` is among them. A task that has nothing to say of another column leaves it out.
+        """
