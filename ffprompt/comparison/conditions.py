@@ -6,14 +6,13 @@ Only the columns that a comparison needs are read from ``reads.parquet``; the re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ffprompt._util.records import JsonObject
 from ffprompt.backends.base import OWN
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.runs.folder import RunFolder
@@ -41,7 +40,7 @@ class Source:
     run_id: str
     model: str
     complete: bool
-    info: Mapping[str, Any] = field(repr=False)
+    info: JsonObject = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,7 @@ class RunCondition:
     number: int
     name: str
     language: str
-    settings: Mapping[str, Any]
+    settings: JsonObject
     string: Ints
     read: Ints
     digest: Digests | None
@@ -127,14 +126,14 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     return conditions
 
 
-def _language(condition: Mapping[str, Any]) -> str:
+def _language(condition: JsonObject) -> str:
     if condition["p_ignore"] is None:
         return f"file({condition['length']})"
     probabilities = (condition["p_write"], condition["p_read"], condition["p_ignore"])
     return str(Spec(condition["length"], *probabilities, condition["symbols"]))
 
 
-def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:
     """Every setting that can change an answer, by name; None for those that play no part in this condition."""
     config, identity = info["config"], info["model"]
     shots, elicitation = condition["shots"], condition["elicitation"]

@@ -49,7 +49,7 @@ def test_a_run_passes_against_itself(good: Path, capsys: pytest.CaptureFixture[s
 
 def asked_twice(rng: np.random.Generator, strings: int) -> Pairs:
     """A model against itself on FFL(100, 0.6): each time a string fails with a chance of its own, 0.13 on average."""
-    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).reads
+    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).is_read
     first, second = (rng.random(asked.shape) < rng.beta(0.3, 2.0, (strings, 1)) for _ in range(2))
     lost, gained = ((~first & second) & asked).sum(1), ((first & ~second) & asked).sum(1)
     return Pairs(lost, gained, asked.sum(1))
