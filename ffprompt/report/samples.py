@@ -6,11 +6,11 @@ A page holds a few megabytes at most; what is left out is counted. The log holds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ffprompt._util.records import JsonObject
 from ffprompt.elicitation.prompts import Prompt
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Condition
@@ -23,7 +23,7 @@ LONGEST_PROMPT = 20_000  # characters
 LONGEST_REPLY = 4_000  # characters
 
 
-def prompt(source: Source, condition: Condition) -> list[dict[str, Any]]:
+def prompt(source: Source, condition: Condition) -> list[JsonObject]:
     """The first prompt of a condition as messages: ``role`` (None: a bare text) and ``pieces``, (text, what) each.
 
     ``what`` is None for plain text, "scored" for an answer whose probability is asked, "blank" for one to be filled
@@ -104,7 +104,7 @@ def pick(bad: Sequence[Ints], good: Sequence[Ints], room: int) -> list[tuple[int
 
 def trials(
     rows: Sequence[tuple[Source, Condition]], chosen: Sequence[tuple[int, int]], budget: int
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Trials for the browser, until they fill ``budget`` characters: string, what was asked, answered and said.
 
     ``rows`` are those of the report's table, and each trial keeps the number of its own.
@@ -129,12 +129,12 @@ def trials(
     return found
 
 
-def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, Any]) -> dict[str, Any]:
+def _trial(source: Source, condition: Condition, trial: int, line: JsonObject) -> JsonObject:
     plan = source.plan
     batch = plan.batch(condition, trial, trial + 1, shots=False)
     judged = judge_line(plan, batch, 0, dict(line))
     truth = batch.truth(0)
-    made: dict[str, Any] = {
+    made: JsonObject = {
         "string": batch.string(0),
         **({"repeat": batch.repeat(0)} if plan.repeats > 1 else {}),
         "text": batch.strings.texts()[0],
@@ -149,7 +149,7 @@ def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, 
     return made
 
 
-def _said(line: Mapping[str, Any]) -> list[str]:
+def _said(line: JsonObject) -> list[str]:
     return [_cut(line["reply"])] if "reply" in line else []
 
 

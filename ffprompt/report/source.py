@@ -6,11 +6,12 @@ Nothing is computed twice: the numbers of the table are those of ``run.json``, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of
@@ -31,7 +32,7 @@ class Source:
     folder: RunFolder
     plan: Plan
     where: Index
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[JsonObject]
 
     @property
     def complete(self) -> bool:
@@ -121,7 +122,7 @@ def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[Any]) -> None:
         raise StoreError(f"run {folder.path}: the table in run.json is damaged ({error!r:.80})") from error
 
 
-def _adds_up(row: Mapping[str, Any]) -> bool:
+def _adds_up(row: JsonObject) -> bool:
     """Whether a row's accuracy is that of its own counts, and inside its interval."""
     scored = row["reads"] - row["outcomes"].get("error", 0)
     if not scored:
