@@ -86,8 +86,17 @@ def by_number(reads: Reads, values: Ints, edges: Sequence[int]) -> list[Accuracy
     return bins
 
 
+def by_contradictions(reads: Reads) -> list[AccuracyBin]:
+    """Return accuracy by ignores since the governing write whose symbol is not the stored one."""
+    if reads.contradictions is None:
+        return []
+    return by_number(reads, reads.contradictions, doubling(reads.contradictions))
+
+
 def by_earlier_read(reads: Reads) -> list[AccuracyBin]:
     """Return accuracy at the first read of a bit and where a read of the same bit stands before."""
+    if reads.earlier is None:
+        return []
     first = binned(reads, reads.earlier == 0, "first read", 0, 0)
     return first + binned(reads, reads.earlier > 0, "asked before", 1, 1)
 

@@ -14,6 +14,7 @@ from ffprompt.analysis.accuracy import (
     AccuracyBin,
     Drift,
     accuracy,
+    by_contradictions,
     by_earlier_read,
     by_number,
     doubling,
@@ -114,16 +115,16 @@ def analyse(folder: RunFolder, plan: Plan, table: ReadTable, calibrate: bool = T
         conditions.append(replace(found, calibration=calibrated(reads)) if calibrate else found)
         every.append(reads)
     if stops(plan.config):  # what a condition that stopped by itself was not asked is not missing
-        missing = {row["condition"]: row["missing_trials"] for row in folder.info.get("results") or ()}
+        missing = {row.condition: row.missing_trials for row in folder.info.results or ()}
         conditions = [replace(one, missing_trials=missing.get(one.condition, one.missing_trials)) for one in conditions]
     complete = not any(one.missing_trials or one.outcomes.get(Outcome.ERROR) for one in conditions)
     return ErrorAnalysis(
         schema=SCHEMA,
-        run_id=folder.info["run_id"],
+        run_id=folder.info.run_id,
         model=plan.config.model,
         backend=plan.config.backend,
-        status=folder.info.get("status"),
-        complete=complete and folder.info.get("status") == "done",
+        status=folder.info.status,
+        complete=complete and folder.info.status == "done",
         level=LEVEL,
         conditions=conditions,
         templates=sensitivities(plan.conditions, [one.all for one in conditions], every),
@@ -146,7 +147,7 @@ def _condition(plan: Plan, condition: Condition, stored: ConditionReads, reads: 
         missing_trials=plan.trials - trials,
         all=accuracy(reads, np.ones_like(reads.correct)),
         by_gap=by_number(reads, reads.gap, doubling(reads.gap)),
-        by_contradictions=by_number(reads, reads.contradictions, doubling(reads.contradictions)),
+        by_contradictions=by_contradictions(reads),
         by_position=by_number(reads, reads.position, tenths(reads.instructions)),
         by_earlier_read=by_earlier_read(reads),
         reads_visible=condition.see_reads,

@@ -14,7 +14,6 @@ from ffprompt.evaluation.plan import Condition, Plan
 from ffprompt.runs.reads import CORRECT, ERROR, WRONG, Bools, ConditionReads, Ints
 from ffprompt.stats.clusters import Clusters, group
 from ffprompt.tasks.base import Rule
-from ffprompt.tasks.covariates import contradictions, earlier_reads, rules
 
 LEVEL = 0.95
 # Strings whose history is held in memory at a time.
@@ -37,8 +36,8 @@ class Reads:
     answer: Ints
     correct: Bools
     wrong: Bools
-    contradictions: Ints
-    earlier: Ints
+    contradictions: Ints | None  # None where the task has nothing to say of them
+    earlier: Ints | None
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int
@@ -67,7 +66,7 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
     outcome, index, position, truth = (
         column[answered] for column in (stored.outcome, stored.string, stored.position, stored.truth)
     )
-    contradicted, earlier, found = _history(plan, condition, stored, index, position, truth)
+    covariates, found = _history(plan, condition, stored, index, position, truth)
     scores = stored.logprobs(plan.config.symbols) if logprobs else None
     return Reads(
         index=index,
@@ -77,11 +76,11 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
         answer=stored.answer[answered],
         correct=outcome == CORRECT,
         wrong=outcome == WRONG,
-        contradictions=contradicted,
-        earlier=earlier,
+        contradictions=covariates.get("contradictions"),
+        earlier=covariates.get("earlier_reads"),
         rules=found,
         symbols=plan.config.symbols,
-        instructions=condition.length // 2,
+        instructions=condition.length // plan.task.stride,
         logprobs=None if scores is None else scores[answered],
         repeat=stored.repeat[answered],
     )
@@ -89,15 +88,15 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
 
 def _history(
     plan: Plan, condition: Condition, stored: ConditionReads, index: Ints, position: Ints, truth: Ints
-) -> tuple[Ints, Ints, dict[str, Rule]]:
-    """Contradictions, earlier reads and rules of each read, from the plan's strings, which also prove the reads."""
+) -> tuple[dict[str, Ints], dict[str, Rule]]:
+    """Covariates and rules of each read by their names, from the plan's strings, which also prove the reads."""
     path, again = stored.table.path, f"run: ffprompt score {stored.table.run}"
-    n, reads = condition.length // 2, len(index)
+    n, reads = condition.length // plan.task.stride, len(index)
     if reads and not (
         index.min() >= 0 and index.max() < plan.string_count and position.min() >= 0 and position.max() < n
     ):
         raise StoreError(f"{path}: reads that are not in its plan; {again}")
-    contradicted, earlier = np.zeros(reads, np.int64), np.zeros(reads, np.int64)
+    covariates: dict[str, Ints] = {}
     found: dict[str, Rule] = {}
     order = np.argsort(index, kind="stable")
     in_order = index[order]
@@ -108,11 +107,11 @@ def _history(
         here = order[low:high]
         strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.string_count))
         at = (index[here] - start, position[here])
-        if (strings.values[at] != truth[here]).any() or not strings.is_read[at].all():
+        if (strings.answers[at] != truth[here]).any() or not strings.is_read[at].all():
             raise StoreError(f"{path}: its reads are not those of the plan; {again}")
-        contradicted[here] = contradictions(strings)[at]
-        earlier[here] = earlier_reads(strings)[at]
-        for name, rule in rules(strings, condition.see_reads).items():
+        for name, values in strings.task.covariates(strings).items():
+            covariates.setdefault(name, np.zeros(reads, np.int64))[here] = values[at]
+        for name, rule in strings.task.rules(strings, condition.see_reads).items():
             whole = found.setdefault(name, Rule(np.zeros(reads, np.uint8), np.zeros(reads, np.bool_)))
             whole.answers[here], whole.open[here] = rule.answers[at], rule.open[at]
-    return contradicted, earlier, found
+    return covariates, found

@@ -65,7 +65,7 @@ def trend(results: str | Path = "results") -> Trend:
     for path in sorted(folder.glob("*/run.json")):
         try:
             run = RunFolder.open(path.parent)
-            made = _points(run.info)
+            made = _points(run.info.to_json())
         except StoreError as error:
             untold.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
@@ -73,7 +73,7 @@ def trend(results: str | Path = "results") -> Trend:
         else:
             points += made
             if not made:
-                untold.append(f"run {path.parent}: {run.info.get('status')}, no table yet")
+                untold.append(f"run {path.parent}: {run.info.status}, no table yet")
     if not points and not untold:
         raise StoreError(f"results folder {folder}: no run in it")
     points.sort(key=lambda one: (one.model, one.backend, _natural(one.condition), one.started, one.run_id))

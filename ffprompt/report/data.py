@@ -111,7 +111,7 @@ def _rows(runs: Sequence[JsonObject], sources: Sequence[Source]) -> tuple[list[J
 
 def _run(source: Source) -> JsonObject:
     """A run and where it comes from. The templates' texts stay in run.json."""
-    info = source.folder.info
+    info = source.folder.info.to_json()
     templates = {
         name: {key: value for key, value in one.items() if key != "content"}
         for name, one in info["plan"]["templates"].items()
@@ -165,7 +165,7 @@ _OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
 
 def _apart(one: Source, other: Source) -> bool:
     """Whether two runs are of one model under the same settings and have no condition in common."""
-    infos = [run.folder.info for run in (one, other)]
+    infos = [run.folder.info.to_json() for run in (one, other)]
     settings = [{k: v for k, v in info["config"].items() if k not in _OF_CONDITIONS} for info in infos]
     asked = [
         {(c.template, c.shots, c.elicitation, c.form, c.turn_instructions, c.language) for c in run.plan.conditions}

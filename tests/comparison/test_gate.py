@@ -140,7 +140,7 @@ def test_bad_settings_end_with_2(
 def test_runs_over_other_strings_end_with_2(good: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = run(results, "oracle", *FLAGS, "--length", 20, 50, "--seed", 1)
     assert gate(good, other) == 2
-    assert "other strings cannot be paired" in capsys.readouterr().err
+    assert "such runs cannot be paired" in capsys.readouterr().err
 
 
 def test_junit_markdown_and_json_hold_every_condition(good: Path, tmp_path: Path) -> None:

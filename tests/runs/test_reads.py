@@ -31,8 +31,8 @@ def written(run: Path, frame: pd.DataFrame) -> None:
 def numbered(run: Path) -> pd.DataFrame:
     """The table with the number of each condition, found from its own settings."""
     frame = pd.read_parquet(run / "reads.parquet")
-    conditions = RunFolder.open(run).info["plan"]["conditions"]
-    number = {(one["elicitation"], one["length"]): one["number"] for one in conditions}
+    conditions = RunFolder.open(run).info.plan.conditions
+    number = {(one.elicitation, one.length): one.number for one in conditions}
     return frame.assign(condition=[number[key] for key in zip(frame.elicitation, frame.length, strict=True)])
 
 
