@@ -18,7 +18,8 @@ from ffprompt.config.settings import ROWS
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.reads import KEY, OUTCOMES, Digests, Ints, ReadTable, Texts
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES
 
 # Columns that a comparison needs, and those that came later: without them nothing was repeated, and neither strings
 # nor prompts have a digest.
@@ -67,7 +68,7 @@ class RunCondition:
     @property
     def sampled(self) -> bool:
         """Whether the strings follow from seed and number; those of a file do not."""
-        return self.settings["p_ignore"] is not None
+        return self.source.info["config"]["data"] is None
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -114,7 +115,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     for number, condition in enumerate(source.info["plan"]["conditions"]):
         reads = table.of(number)
         made = RunCondition(
-            source, number, condition["name"], _language(condition), settings_of(source.info, condition),
+            source, number, condition["name"], _language(source.info, condition), settings_of(source.info, condition),
             reads.string, reads.repeat * condition["length"] + reads.read, reads.digest, reads.outcome, reads.prompt,
         )  # fmt: skip
         if source.complete and results[number]["outcomes"] != made.counts:
@@ -126,11 +127,13 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     return conditions
 
 
-def _language(condition: JsonObject) -> str:
-    if condition["p_ignore"] is None:
+def _language(info: JsonObject, condition: JsonObject) -> str:
+    if info["config"]["data"] is not None:
         return f"file({condition['length']})"
-    probabilities = (condition["p_write"], condition["p_read"], condition["p_ignore"])
-    return str(Spec(condition["length"], *probabilities, condition["symbols"]))
+    task = registry.get(info["config"].get("task", registry.DEFAULT))
+    given = {name: condition[f"p_{name}"] for name in PROBABILITIES}
+    probabilities = {name: value for name, value in given.items() if value is not None}
+    return str(task.spec(condition["length"], condition["symbols"], probabilities))
 
 
 def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:

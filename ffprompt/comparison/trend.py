@@ -96,7 +96,7 @@ def _points(info: JsonObject) -> list[TrendPoint]:
             row["outcomes"][Outcome.ERROR],
             info["status"] == "done",
             info["run_id"],
-            f"strings {info['plan']['data_digest']}" if condition["p_ignore"] is None else f"seed {config['seed']}",
+            f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
             digest_of({**settings_of(info, condition), "seed": None}),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)

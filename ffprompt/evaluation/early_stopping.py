@@ -147,7 +147,7 @@ def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
     if condition.elicitation == "next":
         return Draws(plan.repeats)
     assert condition.spec is not None  # a configuration with strings from a file does not stop by itself
-    most, excess = read_cap(condition.length // 2, condition.spec.p_read, bound)
+    most, excess = read_cap(condition.spec.instructions, condition.spec.probabilities["read"], bound)
     return Draws(most * plan.repeats, excess * plan.repeats)
 
 

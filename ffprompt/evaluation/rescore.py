@@ -29,6 +29,8 @@ from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 from ffprompt.scoring.score import Judged, Reading, judge, margin, mass
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import Template
 
@@ -72,7 +74,8 @@ def plan_of(folder: RunFolder) -> Plan:
     if config.template and (lacking := [name for name in config.template if name not in kept]):
         raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
     capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")
-    strings = read_strings(str(folder.strings_path), config.trials, config.symbols) if config.data else None
+    task = registry.get(config.task)
+    strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
     return Plan(config, capabilities, strings, kept)
 
 
@@ -289,9 +292,7 @@ def _of_all_reads(
         "elicitation": condition.elicitation,
         "form": condition.form,
         "length": condition.length,
-        "p_write": spec.p_write if spec else None,
-        "p_read": spec.p_read if spec else None,
-        "p_ignore": spec.p_ignore if spec else None,
+        **{f"p_{name}": spec.probabilities.get(name) if spec else None for name in PROBABILITIES},
         "symbols": plan.config.symbols,
         "seed": plan.seed,
         "string_index": batch.string(row),
@@ -320,9 +321,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
     return {
         "read_index": batch.asked[row].tolist(),
         "position": positions,
-        "gap": batch.strings.gaps[row, positions].tolist(),
-        "contradictions": batch.contradictions[row, positions].tolist(),
-        "earlier_reads": batch.earlier_reads[row, positions].tolist(),
+        **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
         "answer": list(judged.answers),
         "outcome": [str(outcome) for outcome in judged.outcomes],
@@ -334,6 +333,13 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
         "argmax_token": none if scored is None else scored.argmax,
         "argmax_symbol": none if scored is None else scored.argmax_symbol,
     }
+
+
+def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:
+    """A covariate of the asked reads of a trial; None where the task has nothing to say of it."""
+    positions = batch.positions(row)
+    values = batch.covariates.get(name)
+    return [None] * len(positions) if values is None else values[row, positions].tolist()
 
 
 def _ended(response: ResponseRecord, reads: int) -> list[str | None]:

@@ -33,6 +33,7 @@ from ffprompt.runs.log import Log, answered_turns, index
 from ffprompt.runs.provenance import provenance
 from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
 from ffprompt.templates.template import names as template_names
@@ -46,7 +47,7 @@ _COUNTED = 256
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
@@ -114,11 +115,11 @@ def start(
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, dict(backend.identity)])
+    plan_digest = digest_of([settings, record, backend.identity.to_json()])
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
-    price = spending.price_of(config, backend.identity, found.info.price if found else None)
+    price = spending.price_of(config, backend.identity.to_json(), found.info.price if found else None)
     if isinstance(backend, RemoteBackend):
         firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
         spending.enough(
@@ -139,7 +140,7 @@ def start(
         "ended": None,
         "config": settings,
         "capabilities": dataclasses.asdict(backend.capabilities),
-        "model": dict(backend.identity),
+        "model": backend.identity.to_json(),
         "plan": record,
         "audit": audit(plan, backend),
         "samples": samples(plan, backend),
@@ -189,7 +190,7 @@ def _learning(folder: RunFolder, backend: Backend) -> None:
         return
 
     def note() -> None:
-        folder.update(model=dict(backend.identity))
+        folder.update(model=backend.identity.to_json())
         folder.save()
 
     backend.restore_learned(folder.info.model.get("learned"))

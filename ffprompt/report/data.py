@@ -204,7 +204,7 @@ def _row(number: int, run: JsonObject, source: Source, n: int) -> JsonObject:
         "how": how,
         "name": f"{run['label']} · {how} · {condition.language}",
         "length": condition.length,
-        "p_ignore": condition.spec.p_ignore if condition.spec else None,
+        "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
         "started": run["started"],
     }
 

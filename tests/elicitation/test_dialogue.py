@@ -16,12 +16,12 @@ from ffprompt.backends.api import anthropic, openai
 from ffprompt.backends.base import Capabilities, Failure, Message, Reply, Request, Talk, Turn
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.dialogue import Dialogue, calls_of, converse, converse_together, fullest
-from ffprompt.elicitation.prompts import Prompt, Solved, chunks, prompt
+from ffprompt.elicitation.prompts import Prompt, chunks, prompt
 from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Reading, judge
-from ffprompt.tasks.base import Strings
+from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import READ, Spec, parse, sample
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import ROOT
@@ -63,9 +63,9 @@ def outcomes(talk: Talk, truth: Sequence[int] = (1, 0, 1, 1)) -> list[str]:
     return [str(one) for one in judge(record(talk), truth, Reading(["0", "1"])).outcomes]
 
 
-def solved(text: str, symbols: int = 2) -> Solved:
+def solved(text: str, symbols: int = 2) -> String:
     strings = parse(text, symbols)
-    return strings.events[0], strings.values[0]
+    return strings.string(0)
 
 
 def spoken(name: str, text: str, size: int | None = None, shots: Sequence[str] = ()) -> Prompt:
@@ -239,12 +239,12 @@ def test_the_turns_together_are_the_string_whatever_their_size(
 ) -> None:
     string = sample(Spec.ffl(0.4, 2 * pairs), seed, 0, 1)
     ops, bits = string.events[0], string.values[0]
-    found = chunks(ops, size)
+    found = chunks(ops == READ, size)
     assert [at for first, last in found for at in range(first, last)] == list(range(len(ops)))
     assert all(last - first == size for first, last in found[:-1]) or size is None
     reads = [int(np.count_nonzero(ops[first:last] == READ)) for first, last in found]
     words = Renderer(load(name), 2)
-    made = prompt(words, "dialogue", "chat", (ops, bits), (), -1, size)
+    made = prompt(words, "dialogue", "chat", string.string(0), (), -1, size)
     assert [turn.reads for turn in made.turns] == [count for count in reads if count]
     assert size is not None or reads == [1] * len(made.turns)
     separator = words.template.instructions.separator
@@ -270,7 +270,7 @@ def _events_in(template: Template, text: str) -> str:
 
 def _blank(words: Renderer, string: Strings) -> str:
     """The whole string in words with blank reads, as a list shows it."""
-    made = prompt(words, "list", "chat", (string.events[0], string.values[0]))
+    made = prompt(words, "list", "chat", string.string(0))
     before, after = words.around(words.chat["list"], len(made.asked))
     return made.messages[-1].text.removeprefix(before).removesuffix(after)
 
