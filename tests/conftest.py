@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,15 +26,77 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``python run_eval.py …`` (or another entry) as a user would; results go to ``tmp_path/results``."""
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
 
-    def call(*arguments: object, entry: tuple[str, ...] = ("run_eval.py",), **options: Any) -> Any:
-        if entry == ("run_eval.py",) and "--out" not in arguments and "--help" not in arguments:
-            arguments = (*arguments, "--out", tmp_path / "results")
-        words = [sys.executable, *entry, *map(str, arguments)]
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options)
+
+# What makes a test module slow to answer: processes, the command line, networks, servers. All other tests are ``fast``.
+_SLOW_IMPORTS = re.compile(
+    r"^(from|import) (subprocess|torch|transformers|ffprompt\.cli|tests\.support|tests\.golden|ffprompt\.reference"
+    r"|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
+    re.MULTILINE,
+)
+_LANES = {"slow", "weights", "vllm", "servers", "ray", "browser"}
+
+
+@functools.cache
+def _is_slow(module: Path) -> bool:
+    return bool(_SLOW_IMPORTS.search(module.read_text(encoding="utf-8")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``-m fast``, try fewer examples of each property."""
+    if config.option.markexpr == "fast":
+        from hypothesis import settings
+
+        settings.register_profile("fast", max_examples=10)
+        settings.load_profile("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m fast``, do not even import the modules that hold no fast test."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_test and config.option.markexpr == "fast" and _is_slow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``fast`` every test of a module that imports nothing slow, unless it is in a lane of its own."""
+    for item in items:
+        if not _is_slow(item.path) and not _LANES.intersection(mark.name for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.fast)
+
+
+@pytest.fixture(autouse=True)
+def no_report_after_a_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the report at the end of a run, which takes longer than the run, but for tests marked ``reports``."""
+    if _is_slow(request.node.path) and request.node.get_closest_marker("reports") is None:
+        monkeypatch.setattr("ffprompt.cli.run.write_report", lambda *_: None)
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run ``python run_eval.py …`` in this process; results go to ``tmp_path/results``.
+
+    With ``prog="ffprompt"`` the first word is the command. ``env`` is the whole environment while it runs. Where a
+    process of its own matters (it is killed, or what it imports is looked at), a test starts one itself.
+    """
+
+    def call(*arguments: object, prog: str = "run_eval.py", env: Mapping[str, str] | None = None) -> Done:
+        from ffprompt.cli.main import main
+
+        words = [str(word) for word in arguments]
+        if prog == "run_eval.py":
+            words = ["run", *words, *([] if "--out" in words else ["--out", str(tmp_path / "results")])]
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(ROOT)
+            for name in set(os.environ) - set(env or os.environ):
+                patch.delenv(name)
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            code = main(words, prog=prog)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, shown.out, shown.err)
 
     return call
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.identity import Identity
 from ffprompt.backends.json_schema import write_answers
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
@@ -19,6 +21,13 @@ from ffprompt.tasks import registry
 
 FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
 _DELAY = 0.05  # seconds a request of the slow model takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedIdentity(Identity):
+    """A script in the record of a run."""
+
+    note: str = "follows a script"
 
 
 class ScriptedBackend:
@@ -39,7 +48,7 @@ class ScriptedBackend:
             known = (*rules, *FAULTS, "constant-0", "glitch-0.01")
             raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, known)}")
         self.model, self.glitch = model, glitch
-        self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
+        self.identity = ScriptedIdentity(backend="scripted", model=model)
         answers = model not in ("malformed", "refusing", "truncating")
         self.capabilities = Capabilities(scores=answers, completes=True, chats=True, schemas=True, wants_hints=True)
         self.chunk = 256 if model != "slow" else 1

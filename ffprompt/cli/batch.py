@@ -156,7 +156,7 @@ def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, 
     needs_batches(config)
     backend = open_backend(config)
     try:
-        then, now = (identity.get("base_url") for identity in (folder.info.model, backend.identity))
+        then, now = (identity.get("base_url") for identity in (folder.info.model, backend.identity.to_json()))
         if then != now:
             raise ModelError(f"run {path}: it asked {then}, and here {now} would be asked; set the base URL as it was")
         yield folder, plan, backend

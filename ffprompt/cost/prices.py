@@ -123,11 +123,11 @@ class Ledger(Protocol):
     """Notes of attempts that outlive the process."""
 
     def sent(self, bound: Bound) -> int:
-        """An attempt that may use so much is about to be sent. Returns its number."""
+        """Note that an attempt within this bound is about to be sent. Return its number."""
         ...
 
     def free(self, attempt: int) -> None:
-        """It has cost nothing."""
+        """Note that an attempt has cost nothing."""
         ...
 
 
@@ -159,7 +159,7 @@ class BillNumbers(TypedDict):
 
 @dataclass(slots=True)
 class Bill:
-    """Adds up what answers used and cost. What is not known of one of them is not known of all together."""
+    """Adds up what answers used and cost. A sum is unknown where one of its parts is."""
 
     price: Price | None = None
     calls: int = 0  # of an API
@@ -192,12 +192,12 @@ class Bill:
 
 
 def usd(picos: int | None) -> float | None:
-    """Dollars."""
+    """Return picodollars in dollars."""
     return None if picos is None else picos / PICO
 
 
 def dollars(amount: float | None) -> str:
-    """An amount as it is shown: cents, or as many digits as small amounts need.
+    """Format an amount: in cents, or with as many digits as a small amount needs.
 
     >>> [dollars(amount) for amount in (1234.5, 0.25, 0.00315, 0.0, None)]
     ['$1,234.50', '$0.25', '$0.0032', '$0.00', 'unknown']
@@ -224,7 +224,7 @@ def find(model: str, base_url: str, file: str | None = None) -> Price | None:
 
 
 def unknown(model: str, base_url: str = "") -> str:
-    """Return what to say where a price is needed and not known."""
+    """Return the error text for a price that is needed and not known."""
     said = f"no price is known for {model}; give one with --prices FILE"
     if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
@@ -236,7 +236,7 @@ def _named(table: Mapping[str, Price], model: str) -> Price | None:
 
 
 def _per_token(rate: float) -> int:
-    """Picodollars per token, from dollars per million: a price list has no more than six decimals."""
+    """Return picodollars per token from dollars per million. Price lists have at most six decimals."""
     return math.ceil(round(rate * 1e6, 3))
 
 

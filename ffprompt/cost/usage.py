@@ -39,5 +39,5 @@ class Bound:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens as a server gave it; None for what is no such number."""
+    """Return a number of tokens as a server gave it, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

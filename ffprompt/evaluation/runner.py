@@ -115,11 +115,11 @@ def start(
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, dict(backend.identity)])
+    plan_digest = digest_of([settings, record, backend.identity.to_json()])
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
-    price = spending.price_of(config, backend.identity, found.info.price if found else None)
+    price = spending.price_of(config, backend.identity.to_json(), found.info.price if found else None)
     if isinstance(backend, RemoteBackend):
         firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
         spending.enough(
@@ -140,7 +140,7 @@ def start(
         "ended": None,
         "config": settings,
         "capabilities": dataclasses.asdict(backend.capabilities),
-        "model": dict(backend.identity),
+        "model": backend.identity.to_json(),
         "plan": record,
         "audit": audit(plan, backend),
         "samples": samples(plan, backend),
@@ -190,7 +190,7 @@ def _learning(folder: RunFolder, backend: Backend) -> None:
         return
 
     def note() -> None:
-        folder.update(model=dict(backend.identity))
+        folder.update(model=backend.identity.to_json())
         folder.save()
 
     backend.restore_learned(folder.info.model.get("learned"))

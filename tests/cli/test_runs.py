@@ -19,10 +19,8 @@ from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
 from ffprompt.scoring.aggregate import Tally
-from tests.conftest import ROOT, only_run
+from tests.conftest import ROOT, Command, only_run
 from tests.support.tiny import make
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def results(folder: Path) -> list[dict[str, object]]:
@@ -190,7 +188,7 @@ def test_score_finds_the_same_numbers_from_the_raw_lines(command: Command, tmp_p
     run = only_run(tmp_path / "results")
     before, table = (run / "reads.parquet").read_bytes(), json.loads((run / "run.json").read_text())["results"]
     (run / "reads.parquet").unlink()
-    done = command("score", run, entry=("-m", "ffprompt"))
+    done = command("score", run, prog="ffprompt")
     assert done.returncode == 0, done.stderr
     assert (run / "reads.parquet").read_bytes() == before
     assert json.loads((run / "run.json").read_text())["results"] == table
@@ -201,14 +199,14 @@ def test_score_notices_outcomes_that_do_not_follow_from_the_raw_answer(command: 
     scripted(command, "oracle")
     log = only_run(tmp_path / "results") / "trials.jsonl"
     log.write_text(log.read_text().replace('"correct"', '"wrong"', 1))
-    done = command("score", log.parent, entry=("-m", "ffprompt"))
+    done = command("score", log.parent, prog="ffprompt")
     assert "1 trials are judged differently" in done.stdout
 
 
 def test_score_leaves_a_run_alone_that_is_being_written(command: Command, tmp_path: Path) -> None:
     process = start(tmp_path)
     wait_for_lines(tmp_path, 5)
-    shown = command("score", only_run(tmp_path), entry=("-m", "ffprompt"))
+    shown = command("score", only_run(tmp_path), prog="ffprompt")
     assert "another process is writing it; nothing is saved" in shown.stdout
     assert shown.returncode == 3
     assert process.wait(60) == 0
@@ -219,7 +217,7 @@ def test_score_says_that_a_finished_run_lost_a_line_and_resume_mends_it(command:
     scripted(command, "oracle")
     log = only_run(tmp_path / "results") / "trials.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
-    assert command("score", log.parent, entry=("-m", "ffprompt")).returncode == 3
+    assert command("score", log.parent, prog="ffprompt").returncode == 3
     assert json.loads((log.parent / "run.json").read_text())["status"] == "incomplete"
     assert "1 of 180 trials are left" in scripted(command, "oracle", "--resume").stdout
     assert json.loads((log.parent / "run.json").read_text())["status"] == "done"
@@ -228,7 +226,7 @@ def test_score_says_that_a_finished_run_lost_a_line_and_resume_mends_it(command:
 def test_a_run_is_scored_without_the_template_and_data_it_was_made_from(command: Command, tmp_path: Path) -> None:
     template, data = tmp_path / "mine.toml", tmp_path / "data.jsonl"
     template.write_text((ROOT / "prompts" / "game.toml").read_text().replace('name = "game"', 'name = "mine"'))
-    command("sample", "--spec", "FFL(20, 0.6)", "--strings", 5, "--out", data, entry=("-m", "ffprompt"))
+    command("sample", "--spec", "FFL(20, 0.6)", "--strings", 5, "--out", data, prog="ffprompt")
     done = command(
         "--backend", "scripted", "--model", "coin", "--template", template, "--data", data, "--trials", 5
     )  # fmt: skip
@@ -237,7 +235,7 @@ def test_a_run_is_scored_without_the_template_and_data_it_was_made_from(command:
     before = (run / "reads.parquet").read_bytes()
     template.unlink()
     data.unlink()
-    assert command("score", run, entry=("-m", "ffprompt")).returncode == 0
+    assert command("score", run, prog="ffprompt").returncode == 0
     assert (run / "reads.parquet").read_bytes() == before
 
 
@@ -296,7 +294,7 @@ def test_a_corrupt_line_is_named(command: Command, tmp_path: Path, change: Calla
     scripted(command, "oracle")
     log = only_run(tmp_path / "results") / "trials.jsonl"
     log.write_text(change(log.read_text()))
-    done = command("score", log.parent, entry=("-m", "ffprompt"))
+    done = command("score", log.parent, prog="ffprompt")
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -306,7 +304,7 @@ def test_a_newer_schema_is_refused(command: Command, tmp_path: Path) -> None:
     scripted(command, "oracle")
     path = only_run(tmp_path / "results") / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 99}))
-    done = command("score", path.parent, entry=("-m", "ffprompt"))
+    done = command("score", path.parent, prog="ffprompt")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "schema is 99" in done.stderr
 
@@ -346,7 +344,7 @@ def test_run_json_says_what_was_run_on_what(command: Command, tmp_path: Path) ->
 
 def test_strings_from_a_file_are_evaluated(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "val.parquet"
-    made = command("sample", "--spec", "FFL(64, 0.8)", "--strings", 30, "--out", file, entry=("-m", "ffprompt"))
+    made = command("sample", "--spec", "FFL(64, 0.8)", "--strings", 30, "--out", file, prog="ffprompt")
     assert made.returncode == 0, made.stderr
     done = command("--backend", "reference", "--model", "lstm", "--data", file, "--trials", 30)
     assert done.returncode == 0, done.stderr
@@ -373,10 +371,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--template", "gmae"], "did you mean 'game'"),
         (["--backend", "scripted", "--model", "oracle", "--template", "no.toml"], "no such file"),
         (["--backend", "scripted", "--model", "oracle", "--length", "11"], "even and at least 4"),
-        (
-            ["--backend", "scripted", "--model", "oracle", "--length", "ten"],
-            "--length ten: expected an even number of at least 4",
-        ),
+        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "expected an even number of at least 4"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_ignore -0.5"),
@@ -409,16 +404,17 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_the_prompts_command_marks_every_read(command: Command) -> None:
     shown = command(
-        "prompts", "show", "light-switch", "--length", 20, "--seed", 3, "--shots", 1, entry=("-m", "ffprompt")
+        "prompts", "show", "light-switch", "--length", 20, "--seed", 3, "--shots", 1, prog="ffprompt"
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     string = shown.stdout.splitlines()[0].split()[-1]
     assert shown.stdout.count("⟦on⟧") + shown.stdout.count("⟦off⟧") == string.count("r")
     assert "Alice turns the light" in shown.stdout
-    listed = command("prompts", "list", entry=("-m", "ffprompt")).stdout
+    listed = command("prompts", "list", prog="ffprompt").stdout
     assert all(name in listed for name in ("raw-spaced", "light-switch", "game", "keys", "door", "html", "code"))
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_smollm2_answers_all_three_elicitations(command: Command, tmp_path: Path) -> None:
     done = command(

@@ -15,7 +15,7 @@ import ffprompt
 from ffprompt.cli.main import main
 from tests.conftest import only_run
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 ASKED = ["--template", "light-switch", "--elicitation", "forced", "--length", "100", "--seed", "5", "--no-report"]
 Evaluate = Callable[..., Path]
@@ -96,6 +96,6 @@ def test_a_model_passes_against_itself_and_a_harmed_one_does_not(
 def test_the_command_line_tells_the_same(
     baseline: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = command("compare", "--by", "shots", baseline, entry=("-m", "ffprompt"))
+    done = command("compare", "--by", "shots", baseline, prog="ffprompt")
     assert done.returncode == 0, done.stderr
     assert "FFL(100, 0.6)" in done.stdout

@@ -118,7 +118,7 @@ def test_a_name_with_two_prices_and_a_missing_file_are_errors(tmp_path: Path) ->
 
 
 def test_the_list_is_sane_and_exact_to_the_picodollar() -> None:
-    rows = tomllib.loads((ROOT / "ffprompt" / "prices.toml").read_text())["price"]
+    rows = tomllib.loads((ROOT / "ffprompt" / "cost" / "prices.toml").read_text())["price"]
     for row in rows:
         made = Price.model_validate(row)
         assert (made.cached_input or 0) < made.input < made.output, row

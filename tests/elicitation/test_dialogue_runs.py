@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +23,20 @@ from ffprompt.backends.api.retry import Policy
 from ffprompt.backends.base import Failure, RemoteBackend, Reply, Request
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.scripted import ScriptedBackend
-from ffprompt.cli.main import main
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.dialogue import calls_of
 from ffprompt.errors import AuditError, FFPromptError
 from ffprompt.evaluation.runner import audit, carry_out, check_dialogues, make_plan, start
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import Log
-from tests.conftest import ROOT, only_run
+from tests.conftest import ROOT, Command, Done, only_run
 from tests.support import tiny
 from tests.support.faulty_server import KEY, FaultyServer, counted
 
-Done = subprocess.CompletedProcess[str]
-Command = Callable[..., Done]
 CHATML = (
     "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-
-
-@pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process: no run here needs one of its own, but for those that are killed."""
-
-    def call(*arguments: object, prog: str = "run_eval.py") -> Done:
-        words = [str(word) for word in arguments]
-        if prog == "run_eval.py":
-            words = ["run", *words, *([] if "--out" in words else ["--out", str(tmp_path / "results")])]
-        capsys.readouterr()
-        code = main(words, prog=prog)
-        shown = capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, shown.out, shown.err)
-
-    return call
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -427,6 +408,7 @@ def test_what_a_dialogue_sends_is_the_sum_over_its_calls(chat_model: Path) -> No
     assert found["longest_prompt_tokens"] >= max(sent)
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_smollm2_holds_dialogues(command: Command, tmp_path: Path) -> None:
     done = command(

@@ -24,7 +24,11 @@ def ffprompt(*arguments: object, code: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.weights] * case.weights) for name, case in CASES.items()]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.weights, pytest.mark.slow] if case.weights else [])
+        for name, case in CASES.items()
+    ],
 )
 def test_what_was_recorded_comes_out_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -268,7 +268,7 @@ def test_a_length_that_the_model_does_not_have_is_refused(tmp_path: Path, length
 def test_the_folder_of_a_training_is_exported_under_its_own_name(tmp_path: Path, command: Callable[..., Any]) -> None:
     (tmp_path / "seed-3").mkdir()
     saved(tmp_path / "seed-3", SMALL, "model")
-    done = command("export", tmp_path / "seed-3", tmp_path / "new" / "hf", entry=("-m", "ffprompt"))
+    done = command("export", tmp_path / "seed-3", tmp_path / "new" / "hf", prog="ffprompt")
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "new" / "hf" / "ffprompt.json").read_text())
     assert record["identity"]["checkpoint"] == "seed-3" and record["training"] is None

@@ -353,6 +353,7 @@ def test_a_resume_of_nothing_and_a_rate_that_stays_up_are_said(
     assert "learning rate" not in capsys.readouterr().out
 
 
+@pytest.mark.reports
 def test_strings_longer_than_those_of_the_training_are_remarked_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

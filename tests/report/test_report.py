@@ -451,6 +451,7 @@ def test_bad_names_are_one_line_and_nothing_is_written(
 RUN = ("run", "--backend", "scripted", "--model", "oracle", "--length", "10", "--trials", "3")
 
 
+@pytest.mark.reports
 def test_a_run_ends_with_a_report_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RUN, "--out", str(tmp_path)]) == 0
     path = only_run(tmp_path) / "report.html"
@@ -463,6 +464,7 @@ def test_no_report_writes_none(tmp_path: Path) -> None:
     assert not (only_run(tmp_path) / "report.html").exists()
 
 
+@pytest.mark.reports
 def test_without_plotly_a_run_ends_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
@@ -471,6 +473,7 @@ def test_without_plotly_a_run_ends_as_before(tmp_path: Path, monkeypatch: pytest
     assert not (only_run(tmp_path) / "report.html").exists()
 
 
+@pytest.mark.reports
 @pytest.mark.parametrize("error", [OSError("the disk is full"), ValueError("a slip"), MemoryError()])
 def test_a_report_that_fails_does_not_fail_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
@@ -484,11 +487,13 @@ def test_a_report_that_fails_does_not_fail_the_run(
     assert said == [f"no report: {str(error) or 'MemoryError'}"]
 
 
+@pytest.mark.reports
 def test_an_incomplete_run_gets_a_report_that_says_so(tmp_path: Path) -> None:
     assert main([*RUN[:4], "failing", *RUN[5:], "--out", str(tmp_path)]) == 3
     assert "is not complete" in (only_run(tmp_path) / "report.html").read_text()
 
 
+@pytest.mark.reports
 def test_a_suite_gets_one_report_beside_its_runs(tmp_path: Path) -> None:
     suite = tmp_path / "pair.toml"
     one = '[[run]]\nbackend = "scripted"\nmodel = "{}"\nlength = 10\ntrials = 3\n'
@@ -514,7 +519,7 @@ def test_a_run_that_stopped_by_itself_is_reported_whole(tmp_path: Path) -> None:
     assert row["strings"] < 5000 and found["runs"][0]["trials"] == row["strings"] and not found["runs"][0]["incomplete"]
     assert found["trials_in_all"] == row["strings"]
     anatomy = ffprompt.anatomy(run)
-    assert anatomy["complete"] and anatomy["conditions"][0]["missing_trials"] == 0
+    assert anatomy.complete and anatomy.conditions[0].missing_trials == 0
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 0.999}, {"interval_low": 0.99}, {"interval_high": 0.01}])

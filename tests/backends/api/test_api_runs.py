@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,9 @@ import pytest
 from ffprompt.backends.registry import open_backend
 from ffprompt.config.run_config import make
 from ffprompt.errors import ModelError
-from tests.conftest import ROOT, only_run
+from tests.conftest import ROOT, Command, only_run
 from tests.support.faulty_server import KEY, FaultyServer
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 FAULTS = ("500", "reset", "half-json", "html", "529", "429 ms 20", "empty-choices", "error-body")
 
 

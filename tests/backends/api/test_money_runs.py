@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from ffprompt.cli.main import main
-from tests.conftest import ROOT, only_run
+from tests.conftest import ROOT, Command, only_run
 from tests.support.faulty_server import KEY, STATUS, FaultyServer, counted
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 Fault = Callable[[int], str | None]
 both = pytest.mark.parametrize("backend", ["openai", "anthropic"])
 PRICES = """
@@ -195,7 +194,7 @@ def test_score_gives_the_same_cost(command: Command, tmp_path: Path, environment
         command(*flags(server, trials=40), "--prices", prices, env=environment)
     run = only_run(tmp_path / "results")
     before, _ = read(run)
-    done = command("score", run, entry=("-m", "ffprompt"))
+    done = command("score", run, prog="ffprompt")
     after, _ = read(run)
     assert (after["results"], after["spent"]) == (before["results"], before["spent"])
     assert "prices as of 2026-11-20" in done.stdout

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT, only_run
 from tests.support.faulty_server import KEY, FaultyServer
 
+pytestmark = pytest.mark.slow
+
 FAULTS = (
     "429 ms 20", "500", "503", "529", "408", "409", "reset", "half-json", "html", "hang", "stall", "empty-choices",
     "no-content", "error-body", "error-body-429", "slow", "overloaded", "broken-off", "half-emoji", "empty",

@@ -29,7 +29,7 @@ def test_three_backends_agree_on_every_read(tmp_path: Path, kind: str, command: 
     forced = ("--elicitation", "forced", "--symbols", config.symbols)
     wanted = reads_of(tmp_path / "a", "reference", path, *forced)
     # In a process of its own: vLLM changes GPT-NeoX's class in this one.
-    done = command(*words_of(tmp_path / "b", "transformers", folder, *forced), entry=("-m", "ffprompt"))
+    done = command(*words_of(tmp_path / "b", "transformers", folder, *forced), prog="ffprompt")
     assert done.returncode == 0, done.stderr
     assert_same_reads(ffprompt.load(only_run(tmp_path / "b")).reads, wanted)
     assert_same_reads(reads_of(tmp_path / "c", "vllm", folder, *forced, "--dtype", "float32"), wanted)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,8 @@ from ffprompt.cli.main import main
 from ffprompt.config.run_config import make as make_config
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ModelError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 from tests.support import tiny
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_dry_run_needs_neither_a_gpu_nor_weights_nor_a_tokenizer(command: Command, tmp_path: Path) -> None:
@@ -54,7 +50,7 @@ def test_without_vllm_the_install_line_is_said(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"engine_arg": ("foo",)}, "--engine-arg foo: name=value is wanted"),
+        ({"engine_arg": ("foo",)}, "--engine-arg foo: expected name=value"),
         ({"engine_arg": ("a=1", "a=2")}, "a is given twice"),
         ({"engine_arg": ("model=x",)}, "--engine-arg model: "),
         ({"engine_arg": ("data_parallel_size=8",)}, "--engine-arg data_parallel_size: it has a flag of its own"),
