@@ -205,6 +205,7 @@ def _row(number: int, run: JsonObject, source: Source, n: int) -> JsonObject:
         "name": f"{run['label']} · {how} · {condition.language}",
         "length": condition.length,
         "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
+        "preset": condition.spec.preset if condition.spec else None,
         "started": run["started"],
         "letters": {
             effect: "".join(event.letter for event in source.plan.task.events if event.effect == effect)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ffprompt._util.records import JsonObject
 
-_SPARSE, _DENSE = 0.98, 0.1
+_SPARSE, _DENSE = "sparse tail", "dense tail"  # presets of a task
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,10 @@ def lengths(rows: Sequence[JsonObject]) -> list[LengthSeries]:
 
 def tails(rows: Sequence[JsonObject]) -> list[Tails]:
     """Return accuracy in both tails where a run has both under the same conditions."""
-    pairs: dict[tuple[int, str, int], dict[float, JsonObject]] = {}
+    pairs: dict[tuple[int, str, int], dict[str, JsonObject]] = {}
     for row in rows:
-        # FFL(T, p) shares the rest evenly between writes and reads; other languages begin with another name.
-        even = str(row["language"]).startswith(f"FFL({row['length']}, {row['p_ignore']}")
-        if row["accuracy"] is not None and row["p_ignore"] in (_SPARSE, _DENSE) and even:
-            pairs.setdefault((row["run"], row["how"], row["length"]), {})[row["p_ignore"]] = row
+        if row["accuracy"] is not None and row["preset"] in (_SPARSE, _DENSE):
+            pairs.setdefault((row["run"], row["how"], row["length"]), {})[row["preset"]] = row
     return [
         Tails(
             f"{pair[_SPARSE]['label']} · {pair[_SPARSE]['how']} · T = {pair[_SPARSE]['length']}",
