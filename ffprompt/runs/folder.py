@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ffprompt._util.files import json_bytes, read_text, refuse_pointer
 from ffprompt._util.secrets import redacted, shown_command
+from ffprompt._util.storage import append_synced, cut_unfinished_line, hold, release, write_atomically
 from ffprompt.errors import RunFailedError, StoreError
 
 if TYPE_CHECKING:
@@ -154,17 +155,15 @@ class Log:
         except OSError as error:
             raise UnwritableError(f"run {folder.path}: cannot be written ({error.strerror})") from error
         self._lock()
-        repair(self._file)
+        cut_unfinished_line(self._file)
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows: two processes on one run are the user's to avoid
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = hold(self.folder.path)
         except OSError as error:
-            raise UnwritableError(f"run {self.folder.path}: another process is writing it") from error
+            raise UnwritableError(f"run {self.folder.path}: cannot be written ({error.strerror})") from error
+        if self._held is None:
+            raise UnwritableError(f"run {self.folder.path}: another process is writing it")
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Write lines and wait until they are on the disk.
@@ -189,9 +188,7 @@ class Log:
 
     def _write(self, content: bytes) -> None:
         try:
-            self._file.write(content)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            append_synced(self._file, content)
         except OSError as error:
             raise RunFailedError(
                 f"run {self.folder.path}: trials cannot be written ({error.strerror}); what is written is kept, "
@@ -201,30 +198,15 @@ class Log:
     def close(self) -> None:
         """Let go of the file and its lock."""
         self._file.close()
+        if self._held is not None:
+            release(self._held)
+            self._held = None
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def repair(file: IO[bytes]) -> None:
-    """Cut off a last line that a crash left without its end; the file then stands at its end."""
-    size = file.seek(0, os.SEEK_END)
-    end = size
-    while end:
-        start = max(0, end - 65536)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    if end < size:
-        file.truncate(end)
-        os.fsync(file.fileno())
-    file.seek(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,16 +301,14 @@ def read_at(file: IO[bytes], offset: int) -> dict[str, Any]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, sync it and move it there in one step. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file, whole or not at all.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

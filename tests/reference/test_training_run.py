@@ -150,7 +150,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     script = (
-        "import fcntl, os, sys; held = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(held, fcntl.LOCK_EX);"
+        "import pathlib, sys; from ffprompt._util.storage import hold; held = hold(pathlib.Path(sys.argv[1]));"
         "print('held', flush=True); sys.stdin.read()"
     )
     with pytest.raises(StoppedError):
