@@ -160,7 +160,7 @@ def run_words(url: str, folder: str, trials: int) -> list[str]:
 
 def questions(trials: int) -> list[dict[str, Any]]:
     """What the run sends."""
-    from ffprompt.backends.api.payloads import PayloadSettings, chat_payload
+    from ffprompt.backends.api.openai_payloads import PayloadSettings, chat_payload
     from ffprompt.backends.base import Capabilities
     from ffprompt.config.run_config import make
     from ffprompt.evaluation.plan import Plan

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[50, 100])
     options = parser.parse_args()
     backend = VllmBackend("smollm2-135m", SETTINGS)
-    print(f"vllm {backend.identity['engine']['vllm']}, {options.strings} strings a length")
+    print(f"vllm {backend.identity.engine['vllm']}, {options.strings} strings a length")
     sets = [requests(backend, length, options.strings) for length in options.lengths]
     mine = [ours(backend, asked, options.rounds) for asked in sets]
     folder = backend.arguments["model"]

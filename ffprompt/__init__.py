@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ffprompt.comparison.compare import compare
     from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
-    from ffprompt.runs.folder import load
+    from ffprompt.runs.frames import load
     from ffprompt.tasks.base import Strings
     from ffprompt.tasks.flipflop import Spec, parse, sample
 
 _HOME = {
     "Spec": "tasks.flipflop", "Strings": "tasks.base", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
-    "load": "runs.folder", "anatomy": "analysis.error_analysis", "compare": "comparison.compare",
+    "load": "runs.frames", "anatomy": "analysis.error_analysis", "compare": "comparison.compare",
     "gate": "comparison.gate", "trend": "comparison.trend",
 }  # fmt: skip
 

@@ -30,6 +30,7 @@ _EXPECTED = {
     "bool_type": "expected true or false",
     "list_type": "expected a list",
     "tuple_type": "expected a list",
+    "sequence_str": "expected a list",
     "dict_type": "expected an object",
     "mapping_type": "expected an object",
     "dataclass_type": "expected an object",

@@ -168,10 +168,10 @@ def shown_command(words: Sequence[str]) -> list[str]:
     before = ""
     for word in words:
         flag, mark, value = word.partition("=")
-        if before in _SHOWN:
-            found.append(_SHOWN[before](word))
-        elif mark and flag in _SHOWN:
-            found.append(f"{flag}={_SHOWN[flag](value)}")
+        if before.startswith("--") and (show := _display_of(before)) is not None:
+            found.append(show(word))
+        elif mark and word.startswith("--") and (show := _display_of(flag)) is not None:
+            found.append(f"{flag}={show(value)}")
         else:
             found.append(word)
         before = word
@@ -180,12 +180,14 @@ def shown_command(words: Sequence[str]) -> list[str]:
 
 def shown_setting(name: str, value: Any) -> Any:
     """A setting of a run as it may be shown."""
-    show = _SHOWN.get("--" + name.replace("_", "-"))
+    show = _display_of(name)
     if show is None or value is None:
         return redacted(value)
-    if name != "extra_body" and isinstance(value, (list, tuple)):
-        return [redacted(show(one)) for one in value]
-    return redacted(show(value))
+    if show is shown_body:
+        return redacted(show(value))
+    if isinstance(value, (list, tuple)):
+        return [shown_setting(name, one) for one in value]
+    return redacted(show(value) if isinstance(value, str) else value)
 
 
 def register_environment() -> None:
@@ -245,11 +247,22 @@ def _shown_header(header: str) -> str:
     return f"{name}{found}{HIDDEN}"
 
 
-_SHOWN: Mapping[str, Callable[[Any], Any]] = {
-    "--base-url": shown_url,
-    "--extra-header": _shown_header,
-    "--extra-body": shown_body,
-}
+# How to show a setting that may hold a secret, by the last word of its name.
+_DISPLAYS: Mapping[str, Callable[[Any], Any]] = {"url": shown_url, "header": _shown_header, "body": shown_body}
+
+
+def may_hold_secret(setting: str) -> bool:
+    """Return whether a setting, by its name, may hold a secret that has to be left out where its value is shown.
+
+    >>> [may_hold_secret(name) for name in ("base_url", "extra_header", "extra_body", "key_file", "timeout")]
+    [True, True, True, False, False]
+    """
+    return _display_of(setting) is not None
+
+
+def _display_of(name: str) -> Callable[[Any], Any] | None:
+    """How to show the value of a setting by its name, or by its flag. None where it is shown as it is."""
+    return _DISPLAYS.get(name.replace("-", "_").rpartition("_")[2])
 
 
 def _shown_value(name: str, value: Any) -> Any:

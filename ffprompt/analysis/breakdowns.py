@@ -44,8 +44,8 @@ class Reads:
     answer: Ints
     correct: Bools
     wrong: Bools
-    contradictions: Ints
-    earlier: Ints
+    contradictions: Ints | None  # None where the task has nothing to say of them
+    earlier: Ints | None
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int

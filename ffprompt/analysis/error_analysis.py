@@ -17,8 +17,7 @@ from ffprompt.evaluation.plan import Condition, Plan
 from ffprompt.evaluation.rescore import plan_of
 from ffprompt.runs.folder import RunFolder
 from ffprompt.stats.paired import Pairs, difference
-from ffprompt.tasks.base import Rule
-from ffprompt.tasks.covariates import contradictions, earlier_reads, rules
+from ffprompt.tasks.base import PROBABILITIES, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +81,7 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> dict[str, An
     conditions, seen = [], []
     for condition in plan.conditions:
         spec = condition.spec
-        p = (spec.p_write, spec.p_read, spec.p_ignore) if spec else (-1.0, -1.0, -1.0)
+        p = tuple(spec.probabilities.get(name, -1.0) if spec else -1.0 for name in PROBABILITIES)
         key = (condition.template, condition.shots, condition.elicitation, condition.length, *p)
         rows = np.asarray(groups.get(key, ()), np.int64)
         answered = rows[(frame.outcome.iloc[rows] != "error").to_numpy(np.bool_)]
@@ -92,17 +91,17 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> dict[str, An
         conditions.append(found | {"calibration": calibrated(reads) if calibrate else None})
         seen.append(reads)
     if stops(plan.config):  # what a condition that stopped by itself was not asked is not missing
-        rows_of = {row["condition"]: row for row in folder.info.get("results") or ()}
+        rows_of = {row.condition: row.to_json() for row in folder.info.results or ()}
         for one in conditions:
             one["missing_trials"] = rows_of.get(one["condition"], one)["missing_trials"]
     complete = all(not one["missing_trials"] and not one["outcomes"].get("error") for one in conditions)
     return {
         "schema": SCHEMA,
-        "run_id": folder.info["run_id"],
+        "run_id": folder.info.run_id,
         "model": plan.config.model,
         "backend": plan.config.backend,
-        "status": folder.info.get("status"),
-        "complete": complete and folder.info.get("status") == "done",
+        "status": folder.info.status,
+        "complete": complete and folder.info.status == "done",
         "level": LEVEL,
         "conditions": conditions,
         "templates": _sensitivity(plan.conditions, conditions, seen),
@@ -140,12 +139,12 @@ def _reads(
 ) -> Reads:
     """Rows of a condition as arrays, with what stood before each read. The plan's strings tell, and prove the rows."""
     index, position, truth = (part[name].to_numpy(np.int64) for name in ("string_index", "position", "truth"))
-    n = condition.length // 2
+    n = condition.length // plan.task.stride
     if len(part) and not (
         index.min() >= 0 and index.max() < plan.string_count and position.min() >= 0 and position.max() < n
     ):
         raise StoreError(f"{folder.reads_path}: reads that are not in its plan; run: ffprompt score {folder.path}")
-    contradicted, earlier = np.zeros(len(part), np.int64), np.zeros(len(part), np.int64)
+    covariates: dict[str, NDArray[np.int64]] = {}
     answers: dict[str, NDArray[np.uint8]] = {}
     opened: dict[str, NDArray[np.bool_]] = {}
     order = np.argsort(index, kind="stable")
@@ -156,13 +155,13 @@ def _reads(
         here = order[low:high]
         strings = plan.strings(condition.spec, start, min(start + _BLOCK, plan.string_count))
         at = (index[here] - start, position[here])
-        if (strings.values[at] != truth[here]).any() or not strings.is_read[at].all():
+        if (strings.answers[at] != truth[here]).any() or not strings.is_read[at].all():
             raise StoreError(
                 f"{folder.reads_path}: its reads are not those of the plan; run: ffprompt score {folder.path}"
             )
-        contradicted[here] = contradictions(strings)[at]
-        earlier[here] = earlier_reads(strings)[at]
-        for name, rule in rules(strings, condition.see_reads).items():
+        for name, values in strings.task.covariates(strings).items():
+            covariates.setdefault(name, np.zeros(len(part), np.int64))[here] = values[at]
+        for name, rule in strings.task.rules(strings, condition.see_reads).items():
             answers.setdefault(name, np.zeros(len(part), np.uint8))[here] = rule.answers[at]
             opened.setdefault(name, np.zeros(len(part), np.bool_))[here] = rule.open[at]
     return Reads(
@@ -173,8 +172,8 @@ def _reads(
         answer=part.answer.fillna(-1).to_numpy(np.int64),
         correct=(part.outcome == "correct").to_numpy(np.bool_),
         wrong=(part.outcome == "wrong").to_numpy(np.bool_),
-        contradictions=contradicted,
-        earlier=earlier,
+        contradictions=covariates.get("contradictions"),
+        earlier=covariates.get("earlier_reads"),
         rules={name: Rule(answers[name], opened[name]) for name in answers},
         symbols=plan.config.symbols,
         instructions=n,
@@ -198,7 +197,6 @@ def _logprobs(column: pa.ListArray, symbols: int) -> NDArray[np.float64] | None:
 
 def _condition(plan: Plan, condition: Condition, part: pd.DataFrame, reads: Reads) -> dict[str, Any]:
     outcomes = part.outcome.value_counts()
-    both = [cell(reads, reads.earlier == 0), cell(reads, reads.earlier > 0)]
     return {
         "condition": condition.name,
         "template": condition.template,
@@ -212,18 +210,31 @@ def _condition(plan: Plan, condition: Condition, part: pd.DataFrame, reads: Read
         "missing_trials": plan.trials - len(part[["string_index", "repeat"]].drop_duplicates()),
         "all": cell(reads, np.ones_like(reads.correct)),
         "by_gap": by_number(reads, reads.gap, doubling(reads.gap)),
-        "by_contradictions": by_number(reads, reads.contradictions, doubling(reads.contradictions)),
+        "by_contradictions": _by_contradictions(reads),
         "by_position": by_number(reads, reads.position, tenths(reads.instructions)),
-        "by_earlier_read": [
-            {"label": label, "from": number, "to": number, **one}
-            for number, (label, one) in enumerate(zip(("first read", "asked before"), both, strict=True))
-            if one is not None
-        ],
+        "by_earlier_read": _by_earlier_read(reads),
         "reads_visible": condition.see_reads,
         "by_truth": by_number(reads, reads.truth, range(plan.config.symbols + 1)),
         "drift": drift(reads),
         "rules": explained(reads),
     }
+
+
+def _by_contradictions(reads: Reads) -> list[dict[str, Any]]:
+    if reads.contradictions is None:
+        return []
+    return by_number(reads, reads.contradictions, doubling(reads.contradictions))
+
+
+def _by_earlier_read(reads: Reads) -> list[dict[str, Any]]:
+    if reads.earlier is None:
+        return []
+    both = {"first read": cell(reads, reads.earlier == 0), "asked before": cell(reads, reads.earlier > 0)}
+    return [
+        {"label": label, "from": number, "to": number, **one}
+        for number, (label, one) in enumerate(both.items())
+        if one is not None
+    ]
 
 
 def _sensitivity(

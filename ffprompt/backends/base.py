@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ffprompt.cost.usage import Bound
 
 if TYPE_CHECKING:
+    from ffprompt.backends.identity import Identity
     from ffprompt.cost.prices import Allowance
 
 # What stands in an identity where a model decides by itself: its temperature, whether it thinks.
@@ -172,15 +173,19 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """A model that is open. ``identity`` is everything about it that belongs into the record of a run.
+    """An open model.
 
-    ``chunk`` is how many requests it likes to be handed together; the runner hands the same trials together again when
-    a run is resumed, so that batching cannot change a number.
+    ``chunk`` is the best number of requests to hand over together. A resumed run hands over the same trials together
+    again, so that batching cannot change a number.
     """
 
-    identity: Mapping[str, Any]
     capabilities: Capabilities
     chunk: int
+
+    @property
+    def identity(self) -> Identity:
+        """Everything about the model that belongs in the record of a run."""
+        ...
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Audit requests before anything is asked: tokens, context. Raises AuditError; returns what was found."""
@@ -210,34 +215,34 @@ class Renders(Backend, Protocol):
 
 @runtime_checkable
 class RemoteBackend(Backend, Protocol):
-    """A backend that answers requests one by one, ``in_flight`` of them at a time.
+    """A model behind an API, which is sent single requests, up to ``in_flight`` of them at once.
 
-    ``thinks``: the model thinks before it replies, or may, so nobody knows beforehand how many tokens a reply takes.
+    ``thinks``: the model reasons before it replies, or may, so the length of a reply cannot be known beforehand.
     """
 
     in_flight: int
     thinks: bool
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
-        """Answer one request. Raises RunFailedError or ModelError where going on is of no use."""
+        """Send one request. Raises RunFailedError or ModelError where later requests would fail too."""
         ...
 
     def max_usage(self, request: Request) -> Bound:
-        """The most tokens that one attempt at a request can use."""
+        """Return the most tokens that one attempt at a request can use."""
         ...
 
-    on_learned: Callable[[], None]  # called when ``identity`` holds something new that was learnt about the model
+    on_learned: Callable[[], None]  # called when something new was learnt about the model, which is now in ``identity``
 
     def restore_learned(self, record: Mapping[str, Any] | None) -> None:
-        """Begin with what an earlier part of the run has learnt: ``learned`` of its identity."""
+        """Begin with what an earlier part of the run has learnt, which is ``learned`` in its identity."""
         ...
 
     def set_allowance(self, allowance: Allowance) -> None:
-        """Count what is spent, and raise RunFailedError from ``ask`` where more than the allowance would be."""
+        """Count what is spent. From now on ``ask`` raises RunFailedError before it would spend more."""
         ...
 
     async def aclose(self) -> None:
-        """Close connections, in the loop in which the asking was done."""
+        """Close connections. Must be awaited in the loop that made them."""
         ...
 
 
@@ -319,5 +324,5 @@ class Batcher(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close connections, in the loop in which the calls were made."""
+        """Close connections. Must be awaited in the loop that made them."""
         ...

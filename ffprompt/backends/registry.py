@@ -59,7 +59,7 @@ def needs_batches(config: RunConfig) -> None:
 
 def open_batcher(backend: Backend) -> Batcher:
     """Return the batches of the provider behind an open backend. Raises ModelError where there are none."""
-    name = str(backend.identity["backend"])
+    name = backend.identity.backend
     batches = backend_spec(name).batches
     if batches is None:
         raise ModelError(f"the {name} backend has no batches; {_with_batches()}")

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.identity import Identity
 from ffprompt.backends.json_schema import write_answers
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
+from ffprompt.tasks import registry
 
-RULES = ("oracle", "copy-last-bit", "copy-last-read", "first-write", "majority")
 FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
 _DELAY = 0.05  # seconds a request of the slow model takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedIdentity(Identity):
+    """A script in the record of a run."""
+
+    note: str = "follows a script"
 
 
 class ScriptedBackend:
@@ -28,17 +37,18 @@ class ScriptedBackend:
     """
 
     def __init__(self, model: str) -> None:
+        rules = ("oracle", *registry.rule_names())
         constant = model.removeprefix("constant-")
         glitch = _glitch(model)
         if (
-            model not in (*RULES, *FAULTS)
+            model not in (*rules, *FAULTS)
             and not (constant != model and constant.isdigit() and int(constant) < 256)
             and glitch is None
         ):
-            known = (*RULES, *FAULTS, "constant-0", "glitch-0.01")
+            known = (*rules, *FAULTS, "constant-0", "glitch-0.01")
             raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, known)}")
         self.model, self.glitch = model, glitch
-        self.identity: Mapping[str, Any] = {"backend": "scripted", "model": model, "note": "follows a script"}
+        self.identity = ScriptedIdentity(backend="scripted", model=model)
         answers = model not in ("malformed", "refusing", "truncating")
         self.capabilities = Capabilities(scores=answers, completes=True, chats=True, schemas=True, wants_hints=True)
         self.chunk = 256 if model != "slow" else 1
@@ -79,12 +89,12 @@ class ScriptedBackend:
             if symbol >= len(request.surfaces):
                 raise ModelError(f"scripted model {self.model}: there are only {len(request.surfaces)} data symbols")
             return [symbol] * asked
-        if self.model not in RULES:
+        if self.model in ("oracle", *FAULTS):
             return request.hints["oracle"]
         if self.model not in request.hints:
             raise ModelError(
-                f"scripted model {self.model}: list and dialogue show no earlier answers that it could copy; "
-                "use --elicitation next or forced"
+                f"scripted model {self.model}: no rule for these reads, which have {', '.join(request.hints)}; list "
+                "and dialogue show no earlier answers that it could copy, so use --elicitation next or forced"
             )
         return request.hints[self.model]
 

@@ -9,7 +9,6 @@ import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ffprompt._util.secrets import HIDDEN, shown_url
 from ffprompt.backends.base import Backend, Batcher
@@ -26,6 +25,7 @@ from ffprompt.evaluation.rescore import plan_of
 from ffprompt.evaluation.runner import complete
 from ffprompt.runs.batch_journal import Part, parts
 from ffprompt.runs.folder import RunFolder
+from ffprompt.scoring.condition_result import ConditionResult
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.action != "submit":
         step = {"status": status, "collect": collect, "cancel": cancel}
         return step[options.action](Path(options.run), options.key_file)
-    ask, settings = in_batches(options, only_submit=True), run_flags.given(options)
+    ask, settings = in_batches(options, only_submit=True), run_flags.given_settings(options)
     if options.run is None:
         one_run(config_of(settings), Path(options.out), options.resume, options.dry_run, reuse=False, ask=ask)
         return 0
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def run(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[dict[str, Any]]:
+def run(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[ConditionResult]:
     """Hand everything over, wait, and collect. Returns the table's rows."""
 
     async def step(batching: Batching) -> list[str]:
@@ -83,7 +83,7 @@ def run(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> li
         raise
 
 
-def submit(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[dict[str, Any]]:
+def submit(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) -> list[ConditionResult]:
     """Hand everything over that has no answer and is not under way. Returns the table's rows."""
 
     async def step(batching: Batching) -> list[str]:
@@ -128,8 +128,8 @@ def collect(path: Path, key_file: str | None) -> int:
     """Log what the ended batches hold. Returns 3 while the run is not complete."""
     with opened(path, key_file) as (folder, plan, backend):
         rows, waiting = carry_out_step(folder, plan, open_batcher(backend), Batching.collect, line)
-    show_results([{"model": folder.info["config"]["model"], **row} for row in rows])
-    for text in bill(folder.info):
+    show_results([{"model": folder.info.model_name, **row.to_json()} for row in rows])
+    for text in bill(folder.info.to_json()):
         line(text)
     for text in waiting:
         line(text)
@@ -152,11 +152,11 @@ def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, 
     """A run with its own plan, and the model that it asks. Raises ModelError where that is not to be found again."""
     folder = RunFolder.open(path)
     plan = plan_of(folder)
-    config = _with_address(path, make(folder.info["config"] | {"key_file": key_file}))
+    config = _with_address(path, make(folder.info.config | {"key_file": key_file}))
     needs_batches(config)
     backend = open_backend(config)
     try:
-        then, now = (identity.get("base_url") for identity in (folder.info["model"], backend.identity))
+        then, now = (identity.get("base_url") for identity in (folder.info.model, backend.identity.to_json()))
         if then != now:
             raise ModelError(f"run {path}: it asked {then}, and here {now} would be asked; set the base URL as it was")
         yield folder, plan, backend

@@ -97,7 +97,7 @@ def baseline(options: Namespace) -> int:
 def _state(path: Path) -> str:
     try:
         info = RunFolder.open(path).info
-        return f"{info['config']['model']}, {info['status']}"
+        return f"{info.model_name}, {info.status}"
     except (StoreError, KeyError, TypeError):
         return "not there, or damaged"
 
@@ -148,7 +148,7 @@ def few_shot(folders: Sequence[Path]) -> None:
     """After a run with several numbers of shots: each against the fewest, on the same reads."""
     for folder in folders:
         try:
-            if len(RunFolder.open(folder).info["config"]["shots"]) < 2:
+            if len(RunFolder.open(folder).info.config["shots"]) < 2:
                 continue
             made = compare_conditions([conditions_of(folder)], ["shots"])
         except (FFPromptError, KeyError, TypeError):  # the run itself has come to its end, and its table is shown

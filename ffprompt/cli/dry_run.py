@@ -32,11 +32,14 @@ _MOST = "at most: a token a byte, each at its dearest (a cache write), replies u
 def dry_run(plan: Plan, backend: Backend, batch: bool) -> None:
     """Print the plan of a run, what it would cost, and its first prompt."""
     audits = audit(plan, backend)
+    identity = backend.identity.to_json()
     if isinstance(backend, RemoteBackend):
-        price = spending.price_of(plan.config, backend.identity)
-        show_plan(plan, backend.identity, audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks)
+        price = spending.price_of(plan.config, identity)
+        show_plan(
+            plan, backend.identity.to_json(), audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks
+        )
     else:
-        show_plan(plan, backend.identity, audits)
+        show_plan(plan, identity, audits)
     for text in forecast(plan):
         line(text)
     first = plan.batch(plan.conditions[0], 0, 1)

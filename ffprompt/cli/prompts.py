@@ -12,7 +12,6 @@ from ffprompt.cli.console import line, make_console, new_table, show
 from ffprompt.config.settings import ELICITATIONS
 from ffprompt.elicitation.prompts import Prompt, prompt
 from ffprompt.errors import ConfigError, did_you_mean
-from ffprompt.tasks.flipflop import Spec
 from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates import template as templates
 from ffprompt.templates.template import Elicitation, Form, Template
@@ -59,12 +58,12 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
     if options.index < 0:
         raise ConfigError(f"index {options.index}: a whole number from 0 on is wanted")
-    spec = Spec.ffl(options.p_ignore, options.length, options.symbols)
     words = templates.Renderer(templates.load(options.template), options.symbols)
+    spec = words.task.spec(options.length, options.symbols, {"ignore": options.p_ignore})
     strings = spec.sample(options.seed, options.index, options.index + 1)
     shot_spec = spec.with_length(options.shot_length) if options.shots else spec
     shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
-    solved = [(shot.events[0], shot.values[0]) for shot in shots]
+    solved = [shot.string(0) for shot in shots]
     line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
     wanted: list[tuple[Elicitation, Form]] = [("forced", "completion"), ("list", "chat")]
     if options.elicitation == "dialogue":
@@ -75,8 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     elif options.form:
         wanted = [("forced", options.form), ("list", options.form)]
     for elicitation, form in wanted:
-        string = (strings.events[0], strings.values[0])
-        made = prompt(words, elicitation, form, string, solved, turn_instructions=options.turn_instructions)
+        made = prompt(words, elicitation, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
         show_prompt(f"{elicitation}, {form}", made)
     return 0
 

@@ -15,6 +15,7 @@ from ffprompt.cost.prices import dollars, unknown
 from ffprompt.evaluation.early_stopping import describe
 from ffprompt.report.wording import failures, interval, legend, notes, repeated, share
 from ffprompt.scoring.aggregate import Reasons
+from ffprompt.scoring.condition_result import Stopping
 from ffprompt.scoring.score import Outcome
 
 _TABLE_WIDTH = 150
@@ -30,7 +31,7 @@ def show_results(rows: Sequence[Mapping[str, Any]]) -> None:
         _tabled(console, rows)
     for row in rows:
         if row.get("stopping"):
-            line(f"{row['model']} {row['condition']}: {describe(row['stopping'])}")
+            line(f"{row['model']} {row['condition']}: {describe(Stopping(**row['stopping']))}")
     line(legend(rows))
     for note in [*notes(rows), *failures(rows)]:
         line(note)

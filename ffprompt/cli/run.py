@@ -12,13 +12,14 @@ from typing import Any
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
-from ffprompt.cli import batch, run_flags
+from ffprompt.cli import batch
 from ffprompt.cli.compare import AfterRun, few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
 from ffprompt.cli.progress import progress
 from ffprompt.cli.report import after as write_report
 from ffprompt.cli.result_table import bill, show_errors, show_results
+from ffprompt.cli.run_flags import given_settings
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.config.suites import Suite, load_suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
@@ -30,9 +31,10 @@ from ffprompt.evaluation.rescore import errors_of
 from ffprompt.evaluation.runner import carry_out, complete, make_plan, remaining, start
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.folder import RunFolder
+from ffprompt.scoring.condition_result import ConditionResult
 
 BARE_SUITE = "quick"
-Ask = Callable[[RunFolder, Plan, Backend], list[dict[str, Any]]]  # what gets a run its answers and gives its table
+Ask = Callable[[RunFolder, Plan, Backend], list[ConditionResult]]  # what gets a run its answers and gives its table
 
 
 def execute(options: Namespace) -> int:
@@ -40,7 +42,7 @@ def execute(options: Namespace) -> int:
 
     Returns 0, or 3 when a run is incomplete; with a rule that stops it what ``verdict`` says, with ``--gate`` the gate.
     """
-    settings = run_flags.given(options)
+    settings = given_settings(options)
     out = Path(options.out)
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"
@@ -58,6 +60,7 @@ def execute(options: Namespace) -> int:
         runs = [(config_of(settings), False)]
     gate = _gate_of(options, suite)
     rows: list[dict[str, Any]] = []
+    results: list[ConditionResult] = []
     remarks: list[str] = []
     made: list[Path] = []
     incomplete = False
@@ -67,10 +70,11 @@ def execute(options: Namespace) -> int:
             continue
         folder = one_run(config, out, options.resume, options.dry_run, reuse=len(runs) > 1, ask=ask)
         if folder is not None:
-            done = folder.info["results"]
+            done = folder.info.results or ()
+            results += done
             incomplete |= not complete(done)
-            rows += [{"model": config.model, **row} for row in done]
-            remarks += [*audit_notes(folder.info), *bill(folder.info)]
+            rows += [{"model": config.model, **row.to_json()} for row in done]
+            remarks += [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]
             made.append(folder.path)
     if rows:
         show_results(rows)
@@ -80,7 +84,7 @@ def execute(options: Namespace) -> int:
     if not options.no_report:
         write_report(made, out, suite_name)
     if incomplete or gate is None or options.dry_run:
-        return 3 if incomplete else verdict(rows)
+        return 3 if incomplete else verdict(results)
     return gate.gate(made).exit_code
 
 
@@ -133,7 +137,7 @@ def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, 
             dry_run(plan, backend, batch=ask is not _live)
             return None
         folder, found = start(config, backend, plan, out, resume, reuse)
-        if found and folder.info["status"] == "done":
+        if found and folder.info.status == "done":
             line(f"{folder.path}: already complete")
             return folder
         state = f"{'at most ' if stops(plan.config) else ''}{len(plan):,} trials"
@@ -154,7 +158,7 @@ def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, 
         backend.close()
 
 
-def _live(folder: RunFolder, plan: Plan, backend: Backend) -> list[dict[str, Any]]:
+def _live(folder: RunFolder, plan: Plan, backend: Backend) -> list[ConditionResult]:
     with progress(len(plan)) as watch:
         return carry_out(folder, plan, backend, watch)
 

@@ -60,6 +60,6 @@ def add_settings(parser: argparse.ArgumentParser, rows: Iterable[Setting]) -> No
             group.add_argument(row.flag, metavar=row.metavar, help=text)
 
 
-def given(options: argparse.Namespace) -> dict[str, Any]:
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given as flags, by name."""
     return {name: value for name, value in vars(options).items() if name in BY_NAME and value is not None}

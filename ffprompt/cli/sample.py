@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ffprompt.cli.console import line
 from ffprompt.errors import UsageError
-from ffprompt.tasks import datasets
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks import datasets, registry
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +29,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.strings < 1:
         raise UsageError(f"strings {options.strings}: at least 1 is wanted")
     path = Path(options.out)
-    datasets.write(path, Spec.parse(options.spec, symbols=options.symbols), options.seed, options.strings)
+    spec = registry.get(registry.DEFAULT).parse_spec(options.spec, options.symbols)
+    datasets.write(path, spec, options.seed, options.strings)
     line(f"{path}: {options.strings:,} strings, {path.stat().st_size:,} bytes")
     return 0

@@ -12,7 +12,8 @@ from ffprompt.evaluation.early_stopping import verdict
 from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import complete
 from ffprompt.report.wording import audit_notes
-from ffprompt.runs.folder import Log, RunFolder, UnwritableError
+from ffprompt.runs.folder import RunFolder, UnwritableError
+from ffprompt.runs.log import Log
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,16 +33,16 @@ def score(path: Path) -> int:
         with Log(folder):
             folder = RunFolder.open(path)  # as it is now that nobody else writes it
             rows, differing = rebuild(folder, plan_of(folder))
-            status = folder.info["status"]
-            folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
-            folder.info["status"] = "done" if complete(rows) else "incomplete" if status == "done" else status
+            before = folder.info.status
+            status = "done" if complete(rows) else "incomplete" if before == "done" else before
+            folder.update(results=rows, spent=spending.record(folder, rows), status=status)
             folder.save()
     except UnwritableError as error:
         line(f"{error}; nothing is saved")
         rows, differing = rebuild(folder, plan_of(folder), write=False)
-        folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
-    show_results([{"model": folder.info["config"]["model"], **row} for row in rows])
-    for remark in [*audit_notes(folder.info), *bill(folder.info)]:
+        folder.update(results=rows, spent=spending.record(folder, rows))
+    show_results([{"model": folder.info.model_name, **row.to_json()} for row in rows])
+    for remark in [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]:
         line(remark)
     if differing:
         line(f"{differing:,} trials are judged differently now than when they were logged")

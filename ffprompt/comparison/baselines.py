@@ -66,7 +66,7 @@ def put(results: Path, runs: Sequence[Path], name: str = DEFAULT, suite: str | N
     if not name or "/" in name:
         raise ConfigError(f"name {name!r}: a word without a slash is wanted")
     for run in runs:
-        status = RunFolder.open(run).info.get("status")
+        status = RunFolder.open(run).info.status
         if status != "done":
             raise ConfigError(f"run {run}: it is {status}, not done; only a complete run can be a baseline")
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from ffprompt.backends.base import OWN
+from ffprompt.config.settings import ROWS
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.reads import KEY, OUTCOMES, Digests, Ints, ReadTable, Texts
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES
 
 # Columns that a comparison needs, and those that came later: without them nothing was repeated, and neither strings
 # nor prompts have a digest.
@@ -26,8 +28,7 @@ _COLUMNS = ("string_index", "read_index", "outcome")
 _LATER_COLUMNS = ("string", "repeat", "prompt")
 # Settings that say which model answered, and how it was run as far as that may change an answer.
 OF_THE_MODEL = (
-    "model", "backend", "revision", "dtype", "quantization", "lora", "weights", "base_url", "api", "engine_arg",
-    "reasoning_effort", "thinking", "reasoning_room", "top_logprobs", "extra_body", "reasoning_tags",
+    "model", *(row.name for row in ROWS if row.identifies_model and row.name != "model"), "weights",
 )  # fmt: skip
 # What a backend knows a model file or folder by, whatever its name.
 _WEIGHTS = ("sha256", "gguf_sha256")
@@ -68,7 +69,7 @@ class RunCondition:
     @property
     def sampled(self) -> bool:
         """Whether the strings follow from seed and number; those of a file do not."""
-        return self.settings["p_ignore"] is not None
+        return self.source.info["config"]["data"] is None
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -85,7 +86,7 @@ def conditions_of(run: str | os.PathLike[str], incomplete: bool = False) -> list
         IncompleteRunError: Trials have no answer and ``incomplete`` does not ask for what there is.
     """
     folder = RunFolder.open(Path(run))
-    info = folder.info
+    info = folder.info.to_json()
     complete = info.get("status") == "done"
     if not (complete or incomplete):
         raise IncompleteRunError(
@@ -115,7 +116,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     for number, condition in enumerate(source.info["plan"]["conditions"]):
         reads = table.of(number)
         made = RunCondition(
-            source, number, condition["name"], _language(condition), settings_of(source.info, condition),
+            source, number, condition["name"], _language(source.info, condition), settings_of(source.info, condition),
             reads.string, reads.repeat * condition["length"] + reads.read, reads.digest, reads.outcome, reads.prompt,
         )  # fmt: skip
         if source.complete and results[number]["outcomes"] != made.counts:
@@ -127,11 +128,13 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     return conditions
 
 
-def _language(condition: Mapping[str, Any]) -> str:
-    if condition["p_ignore"] is None:
+def _language(info: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    if info["config"]["data"] is not None:
         return f"file({condition['length']})"
-    probabilities = (condition["p_write"], condition["p_read"], condition["p_ignore"])
-    return str(Spec(condition["length"], *probabilities, condition["symbols"]))
+    task = registry.get(info["config"].get("task", registry.DEFAULT))
+    given = {name: condition[f"p_{name}"] for name in PROBABILITIES}
+    probabilities = {name: value for name, value in given.items() if value is not None}
+    return str(task.spec(condition["length"], condition["symbols"], probabilities))
 
 
 def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,24 +142,26 @@ def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[s
     config, identity = info["config"], info["model"]
     shots, elicitation = condition["shots"], condition["elicitation"]
     versions = {made["name"]: made["digest"] for made in info["plan"]["templates"].values()}
+    part_in = {
+        None: True,
+        "shots": bool(shots),
+        "next": elicitation == "next",
+        "dialogue": elicitation == "dialogue",
+        "replies": elicitation != "forced",
+    }
+    asked = [row for row in ROWS if row.compare in ("by", "allow", "equal") and not row.identifies_model]
     model = {name: identity.get(name, config.get(name)) for name in OF_THE_MODEL if name != "weights"}
     # Nothing was said of it, or there was nothing to leave room for.
     model |= {name: None for name in ("thinking", "reasoning_room") if model[name] in (OWN, 0)}
-    temperature = OWN if identity.get("temperature") == OWN else config["temperature"]
+    temperature = {"temperature": OWN} if identity.get("temperature") == OWN and part_in["replies"] else {}
     return {
+        **{row.name: row.recorded_in(config) if part_in[row.used_with] else None for row in asked},
         **{name: condition.get(name) for name in KEY},
         **model,
+        **temperature,
         # As given, and not as a package's file: the name is what a user knows it by.
         "model": config["model"],
         "weights": {name: identity[name] for name in _WEIGHTS if identity.get(name) is not None} or None,
         "template_version": versions[condition["template"]],
         "symbols": condition["symbols"],
-        "seed": config["seed"],
-        "repeats": config.get("repeats", 1),
-        "shot_length": config["shot_length"] if shots else None,
-        "shared_shots": config["shared_shots"] if shots else None,
-        "next_read": config["next_read"] if elicitation == "next" else None,
-        "temperature": None if elicitation == "forced" else temperature,
-        "max_tokens": None if elicitation == "forced" else config["max_tokens"],
-        "answers": None if elicitation == "forced" else config.get("answers", "text"),
     }

@@ -11,37 +11,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from ffprompt.comparison.conditions import OF_THE_MODEL, RunCondition
+from ffprompt.config.settings import BY_NAME, ROWS
 from ffprompt.errors import ConfigError, did_you_mean
 
-# By what can be compared: the settings that may differ then.
+_COMPARED = [row for row in ROWS if row.compare in ("by", "allow", "equal")]
+# What can be compared by, and the settings that may differ then.
 BY: Mapping[str, tuple[str, ...]] = {
+    **{row.name: (row.name,) for row in _COMPARED if row.compare == "by"},
     "model": OF_THE_MODEL,
-    "backend": ("backend", "base_url", "api", "engine_arg"),
+    "backend": ("backend", *(row.name for row in ROWS if row.across_backends == "free")),
     "template": ("template", "template_version"),
-    "shots": ("shots",),
-    **{
-        name: (name,)
-        for name in (
-            "elicitation", "form", "temperature", "shot_length", "shared_shots", "turn_instructions", "quantization",
-            "dtype", "revision", "lora", "reasoning_effort", "thinking", "max_tokens", "answers",
-        )
-    },
-}  # fmt: skip
+}
 # Conditions of two runs that agree in these are taken to be the same one; all else must then agree, too.
 _GRID = ("template", "shots", "elicitation", "length", "p_write", "p_read", "p_ignore")
+# Settings without which there is nothing to pair: the strings or the reads are others.
+_EQUAL = tuple(row.name for row in _COMPARED if row.compare == "equal")
 _ALSO = (
-    "symbols", "seed", "template_version", "form", "next_read", "shot_length", "shared_shots", "turn_instructions",
-    "temperature", "max_tokens", "answers", "repeats",
+    *_EQUAL, "template_version",
+    *(row.name for row in _COMPARED if not row.identifies_model and row.name not in (*_EQUAL, *_GRID)),
 )  # fmt: skip
-# Without these the strings or the reads are others, and there is nothing to pair.
-_NEVER = {"symbols": "alphabets", "seed": "strings", "next_read": "reads", "repeats": "numbers of repeats"}
 # Settings that are None where they play no part, or are not known, so that None agrees with anything.
-_NONE_AGREES = {
-    "shots": ("shot_length", "shared_shots"),
-    "elicitation": ("next_read", "turn_instructions", "temperature", "max_tokens", "answers"),
-    "backend": ("revision", "dtype", "weights", "thinking", "reasoning_room", "top_logprobs"),
+_NONE_AGREES: Mapping[str, tuple[str, ...]] = {
+    "shots": tuple(row.name for row in ROWS if row.used_with == "shots"),
+    "elicitation": tuple(row.name for row in ROWS if row.used_with not in ("shots", None)),
+    "backend": (*(row.name for row in ROWS if row.across_backends == "unknown"), "weights"),
 }
-ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _NEVER))
+ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _EQUAL))
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
     """What is compared by, ``model`` where nothing is said. Raises ConfigError for what cannot be."""
     by = tuple(dict.fromkeys(by)) or ("model",)
     for name in by:
-        if name in (*_GRID[3:], *_NEVER, "trials", "data"):
+        if name in BY_NAME and BY_NAME[name].compare in ("strings", "equal"):
             raise ConfigError(f"by {name}: other strings or reads cannot be paired; look at the runs' own tables")
         if name not in BY:
             raise ConfigError(f"by {name!r}: cannot be compared by{did_you_mean(name, BY)}")
@@ -171,8 +166,8 @@ def _all_else_equal(
             continue
         if name in allow and (name != "seed" or not (a.sampled or b.sampled)):
             continue
-        if name in _NEVER:
-            why = f"other {_NEVER[name]} cannot be paired"
+        if name in _EQUAL:
+            why = "such runs cannot be paired"
             if name == "seed" and not (a.sampled or b.sampled):
                 why = "leave that be with --allow seed"
         else:

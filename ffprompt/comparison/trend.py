@@ -69,7 +69,7 @@ def trend(results: str | Path = "results") -> Trend:
     for path in sorted(folder.glob("*/run.json")):
         try:
             run = RunFolder.open(path.parent)
-            made = _points(run.info)
+            made = _points(run.info.to_json())
         except StoreError as error:
             untold.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
@@ -77,7 +77,7 @@ def trend(results: str | Path = "results") -> Trend:
         else:
             points += made
             if not made:
-                untold.append(f"run {path.parent}: {run.info.get('status')}, no table yet")
+                untold.append(f"run {path.parent}: {run.info.status}, no table yet")
     if not points and not untold:
         raise StoreError(f"results folder {folder}: no run in it")
     points.sort(key=lambda one: (one.model, one.backend, _natural(one.condition), one.started, one.run_id))
@@ -100,7 +100,7 @@ def _points(info: Mapping[str, Any]) -> list[Point]:
             row["outcomes"][Outcome.ERROR],
             info["status"] == "done",
             info["run_id"],
-            f"strings {info['plan']['data_digest']}" if condition["p_ignore"] is None else f"seed {config['seed']}",
+            f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
             digest_of({**settings_of(info, condition), "seed": None}),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)

@@ -28,8 +28,9 @@ from ffprompt._util.secrets import shown_setting
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
 from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Setting, Settings
-from ffprompt.errors import ConfigError, did_you_mean
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.errors import ConfigError, SpecError, did_you_mean
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import Spec
 
 
 class _SettingsError(ValueError):
@@ -124,6 +125,14 @@ class RunConfig(_Fields):
             raise _SettingsError(f"--backend {value}: unknown backend{did_you_mean(value, backend_names())}")
         return value
 
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        try:
+            return registry.get(value).name
+        except SpecError as error:
+            raise _SettingsError(f"--{error}") from error
+
     @model_validator(mode="after")
     def _check_strings(self) -> RunConfig:
         if (self.p_write is None) != (self.p_read is None):
@@ -182,10 +191,11 @@ class RunConfig(_Fields):
             SpecError: A length, a probability or a number of symbols is out of range.
         """
         assert self.length is not None and (self.p_ignore is not None or self.p_write is not None)
+        probabilities = [{"ignore": p} for p in self.p_ignore or ()]
         if self.p_write is not None and self.p_read is not None:
-            ignore = round(1.0 - self.p_write - self.p_read, 12)
-            return tuple(Spec(length, self.p_write, self.p_read, ignore, self.symbols) for length in self.length)
-        return tuple(Spec.ffl(p, length, self.symbols) for p in self.p_ignore or () for length in self.length)
+            probabilities = [{"write": self.p_write, "read": self.p_read}]
+        task = registry.get(self.task)
+        return tuple(task.spec(length, self.symbols, p) for p in probabilities for length in self.length)
 
     def settled(self, can: Capabilities) -> RunConfig:
         """Return this configuration with every None that a plan needs replaced by what suits the backend.

@@ -9,8 +9,12 @@ page docs/settings.md::
 Nothing heavy is imported here, because ``--help`` needs the table.
 """
 
+import sys
+from collections.abc import Iterable, Mapping
 from types import EllipsisType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from ffprompt._util.secrets import may_hold_secret
 
 Compare = Literal["by", "allow", "equal", "strings", "free"]
 """What ``compare`` does with a setting.
@@ -26,7 +30,7 @@ free: they may differ, because it changes how a model runs and not what it is as
 QUESTIONS = "model and questions"
 STRINGS = "strings"
 MODEL = "how the model runs"
-ENGINE = "vLLM engine, under vLLM's own names"
+ENGINE = "engine of vLLM, under its own names"
 SERVER = "models behind an API"
 GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER)
 
@@ -79,7 +83,7 @@ class Setting(NamedTuple):
     planned: bool = True
     identifies_model: bool = False
     compare: Compare = "by"
-    used_with: Literal["shots", "next", "replies"] | None = None
+    used_with: Literal["shots", "next", "dialogue", "replies"] | None = None
     across_backends: Literal["free", "unknown"] | None = None
     engine: bool = False
     name: str = ""
@@ -127,6 +131,14 @@ class Setting(NamedTuple):
         if self.arity is not None and not self.product:
             return "a list of texts"
         return _either([_kind(member) + self._range(member) for member in self.types])
+
+    def recorded_in(self, config: Mapping[str, Any]) -> Any:
+        """Return its value in the ``config`` of a run's record, which may be older than the setting.
+
+        Raises:
+            KeyError: The record is damaged.
+        """
+        return config[self.name] if self.name in ALWAYS_RECORDED else config.get(self.name, self.default)
 
     def _range(self, kind: Any) -> str:
         if kind not in (int, float):
@@ -179,21 +191,28 @@ class Settings:
         "last", QUESTIONS, "WHICH", "the read that --elicitation next asks", compare="equal", used_with="next"
     )
     turn_instructions: int | None = setting(
-        None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read"
+        None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read",
+        used_with="dialogue",
     )
+    task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="equal")
     length: tuple[int, ...] | None = setting(
         None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
-        compare="strings", unset=_BY_BACKEND,
+        expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
     )
     p_ignore: tuple[float, ...] | None = setting(
-        None, STRINGS, "P", "probability of ignore; write and read share the rest", product=True, compare="strings",
-        unset=_BY_BACKEND,
+        None, STRINGS, "P", "probability of ignore; write and read share the rest", product=True,
+        expected="a probability", compare="strings", unset=_BY_BACKEND,
     )
     p_write: float | None = setting(
-        None, STRINGS, "P", "probability of write; give it with --p-read instead of --p-ignore", compare="strings"
+        None, STRINGS, "P", "probability of write; give it with --p-read instead of --p-ignore",
+        expected="a probability", compare="strings",
     )
-    p_read: float | None = setting(None, STRINGS, "P", "probability of read; goes with --p-write", compare="strings")
-    symbols: int = setting(2, STRINGS, "M", "number of data symbols, 2 to 256", compare="equal")
+    p_read: float | None = setting(
+        None, STRINGS, "P", "probability of read; goes with --p-write", expected="a probability", compare="strings"
+    )
+    symbols: int = setting(
+        2, STRINGS, "M", "number of data symbols, 2 to 256", expected="a whole number from 2 to 256", compare="equal"
+    )
     data: str | None = setting(
         None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings"
     )
@@ -365,6 +384,47 @@ def rows(table: type = Settings) -> tuple[Setting, ...]:
     return tuple(row._replace(name=name, type=types[name]) for name, row in vars(table).items() if name in types)
 
 
+def page(table: Iterable[Setting]) -> str:
+    """Return the page of settings, in Markdown."""
+    parts = [_INTRODUCTION]
+    listed = list(table)
+    for group in GROUPS:
+        parts.append(f"\n## {group[0].upper()}{group[1:]}\n\n{_HEADINGS}\n")
+        parts += [_line(row) for row in listed if row.group == group]
+    return "".join(parts)
+
+
+_INTRODUCTION = """\
+# Settings of a run
+
+<!-- Made by: python -m ffprompt.config.settings > docs/settings.md -->
+
+Each setting is a flag of `ffprompt run` and of `ffprompt batch submit`, a key of a `[[run]]` table in a suite, and, if
+it belongs to the plan, a key of `config` in `run.json`. Keys have underscores: `--p-ignore` is `p_ignore`.
+
+- **Value**: what a value must be. A setting with "several" takes more than one, and a run is the product of them.
+- **Backends**: those that honour the setting. Every other backend refuses it.
+- **Plan**: whether a run with another value is another run. `--resume` continues a run only if its plan is the same.
+- **Compare**: what `ffprompt compare` and `ffprompt gate` do with two runs that differ in it. *by*: they are refused,
+  unless they are compared `--by` it or it is given with `--allow`. *allow*: they are refused, unless it is given with
+  `--allow`. *equal*: they are refused. *strings*: strings are paired by themselves. *free*: they are compared.
+  Settings marked † say which model answers, and may differ when models are compared.
+"""
+_HEADINGS = "| Setting | What it is | Value | Default | Backends | Plan | Compare |\n|---|---|---|---|---|---|---|"
+
+
+def _line(row: Setting) -> str:
+    several = " (several)" if row.product else ""
+    default = "required" if row.default is ... else "" if row.shown_default is None else row.shown_default
+    secret = ". Secrets in it are left out of records" if may_hold_secret(row.name) else ""
+    backends = "all" if row.backends is None else ", ".join(row.backends)
+    cells = [
+        f"`{row.flag}`", row.help + secret, row.expectation + several, default, backends,
+        "yes" if row.planned else "no", row.compare + (" †" if row.identifies_model else ""),
+    ]  # fmt: skip
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
 def flag(name: str) -> str:
     """Return the flag of a setting.
 
@@ -398,3 +458,6 @@ def _number(value: float) -> str:
 ROWS = rows()
 BY_NAME = {row.name: row for row in ROWS}
 ELICITATIONS: tuple[str, ...] = BY_NAME["elicitation"].choices
+
+if __name__ == "__main__":
+    sys.stdout.write(page(ROWS))

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffprompt._util.files import read_text
 from ffprompt.cost import genai_prices
-from ffprompt.cost.usage import Bound, Usage, calls, logged
-from ffprompt.errors import ConfigError, StoreError, did_you_mean
+from ffprompt.cost.usage import Bound, Usage
+from ffprompt.errors import ConfigError, did_you_mean
 
 PICO = 10**12  # picodollars in a dollar
 _BUNDLED = Path(__file__).with_name("prices.toml")
@@ -123,11 +123,11 @@ class Ledger(Protocol):
     """Notes of attempts that outlive the process."""
 
     def sent(self, bound: Bound) -> int:
-        """An attempt that may use so much is about to be sent. Returns its number."""
+        """Note that an attempt within this bound is about to be sent. Return its number."""
         ...
 
     def free(self, attempt: int) -> None:
-        """It has cost nothing."""
+        """Note that an attempt has cost nothing."""
         ...
 
 
@@ -145,9 +145,21 @@ class Allowance:
     ledger: Ledger | None = None
 
 
+class BillNumbers(TypedDict):
+    """What a row of the table says about tokens and money."""
+
+    prompt_tokens: int | None
+    reply_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    usd: float | None
+    calls: int
+    replies_without_usage: int
+
+
 @dataclass(slots=True)
 class Bill:
-    """Adds up what answers used and cost. What is not known of one of them is not known of all together."""
+    """Adds up what answers used and cost. A sum is unknown where one of its parts is."""
 
     price: Price | None = None
     calls: int = 0  # of an API
@@ -155,33 +167,37 @@ class Bill:
     without_usage: int = 0
     _sums: dict[str, int | None] = field(default_factory=dict)
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Count a trial as the log keeps it, with all calls that it took."""
-        for call in calls(line):
-            self.calls += "call" in call
-            self.answers += 1
-            used = logged(call)
-            self.without_usage += used is None
-            picos = None if used is None or self.price is None else self.price.picos(used)
-            found = {name: getattr(used, name, None) for name in ("prompt", "reply", "cached", "reasoning")}
-            for name, value in {**found, "picos": picos}.items():
-                before = self._sums.get(name, 0)
-                self._sums[name] = None if value is None or before is None else before + value
+    def add(self, used: Usage | None, of_an_api: bool) -> None:
+        """Count one answer."""
+        self.calls += of_an_api
+        self.answers += 1
+        self.without_usage += used is None
+        picos = None if used is None or self.price is None else self.price.picos(used)
+        found = {name: getattr(used, name, None) for name in ("prompt", "reply", "cached", "reasoning")}
+        for name, value in {**found, "picos": picos}.items():
+            before = self._sums.get(name, 0)
+            self._sums[name] = None if value is None or before is None else before + value
 
-    def row(self) -> dict[str, Any]:
-        """The sums, as a row of the table keeps them."""
-        tokens = {f"{name}_tokens": self._sums.get(name) for name in ("prompt", "reply", "cached", "reasoning")}
-        more = {"calls": self.calls, "replies_without_usage": self.without_usage if self.calls else 0}
-        return {**tokens, "usd": usd(self._sums.get("picos")), **more}
+    def row(self) -> BillNumbers:
+        """Return the sums, as a row of the table keeps them."""
+        return {
+            "prompt_tokens": self._sums.get("prompt"),
+            "reply_tokens": self._sums.get("reply"),
+            "cached_tokens": self._sums.get("cached"),
+            "reasoning_tokens": self._sums.get("reasoning"),
+            "usd": usd(self._sums.get("picos")),
+            "calls": self.calls,
+            "replies_without_usage": self.without_usage if self.calls else 0,
+        }
 
 
 def usd(picos: int | None) -> float | None:
-    """Dollars."""
+    """Return picodollars in dollars."""
     return None if picos is None else picos / PICO
 
 
 def dollars(amount: float | None) -> str:
-    """An amount as it is shown: cents, or as many digits as small amounts need.
+    """Format an amount: in cents, or with as many digits as a small amount needs.
 
     >>> [dollars(amount) for amount in (1234.5, 0.25, 0.00315, 0.0, None)]
     ['$1,234.50', '$0.25', '$0.0032', '$0.00', 'unknown']
@@ -208,19 +224,11 @@ def find(model: str, base_url: str, file: str | None = None) -> Price | None:
 
 
 def unknown(model: str, base_url: str = "") -> str:
-    """Return what to say where a price is needed and not known."""
+    """Return the error text for a price that is needed and not known."""
     said = f"no price is known for {model}; give one with --prices FILE"
     if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
     return f'{said}, or pip install "ffprompt[prices]", which may know it'
-
-
-def recorded(row: Mapping[str, Any] | None) -> Price | None:
-    """The price that a run's record holds. Raises StoreError where it is damaged."""
-    try:
-        return None if row is None else Price.model_validate(row)
-    except ValidationError as error:
-        raise StoreError(f"run.json: its price is damaged ({_problem(error)})") from error
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:
@@ -228,7 +236,7 @@ def _named(table: Mapping[str, Price], model: str) -> Price | None:
 
 
 def _per_token(rate: float) -> int:
-    """Picodollars per token, from dollars per million: a price list has no more than six decimals."""
+    """Return picodollars per token from dollars per million. Price lists have at most six decimals."""
     return math.ceil(round(rate * 1e6, 3))
 
 

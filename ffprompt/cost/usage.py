@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +39,5 @@ class Bound:
 
 
 def count(value: object) -> int | None:
-    """A number of tokens as a server gave it; None for what is no such number."""
+    """Return a number of tokens as a server gave it, or None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def calls(line: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What the log says about each call of a trial: the line itself, or its turns where it is a dialogue."""
-    turns = line.get("turns")
-    if turns is None or line.get("call"):
-        yield line
-    yield from turns or ()
-
-
-def logged(call: Mapping[str, Any]) -> Usage | None:
-    """What the log says that a call used; None where its prompt's or its reply's tokens are unknown.
-
-    Where log-probabilities were read without a word about a reply, none was written.
-    """
-    prompt = count(call.get("prompt_tokens"))
-    reply = count(call.get("reply_tokens", 0 if "logprobs" in call else None))
-    if prompt is None or reply is None:
-        return None
-    record = call.get("call") or {}
-    return Usage(
-        prompt,
-        reply,
-        count(record.get("cached_tokens")),
-        count(record.get("cache_write_tokens")),
-        count(record.get("reasoning_tokens")),
-        batch=bool(record.get("batch")),
-    )

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffprompt.backends.base import Message, Turn
-from ffprompt.tasks.base import U8
-from ffprompt.tasks.flipflop import IGNORE, READ, WRITE
+from ffprompt.tasks.base import Bools, String
 from ffprompt.templates.template import ANSWER, Elicitation, Form, Renderer
 
 
@@ -35,15 +34,12 @@ class Prompt:
     turns: tuple[Turn, ...] = ()  # dialogue: what is said and asked after ``messages``; ``blanks`` counts on into them
 
 
-Solved = tuple[U8, U8]  # one string: its instructions (n,) and data symbols (n,)
-
-
 def prompt(
     words: Renderer,
     elicitation: Elicitation,
     form: Form,
-    string: Solved,
-    shots: Sequence[Solved] = (),
+    string: String,
+    shots: Sequence[String] = (),
     next_read: int = -1,
     turn_instructions: int | None = None,
 ) -> Prompt:
@@ -52,8 +48,7 @@ def prompt(
     ``turn_instructions`` is how many instructions a turn of a dialogue has, None for all up to the next read. A
     dialogue is in chat form whatever ``form`` says. Raises TemplateError where the template has no wording for it.
     """
-    ops, _ = string
-    count = int(np.count_nonzero(ops == READ))
+    count = string.read_count
     asked = (range(count)[next_read],) if elicitation == "next" else tuple(range(count))
     if elicitation == "dialogue":
         return _dialogue(words, string, shots, asked, turn_instructions)
@@ -65,13 +60,13 @@ def prompt(
 
 
 def _completion(
-    words: Renderer, elicitation: Elicitation, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...]
+    words: Renderer, elicitation: Elicitation, string: String, shots: Sequence[String], asked: tuple[int, ...]
 ) -> Prompt:
     text = words.intro
     for shot in shots:
-        before, after = words.around(words.string, _reads(shot))
+        before, after = words.around(words.string, shot.read_count)
         text += before + _events(words, shot)[0] + after + words.template.completion.between
-    before, after = words.around(words.string, _reads(string))
+    before, after = words.around(words.string, string.read_count)
     text += before
     if elicitation == "next":
         # A trailing space would be a token of its own; models write it together with the word that follows.
@@ -82,13 +77,13 @@ def _completion(
     return Prompt(text + events[: spans[-1][1]], (), reads, asked)
 
 
-def _completion_list(words: Renderer, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...]) -> Prompt:
+def _completion_list(words: Renderer, string: String, shots: Sequence[String], asked: tuple[int, ...]) -> Prompt:
     between = words.template.completion.between
     text = words.intro
     for shot in shots:
-        before, after = words.around(words.list_string, _reads(shot))
+        before, after = words.around(words.list_string, shot.read_count)
         text += before + _events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot)) + between
-    before, after = words.around(words.list_string, _reads(string))
+    before, after = words.around(words.list_string, string.read_count)
     events, spans = _events(words, string, blank=True)
     blanks = tuple((-1, start + len(text + before), end + len(text + before)) for start, end in spans)
     text += before + events + after.removesuffix(ANSWER)
@@ -96,7 +91,7 @@ def _completion_list(words: Renderer, string: Solved, shots: Sequence[Solved], a
 
 
 def _chat(
-    words: Renderer, elicitation: Elicitation, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...]
+    words: Renderer, elicitation: Elicitation, string: String, shots: Sequence[String], asked: tuple[int, ...]
 ) -> Prompt:
     messages = [Message("system", words.system)] if words.system else []
     turn = "next" if elicitation == "next" else "list"
@@ -104,13 +99,13 @@ def _chat(
         last = number == len(shots)
         frame = words.chat[turn if number == 0 else f"{turn}_again"]
         # For next, a shot shows its last read answered; the question stops at the read that is asked.
-        until = asked[0] if last and turn == "next" else _reads(shot) - 1
+        until = asked[0] if last and turn == "next" else shot.read_count - 1
         before, after = words.around(frame, until + 1)
         if turn == "next":
             events = _events(words, shot, until=until)[0]
             spans = [(len(events), len(events) + len(words.template.instructions.blank))]
             events += words.template.instructions.blank + words.read_after
-            reply = words.surfaces[shot[1][shot[0] == READ][until]]
+            reply = words.surfaces[shot.truth[until]]
         else:
             events, spans = _events(words, shot, blank=True)
             reply = answers(words, shot)
@@ -121,29 +116,29 @@ def _chat(
     if elicitation != "forced":
         return Prompt("", tuple(messages), (), asked, (), blanks)
     text, spans = "", []
-    for symbol in string[1][string[0] == READ]:
+    for symbol in string.truth:
         text += words.template.reply.joiner if text else ""
         spans.append((len(text), len(text) + len(words.surfaces[symbol])))
         text += words.surfaces[symbol]
     return Prompt(text, tuple(messages), tuple(spans), asked, (), blanks)
 
 
-def chunks(ops: U8, size: int | None) -> list[tuple[int, int]]:
+def chunks(is_read: Bools, size: int | None) -> list[tuple[int, int]]:
     """(first, last + 1) of the instructions of each turn; nothing is said after the last read.
 
     >>> import numpy as np
-    >>> ops = np.array([WRITE, READ, IGNORE, IGNORE, READ, READ], np.uint8)
-    >>> chunks(ops, None), chunks(ops, 4)
+    >>> is_read = np.array([False, True, False, False, True, True])
+    >>> chunks(is_read, None), chunks(is_read, 4)
     ([(0, 2), (2, 5), (5, 6)], [(0, 4), (4, 6)])
     """
-    reads = np.flatnonzero(ops == READ)
+    reads = np.flatnonzero(is_read)
     end = int(reads[-1]) + 1
     stops = (reads + 1).tolist() if size is None else [*range(size, end, size), end]
     return list(zip([0, *stops[:-1]], stops, strict=True))
 
 
 def _dialogue(
-    words: Renderer, string: Solved, shots: Sequence[Solved], asked: tuple[int, ...], size: int | None
+    words: Renderer, string: String, shots: Sequence[String], asked: tuple[int, ...], size: int | None
 ) -> Prompt:
     words.can_talk()
     messages = [Message("system", words.system)] if words.system else []
@@ -167,49 +162,41 @@ def _dialogue(
 
 
 def _said(
-    words: Renderer, string: Solved, frame: str, size: int | None
+    words: Renderer, string: String, frame: str, size: int | None
 ) -> Iterator[tuple[str, list[tuple[int, int]], str]]:
     """(what the user says, where blanks stand in it, the true reply) of each turn; ``frame`` words the first one."""
-    ops, bits = string
-    for first, last in chunks(ops, size):
-        part = (ops[first:last], bits[first:last])
-        before, after = words.around(words.chat["turn" if first else frame], _reads(part))
+    for first, last in chunks(string.is_read, size):
+        part = string[first:last]
+        before, after = words.around(words.chat["turn" if first else frame], part.read_count)
         events, spans = _events(words, part, blank=True)
         shifted = [(start + len(before), end + len(before)) for start, end in spans]
         yield before + events + after, shifted, answers(words, part)
 
 
-def answers(words: Renderer, string: Solved) -> str:
+def answers(words: Renderer, string: String) -> str:
     """The true answers of a string, as a reply would list them."""
-    ops, bits = string
-    return words.template.reply.joiner.join(words.surfaces[symbol] for symbol in bits[ops == READ])
-
-
-def _reads(string: Solved) -> int:
-    return int(np.count_nonzero(string[0] == READ))
+    return words.template.reply.joiner.join(words.surfaces[symbol] for symbol in string.truth)
 
 
 def _events(
-    words: Renderer, string: Solved, blank: bool = False, until: int | None = None
+    words: Renderer, string: String, blank: bool = False, until: int | None = None
 ) -> tuple[str, list[tuple[int, int]]]:
     """The instructions in words, and where the answers stand. ``until`` stops before the answer of that read."""
-    ops, bits = string
     separator = words.template.instructions.separator
-    pieces = {WRITE: words.write, IGNORE: words.ignore}
     text: list[str] = []
     spans: list[tuple[int, int]] = []
     length = 0
-    for position, (op, bit) in enumerate(zip(ops.tolist(), bits.tolist(), strict=True)):
+    for position, (event, value, is_read) in enumerate(string):
         if position:
             text.append(separator)
             length += len(separator)
-        if op != READ:
-            piece = pieces[op][bit]
+        if not is_read:
+            piece = words.pieces[event][value]
         elif until == len(spans):
             text.append(words.read_before)
             break
         else:
-            answer = words.template.instructions.blank if blank else words.surfaces[bit]
+            answer = words.template.instructions.blank if blank else words.surfaces[value]
             start = length + len(words.read_before)
             spans.append((start, start + len(answer)))
             piece = words.read_before + answer + words.read_after

@@ -12,7 +12,6 @@ import datetime as dt
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,11 @@ from ffprompt.evaluation.rescore import rebuild
 from ffprompt.evaluation.runner import begin, complete, end, end_on_sigterm
 from ffprompt.evaluation.worker import log_line
 from ffprompt.runs.batch_journal import Journal, Part
-from ffprompt.runs.folder import Log, RunFolder, index, lines
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Log, index, trials_of
+from ffprompt.runs.records import TrialRecord
+from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.scoring.response_records import FailureRecord
 
 Say = Callable[[str], None]
 Sleep = Callable[[float], Awaitable[None]]
@@ -56,9 +59,10 @@ class Batching:
         self.batcher, self.say, self.sleep = batcher, say, sleep
         self.done = index(folder, len(plan)).done  # (trials,) which have a complete answer
         self.failed: dict[str, set[int]] = {}  # for each batch, the trials whose failure is in the log
-        for _, _, line in lines(folder.trials_path):
-            if "error" in line and (batch := (line.get("call") or {}).get("batch")):
-                self.failed.setdefault(batch, set()).add(line["trial"])
+        for _, trial in trials_of(folder):
+            response = trial.response
+            if isinstance(response, FailureRecord) and response.call is not None and response.call.batch:
+                self.failed.setdefault(response.call.batch, set()).add(trial.trial)
 
     async def submit(self, most: int | None = None) -> int:
         """Hand over every trial that has no answer and is not under way, ``most`` a part. Returns how many.
@@ -152,7 +156,7 @@ class Batching:
 
     def _marker(self) -> str:
         # The end is this part's own: the same trials may be handed over again, and by another run of this plan too.
-        return f"{self.folder.info['plan_digest']}-{secrets.token_hex(4)}"
+        return f"{self.folder.info.plan_digest}-{secrets.token_hex(4)}"
 
     def _cut(self, most: int | None) -> Iterator[list[Asked]]:
         """The trials to hand over, in parts that the provider takes."""
@@ -246,22 +250,22 @@ class Batching:
         for trial, result in sorted(found, key=lambda one: one[0]):
             if not self.done[trial] and (trial not in results or results[trial].body is None):
                 results[trial] = result
-        new: list[dict[str, Any]] = []
+        new: list[TrialRecord] = []
         for condition, start, stop in _stretches(list(results), self.plan.trials):
             drawn = self.plan.batch(self.plan.conditions[condition], start, stop)
             for row, request in enumerate(self.plan.requests(drawn)):
                 trial = drawn.first_trial + row
                 response = self.batcher.read(request, results[trial], batch)
                 line = log_line(self.plan, drawn, row, request, response, part.created, None)
-                if "error" not in line or trial not in failed:
+                if line.error is None or trial not in failed:
                     new.append(line)
         if new:
             self.log.append(new)
         for line in new:
-            if "error" in line:
-                failed.add(line["trial"])
+            if line.error is not None:
+                failed.add(line.trial)
             else:
-                self.done[line["trial"]] = True
+                self.done[line.trial] = True
 
 
 def _stretches(trials: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
@@ -323,7 +327,7 @@ Step = Callable[[Batching], Awaitable[list[str]]]
 
 def carry_out_step(
     folder: RunFolder, plan: Plan, batcher: Batcher, step: Step, say: Say, sleep: Sleep = asyncio.sleep
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[ConditionResult], list[str]]:
     """Take one step with a run's batches and compute the table. Returns its rows and what ``step`` did.
 
     ``run.json`` ends as ``waiting`` while a part is open. Interruptions and errors are raised again, as in a live run.
@@ -353,11 +357,10 @@ async def _in_one_loop(batching: Batching, step: Step) -> list[str]:
         await batching.batcher.aclose()
 
 
-def _conclude(folder: RunFolder, plan: Plan, journal: Journal, status: str, started: float) -> list[dict[str, Any]]:
+def _conclude(folder: RunFolder, plan: Plan, journal: Journal, status: str, started: float) -> list[ConditionResult]:
     """Write the table and how things stand."""
     rows, _ = rebuild(folder, plan)
-    folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
-    folder.info["batches"] = [part.record() for part in journal.parts]
+    folder.update(results=rows, spent=spending.record(folder, rows), batches=[part.record() for part in journal.parts])
     if journal.open_parts:
         status = "waiting"
     elif complete(rows):

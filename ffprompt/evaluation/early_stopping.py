@@ -20,15 +20,15 @@ so a condition overshoots the string that would have been enough by an eighth at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ffprompt.config.run_config import RunConfig
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Condition, Plan
+from ffprompt.scoring.condition_result import ConditionResult, Stopping
 from ffprompt.scoring.score import Outcome
 from ffprompt.stats.sequential import Certify, Draws, UntilWidth, fewest_strings, read_cap
 
@@ -76,7 +76,7 @@ class Course:
 
     @property
     def over(self) -> bool:
-        """Whether no more strings are wanted."""
+        """Whether no more strings are asked."""
         return self.decision is not None or self.drawn == self.budget
 
     @property
@@ -123,27 +123,23 @@ class Course:
         low, high = self.state.draws.limits(self.state.level)
         return 1.0 - high, 1.0 - low
 
-    def record(self) -> dict[str, Any]:
-        """What is shown, as a row of the table and ``run.json`` keep it.
-
-        ``low`` and ``high`` are of the error rate: the two ends of one interval of that level, or for a certificate,
-        which looks at one side, each a bound of that level by itself.
-        """
+    def record(self) -> Stopping:
+        """Return what is shown, as a row of the table and ``run.json`` keep it."""
         draws, state = self.state.draws, self.state
         low, high = draws.limits(2 * state.level - 1 if isinstance(state, Certify) else state.level)
-        rule = {"certify": state.bound} if isinstance(state, Certify) else {"until_width": state.width}
-        return {
-            **rule,
-            "level": state.level,
-            "decision": self.decision,
-            "over": self.over,
-            "strings": self.drawn,
-            "budget": self.budget,
-            "reads": draws.reads,
-            "errors": draws.errors,
-            "low": low,
-            "high": high,
-        }
+        return Stopping(
+            certify=state.bound if isinstance(state, Certify) else None,
+            until_width=state.width if isinstance(state, UntilWidth) else None,
+            level=state.level,
+            decision=self.decision,
+            over=self.over,
+            strings=self.drawn,
+            budget=self.budget,
+            reads=draws.reads,
+            errors=draws.errors,
+            low=low,
+            high=high,
+        )
 
 
 def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
@@ -151,7 +147,7 @@ def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
     if condition.elicitation == "next":
         return Draws(plan.repeats)
     assert condition.spec is not None  # a configuration with strings from a file does not stop by itself
-    most, excess = read_cap(condition.length // 2, condition.spec.p_read, bound)
+    most, excess = read_cap(condition.spec.instructions, condition.spec.probabilities["read"], bound)
     return Draws(most * plan.repeats, excess * plan.repeats)
 
 
@@ -195,24 +191,26 @@ def forecast(plan: Plan) -> list[str]:
     return said + [f"  {condition.name}: {fewest(plan, condition):,} strings" for condition in plan.conditions]
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """A record in words."""
-    seen = f"{found['errors']:,} errors in {found['reads']:,} reads"
-    if not found["over"]:
-        return f"not decided after {found['strings']:,} strings ({seen}): the run is not complete"
-    decision, low, high = found["decision"], f"{found['low']:.3g}", f"{found['high']:.3g}"
-    if "certify" in found:
-        what = f"{decision or 'neither below nor above'} {found['certify']:g} shown"
+def describe(found: Stopping) -> str:
+    """Return a record in words."""
+    seen = f"{found.errors:,} errors in {found.reads:,} reads"
+    if not found.over:
+        return f"not decided after {found.strings:,} strings ({seen}): the run is not complete"
+    decision, low, high = found.decision, f"{found.low:.3g}", f"{found.high:.3g}"
+    if found.certify is not None:
+        what = f"{decision or 'neither below nor above'} {found.certify:g} shown"
         one_sided = {"below": f", at most {high}, one-sided", "above": f", at least {low}, one-sided"}
-        seen += one_sided.get(decision, f", {low} to {high}")
+        seen += one_sided.get(decision or "", f", {low} to {high}")
     else:
-        what = f"{'' if decision else 'not '}known by an interval {found['until_width']:g} wide"
+        what = f"{'' if decision else 'not '}known by an interval {found.until_width:g} wide"
         seen += f", {low} to {high}"
-    return f"error rate {what} at {100 * found['level']:g} % after {found['strings']:,} strings ({seen})"
+    return f"error rate {what} at {100 * found.level:g} % after {found.strings:,} strings ({seen})"
 
 
-def verdict(rows: Iterable[Mapping[str, Any]]) -> int:
-    """The exit code of a complete table: 1 where a rate is shown to be above its bound, else 3 where something is not
-    shown within the budget, else 0."""
-    decisions = [row["stopping"]["decision"] for row in rows if row.get("stopping")]
+def verdict(results: Iterable[ConditionResult]) -> int:
+    """Return the exit code of a complete table.
+
+    1: a rate is shown to be above its bound. Otherwise 3: something is not shown within the budget. Otherwise 0.
+    """
+    decisions = [result.stopping.decision for result in results if result.stopping is not None]
     return 1 if "above" in decisions else 3 if None in decisions else 0

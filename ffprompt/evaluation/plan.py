@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 
 from ffprompt.backends.base import AnswerSchema, Capabilities, Request, Turn
 from ffprompt.config.run_config import RunConfig
-from ffprompt.elicitation.prompts import Prompt, Solved, prompt
+from ffprompt.elicitation.prompts import Prompt, prompt
 from ffprompt.errors import ConfigError, ModelError, SpecError
-from ffprompt.tasks.base import Strings
-from ffprompt.tasks.covariates import contradictions, earlier_reads
-from ffprompt.tasks.flipflop import Spec, sample
-from ffprompt.tasks.floors import hits, predictions
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
+from ffprompt.tasks.floors import hits
 from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates import template as templates
 from ffprompt.templates.template import Elicitation, Form, Renderer, Template
@@ -104,7 +103,7 @@ class Batch:
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""
-        answers: list[int] = self.strings.values[row, self.positions(row)].tolist()
+        answers: list[int] = self.strings.answers[row, self.positions(row)].tolist()
         return answers
 
     @cached_property
@@ -113,14 +112,9 @@ class Batch:
         return hits(self.strings, self.condition.see_reads)
 
     @cached_property
-    def contradictions(self) -> NDArray[np.int64]:
-        """(N, n) ignores since the governing write whose symbol is not the stored one."""
-        return contradictions(self.strings)
-
-    @cached_property
-    def earlier_reads(self) -> NDArray[np.int64]:
-        """(N, n) reads of the same stored symbol before each instruction."""
-        return earlier_reads(self.strings)
+    def covariates(self) -> dict[str, Ints]:
+        """What makes a read hard, (N, n) each, by the name of its column."""
+        return self.strings.task.covariates(self.strings)
 
     def trial_id(self, row: int, seed: int) -> str:
         """The name of a trial, unique in its run; runs that differ in other settings may use it again.
@@ -157,6 +151,7 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
+        self.task = registry.get(config.task)
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
@@ -164,6 +159,8 @@ class Plan:
         self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
+            if template.task != self.task.name:
+                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in config.elicitation:
@@ -201,9 +198,12 @@ class Plan:
         config, found = self.config, {}
         if any(config.shots or ()):
             for spec in specs:
-                p = (spec.p_write, spec.p_read, spec.p_ignore) if spec else (0.2, 0.2, 0.6)
                 try:
-                    found[spec] = Spec(config.shot_length, *p, config.symbols)
+                    found[spec] = (
+                        spec.with_length(config.shot_length)
+                        if spec
+                        else self.task.spec(config.shot_length, config.symbols)
+                    )
                 except SpecError as error:
                     raise SpecError(f"shot_length: {error}") from error
         return found
@@ -254,7 +254,7 @@ class Plan:
         if spec is None:
             assert self.file is not None
             return self.file[start:stop]
-        return sample(spec, self.seed, start, stop)
+        return spec.sample(self.seed, start, stop)
 
     def _asked(self, condition: Condition, strings: Strings, row: int, digest: str) -> NDArray[np.int64]:
         count = int(strings.is_read[row].sum())
@@ -265,8 +265,8 @@ class Plan:
 
     def prompt(self, batch: Batch, row: int) -> Prompt:
         """What the model will see in one trial."""
-        string: Solved = (batch.strings.events[row], batch.strings.values[row])
-        shots = [(shot.events[row], shot.values[row]) for shot in batch.shots]
+        string = batch.strings.string(row)
+        shots = [shot.string(row) for shot in batch.shots]
         condition = batch.condition
         read = int(batch.asked[row][0])
         words, turns = self.words(condition), condition.turn_instructions
@@ -300,8 +300,8 @@ class Plan:
         return requests
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
-        rules = predictions(batch.strings, batch.condition.see_reads)
-        rules["oracle"] = batch.strings.values
+        rules = self.task.floors(batch.strings, batch.condition.see_reads)
+        rules["oracle"] = batch.strings.answers
         return [
             {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
             for row in range(len(batch))
@@ -349,9 +349,7 @@ class Plan:
                     "elicitation": c.elicitation,
                     "form": c.form,
                     "length": c.length,
-                    "p_write": c.spec.p_write if c.spec else None,
-                    "p_read": c.spec.p_read if c.spec else None,
-                    "p_ignore": c.spec.p_ignore if c.spec else None,
+                    **{f"p_{name}": c.spec.probabilities.get(name) if c.spec else None for name in PROBABILITIES},
                     "symbols": self.config.symbols,
                     "turn_instructions": c.turn_instructions,
                     **({"answers": c.answers} if c.answers == "schema" else {}),
@@ -359,7 +357,7 @@ class Plan:
                 for c in self.conditions
             ],
             "templates": {
-                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.model_dump()}
+                given: {"name": made.name, "version": made.version, "digest": made.digest, "content": made.content()}
                 for given, made in self.templates.items()
             },
             "data_digest": self.data_digest(),

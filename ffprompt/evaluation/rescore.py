@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
@@ -12,18 +13,25 @@ import numpy as np
 from pydantic import ValidationError
 
 from ffprompt._util.files import printable
+from ffprompt._util.records import Reader
 from ffprompt._util.storage import replacing
 from ffprompt.backends.base import OWN, Capabilities
 from ffprompt.config.run_config import make
-from ffprompt.cost.prices import Bill, recorded
+from ffprompt.cost.prices import Bill
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
 from ffprompt.evaluation.plan import Batch, Condition, Plan
-from ffprompt.runs.folder import Index, RunFolder, index, read_at, replace_file
+from ffprompt.runs.folder import RunFolder, replace_file
+from ffprompt.runs.log import Index, index, line_name, read_trial
+from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.aggregate import Reasons, Tally
-from ffprompt.scoring.invalid_replies import Unread, invalid_md
-from ffprompt.scoring.repeats import INTERVALS, Repeats
-from ffprompt.scoring.score import Judged, Reading, judge, known, margin, mass
+from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
+from ffprompt.scoring.repeats import Repeats
+from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
+from ffprompt.scoring.score import Judged, Reading, judge, margin, mass
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import Template
 
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 1024
+
+Columns = dict[str, list[Any]]  # by name, a value for each read
 
 # The columns of reads.parquet: added to in later versions, never renamed. The README says what each one holds.
 COLUMNS = {
@@ -42,38 +52,52 @@ COLUMNS = {
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
     "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string",
+    "prompt": "string", "condition": "int32",
 }  # fmt: skip
 
 
 def plan_of(folder: RunFolder) -> Plan:
-    """The plan that a run was started with, from its own record: neither templates nor data files are looked up again.
+    """Return the plan that a run was started with, from its own record.
 
-    Raises StoreError where the record is damaged.
+    Neither templates nor data files are looked up again.
+
+    Raises:
+        StoreError: the record is damaged.
     """
-    info = folder.info
+    info, where = folder.info, f"run {folder.path}: run.json"
+    config = make(info.config, f"run {folder.path}: ")
     try:
-        config = make(info["config"], f"run {folder.path}: ")
-        kept = {name: Template.model_validate(one["content"]) for name, one in info["plan"]["templates"].items()}
-        strings = read_strings(str(folder.strings_path), config.trials, config.symbols) if config.data else None
-        return Plan(config, Capabilities(**info["capabilities"]), strings, kept)
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise StoreError(f"run {folder.path}: run.json lacks or garbles something ({error!r:.80})") from error
+        kept = {name: Template.model_validate(one.content) for name, one in info.plan.templates.items()}
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise StoreError(f"{where}: plan.templates: {key} {problem['input']!r:.80}: {problem['msg']}") from error
+    if config.template and (lacking := [name for name in config.template if name not in kept]):
+        raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
+    capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")
+    task = registry.get(config.task)
+    strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
+    return Plan(config, capabilities, strings, kept)
 
 
-def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dict[str, Any]], int]:
-    """Write ``reads.parquet`` anew and return the table's rows and how many lines disagreed with their own outcomes.
+_CAPABILITIES = Reader(Capabilities)
+
+
+def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[ConditionResult], int]:
+    """Write ``reads.parquet`` anew and return the table and how many lines disagreed with their own outcomes.
 
     Trials are written in the order of the plan, so that a run that was interrupted gives the same file. Without
     ``write`` only the numbers are computed.
+
+    Raises:
+        StoreError: a line of the log is damaged, or ``reads.parquet`` cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     where = index(folder, len(plan))
-    price = recorded(folder.info.get("price"))
-    tallies = [Tally(bill=Bill(price), repeats=Repeats(plan.repeats)) for _ in plan.conditions]
-    unread = [Unread(plan.config.reasoning_tags or ()) for _ in plan.conditions]
+    tallies = [Tally(bill=Bill(folder.info.price), repeats=Repeats(plan.repeats)) for _ in plan.conditions]
+    unread = [UnreadReplies(plan.config.reasoning_tags or ()) for _ in plan.conditions]
     found = courses(plan)
     temperature = _temperature(folder, plan)
     differing = 0
@@ -85,14 +109,15 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
         ):
             for condition, start, stop in _with_lines(plan, where):
                 batch = plan.batch(condition, start, stop, shots=False)
-                columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-                for row, judged, line in _judged(folder, plan, batch, where, log, tallies[condition.number]):
+                columns: Columns = {name: [] for name in COLUMNS}
+                for row, judged, trial in _judged(folder, plan, batch, where, log):
+                    tallies[condition.number].add(batch.string(row), judged, trial.response, _floor_hits(batch, row))
                     if found:
                         found[condition.number].note(start + row, judged.outcomes)
-                    differing += [str(outcome) for outcome in judged.outcomes] != line["outcomes"]
-                    trial = str(line.get("trial_id", line["trial"]))
-                    unread[condition.number].note(trial, judged, line, partial(plan.max_tokens, condition))
-                    _add_reads(columns, plan, batch, row, judged, line, temperature)
+                    differing += [str(outcome) for outcome in judged.outcomes] != list(trial.outcomes)
+                    limit = partial(plan.max_tokens, condition)
+                    unread[condition.number].note(trial.name, judged, trial.response, limit)
+                    _add_reads(columns, plan, batch, row, judged, trial, temperature)
                 out.write_table(pa.table(columns, schema=_schema()))
         if write:
             _write_invalid(folder, plan, unread)
@@ -104,21 +129,29 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[dic
         first = condition.number * plan.trials
         wanted = where.offset[first : first + (course.look * plan.repeats if course else plan.trials)]
         tally.missing = int(np.count_nonzero(wanted < 0))
-        rows.append(_row(condition, tally, course) | unread[condition.number].row())
+        replies = unread[condition.number]
+        result = _result(condition, tally, course)
+        rows.append(replace(result, unread=replies.summary(), reasoning_tags=replies.tags_used()))
     return rows, differing
 
 
+def _floor_hits(batch: Batch, row: int) -> dict[str, int]:
+    """The asked reads of a trial at which each rule without memory is right."""
+    positions = batch.positions(row)
+    return {name: int(np.count_nonzero(hit[row, positions])) for name, hit in batch.floor_hits.items()}
+
+
 def errors_of(folder: RunFolder, plan: Plan) -> Reasons:
-    """Why trials of a run have no answer so far, by its log."""
+    """Return why trials of a run have no answer so far, by its log."""
     found = Reasons()
     where = index(folder, len(plan))
     with folder.trials_path.open("rb") as log:
         for offset in where.offset[where.failed].tolist():
-            found.add(str(read_at(log, offset).get("error")))
+            found.add(str(read_trial(log, offset).error))
     return found
 
 
-def _write_invalid(folder: RunFolder, plan: Plan, unread: Sequence[Unread]) -> None:
+def _write_invalid(folder: RunFolder, plan: Plan, unread: Sequence[UnreadReplies]) -> None:
     """Write ``invalid.md``, or remove that of an earlier reckoning where nothing is invalid any more."""
     names = [condition.name for condition in plan.conditions]
     text = invalid_md(folder.path.name, list(zip(names, unread, strict=True)))
@@ -136,7 +169,7 @@ def counted(folder: RunFolder, plan: Plan) -> list[Course]:
     with folder.trials_path.open("rb") as log:
         for condition, start, stop in _with_lines(plan, where):
             batch = plan.batch(condition, start, stop, shots=False)
-            for row, judged, _ in _judged(folder, plan, batch, where, log, Tally(repeats=Repeats(plan.repeats))):
+            for row, judged, _ in _judged(folder, plan, batch, where, log):
                 found[condition.number].note(start + row, judged.outcomes)
     return found
 
@@ -149,54 +182,64 @@ def _with_lines(plan: Plan, where: Index) -> Iterator[tuple[Condition, int, int]
             yield condition, start, stop
 
 
-def _row(condition: Condition, tally: Tally, course: Course | None) -> dict[str, Any]:
-    numbers = tally.row()
-    if course is not None:
-        # The others are for a number of strings that was settled beforehand; this interval holds wherever one stops.
-        fixed = ("strings_with_an_error", "zero_error_bounds", "n_effective", "deff", *INTERVALS)
-        numbers |= dict.fromkeys(fixed) | {"warnings": []}
-        if numbers["accuracy"] is not None:
-            numbers["interval_low"], numbers["interval_high"] = course.accuracy()
-            numbers["interval_method"] = "confidence sequence over strings, which holds wherever one stops"
-        numbers["stopping"] = course.record()
-    return {
-        "condition": condition.name,
-        "template": condition.template,
-        "shots": condition.shots,
-        "elicitation": condition.elicitation,
-        "turn_instructions": condition.turn_instructions,
-        "form": condition.form,
-        **({"answers": condition.answers} if condition.answers == "schema" else {}),
-        "language": condition.language,
-        **numbers,
-    }
+def _result(condition: Condition, tally: Tally, course: Course | None) -> ConditionResult:
+    result = replace(
+        tally.result(),
+        condition=condition.name,
+        template=condition.template,
+        shots=condition.shots,
+        elicitation=condition.elicitation,
+        turn_instructions=condition.turn_instructions,
+        form=condition.form,
+        answers=condition.answers if condition.answers == "schema" else None,
+        language=condition.language,
+    )
+    if course is None:
+        return result
+    # The others are for a number of strings that was settled beforehand; this interval holds wherever one stops.
+    result = replace(
+        result,
+        strings_with_an_error=None,
+        zero_error_bounds=None,
+        n_effective=None,
+        deff=None,
+        self_agreement_low=None,
+        self_agreement_high=None,
+        always_right_low=None,
+        always_right_high=None,
+        warnings=[],
+        stopping=course.record(),
+    )
+    if result.accuracy is None:
+        return result
+    low, high = course.accuracy()
+    method = "confidence sequence over strings, which holds wherever one stops"
+    return replace(result, interval_low=low, interval_high=high, interval_method=method)
 
 
 def _judged(
-    folder: RunFolder, plan: Plan, batch: Batch, where: Index, log: IO[bytes], tally: Tally
-) -> Iterator[tuple[int, Judged, dict[str, Any]]]:
-    """Each trial of a batch that has a line, judged from its raw answer and counted."""
+    folder: RunFolder, plan: Plan, batch: Batch, where: Index, log: IO[bytes]
+) -> Iterator[tuple[int, Judged, TrialRecord]]:
+    """Each trial of a batch that has a line, judged from its response. Raises StoreError for a damaged line."""
     for row in range(len(batch)):
         offset = int(where.offset[batch.first_trial + row])
         if offset < 0:
             continue
-        line = read_at(log, offset)
-        if line.get("string") != batch.digests[row]:
+        trial = read_trial(log, offset)
+        if trial.string != batch.digests[row]:
             raise StoreError(
-                f"{folder.trials_path}: trial {line['trial']} is about string {line.get('string')}, "
+                f"{folder.trials_path}: trial {trial.trial} is about string {trial.string}, "
                 f"but its seed and index give {batch.digests[row]}"
             )
         try:
-            judged = judge_line(plan, batch, row, line)
-            tally.add(batch, row, judged, line)
-            line["outcomes"]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{folder.trials_path}: trial {line['trial']}: damaged line ({error!r})") from error
-        yield row, judged, line
+            check_reads(trial.response, len(batch.asked[row]), plan.config.symbols)
+        except StoreError as error:
+            raise StoreError(f"{line_name(log, offset)}: {error}") from None
+        yield row, judge_response(plan, batch, row, trial.response), trial
 
 
-def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judged:
-    """The outcomes of one trial."""
+def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord) -> Judged:
+    """Return the outcomes of one trial."""
     condition = batch.condition
     words = plan.words(condition)
     reading = Reading(
@@ -207,34 +250,34 @@ def judge_line(plan: Plan, batch: Batch, row: int, line: dict[str, Any]) -> Judg
         structured=condition.answers == "schema",
         tags=plan.config.reasoning_tags or (),
     )
-    return judge(line, batch.truth(row), reading)
+    return judge(response, batch.truth(row), reading)
 
 
 def _temperature(folder: RunFolder, plan: Plan) -> float | None:
     """The temperature that replies were drawn at; None where the model samples by its own settings."""
     asked = plan.config.temperature
-    return None if asked == "default" or folder.info["model"].get("temperature") == OWN else asked
+    return None if asked == "default" or folder.info.model.get("temperature") == OWN else asked
 
 
 def _add_reads(
-    columns: dict[str, list[Any]],
+    columns: Columns,
     plan: Plan,
     batch: Batch,
     row: int,
     judged: Judged,
-    line: dict[str, Any],
+    trial: TrialRecord,
     temperature: float | None,
 ) -> None:
-    each = _of_each_read(batch, row, judged, line)
-    for name, value in _of_all_reads(plan, batch, row, line, temperature).items():
+    each = _of_each_read(batch, row, judged, trial.response)
+    for name, value in _of_all_reads(plan, batch, row, trial.prompt, temperature).items():
         columns[name] += [printable(value)] * len(each["position"])
     for name, values in each.items():
         columns[name] += values
 
 
 def _of_all_reads(
-    plan: Plan, batch: Batch, row: int, line: dict[str, Any], temperature: float | None
-) -> dict[str, Any]:
+    plan: Plan, batch: Batch, row: int, prompt: str | None, temperature: float | None
+) -> dict[str, str | int | float | None]:
     """The columns that are the same for all reads of a trial."""
     condition: Condition = batch.condition
     spec = condition.spec
@@ -246,9 +289,7 @@ def _of_all_reads(
         "elicitation": condition.elicitation,
         "form": condition.form,
         "length": condition.length,
-        "p_write": spec.p_write if spec else None,
-        "p_read": spec.p_read if spec else None,
-        "p_ignore": spec.p_ignore if spec else None,
+        **{f"p_{name}": spec.probabilities.get(name) if spec else None for name in PROBABILITIES},
         "symbols": plan.config.symbols,
         "seed": plan.seed,
         "string_index": batch.string(row),
@@ -261,41 +302,48 @@ def _of_all_reads(
         "string": batch.digests[row],
         "answers": condition.answers,
         "repeat": batch.repeat(row),
-        "prompt": line.get("prompt"),
+        "prompt": prompt,
+        "condition": condition.number,
     }
 
 
-def _of_each_read(batch: Batch, row: int, judged: Judged, line: dict[str, Any]) -> dict[str, list[Any]]:
+def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseRecord) -> Columns:
     """The columns that differ from read to read."""
     positions = batch.positions(row).tolist()
     none = [None] * len(positions)
-    scores = known(line) if "logprobs" in line else None
+    scored = response if isinstance(response, ScoresRecord) else None
+    scores = None if scored is None else scored.known
     # Where an answer is only bounded, neither the mass of all nor the margin is known.
     whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
     return {
         "read_index": batch.asked[row].tolist(),
         "position": positions,
-        "gap": batch.strings.gaps[row, positions].tolist(),
-        "contradictions": batch.contradictions[row, positions].tolist(),
-        "earlier_reads": batch.earlier_reads[row, positions].tolist(),
+        **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
         "answer": list(judged.answers),
         "outcome": [str(outcome) for outcome in judged.outcomes],
         "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
-        "ended": printable(_ended(line, len(positions))),
+        "ended": printable(_ended(response, len(positions))),
         "answer_logprobs": none if scores is None else scores,
         "answer_mass": none if scores is None else [read and mass(read) for read in whole],
         "margin": none if scores is None else [read and margin(read) for read in whole],
-        "argmax_token": none if scores is None else line["argmax"],
-        "argmax_symbol": none if scores is None else line["argmax_symbol"],
+        "argmax_token": none if scored is None else scored.argmax,
+        "argmax_symbol": none if scored is None else scored.argmax_symbol,
     }
 
 
-def _ended(line: dict[str, Any], reads: int) -> list[str | None]:
+def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:
+    """A covariate of the asked reads of a trial; None where the task has nothing to say of it."""
+    positions = batch.positions(row)
+    values = batch.covariates.get(name)
+    return [None] * len(positions) if values is None else values[row, positions].tolist()
+
+
+def _ended(response: ResponseRecord, reads: int) -> list[str | None]:
     """Why the reply ended that holds each read, in the words of whoever wrote it; of a dialogue, the turn's."""
-    if "turns" not in line or "error" in line:
-        return [line.get("ended")] * reads
-    return [turn.get("ended") for turn in line["turns"] for _ in range(turn["reads"])]
+    if isinstance(response, DialogueRecord) and response.error is None:
+        return [turn.ended for turn in response.turns for _ in range(turn.reads)]
+    return [response.ended if isinstance(response, ReplyRecord) else None] * reads
 
 
 def _schema() -> pa.Schema:

@@ -9,7 +9,7 @@ import datetime as dt
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,8 +28,12 @@ from ffprompt.evaluation.rescore import counted, rebuild
 from ffprompt.evaluation.transcripts import samples
 from ffprompt.evaluation.worker import Batches, Progress, Watch, ask_each, ask_in_chunks
 from ffprompt.runs.batch_journal import parts
-from ffprompt.runs.folder import Log, RunFolder, begun, find, index, provenance
-from ffprompt.scoring.score import Outcome
+from ffprompt.runs.folder import RunFolder, find
+from ffprompt.runs.log import Log, answered_turns, index
+from ffprompt.runs.provenance import provenance
+from ffprompt.runs.records import TrialRecord
+from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
 from ffprompt.templates.template import names as template_names
@@ -43,7 +47,7 @@ _COUNTED = 256
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
@@ -111,11 +115,11 @@ def start(
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, dict(backend.identity)])
+    plan_digest = digest_of([settings, record, backend.identity.to_json()])
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
-    price = spending.price_of(config, backend.identity, found.info.get("price") if found else None)
+    price = spending.price_of(config, backend.identity.to_json(), found.info.price if found else None)
     if isinstance(backend, RemoteBackend):
         firsts = [plan.requests(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
         spending.enough(
@@ -124,7 +128,7 @@ def start(
             min((backend.max_usage(calls_of(first)[0]) for first in firsts), key=lambda most: most.tokens),
         )
     if found is not None:
-        found.info["price"] = price.record() if price else None
+        found.update(price=price)
         return found, True
     now = dt.datetime.now(dt.UTC)
     model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
@@ -136,7 +140,7 @@ def start(
         "ended": None,
         "config": settings,
         "capabilities": dataclasses.asdict(backend.capabilities),
-        "model": dict(backend.identity),
+        "model": backend.identity.to_json(),
         "plan": record,
         "audit": audit(plan, backend),
         "samples": samples(plan, backend),
@@ -147,10 +151,10 @@ def start(
     return RunFolder.create(out, name, info), False
 
 
-def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[dict[str, Any]]:
-    """Ask everything that has no answer yet, then compute the table.
+def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[ConditionResult]:
+    """Ask everything that has no answer yet, then compute and return the table.
 
-    Returns its rows; ``run.json`` ends as ``done`` or, where calls failed, ``incomplete``. An interruption or an error
+    As for the record: ``run.json`` ends as ``done`` or, where calls failed, ``incomplete``. An interruption or an error
     is noted there too and raised again.
     """
     # The lock is taken before anything is noted, so that a second process leaves a run's record alone.
@@ -175,7 +179,7 @@ def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | No
             raise
         _keep_remarks(folder, getattr(backend, "remarks", ()))
         rows, _ = rebuild(folder, plan)
-        folder.info |= {"results": rows, "spent": spending.record(folder, rows)}
+        folder.update(results=rows, spent=spending.record(folder, rows))
         end(folder, "done" if complete(rows) else "incomplete", started)
         return rows
 
@@ -186,29 +190,29 @@ def _learning(folder: RunFolder, backend: Backend) -> None:
         return
 
     def note() -> None:
-        folder.info["model"] = dict(backend.identity)
+        folder.update(model=backend.identity.to_json())
         folder.save()
 
-    backend.restore_learned(folder.info["model"].get("learned"))
+    backend.restore_learned(folder.info.model.get("learned"))
     backend.on_learned = note
 
 
 def _keep_remarks(folder: RunFolder, remarks: Sequence[str]) -> None:
     """Keep what was noticed while asking beside what the audit found before it."""
-    audits = folder.info.setdefault("audit", [])
+    audits = folder.info.audit
     known = {note for found in audits for note in found.get("notes", ())}
     if new := [remark for remark in remarks if remark not in known]:
-        audits.append({"notes": new})
+        folder.update(audit=[*audits, {"notes": new}])
 
 
-def complete(rows: list[dict[str, Any]]) -> bool:
+def complete(results: Iterable[ConditionResult]) -> bool:
     """Whether every trial of a table has an answer."""
-    return not any(row["outcomes"][Outcome.ERROR] or row["missing_trials"] for row in rows)
+    return all(result.complete for result in results)
 
 
 def begin(folder: RunFolder, plan: Plan) -> None:
     """Note that a run is under way, and keep the strings of a file. The run's log must be held."""
-    folder.info |= {"status": "running", "ended": None}
+    folder.update(status="running", ended=None)
     folder.save()
     if plan.file is not None and not folder.strings_path.exists():
         save(folder.strings_path, plan.file)
@@ -217,9 +221,9 @@ def begin(folder: RunFolder, plan: Plan) -> None:
 def end(folder: RunFolder, status: str, started: float) -> None:
     """Note how a run ended and the seconds since ``started``, on the monotonic clock."""
     now = dt.datetime.now(dt.UTC)
-    before = folder.info.get("seconds") or 0.0
+    before = folder.info.seconds or 0.0
     seconds = round(before + time.monotonic() - started, 3)
-    folder.info |= {"status": status, "ended": now.isoformat(timespec="seconds"), "seconds": seconds}
+    folder.update(status=status, ended=now.isoformat(timespec="seconds"), seconds=seconds)
     folder.save()
 
 
@@ -234,7 +238,7 @@ def end_on_sigterm() -> None:
 async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch: Watch) -> None:
     end_on_sigterm()
     where = index(folder, len(plan))
-    done, earlier = where.done, partial(begun, folder, where)
+    done, earlier = where.done, partial(answered_turns, folder, where)
     found = counted(folder, plan)
     if isinstance(backend, RemoteBackend):
         progress = Progress(trials=int(done.sum()))
@@ -246,7 +250,7 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
     else:
         progress = Progress(trials=sum(course.drawn for course in found) * plan.repeats)
         # The chunk is part of the record: with the same trials batched together, a resumed run gives the same numbers.
-        for batches in _rounds(log, plan, found, folder.info["chunk"]):
+        for batches in _rounds(log, plan, found, folder.info.chunk or backend.chunk):
             await ask_in_chunks(log, plan, backend, batches, done, watch, earlier, progress)
 
 
@@ -256,10 +260,10 @@ def _rounds(log: Log, plan: Plan, found: Sequence[Course], size: int) -> Iterato
         yield plan.batches(size)
         return
 
-    def note(line: dict[str, Any]) -> None:
-        found[line["trial"] // plan.trials].note(line["trial"] % plan.trials, line["outcomes"])
+    def note(trial: TrialRecord) -> None:
+        found[trial.trial // plan.trials].note(trial.trial % plan.trials, trial.outcomes)
 
-    log.on_line = note
+    log.on_trial = note
     going = [course for course in found if not course.over]
     while going:
         drawn = [course.drawn for course in going]

@@ -15,14 +15,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.config.run_config import RunConfig
-from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, recorded, unknown, usd
-from ffprompt.cost.usage import Bound, calls, logged
+from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, unknown, usd
+from ffprompt.cost.usage import Bound
 from ffprompt.errors import ConfigError, RunFailedError, StoreError
-from ffprompt.runs.folder import RunFolder, lines
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import trials_of
+from ffprompt.runs.records import SpentRecord
+from ffprompt.scoring.condition_result import ConditionResult
+from ffprompt.scoring.response_records import CallRecord, SingleRecord
 
 
 class Journal:
@@ -62,26 +65,27 @@ class Journal:
 
 
 def spent(folder: RunFolder, price: Price | None) -> Spent:
-    """What all calls of a run were counted at: answered, failed, asked again, and those without an end."""
+    """Return what all calls of a run were counted at: answered, failed, asked again, and those without an end.
+
+    Raises:
+        StoreError: a line of the log is damaged.
+    """
     tokens = made = answers = silent = 0
     ended = bytearray()  # of each attempt by number: 1 where a line tells its end
     costs = _Sum(None if price is None else 0)
-    for number, _, line in lines(folder.trials_path):
-        answers += "error" not in line
-        for call in calls(line):
-            if "call" not in call:
+    for _, trial in trials_of(folder):
+        answers += trial.error is None
+        for response in trial.response.calls:
+            if response.call is None:
                 continue
-            try:
-                if not _mark(ended, call["call"].get("attempts", ())):
-                    continue  # a turn of a dialogue, which stands in several lines
-                counted = _counted(call, price)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise StoreError(f"{folder.trials_path}, line {number}: damaged call ({error!r})") from error
+            if not _mark(ended, [attempt.sent for attempt in response.call.attempts if attempt.sent is not None]):
+                continue  # a turn of a dialogue, which stands in several lines
+            counted = _counted(response, response.call, price)
             made += 1
             silent += counted is None
             tokens += counted[0] if counted else 0
             costs.add(counted[1] if counted else 0)
-    _mark(ended, ({"sent": attempt} for attempt, bound in _sent(folder.sent_path) if bound is None))
+    _mark(ended, [attempt for attempt, bound in _sent(folder.sent_path) if bound is None])
     for attempt, bound in _sent(folder.sent_path):
         if bound is not None and (attempt >= len(ended) or not ended[attempt]):
             made += 1
@@ -100,9 +104,8 @@ class _Sum:
         self.picos = None if picos is None or self.picos is None else self.picos + picos
 
 
-def _mark(ended: bytearray, attempts: Iterable[Mapping[str, Any]]) -> bool:
-    """Mark attempts. Returns False where they were all marked already."""
-    numbers = [number for attempt in attempts if (number := attempt.get("sent")) is not None]
+def _mark(ended: bytearray, numbers: Sequence[int]) -> bool:
+    """Mark attempts by their numbers. Returns False where they were all marked already."""
     known = [number < len(ended) and ended[number] for number in numbers]
     for number in numbers:
         ended.extend(bytes(max(0, number + 1 - len(ended))))
@@ -110,19 +113,19 @@ def _mark(ended: bytearray, attempts: Iterable[Mapping[str, Any]]) -> bool:
     return not numbers or not all(known)
 
 
-def _counted(call: Mapping[str, Any], price: Price | None) -> tuple[int, int | None] | None:
+def _counted(response: SingleRecord, call: CallRecord, price: Price | None) -> tuple[int, int | None] | None:
     """(tokens, picodollars) that a call was counted at; None where neither the record nor a usage says."""
-    counted = call["call"].get("counted")
-    if counted is not None and counted.get("usd") is not None:
-        return counted["prompt_tokens"] + counted["reply_tokens"], round(counted["usd"] * PICO)
+    counted = call.counted
+    if counted is not None and counted.usd is not None:
+        return counted.prompt_tokens + counted.reply_tokens, round(counted.usd * PICO)
     if counted is not None:  # when it was made, its price was not known
-        bound = Bound(counted["prompt_tokens"], counted["reply_tokens"])
+        bound = Bound(counted.prompt_tokens, counted.reply_tokens)
         return bound.tokens, None if price is None else price.max_cost(bound)
-    if (used := logged(call)) is not None:
+    if (used := response.usage) is not None:
         return used.tokens, None if price is None else price.picos(used)
     # A request that failed in a batch is not charged for; an answer of it that could not be read may have been.
-    failed = bool(call["call"].get("batch")) and "error" in call
-    return (0, 0) if failed and all(one.get("status") != 200 for one in call["call"].get("attempts", ())) else None
+    failed = bool(call.batch) and response.error is not None
+    return (0, 0) if failed and all(attempt.status != 200 for attempt in call.attempts) else None
 
 
 def _sent(path: Path) -> Iterator[tuple[int, Bound | None]]:
@@ -143,12 +146,12 @@ def _sent(path: Path) -> Iterator[tuple[int, Bound | None]]:
             yield found
 
 
-def price_of(config: RunConfig, identity: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> Price | None:
+def price_of(config: RunConfig, identity: Mapping[str, object], before: Price | None = None) -> Price | None:
     """The price of a run's model where it is served. Raises ConfigError where a budget needs one and none is known.
 
     ``before`` is the price that an earlier part of the run has recorded; only a file of the user's replaces it.
     """
-    price, base_url = recorded(before), str(identity.get("base_url") or "")
+    price, base_url = before, str(identity.get("base_url") or "")
     if price is None or config.prices is not None:
         price = find(config.model, base_url, config.prices) or price
     if price is None and config.max_usd is not None:
@@ -187,7 +190,7 @@ def held(folder: RunFolder, config: RunConfig, backend: Backend) -> Iterator[Non
     if not isinstance(backend, RemoteBackend):
         yield
         return
-    price = recorded(folder.info.get("price"))
+    price = folder.info.price
     before = spent(folder, price)
     if before.silent and (config.max_usd is not None or config.max_tokens_total is not None):
         raise ConfigError(
@@ -204,9 +207,9 @@ def held(folder: RunFolder, config: RunConfig, backend: Backend) -> Iterator[Non
         journal.close()
 
 
-def record(folder: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What a run has spent, as ``run.json`` keeps it; None for a model that is not behind an API."""
-    if not folder.sent_path.exists() and not any(row["calls"] for row in rows):
+def record(folder: RunFolder, results: Iterable[ConditionResult]) -> SpentRecord | None:
+    """Return what a run has spent, as ``run.json`` keeps it; None for a model that is not behind an API."""
+    if not folder.sent_path.exists() and not any(result.calls for result in results):
         return None
-    found = spent(folder, recorded(folder.info.get("price")))
-    return {"calls": found.calls, "answers": found.answers, "tokens": found.tokens, "usd": usd(found.picos)}
+    found = spent(folder, folder.info.price)
+    return SpentRecord(calls=found.calls, answers=found.answers, tokens=found.tokens, usd=usd(found.picos))

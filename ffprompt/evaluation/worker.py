@@ -14,27 +14,28 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.crash import leaf
-from ffprompt._util.secrets import redacted
 from ffprompt.backends.base import Backend, Failure, RemoteBackend, Reply, Request, Scores, Talk
 from ffprompt.elicitation.dialogue import Dialogue, converse, converse_together, fullest
 from ffprompt.errors import FFPromptError, RunFailedError
 from ffprompt.evaluation.plan import Batch, Condition, Plan
-from ffprompt.evaluation.rescore import judge_line
+from ffprompt.evaluation.rescore import judge_response
 from ffprompt.evaluation.transcripts import digest
-from ffprompt.runs.folder import Log
-from ffprompt.scoring.score import Outcome, raw
+from ffprompt.runs.log import Log
+from ffprompt.runs.records import TrialRecord
+from ffprompt.scoring.response_records import DialogueRecord, TurnRecord, record
+from ffprompt.scoring.score import Outcome
 
 Done = NDArray[np.bool_]  # (trials,) which have a complete answer
 Response = Reply | Scores | Failure | Talk
 Batches = Iterable[tuple[Condition, int, int]]  # condition, its first trial, last + 1: what is asked, in order
-Begun = Callable[[int], dict[str, Any] | None]  # the log's line of a trial whose dialogue broke off
+# Of a trial whose dialogue broke off, its latest line in the log and all its answered turns.
+Begun = Callable[[int], tuple[TrialRecord, list[TurnRecord]] | None]
 
 
 @dataclass
@@ -73,15 +74,15 @@ async def ask_in_chunks(
         start = condition.number * plan.trials + first
         if not done[start : start + last - first].all():
             batch = plan.batch(condition, first, last)
-            new = [line for line in await _chunk(plan, batch, backend, begun) if not done[line["trial"]]]
+            new = [line for line in await _chunk(plan, batch, backend, begun) if not done[line.trial]]
             log.append(new)
             for line in new:
-                progress.add(condition.name, line["outcomes"])
+                progress.add(condition.name, line.outcomes)
         progress.trials += last - first
         watch(progress)
 
 
-async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[dict[str, Any]]:
+async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[TrialRecord]:
     requests = plan.requests(batch)
     # Before anything is asked, so that a template with a clock is rendered once for the model and the log.
     prompts = [digest(request, backend) for request in requests]
@@ -103,19 +104,17 @@ async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> li
     ]
 
 
-Turns = list[dict[str, Any]]  # of a dialogue, as the log keeps them
-
-
-def _earlier(batch: Batch, row: int, request: Request, prompt: str, begun: Begun) -> Turns:
+def _earlier(batch: Batch, row: int, request: Request, prompt: str, begun: Begun) -> Sequence[TurnRecord]:
     """The turns of a trial that an earlier attempt got answers to. They are paid for, and are not asked again."""
-    line = begun(batch.first_trial + row) if request.turns else None
-    same = line is not None and line.get("string") == batch.digests[row] and line.get("prompt") == prompt
-    return line["turns"] if line is not None and same else []
+    found = begun(batch.first_trial + row) if request.turns else None
+    if found is None:
+        return ()
+    latest, turns = found
+    return turns if latest.string == batch.digests[row] and latest.prompt == prompt else ()
 
 
-def _replies(turns: Turns) -> list[Reply]:
-    kept = ("reply", "stop", "served_model", "prompt_tokens", "reply_tokens")
-    return [Reply(*(turn[key] for key in kept)) for turn in turns]
+def _replies(turns: Sequence[TurnRecord]) -> list[Reply]:
+    return [turn.to_reply() for turn in turns]
 
 
 async def ask_each(
@@ -132,7 +131,7 @@ async def ask_each(
 
     What stops one request for good (a bad key, say) stops all; the answers that are there by then are logged.
     """
-    answered: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    answered: asyncio.Queue[TrialRecord | None] = asyncio.Queue()
     places = asyncio.Semaphore(backend.in_flight)
 
     async def one(batch: Batch, row: int, request: Request) -> None:
@@ -181,7 +180,7 @@ async def ask_each(
 
 
 async def _write(
-    log: Log, plan: Plan, answered: asyncio.Queue[dict[str, Any] | None], watch: Watch, progress: Progress
+    log: Log, plan: Plan, answered: asyncio.Queue[TrialRecord | None], watch: Watch, progress: Progress
 ) -> None:
     """Log answers until None comes: all that wait at once, with one sync to the disk, while new ones arrive."""
     line = await answered.get()
@@ -191,16 +190,16 @@ async def _write(
             lines.append(line)
         await asyncio.to_thread(log.append, lines)
         for written in lines:
-            if "first_turn" in written:
+            if written.first_turn is not None:
                 continue
             progress.trials += 1
-            progress.add(plan.conditions[written["trial"] // plan.trials].name, written["outcomes"])
+            progress.add(plan.conditions[written.trial // plan.trials].name, written.outcomes)
         watch(progress)
         if line is not None:
             line = await answered.get()
 
 
-def _write_rest(log: Log, answered: asyncio.Queue[dict[str, Any] | None]) -> None:
+def _write_rest(log: Log, answered: asyncio.Queue[TrialRecord | None]) -> None:
     """Log what an interruption left waiting."""
     left = [line for _ in range(answered.qsize()) if (line := answered.get_nowait()) is not None]
     if left:
@@ -216,36 +215,34 @@ def log_line(
     response: Response,
     began: dt.datetime,
     seconds: float | None,
-    earlier: Sequence[dict[str, Any]] = (),
+    earlier: Sequence[TurnRecord] = (),
     prompt: str | None = None,
-) -> dict[str, Any]:
-    """One trial as the log keeps it, or the latest turn of a dialogue that goes on.
+) -> TrialRecord:
+    """Return one trial as the log keeps it, or the latest turn of a dialogue that goes on.
 
     ``earlier`` are its turns that an earlier attempt has logged; ``prompt`` is the digest of what the model was shown,
     by default of the request as it is. Nobody knows how many ``seconds`` a request of a
     provider's batch took.
     """
-    line = {
-        "trial": batch.first_trial + row,
-        "trial_id": request.key,
-        "spec": batch.condition.language,
-        "seed": plan.seed,
-        "index": batch.string(row),
-        **({"repeat": batch.repeat(row)} if batch.repeats > 1 else {}),
-        "string": batch.digests[row],
-        "prompt": prompt or digest(request),
-        **redacted(raw(response)),
-    }
-    if isinstance(response, Talk):
-        line["turns"][: len(earlier)] = earlier
+    made = record(response)
+    if isinstance(response, Talk) and isinstance(made, DialogueRecord):
+        made = replace(made, turns=[*earlier, *made.turns[len(earlier) :]])
         if response.failure is None and len(response.replies) < len(request.turns):
-            first = len(response.replies) - 1
-            line |= {"error": "the dialogue is not over", "first_turn": first, "turns": line["turns"][first:]}
-    judged = judge_line(plan, batch, row, line)
-    return line | {
-        "answers": list(judged.answers),
-        "outcomes": [str(outcome) for outcome in judged.outcomes],
-        "reason": judged.reason,
-        "started": began.isoformat(timespec="milliseconds"),
-        "seconds": None if seconds is None else round(seconds, 6),
-    }
+            made = made.unfinished(len(response.replies) - 1)
+    judged = judge_response(plan, batch, row, made)
+    return TrialRecord(
+        trial=batch.first_trial + row,
+        trial_id=request.key,
+        spec=batch.condition.language,
+        seed=plan.seed,
+        index=batch.string(row),
+        repeat=batch.repeat(row) if batch.repeats > 1 else None,
+        string=batch.digests[row],
+        prompt=prompt or digest(request),
+        response=made,
+        answers=judged.answers,
+        outcomes=[str(outcome) for outcome in judged.outcomes],
+        reason=judged.reason,
+        started=began.isoformat(timespec="milliseconds"),
+        seconds=None if seconds is None else round(seconds, 6),
+    )

@@ -96,7 +96,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
 
 def _run(source: Source) -> dict[str, Any]:
     """A run and where it comes from. The templates' texts stay in run.json."""
-    info = source.folder.info
+    info = source.folder.info.to_json()
     templates = {
         name: {key: value for key, value in one.items() if key != "content"}
         for name, one in info["plan"]["templates"].items()
@@ -150,7 +150,7 @@ _OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
 
 def _apart(one: Source, other: Source) -> bool:
     """Whether two runs are of one model under the same settings and have no condition in common."""
-    infos = [run.folder.info for run in (one, other)]
+    infos = [run.folder.info.to_json() for run in (one, other)]
     settings = [{k: v for k, v in info["config"].items() if k not in _OF_CONDITIONS} for info in infos]
     asked = [
         {(c.template, c.shots, c.elicitation, c.form, c.turn_instructions, c.language) for c in run.plan.conditions}
@@ -189,7 +189,7 @@ def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[st
         "how": how,
         "name": f"{run['label']} · {how} · {condition.language}",
         "length": condition.length,
-        "p_ignore": condition.spec.p_ignore if condition.spec else None,
+        "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
         "started": run["started"],
     }
 

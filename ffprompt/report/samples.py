@@ -6,7 +6,7 @@ A page holds a few megabytes at most; what is left out is counted. The log holds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ffprompt.elicitation.prompts import Prompt
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Condition
-from ffprompt.evaluation.rescore import judge_line
+from ffprompt.evaluation.rescore import judge_response
 from ffprompt.report.source import OUTCOMES, Reads, Source
-from ffprompt.runs.folder import read_at
+from ffprompt.runs.log import line_name, read_trial
+from ffprompt.runs.records import TrialRecord
+from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 
 _CORRECT = OUTCOMES.index("correct")
 LONGEST_PROMPT = 20_000  # characters
@@ -118,11 +120,9 @@ def trials(
             continue
         path = source.folder.trials_path
         with path.open("rb") as log:
-            line = read_at(log, offset)
-        try:
-            made = {"row": row, **_trial(source, condition, trial, line)}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{path}: trial {line.get('trial')}: damaged line ({error!r})") from error
+            line = read_trial(log, offset)
+            where = line_name(log, offset)
+        made = {"row": row, **_trial(source, condition, trial, line, where)}
         budget -= len(json.dumps(made))
         if budget < 0:
             break
@@ -130,10 +130,15 @@ def trials(
     return found
 
 
-def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, Any]) -> dict[str, Any]:
+def _trial(source: Source, condition: Condition, trial: int, line: TrialRecord, where: str) -> dict[str, Any]:
     plan = source.plan
     batch = plan.batch(condition, trial, trial + 1, shots=False)
-    judged = judge_line(plan, batch, 0, dict(line))
+    response = line.response
+    try:
+        check_reads(response, len(batch.asked[0]), plan.config.symbols)
+    except StoreError as error:
+        raise StoreError(f"{where}: {error}") from None
+    judged = judge_response(plan, batch, 0, response)
     truth = batch.truth(0)
     made: dict[str, Any] = {
         "string": batch.string(0),
@@ -143,15 +148,17 @@ def _trial(source: Source, condition: Condition, trial: int, line: Mapping[str, 
         "outcomes": [OUTCOMES.index(str(outcome)) for outcome in judged.outcomes],
         "answers": list(judged.answers),
         "why": judged.reason,
-        "said": [_cut(turn["reply"]) for turn in line["turns"]] if "turns" in line else _said(line),
+        "said": _said(response),
     }
-    if "logprobs" in line and "error" not in line:
-        made["p"] = [_share(read, true) for read, true in zip(line["logprobs"], truth, strict=True)]
+    if isinstance(response, ScoresRecord):
+        made["p"] = [_share(read, true) for read, true in zip(response.logprobs, truth, strict=True)]
     return made
 
 
-def _said(line: Mapping[str, Any]) -> list[str]:
-    return [_cut(line["reply"])] if "reply" in line else []
+def _said(response: ResponseRecord) -> list[str]:
+    if isinstance(response, DialogueRecord):
+        return [_cut(turn.reply) for turn in response.turns]
+    return [_cut(response.reply)] if isinstance(response, ReplyRecord) else []
 
 
 def _cut(text: str) -> str:

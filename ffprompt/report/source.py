@@ -19,7 +19,8 @@ from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of
 from ffprompt.evaluation.runner import complete
-from ffprompt.runs.folder import Index, RunFolder, index
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Index, index
 from ffprompt.scoring.score import Outcome
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Source:
     @property
     def complete(self) -> bool:
         """Whether every trial has an answer."""
-        return complete([dict(row) for row in self.rows])
+        return complete(self.folder.info.results or ())
 
     def reads(self) -> Iterator[tuple[int, Reads]]:
         """(condition, its reads) in order. Raises StoreError where the table of reads is not that of the rows."""
@@ -143,7 +144,7 @@ def open_run(path: Path, incomplete: bool = False) -> Source:
     folder = RunFolder.open(path)
     plan = plan_of(folder)
     where = index(folder, len(plan))
-    rows = folder.info.get("results")
+    rows = folder.info.to_json().get("results")
     if not isinstance(rows, list) or not folder.reads_path.is_file():
         if not incomplete and not where.done.all():
             raise _unfinished(folder, int((~where.done).sum()), len(plan))

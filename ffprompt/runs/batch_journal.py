@@ -18,16 +18,19 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.files import json_bytes
+from ffprompt._util.records import Int, JsonObject, Reader, Text
 from ffprompt._util.secrets import redacted
 from ffprompt._util.storage import append_synced, cut_unfinished_line, sync_folder
 from ffprompt.errors import RunFailedError, StoreError
-from ffprompt.runs.folder import RunFolder, lines
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import lines
+from ffprompt.runs.records import PartRecord
 
 
 @dataclass
@@ -75,14 +78,10 @@ class Part:
         trial = int(number)
         return trial if any(first <= trial <= last for first, last in self.trials) else None
 
-    def record(self) -> dict[str, Any]:
-        """The part as ``run.json`` shows it."""
-        return {
-            "part": self.number,
-            "id": self.id,
-            "trials": [list(each) for each in self.trials],
-            "state": "void" if self.void is not None else self.state or "open",
-        }
+    def record(self) -> PartRecord:
+        """Return the part as ``run.json`` shows it."""
+        state = "void" if self.void is not None else self.state or "open"
+        return PartRecord(part=self.number, id=self.id, trials=self.trials, state=state)
 
 
 def ranges(trials: Iterable[int]) -> list[list[int]]:
@@ -109,23 +108,43 @@ def parts(folder: RunFolder) -> list[Part]:
         return []
     found: dict[int, Part] = {}
     for number, _, line in lines(folder.batches_path):
-        try:
-            _take(found, line)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{folder.batches_path}, line {number}: damaged ({error!r})") from error
+        where = f"{folder.batches_path}, line {number}"
+        if "marker" in line:
+            begun = _BEGUN.read(line, where)
+            found[begun.part] = Part(begun.part, begun.marker, tuple(begun.trials), begun.created)
+            continue
+        fact = _FACT.read(line, where)
+        if fact.part not in found:
+            raise StoreError(f"{where}: part {fact.part}: expected a part that an earlier line begins")
+        for key in ("file", "id", "void", "collected", "state"):
+            if (value := getattr(fact, key)) is not None:
+                setattr(found[fact.part], key, value)
     return list(found.values())
 
 
-def _take(found: dict[int, Part], line: dict[str, Any]) -> None:
-    number = line["part"]
-    if "marker" in line:
-        trials = tuple((int(first), int(last)) for first, last in line["trials"])
-        found[number] = Part(number, str(line["marker"]), trials, dt.datetime.fromisoformat(line["created"]))
-        return
-    part = found[number]
-    for key in ("file", "id", "void", "collected", "state"):
-        if key in line:
-            setattr(part, key, str(line[key]))
+@dataclass(frozen=True)
+class _Begun:
+    """The line with which a part begins."""
+
+    part: Int
+    marker: Text
+    trials: list[tuple[Int, Int]]
+    created: dt.datetime
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """A later line of a part: what has become known of it."""
+
+    part: Int
+    file: Text | None = None
+    id: Text | None = None
+    void: Text | None = None
+    collected: Text | None = None
+    state: Text | None = None
+
+
+_BEGUN, _FACT = Reader(_Begun), Reader(_Fact)
 
 
 class Journal:
@@ -152,12 +171,11 @@ class Journal:
     def begin(self, marker: str, trials: Iterable[int], now: dt.datetime) -> Part:
         """A new part, on the disk before anybody hears of it."""
         number = max((part.number for part in self.parts), default=0) + 1
-        line = {"part": number, "marker": marker, "trials": ranges(trials), "created": now.isoformat()}
-        self._append(line)
-        found: dict[int, Part] = {}
-        _take(found, line)
-        self.parts.append(found[number])
-        return found[number]
+        stretches = ranges(trials)
+        self._append({"part": number, "marker": marker, "trials": stretches, "created": now.isoformat()})
+        part = Part(number, marker, tuple((first, last) for first, last in stretches), now)
+        self.parts.append(part)
+        return part
 
     def note(self, part: Part, **facts: str) -> None:
         """Write down what has become known of a part."""
@@ -165,7 +183,7 @@ class Journal:
         for key, value in facts.items():
             setattr(part, key, value)
 
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: JsonObject) -> None:
         try:
             append_synced(self._file, json_bytes(redacted(line)) + b"\n")
         except OSError as error:

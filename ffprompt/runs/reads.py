@@ -73,7 +73,7 @@ class ReadTable:
         if not path.is_file():
             raise StoreError(f"run {folder.path}: no reads.parquet yet; {_again(folder.path)}")
         try:
-            conditions = [_key(condition) for condition in folder.info["plan"]["conditions"]]
+            conditions = [_key(condition) for condition in folder.info.to_json()["plan"]["conditions"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"run {folder.path}: run.json lacks or garbles something ({error!r:.80})") from error
         try:

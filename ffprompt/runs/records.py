@@ -34,7 +34,7 @@ class TrialRecord:
     string: Text | None = None  # the string's digest
     prompt: Text | None = None  # the digest of what the model was shown
     response: ResponseRecord
-    answers: Sequence[Int | None]
+    answers: Sequence[Int | None] = ()
     outcomes: Sequence[Text]
     reason: Text | None = None
     started: Text | None = None
@@ -184,7 +184,8 @@ class RunInfo:
     @classmethod
     def from_json(cls, content: JsonObject, where: str = "run.json") -> RunInfo:
         """Return what the content of a ``run.json`` says. Raises StoreError where it is damaged."""
-        info = _RUN.read({**content, "audit": content.get("audit") or ()}, where)
+        known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        info = _RUN.read(known, where)
         _MODEL.read(info.config, f"{where}: config")
         return replace(info, content=dict(content))
 

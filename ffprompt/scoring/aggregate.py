@@ -7,14 +7,14 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ffprompt.cost.prices import Bill
-from ffprompt.evaluation.plan import Batch
+from ffprompt.scoring.condition_result import ConditionResult, StringsWithAnError, ZeroErrorBound, ZeroErrorBounds
 from ffprompt.scoring.repeats import Repeats
-from ffprompt.scoring.score import NEAR_TIE, Judged, Outcome, known, margin, mass
+from ffprompt.scoring.response_records import ResponseRecord, ScoresRecord
+from ffprompt.scoring.score import NEAR_TIE, Judged, Outcome, margin, mass
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import rate_interval, strings_with_an_error, zero_error_bounds
 
@@ -67,44 +67,47 @@ class Tally:
     weighed: int = 0  # reads that have such a probability
     near_ties: int = 0  # of these, reads whose two best answers are nearly as probable
     floors: dict[str, int] = field(default_factory=dict)
-    missing: int = 0  # trials that are wanted and have no line
+    missing: int = 0  # trials that should have a line and have none
     bill: Bill = field(default_factory=Bill)
     repeats: Repeats = field(default_factory=Repeats)
     reasons: dict[Outcome, Reasons] = field(default_factory=dict)  # why trials had an outcome, so far of errors
 
-    def add(self, batch: Batch, row: int, judged: Judged, line: Mapping[str, Any]) -> None:
-        """Count one trial."""
+    def add(self, string: int, judged: Judged, response: ResponseRecord, floor_hits: Mapping[str, int]) -> None:
+        """Count one trial of a string. ``floor_hits``: its asked reads at which each rule without memory is right."""
         for outcome in judged.outcomes:
             self.outcomes[outcome] += 1
-        string = batch.string(row)
         failed = judged.outcomes[0] is Outcome.ERROR
         right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
         self.repeats.add(string, None if failed else judged.answers, right)
         if failed:
             self.reasons.setdefault(Outcome.ERROR, Reasons()).add(judged.reason or "no reason")
             return
-        self.bill.add(line)
+        for call in response.calls:
+            self.bill.add(call.usage, call.call is not None)
         for counts in (self.string_reads, self.string_misses):
             counts.extend([0] * (string + 1 - len(counts)))
         self.string_reads[string] += len(judged.outcomes)
         self.string_misses[string] += sum(outcome is not Outcome.CORRECT for outcome in judged.outcomes)
-        for read in known(line) if "logprobs" in line else ():
+        if isinstance(response, ScoresRecord):
+            self._add_scores(response)
+        for name, hits in floor_hits.items():
+            self.floors[name] = self.floors.get(name, 0) + hits
+
+    def _add_scores(self, scores: ScoresRecord) -> None:
+        for read in scores.known:
             exact = [value for value in read if value is not None]
             if len(exact) == len(read):
                 self.mass += mass(exact)
                 self.weighed += 1
                 self.near_ties += margin(exact) < NEAR_TIE
-        positions = batch.positions(row)
-        for name, hit in batch.floor_hits.items():
-            self.floors[name] = self.floors.get(name, 0) + int(np.count_nonzero(hit[row, positions]))
 
     @property
     def reads(self) -> int:
         """Reads that were asked, errors included."""
         return sum(self.outcomes.values())
 
-    def row(self) -> dict[str, Any]:
-        """The numbers of a condition. Accuracy counts what is not an error; without such reads it is None.
+    def result(self) -> ConditionResult:
+        """Return the numbers of the condition, which the caller gives its name and settings.
 
         ``interval_low`` … ``warnings`` are those of the accuracy, :func:`.stats.intervals.rate_interval`: a read is
         the unit, and a string with all its repeats is the cluster.
@@ -113,52 +116,54 @@ class Tally:
         right, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
         strings = Clusters(np.array(self.string_misses, np.int64), np.array(self.string_reads, np.int64))
         floor = max(self.floors, key=lambda name: self.floors[name]) if self.floors else None
-        return {
-            "reads": self.reads,
-            "strings": len(strings),
-            "accuracy": right / scored if scored else None,
-            **_uncertainty(strings, wrong),
-            "glitch_rate": wrong / (right + wrong) if right + wrong else None,
-            "mean_answer_mass": self.mass / self.weighed if self.weighed else None,
-            "near_ties": self.near_ties if self.weighed else None,
-            "perfect_strings": int((strings.errors == 0).sum()),
-            "floor": self.floors[floor] / scored if floor and scored else None,
-            "floor_rule": floor,
-            "floors": {name: count / scored for name, count in self.floors.items()} if scored else {},
-            "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
-            "reasons": {str(outcome): found.most()[:_KEPT_REASONS] for outcome, found in self.reasons.items()},
-            "missing_trials": self.missing,
+        misses = rate_interval(strings)
+        interval = misses and misses.complement()
+        return ConditionResult(
+            reads=self.reads,
+            strings=len(strings),
+            accuracy=right / scored if scored else None,
+            interval_low=interval.low if interval else None,
+            interval_high=interval.high if interval else None,
+            interval_level=interval.level if interval else None,
+            interval_method=interval.method if interval else None,
+            n_effective=interval.n_effective if interval else None,
+            deff=interval.deff if interval else None,
+            # Statistics know of misses alone, and only those with an answer are called wrong.
+            warnings=[_named(warning, wrong, strings.n_errors) for warning in interval.warnings] if interval else [],
+            strings_with_an_error=_strings_with_an_error(strings),
+            zero_error_bounds=_zero_error_bounds(strings),
+            glitch_rate=wrong / (right + wrong) if right + wrong else None,
+            mean_answer_mass=self.mass / self.weighed if self.weighed else None,
+            near_ties=self.near_ties if self.weighed else None,
+            perfect_strings=int((strings.errors == 0).sum()),
+            floor=self.floors[floor] / scored if floor and scored else None,
+            floor_rule=floor,
+            floors={name: count / scored for name, count in self.floors.items()} if scored else {},
+            outcomes={str(outcome): count for outcome, count in self.outcomes.items()},
+            reasons={str(outcome): found.most()[:_KEPT_REASONS] for outcome, found in self.reasons.items()},
+            missing_trials=self.missing,
             **self.repeats.row(),
             **self.bill.row(),
-        }
+        )
 
 
-def _uncertainty(strings: Clusters, wrong: int) -> dict[str, Any]:
-    """What is known of an accuracy, from the reads that each string has and those that were not answered correctly.
+def _strings_with_an_error(strings: Clusters) -> StringsWithAnError | None:
+    share = strings_with_an_error(strings)
+    if share is None:
+        return None
+    count = int((strings.errors > 0).sum())
+    return StringsWithAnError(count=count, share=share.estimate, low=share.low, high=share.high)
 
-    ``wrong`` of the latter have an answer, and only these are called wrong.
-    """
-    misses = rate_interval(strings)
-    hit = strings_with_an_error(strings)
-    none = zero_error_bounds(strings)
-    found = misses and misses.complement()
-    return {
-        "interval_low": found and found.low,
-        "interval_high": found and found.high,
-        "interval_level": found and found.level,
-        "interval_method": found and found.method,
-        "n_effective": found and found.n_effective,
-        "deff": found and found.deff,
-        "warnings": [_named(warning, wrong, strings.n_errors) for warning in found.warnings] if found else [],
-        "strings_with_an_error": hit
-        and {"count": int((strings.errors > 0).sum()), "share": hit.estimate, "low": hit.low, "high": hit.high},
-        # The largest share of reads not answered correctly that all being right leaves possible.
-        "zero_error_bounds": none
-        and {
-            by: {"high": bound.high, "n": bound.n, "level": bound.level, "needs": bound.needs}
-            for by, bound in zip(("strings", "reads"), none, strict=True)
-        },
-    }
+
+def _zero_error_bounds(strings: Clusters) -> ZeroErrorBounds | None:
+    """The largest share of reads not answered correctly that all being right leaves possible."""
+    bounds = zero_error_bounds(strings)
+    if bounds is None:
+        return None
+    of_strings, of_reads = (
+        ZeroErrorBound(high=bound.high, n=bound.n, level=bound.level, needs=bound.needs) for bound in bounds
+    )
+    return ZeroErrorBounds(strings=of_strings, reads=of_reads)
 
 
 def _named(warning: str, wrong: int, missed: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ffprompt.backends.reasoning_marks import occurs, strip_reasoning
+from ffprompt.scoring.condition_result import ReasoningTags, Unread
+from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, SingleRecord
 from ffprompt.scoring.score import Judged, Outcome
 
 _KINDS = 500  # different replies that are told apart, for each reason
@@ -37,7 +38,7 @@ class _Reason:
 
 
 @dataclass
-class Unread:
+class UnreadReplies:
     """The replies of one condition that gave no answer, noted trial by trial in bounded memory."""
 
     tags: Sequence[str] = ()
@@ -50,18 +51,18 @@ class Unread:
     limit: int | None = None  # tokens that it was allowed
     reasons: dict[str, _Reason] = field(default_factory=dict)
 
-    def note(self, trial_id: str, judged: Judged, line: Mapping[str, Any], limit: Callable[[int], int]) -> None:
+    def note(self, trial_id: str, judged: Judged, response: ResponseRecord, limit: Callable[[int], int]) -> None:
         """Take in one trial. ``limit`` says how many tokens a reply with so many answers may have."""
-        if "error" in line:
+        if response.error is not None:
             return
         self.trials += 1
-        replies = list(_replies(judged, line))
+        replies = list(_replies(judged, response))
         texts = [text for text, *_ in replies if text is not None]
         self.replied += bool(texts)
         self.tagged += any(occurs(text, self.tags) for text in texts)
         if Outcome.TRUNCATED in judged.outcomes:
             self.truncated += 1
-            self.thought += any(_thinks(part, self.tags) for part in line.get("turns", [line]))
+            self.thought += any(_thinks(call, self.tags) for call in response.calls)
             if self.cut is None:
                 self.cut, reads = next(
                     (text or "", n) for text, found, _, n, _ in replies if found is Outcome.TRUNCATED
@@ -77,50 +78,59 @@ class Unread:
                 seen.add(kind)
                 _count(found, text, trial_id if turn is None else f"{trial_id}, turn {turn}")
 
-    def row(self) -> dict[str, Any]:
-        """What a row of the table says about it, where there is something to say."""
-        found: dict[str, Any] = {}
-        if (summary := self.summary()) is not None:
-            found["unread"] = summary
-        if self.tags and self.replied:
-            found["reasoning_tags"] = {"tags": list(self.tags), "replies": self.replied, "tagged": self.tagged}
-        return found
+    def tags_used(self) -> ReasoningTags | None:
+        """Return how many replies have one of the user's tags; None where there are no tags or no replies."""
+        if not self.tags or not self.replied:
+            return None
+        return ReasoningTags(tags=list(self.tags), replies=self.replied, tagged=self.tagged)
 
-    def summary(self) -> dict[str, Any] | None:
-        """Why most trials of the condition gave no answer, if most did for one reason or were cut off."""
+    def summary(self) -> Unread | None:
+        """Return why most trials of the condition gave no answer, if most did for one reason or were cut off."""
         if 2 * self.truncated > self.trials:
             thinks = 2 * self.thought > self.truncated
-            return {"outcome": "truncated", "trials": self.truncated, "of": self.trials, "reasoning": thinks,
-                    "limit": self.limit, "quote": _tail(self.cut or "")}  # fmt: skip
+            return Unread(
+                outcome="truncated",
+                trials=self.truncated,
+                of=self.trials,
+                reasoning=thinks,
+                limit=self.limit,
+                quote=_tail(self.cut or ""),
+            )
         reason = max(self.reasons, key=lambda name: self.reasons[name].trials, default=None)
         if reason is None or 2 * self.reasons[reason].trials <= self.trials:
             return None
         commonest = _commonest(self.reasons[reason])
-        return {"outcome": "invalid", "trials": self.reasons[reason].trials, "of": self.trials, "reason": reason,
-                "quote": _head(commonest[0].text) if commonest else None}  # fmt: skip
+        return Unread(
+            outcome="invalid",
+            trials=self.reasons[reason].trials,
+            of=self.trials,
+            reason=reason,
+            quote=_head(commonest[0].text) if commonest else None,
+        )
 
 
 def _replies(
-    judged: Judged, line: Mapping[str, Any]
+    judged: Judged, response: ResponseRecord
 ) -> Iterator[tuple[str | None, Outcome, str | None, int, int | None]]:
     """(text, outcome, reason, reads, turn) of each reply; scores have no text, and of them each read is looked at."""
-    if "turns" in line:
+    if isinstance(response, DialogueRecord):
         at = 0
-        for number, turn in enumerate(line["turns"], start=1):
+        for number, turn in enumerate(response.turns, start=1):
             reason = judged.reasons[at] if judged.reasons else judged.reason
-            yield turn["reply"], judged.outcomes[at], reason, turn["reads"], number
-            at += turn["reads"]
-    elif "reply" in line:
-        yield line["reply"], judged.outcomes[0], judged.reason, len(judged.outcomes), None
+            yield turn.reply, judged.outcomes[at], reason, turn.reads, number
+            at += turn.reads
+    elif isinstance(response, ReplyRecord):
+        yield response.reply, judged.outcomes[0], judged.reason, len(judged.outcomes), None
     elif invalid := judged.outcomes.count(Outcome.INVALID):
         yield None, Outcome.INVALID, judged.reason, invalid, None
 
 
-def _thinks(reply: Mapping[str, Any], tags: Sequence[str]) -> bool:
+def _thinks(response: SingleRecord, tags: Sequence[str]) -> bool:
     """Whether there was reasoning in or before a reply."""
-    text = reply.get("reply") or ""
-    used = (reply.get("call") or {}).get("reasoning_tokens")
-    return bool(reply.get("reasoning")) or bool(used) or strip_reasoning(text, tags) != text
+    if not isinstance(response, ReplyRecord):
+        return False
+    used = response.call.reasoning_tokens if response.call is not None else None
+    return bool(response.reasoning) or bool(used) or strip_reasoning(response.reply, tags) != response.reply
 
 
 def _count(found: _Reason, text: str | None, trial: str) -> None:
@@ -150,7 +160,7 @@ def _tail(text: str) -> str:
     return words if len(words) <= _QUOTED else f"…{words[-_QUOTED:]}"
 
 
-def invalid_md(run: str, conditions: Sequence[tuple[str, Unread]]) -> str | None:
+def invalid_md(run: str, conditions: Sequence[tuple[str, UnreadReplies]]) -> str | None:
     """The text of ``invalid.md``; None where every reply could be read."""
     parts = [part for name, unread in conditions if (part := _condition(name, unread))]
     if not parts:
@@ -164,7 +174,7 @@ def invalid_md(run: str, conditions: Sequence[tuple[str, Unread]]) -> str | None
     return "\n".join([intro, *parts])
 
 
-def _condition(name: str, unread: Unread) -> str:
+def _condition(name: str, unread: UnreadReplies) -> str:
     made = []
     for reason, found in sorted(unread.reasons.items(), key=lambda item: -item[1].reads):
         trials = f"{found.trials:,} of {unread.trials:,} trials"

@@ -17,17 +17,28 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import clopper_pearson, korn_graubard
 
-# Bounds in a row that are for a number of strings settled beforehand.
-INTERVALS = ("self_agreement_low", "self_agreement_high", "always_right_low", "always_right_high")
-
 Answers = Sequence[int | None]  # of one trial: the symbol of each read, None where none could be read
+
+
+class RepeatNumbers(TypedDict):
+    """What a row of the table says about repeats."""
+
+    repeats: int
+    repeat_pairs: int
+    self_agreement: float | None
+    self_agreement_low: float | None
+    self_agreement_high: float | None
+    whole_strings: int
+    always_right: float | None
+    always_right_low: float | None
+    always_right_high: float | None
 
 
 @dataclass
@@ -56,8 +67,8 @@ class Repeats:
                 self._whole += 1
                 self._right += all(one is not None and one[1] for one in heard)
 
-    def row(self) -> dict[str, Any]:
-        """The numbers of a condition; without data, and ``self_agreement`` without repeats, they are None.
+    def row(self) -> RepeatNumbers:
+        """Return the numbers of a condition. Without data, and ``self_agreement`` without repeats, they are None.
 
         ``self_agreement``: the share of ``repeat_pairs`` that agree, with an interval that has the string as its
         cluster. ``always_right``: of the ``whole_strings``, of which every repeat was answered, the share with every
@@ -67,18 +78,18 @@ class Repeats:
         pairs = np.array([*self._pairs, *(pairs for pairs, _ in unfinished)], np.int64)
         apart = np.array([*self._apart, *(apart for _, apart in unfinished)], np.int64)
         found = korn_graubard(Clusters(apart, pairs))
-        agree = found and found.complement()
+        agree = found.complement() if found else None
         always = clopper_pearson(self._right, self._whole)
         return {
             "repeats": self.repeats,
             "repeat_pairs": int(pairs.sum()),
-            "self_agreement": agree and agree.estimate,
-            "self_agreement_low": agree and agree.low,
-            "self_agreement_high": agree and agree.high,
+            "self_agreement": agree.estimate if agree else None,
+            "self_agreement_low": agree.low if agree else None,
+            "self_agreement_high": agree.high if agree else None,
             "whole_strings": self._whole,
-            "always_right": always and always.estimate,
-            "always_right_low": always and always.low,
-            "always_right_high": always and always.high,
+            "always_right": always.estimate if always else None,
+            "always_right_low": always.low if always else None,
+            "always_right_high": always.high if always else None,
         }
 
 

@@ -16,6 +16,7 @@ from ffprompt._util.records import Int, JsonObject, Number, Reader, Text
 from ffprompt._util.secrets import redacted
 from ffprompt.backends.base import Failure, Reply, Scores, Talk
 from ffprompt.cost.usage import Usage, count
+from ffprompt.errors import StoreError
 
 NOT_OVER = "the dialogue is not over"
 
@@ -268,6 +269,27 @@ def read_response(line: Mapping[str, Any], where: str = "") -> ResponseRecord:
     if "error" in line:
         return _FAILURE.read(line, where)
     return _SCORES.read(line, where) if "logprobs" in line else _REPLY.read(line, where)
+
+
+def check_reads(response: ResponseRecord, reads: int, symbols: int) -> None:
+    """Raise StoreError for a response from the log that is not about ``reads`` reads of ``symbols`` symbols.
+
+    One reply may hold any number of answers, and a failed call has none.
+    """
+    if isinstance(response, ScoresRecord):
+        for key in ("logprobs", "argmax", "argmax_symbol"):
+            if len(getattr(response, key)) != reads:
+                raise StoreError(f"{key}: {len(getattr(response, key))} reads: expected {reads}")
+        for number, values in enumerate(response.logprobs):
+            if len(values) != symbols:
+                raise StoreError(f"logprobs[{number}]: {len(values)} symbols: expected {symbols}")
+        for read, symbol in response.bounds or ():
+            if not (0 <= read < reads and 0 <= symbol < symbols):
+                raise StoreError(f"bounds {[read, symbol]}: expected a read below {reads}, a symbol below {symbols}")
+    elif isinstance(response, DialogueRecord) and response.error is None:
+        counts = [turn.reads for turn in response.turns]
+        if min(counts, default=0) < 1 or sum(counts) != reads:
+            raise StoreError(f"turns: {sum(counts)} reads: expected {reads}, and one or more in each turn")
 
 
 def record(response: Reply | Scores | Failure | Talk) -> ResponseRecord:

@@ -7,16 +7,15 @@ and counts against the model; where two answers are equally probable none is cho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from ffprompt._util.files import shortened
-from ffprompt.backends.base import AnswerSchema, Failure, Reply, Scores, Talk
+from ffprompt.backends.base import AnswerSchema
 from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
 from ffprompt.scoring.json_reply import parse_json
 from ffprompt.scoring.parse_reply import UNENDED, Parsed, parse_list, parse_next
+from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, TurnRecord
 
 
 class Outcome(StrEnum):
@@ -43,50 +42,6 @@ class Judged:
     reasons: Sequence[str | None] = ()
 
 
-def raw(response: Reply | Scores | Failure | Talk) -> dict[str, Any]:
-    """A response as the log keeps it; everything that is ever computed about a trial is computed from this."""
-    if isinstance(response, Talk):
-        return _raw_talk(response)
-    call = getattr(response, "call", None)  # an API's answer brings the record of its attempts
-    made = {"call": call.record()} if call is not None else {}
-    if isinstance(response, Failure):
-        return {"error": shortened(response.error), **made}
-    if isinstance(response, Reply):
-        return {
-            **made,
-            "reply": response.text,
-            "stop": response.stop,
-            "served_model": None if response.served_model is None else shortened(str(response.served_model)),
-            "prompt_tokens": response.prompt_tokens,
-            "reply_tokens": response.reply_tokens,
-            **({"ended": response.ended} if response.ended is not None else {}),
-            **({"reasoning": response.reasoning} if response.reasoning is not None else {}),
-        }
-    return {
-        **made,
-        # Six decimals: below float32's own precision at these magnitudes, and the same after a round trip through JSON.
-        "logprobs": [[round(value, 6) for value in read] for read in response.answers.tolist()],
-        "argmax": response.argmax.tolist(),
-        "argmax_symbol": response.argmax_symbol.tolist(),
-        "prompt_tokens": response.prompt_tokens,
-        **({"bounds": [list(place) for place in response.bounds]} if response.bounds else {}),
-        "reply_tokens": response.reply_tokens,
-    }
-
-
-def _raw_talk(talk: Talk) -> dict[str, Any]:
-    """A dialogue: what was answered in each turn, ``shown`` where something else stands for it in the conversation."""
-    turns = []
-    for reply, reads, shown in zip(talk.replies, talk.reads, talk.shown, strict=True):
-        turns.append(raw(reply) | {"reads": reads} | ({"shown": shown} if shown != reply.text else {}))
-    tokens = {
-        key: sum(counted) if (counted := [turn[key] for turn in turns if turn[key] is not None]) else None
-        for key in ("prompt_tokens", "reply_tokens")
-    }
-    failed = raw(talk.failure) if talk.failure is not None else {}
-    return {**failed, "turns": turns, **tokens}
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How the replies of a condition are read.
@@ -103,26 +58,28 @@ class Reading:
     tags: Sequence[str] = ()
 
 
-def judge(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-    """Outcomes of one trial from its raw answer."""
-    if "error" in line:
-        return _all(Outcome.ERROR, truth, str(line["error"]))
-    if "logprobs" in line:
-        return _judge_scores(line["logprobs"], truth)
-    if "turns" in line:
-        return _judge_talk(line["turns"], truth, reading)
-    return _judge_reply(line, truth, reading)
+def judge(response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
+    """Return the outcomes of one trial, whose response has as many reads as there are true answers."""
+    if response.error is not None:
+        return _all(Outcome.ERROR, truth, response.error)
+    match response:
+        case ScoresRecord():
+            return _judge_scores(response.logprobs, truth)
+        case DialogueRecord():
+            return _judge_talk(response.turns, truth, reading)
+        case ReplyRecord():
+            return _judge_reply(response, truth, reading)
+        case _:
+            raise AssertionError(response)
 
 
-def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], reading: Reading) -> Judged:
+def _judge_talk(turns: Sequence[TurnRecord], truth: Sequence[int], reading: Reading) -> Judged:
     """Each reply answers for the reads of its own turn."""
-    if sum(turn["reads"] for turn in turns) != len(truth):
-        raise ValueError(f"the turns do not have {len(truth)} reads together")
     answers: list[int | None] = []
     outcomes: list[Outcome] = []
     reasons: list[str | None] = []
     for turn in turns:
-        part = truth[len(answers) : len(answers) + turn["reads"]]
+        part = truth[len(answers) : len(answers) + turn.reads]
         judged = _judge_reply(turn, part, replace(reading, completes=False, one=len(part) == 1))
         answers += judged.answers
         outcomes += judged.outcomes
@@ -131,13 +88,13 @@ def _judge_talk(turns: Sequence[Mapping[str, Any]], truth: Sequence[int], readin
     return Judged(answers, outcomes, said or None, reasons)
 
 
-def _judge_reply(line: Mapping[str, Any], truth: Sequence[int], reading: Reading) -> Judged:
-    if line["stop"] == "refusal":
+def _judge_reply(reply: ReplyRecord, truth: Sequence[int], reading: Reading) -> Judged:
+    if reply.stop == "refusal":
         return _all(Outcome.REFUSED, truth, "the model refused")
-    cut = line["stop"] == "length"
+    cut = reply.stop == "length"
     # A base model always goes on writing. Its first word is the answer, unless the text ends within it.
     first_word = reading.completes and reading.one
-    parsed = None if cut and not first_word else _parse(line["reply"], len(truth), reading)
+    parsed = None if cut and not first_word else _parse(reply.reply, len(truth), reading)
     if parsed is None or (cut and parsed.reason == UNENDED):
         # What is missing could have changed the answer.
         return _all(Outcome.TRUNCATED, truth, "the reply was cut off at the token limit")
@@ -166,8 +123,6 @@ def _judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> 
     answers: list[int | None] = []
     outcomes: list[Outcome] = []
     for read, true in zip(logprobs, truth, strict=True):
-        if any(math.isnan(value) for value in read):
-            raise ValueError("a log-probability is not a number")
         best = max(read)
         tied = sum(value == best for value in read) > 1
         answer = None if tied else read.index(best)
@@ -195,11 +150,3 @@ def margin(read: Sequence[float]) -> float:
 def mass(read: Sequence[float]) -> float:
     """Probability of all answers together; the rest went to other words."""
     return math.fsum(math.exp(value) for value in read)
-
-
-def known(line: Mapping[str, Any]) -> list[list[float | None]]:
-    """The log-probabilities of a line, with None where only a bound is known."""
-    found: list[list[float | None]] = [list(read) for read in line["logprobs"]]
-    for read, symbol in line.get("bounds", ()):
-        found[read][symbol] = None
-    return found

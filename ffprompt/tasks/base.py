@@ -8,7 +8,7 @@ works on :class:`Strings` and on the members of :class:`Task` and :class:`Spec`,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 # Arguments and answers are kept in one byte each.
 MAX_SYMBOLS = 256
+
+# The settings that say probabilities of events, without their ``p_``.
+PROBABILITIES = ("write", "read", "ignore")
 
 U8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -74,6 +77,15 @@ class String:
 
     def __getitem__(self, events: slice) -> String:
         return String(self.events[events], self.arguments[events], self.answers[events], self.is_read[events])
+
+    def __iter__(self) -> Iterator[tuple[int, int, bool]]:
+        """For each event its number, what stands behind it (its argument or the answer) and whether it is a read."""
+        return zip(self.events.tolist(), self.values.tolist(), self.is_read.tolist(), strict=True)
+
+    @property
+    def values(self) -> U8:
+        """(n,) what stands behind each event, as in :class:`Strings`."""
+        return self.answers if self.answers is self.arguments else np.where(self.is_read, self.answers, self.arguments)
 
     @property
     def read_count(self) -> int:
@@ -207,7 +219,10 @@ class Spec(Protocol):
 
     @property
     def probabilities(self) -> Mapping[str, float]:
-        """The probability of each event, by name, at a position where all can stand."""
+        """Probabilities of events at a position where all can stand, under the names of the settings ``p_…``.
+
+        ``read`` is among them. ``ignore`` is that of an event which leaves the state alone. ``task.spec`` takes them.
+        """
 
     @property
     def expected_reads(self) -> float:
@@ -251,7 +266,7 @@ class Task(Protocol):
         """The rules of ``floors``, but for the constant ones."""
 
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
-        """A spec from probabilities of events by name; those that are not given follow from the others.
+        """A spec from the settings ``p_…`` by name (``ignore``); those that are not given follow from the others.
 
         Raises SpecError for a spec that describes no strings of this task.
         """

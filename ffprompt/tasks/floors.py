@@ -13,7 +13,7 @@ import numpy as np
 
 from ffprompt.tasks.base import U8, Bools, Strings
 
-NAMES = ("copy-last-bit", "first-write", "copy-last-read", "majority")
+NAMES = ("copy-last-bit", "copy-last-read", "first-write", "majority")
 
 
 def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:

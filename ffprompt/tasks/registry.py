@@ -23,7 +23,7 @@ def names() -> list[str]:
 def get(name: str) -> Task:
     """The task of a name. Raises SpecError for an unknown one."""
     if name not in _TASKS:
-        raise SpecError(f"task {name!r} is unknown{did_you_mean(name, names())}")
+        raise SpecError(f"task {name}: unknown task{did_you_mean(name, names())}")
     return _TASKS[name]
 
 

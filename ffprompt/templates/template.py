@@ -1,7 +1,7 @@
-"""Prompt templates: a TOML file that words the instructions of the flip-flop language, and the prompts made from it.
+"""Prompt templates: a TOML file that words the events of a task, and the prompts made from it.
 
-A template words each instruction once per data symbol; a prompt is those pieces joined, put into a frame. Rendering
-``w1 i0 r1`` with the light switch::
+A template words each event once per argument. A prompt is those pieces joined, put into a frame. Rendering the
+flip-flop string ``w1 i0 r1`` with the light switch::
 
     Alice turns the light on.       write, symbol 1
     Bob eats an apple.              ignore, symbol 0
@@ -24,12 +24,13 @@ from typing import Annotated, Any, Literal
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2 import TemplateError as JinjaError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
-from ffprompt.errors import TemplateError, did_you_mean
-from ffprompt.tasks.base import MAX_SYMBOLS
+from ffprompt.errors import SpecError, TemplateError, did_you_mean
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import MAX_SYMBOLS, Event, Task
 
 # Stand in for the parts that are put in after Jinja has rendered the frame; a template may not contain them.
 EVENTS, ANSWER = "\ue000", "\ue001"
@@ -54,13 +55,22 @@ class _Section(BaseModel):
 
 
 class Instructions(_Section):
-    """How each instruction reads: one text with ``{{ value }}``, or one text a data symbol."""
+    """How each event reads.
 
-    write: str | list[str]
-    ignore: str | list[str]
+    A key for each event of the task: one text, with ``{{ value }}`` where its argument stands, or one text for each
+    argument that it can have.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str | list[str]] = Field(init=False)
+
     read: str  # with {{ answer }} where the answer stands
     blank: str = "___"  # what stands there when the model is to fill it in
     separator: str = "\n"
+
+    def of(self, event: Event) -> str | list[str]:
+        """The wording of an event."""
+        return self.read if event.is_read else self.__pydantic_extra__[event.name]
 
 
 class Completion(_Section):
@@ -105,16 +115,45 @@ class Template(_Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     version: Annotated[int, Field(ge=1)]
     summary: str
+    task: str = registry.DEFAULT
     values: list[str] | Literal["numbers"]
     instructions: Instructions
     completion: Completion
     chat: Chat
     reply: Reply = Reply()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _words_only_events(cls, content: Any) -> Any:
+        """Refuse an unknown task, and a key of ``instructions`` that is no event of the task."""
+        name = content.get("task", registry.DEFAULT) if isinstance(content, dict) else None
+        instructions = content.get("instructions") if isinstance(content, dict) else None
+        if not isinstance(name, str) or not isinstance(instructions, dict):
+            return content  # pydantic says what is wrong
+        known = [*Instructions.model_fields, *(event.name for event in _task(name).events if not event.is_read)]
+        for key in instructions:
+            if key not in known:
+                raise ValueError(f"instructions.{key}: unknown key{did_you_mean(key, known)}")
+        return content
+
+    @model_validator(mode="after")
+    def _words_every_event(self) -> Template:
+        for event in _task(self.task).events:
+            if not event.is_read and event.name not in (self.instructions.__pydantic_extra__ or {}):
+                raise ValueError(f"instructions.{event.name}: field required, an event of task {self.task!r}")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """Everything in the file, as plain values. The default task is left out, as files leave it out."""
+        content = self.model_dump(exclude={"task"} if self.task == registry.DEFAULT else None)
+        events = content["instructions"]
+        own = {key: events.pop(key) for key in Instructions.model_fields}
+        return {**content, "instructions": events | own}
+
     @property
     def digest(self) -> str:
         """16 hex digits of everything in the file but comments and layout."""
-        content = json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False)
+        content = json.dumps(self.content(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def surfaces(self, symbols: int) -> tuple[str, ...]:
@@ -128,6 +167,14 @@ class Template(_Section):
                 "raw-spaced and raw-compact word up to 256"
             )
         return tuple(self.values[:symbols])
+
+
+def _task(name: str) -> Task:
+    """The task of a template. Raises ValueError, as a validator must, for an unknown one."""
+    try:
+        return registry.get(name)
+    except SpecError as error:
+        raise ValueError(str(error)) from error
 
 
 def folder() -> Path:
@@ -171,6 +218,8 @@ def _first_problem(error: ValidationError) -> str:
     problem = min(
         error.errors(), key=lambda one: one["type"] != "extra_forbidden"
     )  # a misspelt key before a missing one
+    if problem["type"] == "value_error":  # one of ours names the key itself
+        return problem["msg"].removeprefix("Value error, ")
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg'].lower()} (is {problem['input']!r:.60})"
@@ -188,11 +237,8 @@ def _check(template: Template) -> None:
     if not 2 <= symbols <= MAX_SYMBOLS:
         raise TemplateError(f"values: {symbols} of them; 2 to {MAX_SYMBOLS} are wanted")
     _check_values(template.surfaces(symbols), template.reply.ignore_case)
-    for key in ("write", "ignore"):
-        texts = getattr(template.instructions, key)
-        if isinstance(texts, list) and (values == "numbers" or len(texts) != symbols):
-            these = "numbers, which want one text with {{ value }}" if values == "numbers" else f"{symbols} values"
-            raise TemplateError(f"instructions.{key}: {len(texts)} texts for {these}")
+    for event in registry.get(template.task).events:
+        _check_count(template, event, symbols)
     for key, text in (
         ("instructions.separator", template.instructions.separator),
         ("instructions.blank", template.instructions.blank),
@@ -211,6 +257,22 @@ def _check(template: Template) -> None:
     if "\n" in template.reply.joiner:
         raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")
     Renderer(template, symbols)
+
+
+def _check_count(template: Template, event: Event, symbols: int) -> None:
+    """An event that is worded argument by argument needs a text for each."""
+    texts = template.instructions.of(event)
+    if not isinstance(texts, list):
+        return
+    if event.arguments is None:
+        if template.values != "numbers" and len(texts) == symbols:
+            return
+        these = "numbers; expected one text with {{ value }}" if template.values == "numbers" else f"{symbols} values"
+    elif event.has_argument and len(texts) == event.arguments:
+        return
+    else:
+        these = f"{event.arguments} arguments" if event.has_argument else "an event without an argument; expected one"
+    raise TemplateError(f"instructions.{event.name}: {len(texts)} texts for {these}")
 
 
 def _check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
@@ -306,15 +368,18 @@ class Renderer:
     def __init__(self, template: Template, symbols: int) -> None:
         self.template = template
         self.surfaces = template.surfaces(symbols)
+        self.task = registry.get(template.task)
+        pieces = {event: self._pieces(event) for event in self.task.events if not event.is_read}
         words = template.instructions
-        self.write = self._pieces(words.write, "instructions.write")
-        self.ignore = self._pieces(words.ignore, "instructions.ignore")
         read = Frame(words.read, "instructions.read", ["answer"], once="answer").render(answer=ANSWER)
         if read.count(ANSWER) != 1:
             raise TemplateError(
                 "instructions.read: {{ answer }} must stand in it by itself, not in if, for or a filter"
             )
         self.read_before, self.read_after = read.split(ANSWER)
+        solved = tuple(self.read_before + surface + self.read_after for surface in self.surfaces)
+        # By the number of the event and by its argument, or at a read by its answer.
+        self.pieces = tuple(pieces.get(event, solved) for event in self.task.events)
         self._check_pieces()
         completion, chat = template.completion, template.chat
         self.intro = Frame(completion.intro, "completion.intro", ["values"]).render(values=self.surfaces)
@@ -325,23 +390,33 @@ class Renderer:
         self.system = Frame(chat.system, "chat.system", ["values"]).render(values=self.surfaces)
 
     def _check_pieces(self) -> None:
-        """No two instructions may read the same, or the string could not be told from its text."""
-        read = tuple(self.read_before + surface + self.read_after for surface in self.surfaces)
+        """No two events may read the same, or the string could not be told from its text."""
         said: dict[str, str] = {}
-        for kind, pieces in (("write", self.write), ("ignore", self.ignore), ("read", read)):
-            for surface, piece in zip(self.surfaces, pieces, strict=True):
+        pairs = zip(self.task.events, self.pieces, strict=True)
+        for event, pieces in sorted(pairs, key=lambda pair: pair[0].is_read):
+            values = self.surfaces if event.is_read else self._values(event)
+            for value, piece in zip(values, pieces, strict=True):
+                name = f"{event.name} {value!r}" if event.is_read or event.has_argument else event.name
                 if piece in said:
-                    raise TemplateError(f"instructions: {said[piece]} and {kind} {surface!r} both read {piece!r}")
-                said[piece] = f"{kind} {surface!r}"
+                    raise TemplateError(f"instructions: {said[piece]} and {name} both read {piece!r}")
+                said[piece] = name
         blank = self.template.instructions.blank
         if blank in self.surfaces:
             raise TemplateError(f"instructions.blank: {blank!r} is also an answer")
 
-    def _pieces(self, texts: str | list[str], key: str) -> tuple[str, ...]:
-        sources = texts if isinstance(texts, list) else [texts] * len(self.surfaces)
+    def _values(self, event: Event) -> tuple[str, ...]:
+        """How the arguments of an event are written; one empty text where it has none."""
+        if event.arguments is None:
+            return self.surfaces
+        return tuple(map(str, range(event.arguments))) if event.has_argument else ("",)
+
+    def _pieces(self, event: Event) -> tuple[str, ...]:
+        texts, values = self.template.instructions.of(event), self._values(event)
+        sources = texts if isinstance(texts, list) else [texts] * len(values)
+        known = ["value"] if event.has_argument else []
         return tuple(
-            Frame(source, key, ["value"]).render(value=value)
-            for source, value in zip(sources, self.surfaces, strict=False)
+            Frame(source, f"instructions.{event.name}", known).render(value=value)
+            for source, value in zip(sources, values, strict=False)
         )
 
     def _frame(self, key: str, source: str, answers: bool = False) -> Frame:

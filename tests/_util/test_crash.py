@@ -174,7 +174,7 @@ def test_a_defect_in_a_run_keeps_every_answer_and_the_run_goes_on(
         assert "go on with --resume" in line
         assert KEY not in line + text and HIDDEN in text
         folder = only_run(tmp_path)
-        assert RunFolder.open(folder).info["status"] == "failed"
+        assert RunFolder.open(folder).info.status == "failed"
         assert len((folder / "trials.jsonl").read_text().splitlines()) == 5
         assert main(api(server, tmp_path, "--resume")) == 0
         assert len(server.posted) == 6 + 3
@@ -187,7 +187,7 @@ def test_a_defect_in_a_batch_is_told_and_the_run_stays_what_it_is(
     with FaultyServer() as server:
         assert main([*api(server, tmp_path), "--batch"]) == 4
     told(capsys)
-    assert RunFolder.open(only_run(tmp_path)).info["status"] == "failed"
+    assert RunFolder.open(only_run(tmp_path)).info.status == "failed"
 
 
 @pytest.mark.parametrize("writer", ["to_json", "to_junit", "to_markdown"])

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -23,9 +24,11 @@ from ffprompt.comparison import gate_formats as formats
 from ffprompt.comparison.gate import Checked, Report
 from ffprompt.elicitation.dialogue import Dialogue
 from ffprompt.runs.batch_journal import Journal, parts
-from ffprompt.runs.folder import Log, RunFolder, lines
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Log, lines, trials_of
 from tests.conftest import only_run
 from tests.support.faulty_server import KEY, FaultyServer
+from tests.support.records import run_content, trial
 
 ODD = {
     "half an emoji": "\ud83d",
@@ -94,11 +97,12 @@ def test_text_that_can_be_written_is_not_changed() -> None:
 
 
 def test_a_line_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", {})
-    bad: list[dict[str, Any]] = [{"trial": 1, "value": float("nan")}, {"trial": 2, "value": {1}}]
+    folder = RunFolder.create(tmp_path, "run", run_content())
+    bad = [replace(trial(1, "1"), seconds=float("nan")), replace(trial(2, "1"), spec={1})]  # type: ignore[arg-type]
     with Log(folder) as log, pytest.raises((ValueError, TypeError)):
-        log.append([{"trial": 0}, *bad, {"trial": 3, "reply": "\ud83d"}])
-    assert [line for _, _, line in lines(folder.trials_path)] == [{"trial": 0}, {"trial": 3, "reply": "\ud83d"}]
+        log.append([trial(0, "1"), *bad, trial(3, "\ud83d")])
+    assert [(line["trial"], line["reply"]) for _, _, line in lines(folder.trials_path)] == [(0, "1"), (3, "\ud83d")]
+    assert [one for _, one in trials_of(folder)] == [trial(0, "1"), trial(3, "\ud83d")]
 
 
 def test_a_run_with_odd_replies_is_logged_scored_resumed_and_reported(tmp_path: Path) -> None:
@@ -139,8 +143,8 @@ def test_odd_text_is_in_the_log_and_in_the_table_of_reads(tmp_path: Path, text: 
 
 @odd
 def test_a_record_and_a_journal_hold_any_text(tmp_path: Path, text: str) -> None:
-    folder = RunFolder.create(tmp_path, "run", {"command": [text], text: 1})
-    assert RunFolder.open(folder.path).info["command"] == [text]
+    folder = RunFolder.create(tmp_path, "run", run_content(command=[text]) | {text: 1})
+    assert RunFolder.open(folder.path).info.to_json()["command"] == [text]
     with Log(folder), Journal(folder) as journal:
         part = journal.begin("marker", [0, 1], dt.datetime.now(dt.UTC))
         journal.note(part, void=text)
@@ -171,6 +175,6 @@ def test_a_reply_goes_back_into_a_dialogue_as_text_that_can_be_sent() -> None:
 
 
 def test_run_json_is_read_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", {"name": "⟦é⟧"})
+    folder = RunFolder.create(tmp_path, "run", run_content(name="⟦é⟧"))
     assert os.fsencode("⟦é⟧") in (folder.path / "run.json").read_bytes()
-    assert RunFolder.open(folder.path).info["name"] == "⟦é⟧"
+    assert RunFolder.open(folder.path).info.to_json()["name"] == "⟦é⟧"

@@ -15,7 +15,6 @@ import torch
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
-from ffprompt.backends.local.reference import ReferenceBackend
 from ffprompt.backends.local.tokenization import Encoder
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.local.weight_files import check_adapter, check_folder
@@ -95,14 +94,6 @@ def test_a_model_of_its_own_generation_settings_hides_no_nan(model: Transformers
     model.model.generation_config.remove_invalid_values = True
     model.model.model.norm.weight.data[3] = float("nan")
     assert written(model, ask(PROMPTS[0])) == [Failure(NOT_FINITE)]
-
-
-def test_a_reference_model_without_numbers_gives_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = ReferenceBackend("lstm")
-    backend._model.head.weight.data[0, 0] = float("nan")
-    asked = [Request("k", "w1i0r1", reads=((5, 6),), surfaces=("0", "1"))]
-    assert asyncio.run(backend.score(asked)) == [Failure(NOT_FINITE)]
-    assert asyncio.run(backend.complete([Request("k", "w1i0r", surfaces=("0", "1"))])) == [Failure(NOT_FINITE)]
 
 
 @pytest.mark.parametrize("kind", ["pad_token", "eos_token"])

@@ -16,8 +16,16 @@ from ffprompt.errors import ConfigError, ModelError
 from tests.conftest import ROOT
 
 MODULE = """
+from dataclasses import dataclass
+
 from ffprompt.backends.base import Capabilities, Reply
+from ffprompt.backends.identity import Identity
 from ffprompt.backends.spec import BackendSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParrotIdentity(Identity):
+    device: str | None
 
 
 class Parrot:
@@ -25,7 +33,7 @@ class Parrot:
     capabilities = Capabilities(scores=False, completes=True, chats=True)
 
     def __init__(self, model, device):
-        self.identity = {"backend": "parrot", "model": model, "device": device}
+        self.identity = ParrotIdentity(backend="parrot", model=model, device=device)
 
     def check(self, requests):
         return {"audited": len(requests)}
@@ -92,7 +100,7 @@ def test_a_broken_entry_point_is_an_error_that_names_it(
 def test_no_package_can_take_the_name_of_a_backend_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, name="scripted")
     backend = open_backend(make({"backend": "scripted", "model": "oracle"}))
-    assert backend.identity["note"] == "follows a script"
+    assert backend.identity.note == "follows a script"
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -268,7 +268,7 @@ def test_a_reader_that_leaves_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_table_keeps_every_number_on_any_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    row = Tally().row() | {
+    row = Tally().result().to_json() | {
         "model": "a-model-with-a-rather-long-name", "condition": "light-switch/0-shot/forced/completion/FFL(10, 0.6)",
         "template": "light-switch", "shots": 0, "elicitation": "forced", "form": "completion",
         "language": "FFL(10, 0.6)",
@@ -283,8 +283,8 @@ def test_a_table_keeps_every_number_on_any_terminal(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace('"reply": "', '"rply": "', 1), "trial 0: damaged line"),
-        (lambda text: text.replace('"outcomes": ', '"outcome": ', 1), "trial 0: damaged line"),
+        (lambda text: text.replace('"reply": "', '"rply": "', 1), "line 1: reply is missing"),
+        (lambda text: text.replace('"outcomes": ', '"outcome": ', 1), "line 1: outcomes is missing"),
         (lambda text: text.replace('"string": "', '"string": "0', 1), "is about string 0"),
         (lambda text: "nonsense\n" + text, "line 1: not JSON"),
         (lambda text: text.replace('{"trial": 3,', '{"trial": 3333333,'), "line 4: trial 3333333 is not in the plan"),
@@ -371,7 +371,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--template", "gmae"], "did you mean 'game'"),
         (["--backend", "scripted", "--model", "oracle", "--template", "no.toml"], "no such file"),
         (["--backend", "scripted", "--model", "oracle", "--length", "11"], "even and at least 4"),
-        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "--length ten: expected a whole number"),
+        (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "expected an even number of at least 4"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_ignore -0.5"),

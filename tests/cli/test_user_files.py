@@ -24,6 +24,7 @@ from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.template import folder as template_folder
 from ffprompt.templates.template import load as load_template
 from tests.conftest import only_run
+from tests.support.records import run_content
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
 LINE = '{"text": "w1i0r1"}\n'
@@ -171,7 +172,7 @@ def test_a_pointer_in_place_of_data_in_parquet_is_named(tmp_path: Path) -> None:
 
 
 def test_a_record_saved_again_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", {"name": "é"})
+    folder = RunFolder.create(tmp_path, "run", run_content(name="é"))
     path = folder.path / "run.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert RunFolder.open(folder.path).info["name"] == "é"
+    assert RunFolder.open(folder.path).info.to_json()["name"] == "é"

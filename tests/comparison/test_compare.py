@@ -228,7 +228,7 @@ def test_strings_of_a_file_pair_by_what_they_are(results: Path, tmp_path: Path) 
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 SETTINGS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; other strings cannot be paired"),
+    (lambda info: info["config"].update(seed=7), "seed is 0 in .* and 7 in .*; such runs cannot be paired"),
     (lambda info: info["config"].update(temperature=1.0), "temperature is 0.0 .* and 1.0 .*--allow temperature"),
     (lambda info: info["config"].update(max_tokens=9), "max_tokens is None .* and 9 .*--allow max_tokens"),
     (lambda info: info["plan"]["templates"]["game"].update(digest="x"), "template_version is .*--allow template_v"),
@@ -254,7 +254,7 @@ def test_what_is_allowed_may_differ(one: Path) -> None:
 def test_the_last_read_is_not_compared_with_the_first(results: Path) -> None:
     flags = ("--template", "game", "--length", 20, "--trials", 20, "--elicitation", "next")
     first, last = (run(results, "oracle", *flags, "--next-read", which) for which in ("first", "last"))
-    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; other reads cannot be paired"):
+    with pytest.raises(ConfigError, match=r"next_read is 'first' .* and 'last' .*; such runs cannot be paired"):
         ffprompt.compare([first, last])
 
 
@@ -342,7 +342,7 @@ def test_a_table_from_before_there_were_digests_is_still_read(one: Path) -> None
         (lambda path: (path / "reads.parquet").unlink(), "no reads.parquet yet; make it again with: ffprompt score"),
         (lambda path: (path / "reads.parquet").write_bytes(b"PAR1"), "not readable .*ffprompt score"),
         (lambda path: (path / "run.json").write_text('{"schema": 99}'), "its schema is 99, this version reads up to 1"),
-        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json lacks or garbles"),
+        (lambda path: (path / "run.json").write_text('{"schema": 1, "status": "done"}'), "run.json: run_id is missing"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_told_in_one_line(
@@ -369,7 +369,7 @@ def test_scoring_a_run_again_names_the_damaged_line_and_a_log_probability_that_i
     content["logprobs"][0][0] = float("nan")
     log.write_text("".join([*lines[:2], json.dumps(content) + "\n", *lines[3:]]))
     assert main(["score", str(made)]) == 2
-    assert "a log-probability is not a number" in capsys.readouterr().err
+    assert "line 3: logprobs[0][0] nan: expected a finite number" in capsys.readouterr().err
 
 
 # --- incomplete runs, and the command --------------------------------------------------------------------------------

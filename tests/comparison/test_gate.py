@@ -49,7 +49,7 @@ def test_a_run_passes_against_itself(good: Path, capsys: pytest.CaptureFixture[s
 
 def asked_twice(rng: np.random.Generator, strings: int) -> Pairs:
     """A model against itself on FFL(100, 0.6): each time a string fails with a chance of its own, 0.13 on average."""
-    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).reads
+    asked = sample(Spec(100, 0.2, 0.2, 0.6), int(rng.integers(2**31)), 0, strings).is_read
     first, second = (rng.random(asked.shape) < rng.beta(0.3, 2.0, (strings, 1)) for _ in range(2))
     lost, gained = ((~first & second) & asked).sum(1), ((first & ~second) & asked).sum(1)
     return Pairs(lost, gained, asked.sum(1))
@@ -140,7 +140,7 @@ def test_bad_settings_end_with_2(
 def test_runs_over_other_strings_end_with_2(good: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = run(results, "oracle", *FLAGS, "--length", 20, 50, "--seed", 1)
     assert gate(good, other) == 2
-    assert "other strings cannot be paired" in capsys.readouterr().err
+    assert "such runs cannot be paired" in capsys.readouterr().err
 
 
 def test_junit_markdown_and_json_hold_every_condition(good: Path, tmp_path: Path) -> None:

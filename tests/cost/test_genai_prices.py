@@ -219,7 +219,7 @@ def differences(row: Price) -> Iterator[tuple[tuple[str, str], tuple[float | Non
 
 
 def test_the_table_and_the_package_agree_but_for_what_is_known() -> None:
-    rows = tomllib.loads((ROOT / "ffprompt" / "prices.toml").read_text())["price"]
+    rows = tomllib.loads((ROOT / "ffprompt" / "cost" / "prices.toml").read_text())["price"]
     found = dict(pair for row in rows for pair in differences(Price.model_validate(row)))
     print(*(f"{name}, {what}: {mine} here, {other} there" for (name, what), (mine, other) in found.items()), sep="\n")
     expected = {key: (mine, other) for key, (mine, other, _) in KNOWN.items()}

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, recorded, usd
-from ffprompt.cost.usage import Bound, Usage, logged
+from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, usd
+from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.runs.records import RunInfo
+from ffprompt.scoring.response_records import read_response
 from tests.conftest import ROOT
+from tests.support.records import run_content
 
 OPENAI, ANTHROPIC = "https://api.openai.com/v1/", "https://api.anthropic.com"
 ROW = """
@@ -115,7 +118,7 @@ def test_a_name_with_two_prices_and_a_missing_file_are_errors(tmp_path: Path) ->
 
 
 def test_the_list_is_sane_and_exact_to_the_picodollar() -> None:
-    rows = tomllib.loads((ROOT / "ffprompt" / "prices.toml").read_text())["price"]
+    rows = tomllib.loads((ROOT / "ffprompt" / "cost" / "prices.toml").read_text())["price"]
     for row in rows:
         made = Price.model_validate(row)
         assert (made.cached_input or 0) < made.input < made.output, row
@@ -219,6 +222,11 @@ def test_amounts_are_shown_with_the_digits_they_need() -> None:
     assert usd(None) is None
 
 
+def recorded(row: dict[str, Any] | None) -> Price | None:
+    """The price that a run's record holds."""
+    return RunInfo.from_json({"schema": 1, "run_id": "r", **run_content(price=row)}).price
+
+
 def test_a_price_survives_the_record_of_a_run() -> None:
     known = price(cached_input=0.5, up_to=9, shut_down="2026-12-11", **LONG)
     assert recorded(json.loads(json.dumps(known.record()))) == known
@@ -228,7 +236,7 @@ def test_a_price_survives_the_record_of_a_run() -> None:
     }  # fmt: skip  # as versions before long-prompt tiers wrote it
     assert recorded(earlier) == price(up_to=272000, batch_discount=0.5)
     assert recorded(None) is None
-    with pytest.raises(StoreError, match="price is damaged"):
+    with pytest.raises(StoreError, match=r"run\.json: price\.\w+ is missing"):
         recorded({"input": 1.0})
 
 
@@ -236,22 +244,27 @@ def line(prompt: int | None, reply: int | None, **call: Any) -> dict[str, Any]:
     return {"reply": "1", "stop": "stop", "prompt_tokens": prompt, "reply_tokens": reply, "call": call}
 
 
+def add(bill: Bill, line: dict[str, Any]) -> None:
+    for call in read_response(line).calls:
+        bill.add(call.usage, call.call is not None)
+
+
 def test_a_bill_adds_up_what_is_known() -> None:
     bill = Bill(price(cached_input=0.5, batch_discount=0.5))
-    bill.add(line(1000, 100, cached_tokens=400, reasoning_tokens=60))
-    bill.add(line(1000, 100, cached_tokens=0, reasoning_tokens=0, batch="b"))
+    add(bill, line(1000, 100, cached_tokens=400, reasoning_tokens=60))
+    add(bill, line(1000, 100, cached_tokens=0, reasoning_tokens=0, batch="b"))
     assert bill.row() == {
         "prompt_tokens": 2000, "reply_tokens": 200, "cached_tokens": 400, "reasoning_tokens": 60,
         "usd": pytest.approx(600e-6 * 2 + 400e-6 * 0.5 + 800e-6 + 1400e-6), "calls": 2, "replies_without_usage": 0,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("silent", [line(None, 5), line(5, None), line(None, None), line(-1, 5), line(True, 5)])
+@pytest.mark.parametrize("silent", [line(None, 5), line(5, None), line(None, None), line(-1, 5)])
 def test_a_bill_never_leaves_out_what_is_unknown(silent: dict[str, Any]) -> None:
     for order in ((line(1000, 100), silent), (silent, line(1000, 100))):
         bill = Bill(price())
         for one in order:
-            bill.add(one)
+            add(bill, one)
         row = bill.row()
         assert (row["prompt_tokens"], row["reply_tokens"], row["usd"]) == (None, None, None)
         assert (row["calls"], row["replies_without_usage"]) == (2, 1)
@@ -259,18 +272,28 @@ def test_a_bill_never_leaves_out_what_is_unknown(silent: dict[str, Any]) -> None
 
 def test_no_price_and_no_answers_are_none_and_not_nothing() -> None:
     bill = Bill()
-    bill.add(line(1000, 100))
+    add(bill, line(1000, 100))
     assert (bill.row()["prompt_tokens"], bill.row()["usd"]) == (1000, None)
     assert (Bill(price()).row()["prompt_tokens"], Bill(price()).row()["usd"]) == (None, None)
 
 
 def test_a_dialogue_is_billed_turn_by_turn() -> None:
     bill = Bill(price())
-    bill.add({"turns": [line(1000, 100), line(2000, 100)], "prompt_tokens": 3000, "reply_tokens": 200})
+    add(
+        bill,
+        {
+            "turns": [line(1000, 100) | {"reads": 1}, line(2000, 100) | {"reads": 1}],
+            "prompt_tokens": 3000,
+            "reply_tokens": 200,
+        },
+    )
     row = bill.row()
     assert (row["prompt_tokens"], row["reply_tokens"], row["calls"], row["usd"]) == (3000, 200, 2, 0.0076)
 
 
+SCORED = {"logprobs": [[-0.1, -2.0]], "argmax": [0], "argmax_symbol": [0], "prompt_tokens": 10}
+
+
 def test_scores_of_a_local_model_write_nothing() -> None:
-    assert logged({"logprobs": [[-0.1, -2.0]], "prompt_tokens": 10}) == Usage(10, 0)
-    assert logged({"reply": "1", "prompt_tokens": 10}) is None
+    assert read_response(SCORED).usage == Usage(10, 0)
+    assert read_response({"reply": "1", "stop": "stop", "prompt_tokens": 10}).usage is None

@@ -16,11 +16,12 @@ from ffprompt.backends.api import anthropic, openai
 from ffprompt.backends.base import Capabilities, Failure, Message, Reply, Request, Talk, Turn
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.dialogue import Dialogue, calls_of, converse, converse_together, fullest
-from ffprompt.elicitation.prompts import Prompt, Solved, chunks, prompt
+from ffprompt.elicitation.prompts import Prompt, chunks, prompt
 from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.scoring.score import Reading, judge, raw
-from ffprompt.tasks.base import Strings
+from ffprompt.scoring.response_records import record
+from ffprompt.scoring.score import Reading, judge
+from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import READ, Spec, parse, sample
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import ROOT
@@ -59,12 +60,12 @@ def held(request: Request, *responses: Reply | Failure | str) -> tuple[Talk, lis
 
 
 def outcomes(talk: Talk, truth: Sequence[int] = (1, 0, 1, 1)) -> list[str]:
-    return [str(one) for one in judge(raw(talk), truth, Reading(["0", "1"])).outcomes]
+    return [str(one) for one in judge(record(talk), truth, Reading(["0", "1"])).outcomes]
 
 
-def solved(text: str, symbols: int = 2) -> Solved:
+def solved(text: str, symbols: int = 2) -> String:
     strings = parse(text, symbols)
-    return strings.events[0], strings.values[0]
+    return strings.string(0)
 
 
 def spoken(name: str, text: str, size: int | None = None, shots: Sequence[str] = ()) -> Prompt:
@@ -102,7 +103,7 @@ def test_each_turn_is_a_request_of_its_own() -> None:
 def test_where_the_own_reply_is_empty_a_visible_stand_in_is_shown_and_recorded(empty: Reply) -> None:
     talk, sent = held(REQUEST, empty, "0, 1", "1")
     assert ("assistant", "(no answer)") in said(sent[1])
-    first, second, _ = raw(talk)["turns"]
+    first, second, _ = record(talk).to_json()["turns"]
     assert (first["reply"], first["shown"]) == (empty.text, "(no answer)")
     assert "shown" not in second
 
@@ -116,7 +117,7 @@ def test_a_refusal_or_a_cut_off_is_the_outcome_of_its_turn_alone() -> None:
 
 def test_a_turn_with_several_reads_is_read_as_a_list_and_reasons_stay_with_their_turn() -> None:
     talk, _ = held(REQUEST, "1", "0", "It is 1")
-    judged = judge(raw(talk), (1, 0, 1, 1), Reading(["0", "1"]))
+    judged = judge(record(talk), (1, 0, 1, 1), Reading(["0", "1"]))
     assert outcomes(talk) == ["correct", "invalid", "invalid", "correct"]
     assert [reason is None for reason in judged.reasons] == [True, False, False, True]
     assert judged.reason == judged.reasons[1]
@@ -125,7 +126,7 @@ def test_a_turn_with_several_reads_is_read_as_a_list_and_reasons_stay_with_their
 def test_a_failed_call_ends_the_dialogue_keeps_what_was_answered_and_is_no_wrong_answer() -> None:
     talk, sent = held(REQUEST, Reply("1", "stop", "m-1", 5, 1), Failure("reset"))
     assert len(sent) == 2
-    line = raw(talk)
+    line = record(talk).to_json()
     assert (line["error"], line["prompt_tokens"], line["reply_tokens"]) == ("reset", 5, 1)
     assert [turn["reply"] for turn in line["turns"]] == ["1"]
     assert outcomes(talk) == ["error"] * 4
@@ -150,8 +151,8 @@ def test_every_reply_but_the_last_is_handed_on_to_be_kept() -> None:
 
 def test_tokens_are_those_of_all_turns() -> None:
     talk, _ = held(REQUEST, Reply("1", "stop", "m", 5, 1), Reply("0, 1", "stop", "m", 9, 3), Reply("1", "stop"))
-    assert (raw(talk)["prompt_tokens"], raw(talk)["reply_tokens"]) == (14, 4)
-    assert raw(held(REQUEST, "1", "0, 1", "1")[0])["prompt_tokens"] is None
+    assert (record(talk).to_json()["prompt_tokens"], record(talk).to_json()["reply_tokens"]) == (14, 4)
+    assert record(held(REQUEST, "1", "0, 1", "1")[0]).to_json()["prompt_tokens"] is None
 
 
 def test_many_dialogues_advance_together_and_each_hears_its_own_replies() -> None:
@@ -238,12 +239,12 @@ def test_the_turns_together_are_the_string_whatever_their_size(
 ) -> None:
     string = sample(Spec.ffl(0.4, 2 * pairs), seed, 0, 1)
     ops, bits = string.events[0], string.values[0]
-    found = chunks(ops, size)
+    found = chunks(ops == READ, size)
     assert [at for first, last in found for at in range(first, last)] == list(range(len(ops)))
     assert all(last - first == size for first, last in found[:-1]) or size is None
     reads = [int(np.count_nonzero(ops[first:last] == READ)) for first, last in found]
     words = Renderer(load(name), 2)
-    made = prompt(words, "dialogue", "chat", (ops, bits), (), -1, size)
+    made = prompt(words, "dialogue", "chat", string.string(0), (), -1, size)
     assert [turn.reads for turn in made.turns] == [count for count in reads if count]
     assert size is not None or reads == [1] * len(made.turns)
     separator = words.template.instructions.separator
@@ -269,7 +270,7 @@ def _events_in(template: Template, text: str) -> str:
 
 def _blank(words: Renderer, string: Strings) -> str:
     """The whole string in words with blank reads, as a list shows it."""
-    made = prompt(words, "list", "chat", (string.events[0], string.values[0]))
+    made = prompt(words, "list", "chat", string.string(0))
     before, after = words.around(words.chat["list"], len(made.asked))
     return made.messages[-1].text.removeprefix(before).removesuffix(after)
 
@@ -345,10 +346,16 @@ def test_rules_see_no_true_earlier_reads() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"turn_instructions": 3}, "--turn-instructions 3: only dialogue has turns"),
-        ({"turn_instructions": 3, "elicitation": ["list", "next"]}, "--turn-instructions 3: only dialogue has turns"),
-        ({"turn_instructions": 0, "elicitation": "dialogue"}, "turn_instructions 0"),
-        ({"form": "completion", "elicitation": "dialogue"}, "--form completion: a dialogue is held with a chat model"),
+        ({"turn_instructions": 3}, "--turn-instructions 3: goes with --elicitation dialogue"),
+        (
+            {"turn_instructions": 3, "elicitation": ["list", "next"]},
+            "--turn-instructions 3: goes with --elicitation dialogue",
+        ),
+        (
+            {"turn_instructions": 0, "elicitation": "dialogue"},
+            "--turn-instructions 0: expected a whole number of at least 1",
+        ),
+        ({"form": "completion", "elicitation": "dialogue"}, "--form completion: a dialogue needs the chat form"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -27,7 +27,8 @@ from ffprompt.config.run_config import make
 from ffprompt.elicitation.dialogue import calls_of
 from ffprompt.errors import AuditError, FFPromptError
 from ffprompt.evaluation.runner import audit, carry_out, check_dialogues, make_plan, start
-from ffprompt.runs.folder import Log, RunFolder
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Log
 from tests.conftest import ROOT, Command, Done, only_run
 from tests.support import tiny
 from tests.support.faulty_server import KEY, FaultyServer, counted
@@ -98,9 +99,9 @@ def test_score_finds_the_same_numbers_from_the_raw_lines(command: Command, tmp_p
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"reads": 1', '"reads": 2', "damaged line"),
-        ('"reply": ', '"rply": ', "damaged line"),
-        ('"turns": [', '"turns": {}, "was": [', "line 1: the turns of trial 0 are damaged"),
+        ('"reads": 1', '"reads": 2', "line 1: turns: "),
+        ('"reply": ', '"rply": ', "line 1: turns[0].reply is missing"),
+        ('"turns": [', '"turns": {}, "was": [', "line 1: turns {}: expected a list"),
     ],
 )
 def test_a_damaged_dialogue_is_named(command: Command, tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ffprompt.elicitation.prompts import Prompt, Solved, answers, prompt
-from ffprompt.tasks.base import Strings
-from ffprompt.tasks.flipflop import READ, WRITE, Spec, as_strings, parse, sample
+from ffprompt.elicitation.prompts import Prompt, answers, prompt
+from ffprompt.tasks.base import String, Strings
+from ffprompt.tasks.flipflop import EVENTS, READ, Spec, as_strings, parse, sample
 from ffprompt.tasks.shots import sample_shots
 from ffprompt.templates.template import Elicitation, Form, Renderer, Reply, Template, load, names
 
@@ -25,11 +25,11 @@ def renderer(name: str, symbols: int) -> Renderer:
     return Renderer(load(name), symbols)
 
 
-def solved(strings: Strings, row: int = 0) -> Solved:
-    return strings.events[row], strings.values[row]
+def solved(strings: Strings, row: int = 0) -> String:
+    return strings.string(row)
 
 
-def string_of(text: str, symbols: int = 2) -> Solved:
+def string_of(text: str, symbols: int = 2) -> String:
     return solved(parse(text, symbols))
 
 
@@ -38,8 +38,8 @@ def shown(made: Prompt) -> str:
     return "\n".join(message.text for message in made.messages) if made.messages else made.text
 
 
-def truth(string: Solved) -> list[int]:
-    ops, bits = string
+def truth(string: String) -> list[int]:
+    ops, bits = string.events, string.values
     return [bit for op, bit in zip(ops.tolist(), bits.tolist(), strict=True) if op == READ]
 
 
@@ -51,8 +51,8 @@ class Case:
         name: str,
         elicitation: Elicitation,
         form: Form,
-        string: Solved,
-        shots: list[Solved],
+        string: String,
+        shots: list[String],
         symbols: int,
         asked: int,
     ) -> None:
@@ -61,11 +61,11 @@ class Case:
         self.words = renderer(name, symbols)
 
     def __repr__(self) -> str:
-        ops, bits = self.string
+        ops, bits = self.string.events, self.string.values
         text = as_strings(ops[None], bits[None], 256).texts()[0]
         return f"Case({self.name}, {self.elicitation}, {self.form}, {text}, {len(self.shots)} shots, read {self.asked})"
 
-    def prompt(self, string: Solved | None = None, shots: list[Solved] | None = None) -> Prompt:
+    def prompt(self, string: String | None = None, shots: list[String] | None = None) -> Prompt:
         string = self.string if string is None else string
         shots = self.shots if shots is None else shots
         return prompt(self.words, self.elicitation, self.form, string, shots, self.asked)
@@ -99,21 +99,21 @@ def put(source: str, **values: str) -> str:
     return source
 
 
-def told(template: Template, string: Solved, surfaces: tuple[str, ...], blanks: bool = False) -> list[str]:
+def told(template: Template, string: String, surfaces: tuple[str, ...], blanks: bool = False) -> list[str]:
     """The instructions of a string in words, one by one."""
     words, said = template.instructions, []
-    for op, bit in zip(*(array.tolist() for array in string), strict=True):
+    for op, bit, _ in string:
         if op == READ:
             said.append(put(words.read, answer=words.blank if blanks else surfaces[bit]))
         else:
-            texts = words.write if op == WRITE else words.ignore
+            texts = words.of(EVENTS[op])
             said.append(put(texts if isinstance(texts, str) else texts[bit], value=surfaces[bit]))
     return said
 
 
-def cut(template: Template, string: Solved, surfaces: tuple[str, ...], read: int) -> list[str]:
+def cut(template: Template, string: String, surfaces: tuple[str, ...], read: int) -> list[str]:
     """As ``told``, up to a read, which ends where its answer would begin."""
-    at = np.flatnonzero(string[0] == READ)[read]
+    at = np.flatnonzero(string.events == READ)[read]
     said = told(template, string, surfaces)[: at + 1]
     return [*said[:-1], template.instructions.read.split("{{ answer }}")[0]]
 
@@ -125,7 +125,7 @@ def by_hand(case: Case) -> tuple[str, list[tuple[str, str]]]:
     words, completion, chat = template.instructions, template.completion, template.chat
     joiner, separator = template.reply.joiner, words.separator
 
-    def list_of(string: Solved) -> str:
+    def list_of(string: String) -> str:
         return joiner.join(surfaces[symbol] for symbol in truth(string))
 
     if case.form == "completion" and case.elicitation == "list":
@@ -285,20 +285,20 @@ def test_answers_stand_where_they_are_said_to_with_any_joiner(joiner: str) -> No
 # ------------------------------------------------------------------------------------ what must not give it away
 
 
-def changed(string: Solved, where: np.ndarray) -> Solved:
+def changed(string: String, where: np.ndarray) -> String:
     """The string with the symbols at these places flipped: out of the language, but nothing should look."""
-    ops, bits = string
-    return ops, np.where(where, (bits == 0).astype(np.uint8), bits)
+    ops, bits = string.events, string.values
+    return as_strings(ops[None], np.where(where, (bits == 0).astype(np.uint8), bits)[None]).string(0)
 
 
 @quick
 @given(case=cases(("next",)))
 def test_next_shows_nothing_from_its_answer_on(case: Case) -> None:
-    ops, bits = case.string
+    ops, bits = case.string.events, case.string.values
     place = np.arange(len(ops))
     at = np.flatnonzero(ops == READ)[case.asked]
     assert case.prompt(changed(case.string, place >= at)) == case.prompt()
-    all_reads_after = np.where(place > at, np.uint8(READ), ops), bits
+    all_reads_after = as_strings(np.where(place > at, np.uint8(READ), ops)[None], bits[None]).string(0)
     if case.form == "completion":
         assert case.prompt(all_reads_after) == case.prompt()
 
@@ -306,7 +306,7 @@ def test_next_shows_nothing_from_its_answer_on(case: Case) -> None:
 @quick
 @given(case=cases(("next",)))
 def test_next_shows_the_answers_before_its_own(case: Case) -> None:
-    ops, _ = case.string
+    ops = case.string.events
     assume(case.asked > 0)
     for read in np.flatnonzero(ops == READ)[: case.asked]:
         assert case.prompt(changed(case.string, np.arange(len(ops)) == read)) != case.prompt()
@@ -330,13 +330,13 @@ def test_next_ends_right_before_its_answer_and_never_in_a_space(case: Case) -> N
 @quick
 @given(case=cases(("list",)))
 def test_list_shows_no_answer_of_the_question(case: Case) -> None:
-    assert case.prompt(changed(case.string, case.string[0] == READ)) == case.prompt()
+    assert case.prompt(changed(case.string, case.string.events == READ)) == case.prompt()
 
 
 @quick
 @given(case=cases(("forced",), ("chat",)))
 def test_forced_chat_shows_no_answer_before_the_reply(case: Case) -> None:
-    other = case.prompt(changed(case.string, case.string[0] == READ))
+    other = case.prompt(changed(case.string, case.string.events == READ))
     assert other.messages == case.prompt().messages
     assert other.text != case.prompt().text
 
@@ -370,7 +370,7 @@ def test_list_has_as_many_blanks_in_the_question_as_it_says(name: str, form: For
 def test_list_shows_the_answers_of_every_shot(case: Case) -> None:
     made = case.prompt()
     for number, shot in enumerate(case.shots):
-        spoilt = [*case.shots[:number], changed(shot, shot[0] == READ), *case.shots[number + 1 :]]
+        spoilt = [*case.shots[:number], changed(shot, shot.is_read), *case.shots[number + 1 :]]
         assert case.prompt(shots=spoilt) != made
     if case.form == "chat":
         replies = [message.text for message in made.messages if message.role == "assistant"]

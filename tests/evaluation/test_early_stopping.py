@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ffprompt.evaluation.batch_runner import batchable
 from ffprompt.evaluation.early_stopping import Course, describe, fewest, verdict
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import make_plan
+from ffprompt.scoring.aggregate import Tally
 from ffprompt.stats.sequential import Draws, UntilWidth
 from tests.conftest import ROOT, only_run
 from tests.support.faulty_server import KEY, FaultyServer
@@ -80,7 +82,7 @@ def test_the_order_of_arrival_decides_nothing(rule: dict[str, float]) -> None:
             one.note(index, outcomes[index])
         found.append(one.record())
     assert found[0] == found[1] == found[2]
-    assert found[0]["decision"] and found[0]["strings"] < 2000
+    assert found[0].decision and found[0].strings < 2000
 
 
 def test_nothing_is_decided_past_a_string_that_has_no_answer() -> None:
@@ -103,7 +105,7 @@ def test_of_several_answers_to_one_string_the_first_counts() -> None:
         one.note(0, ["correct"])
     for index in range(1, 64):
         one.note(index, ["correct"])
-    assert (one.record()["errors"], one.record()["reads"], one.over) == (1, 64, True)
+    assert (one.record().errors, one.record().reads, one.over) == (1, 64, True)
 
 
 @pytest.mark.parametrize("outcome", ["wrong", "invalid", "refused", "truncated"])
@@ -270,13 +272,16 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
 
 
 def test_strings_from_a_file_are_no_draws() -> None:
-    with pytest.raises(ConfigError, match="strings that are drawn"):
+    with pytest.raises(ConfigError, match=r"--certify 0\.1: needs sampled strings"):
         make({"backend": "scripted", "model": "oracle", "data": "a.parquet", "trials": 9, "certify": 0.1})
 
 
 def test_a_table_of_several_is_as_good_as_its_worst() -> None:
-    rows = {name: {"stopping": {"decision": name}} for name in ("below", "above", "reached", None)}
-    assert verdict([{"reads": 1}, rows["below"], rows["reached"]]) == 0
+    plain, begun = Tally().result(), course(certify=0.1).record()
+    rows = {
+        name: replace(plain, stopping=replace(begun, decision=name)) for name in ("below", "above", "reached", None)
+    }
+    assert verdict([plain, rows["below"], rows["reached"]]) == 0
     assert verdict([rows["below"], rows[None]]) == 3
     assert verdict([rows[None], rows["above"], rows["below"]]) == 1
     assert "below" not in describe(course(certify=0.1).record())

@@ -410,7 +410,7 @@ def test_the_bundled_lstm_makes_no_error(lstm: ReferenceBackend, p_ignore: float
 
 
 def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
-    identity = lstm.identity
+    identity = lstm.identity.to_json()
     assert identity["model"] == "lstm"
     assert identity["path"] == "lstm.safetensors"
     assert identity["parameters"] == 133_381

@@ -372,7 +372,7 @@ def test_a_folder_is_named_after_what_is_not_usual() -> None:
     from ffprompt.cli.train import configure, name
 
     def named(*words: str) -> str:
-        config, training, _ = configure(vars(_parser("ffprompt", run_only=False).parse(["train", *words])))
+        config, training, _ = configure(vars(_parser("ffprompt", False, ["train"]).parse(["train", *words])))
         return name(config, training)
 
     assert named("lstm") == "lstm-1x128-ffl0.8-s0"
@@ -390,7 +390,7 @@ def test_the_papers_recipe_is_the_default() -> None:
     from ffprompt.cli.train import configure
 
     def configured(*words: str) -> tuple[Any, Training, Plan]:
-        return configure(vars(_parser("ffprompt", run_only=False).parse(["train", *words])))
+        return configure(vars(_parser("ffprompt", False, ["train"]).parse(["train", *words])))
 
     config, training, _ = configured("transformer")
     assert config == TransformerConfig(layers=6, width=512, heads=8, length=512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,26 @@ from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.report.wording import notes
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.aggregate import Tally
-from ffprompt.scoring.invalid_replies import Unread, invalid_md
-from ffprompt.scoring.score import Judged, Outcome, Reading, judge, raw
+from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
+from ffprompt.scoring.response_records import FailureRecord, record
+from ffprompt.scoring.score import Judged, Outcome, Reading, judge
 from tests.conftest import only_run
 
 BITS = ["0", "1"]
 
 
-def noted(*replies: Reply | Talk, truth: tuple[int, ...] = (1, 0, 1), tags: tuple[str, ...] = ()) -> Unread:
-    unread = Unread(tags)
+def noted(*replies: Reply | Talk, truth: tuple[int, ...] = (1, 0, 1), tags: tuple[str, ...] = ()) -> UnreadReplies:
+    unread = UnreadReplies(tags)
     for number, reply in enumerate(replies):
-        line = raw(reply)
+        line = record(reply)
         judged = judge(line, truth, Reading(BITS, one=len(truth) == 1, tags=tags))
         unread.note(f"t/{number}", judged, line, lambda reads: 256 + 8 * reads)
     return unread
 
 
-def said(unread: Unread) -> str:
-    row: dict[str, Any] = {"model": "m", "condition": "c", **unread.row()}
+def said(unread: UnreadReplies) -> str:
+    found = replace(Tally().result(), unread=unread.summary(), reasoning_tags=unread.tags_used())
+    row: dict[str, Any] = {**found.to_json(), "model": "m", "condition": "c"}
     return "\n".join(notes([row]))
 
 
@@ -56,7 +59,7 @@ def test_a_reason_of_no_more_than_half_the_trials_is_not_said() -> None:
 
 def test_a_call_that_failed_is_no_trial_of_these() -> None:
     unread = noted(Reply("hm", "stop"))
-    unread.note("t/9", Judged([None], [Outcome.ERROR]), {"error": "reset"}, lambda reads: 8)
+    unread.note("t/9", Judged([None], [Outcome.ERROR]), FailureRecord(error="reset"), lambda reads: 8)
     assert "1 of 1 trials" in said(unread)
 
 
@@ -85,7 +88,7 @@ def test_tags_that_no_reply_has_are_said_and_tags_that_one_has_are_not() -> None
     assert said(noted(Reply("1, 0, 1", "stop"))) == ""
 
 
-def shown(unread: Unread) -> str:
+def shown(unread: UnreadReplies) -> str:
     return invalid_md("run", [("c", unread)]) or ""
 
 
@@ -148,7 +151,7 @@ def test_reads_without_an_answer_are_not_called_wrong(
 
 
 def test_a_low_answer_mass_is_said_once() -> None:
-    row = {**Tally().row(), "model": "m", "condition": "c"}
+    row = {**Tally().result().to_json(), "model": "m", "condition": "c"}
     assert notes([row]) == []
     low = [row | {"mean_answer_mass": 0.01}, row | {"mean_answer_mass": 0.0}]
     (line,) = notes(low)

@@ -28,9 +28,11 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import make_plan
 from ffprompt.report.data import build
-from ffprompt.runs.folder import RunFolder, load
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.frames import load
 from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.repeats import Repeats
+from ffprompt.scoring.response_records import ReplyRecord
 from ffprompt.scoring.score import Judged, Outcome
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
@@ -110,7 +112,7 @@ def test_forced_is_refused_in_one_line(elicitation: dict[str, Any]) -> None:
 def test_forced_is_refused_where_a_backend_asks_it_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--backend", "reference", "--model", "handbuilt", "--repeats", "2"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "--repeats 2: forced reads" in said
+    assert "--repeats 2: forced samples nothing" in said
 
 
 @pytest.mark.parametrize("trials", [6, 1500])
@@ -148,8 +150,8 @@ def tallied(
         trial, outcomes = numbered[at]
         batch = made.batch(made.conditions[0], trial, trial + 1)
         answers = [{GOOD: 1, BAD: 0}.get(outcome) for outcome in outcomes]
-        counted.add(batch, 0, Judged(answers, outcomes), {})
-    return counted.row()
+        counted.add(batch.string(0), Judged(answers, outcomes), ReplyRecord(reply="", stop="stop"), {})
+    return counted.result().to_json()
 
 
 HAND = [
@@ -322,7 +324,7 @@ def test_a_run_of_an_earlier_version_is_read_as_asked_once(tmp_path: Path) -> No
     folder = RunFolder.open(path)
     assert plan_of(folder).repeats == 1
     rows, differing = rebuild(folder, plan_of(folder))
-    assert (rows[0]["accuracy"], differing) == (record["results"][0]["accuracy"], 0)
+    assert (rows[0].accuracy, differing) == (record["results"][0]["accuracy"], 0)
 
 
 # ------------------------------------------------------------------------------------------- stopping, API, batches
@@ -337,7 +339,7 @@ def test_a_string_counts_towards_a_bound_when_all_its_repeats_are_in() -> None:
     for trial in range(1, 128, 2):
         course.note(trial, ["correct", "wrong", "correct"] if trial < 3 else ["correct"] * 3)
         course.note(trial, ["wrong"] * 3)  # of several answers to one trial the first counts
-    assert (course.drawn, course.record()["reads"], course.record()["errors"]) == (64, 384, 1)
+    assert (course.drawn, course.record().reads, course.record().errors) == (64, 384, 1)
     assert [where for _, *where in course.batches(50)] == [[128, 178], [178, 228], [228, 256]]
 
 
@@ -415,7 +417,7 @@ def test_runs_with_as_many_repeats_are_compared_string_by_string(tmp_path: Path)
 def test_other_numbers_of_repeats_are_not_compared(tmp_path: Path) -> None:
     run(tmp_path / "a", "glitch-0.3", "--trials", 5, "--repeats", 3)
     run(tmp_path / "b", "glitch-0.1", "--trials", 5)
-    with pytest.raises(ConfigError, match=r"repeats is 3 in .* and 1 in .*; other numbers of repeats cannot be paired"):
+    with pytest.raises(ConfigError, match=r"repeats is 3 in .* and 1 in .*; such runs cannot be paired"):
         compare([only_run(tmp_path / "a"), only_run(tmp_path / "b")])
 
 

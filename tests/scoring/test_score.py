@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +11,12 @@ import pytest
 from ffprompt.backends.base import Capabilities, Failure, Reply, Scores
 from ffprompt.config.run_config import make
 from ffprompt.evaluation.plan import Plan
+from ffprompt.evaluation.rescore import _floor_hits
 from ffprompt.report.wording import legend, notes
 from ffprompt.scoring.aggregate import Tally
-from ffprompt.scoring.score import Judged, Outcome, Reading, judge, known, margin, mass, raw
+from ffprompt.scoring.condition_result import ConditionResult, StringsWithAnError
+from ffprompt.scoring.response_records import ReplyRecord, ResponseRecord, ScoresRecord, record
+from ffprompt.scoring.score import Judged, Outcome, Reading, judge, margin, mass
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import clopper_pearson, korn_graubard
 
@@ -24,7 +26,7 @@ BITS = ["0", "1"]
 def outcomes(
     response: Reply | Scores | Failure, truth: list[int], completes: bool = False, one: bool = False
 ) -> list[str]:
-    judged = judge(raw(response), truth, Reading(BITS, completes=completes, one=one))
+    judged = judge(record(response), truth, Reading(BITS, completes=completes, one=one))
     assert len(judged.answers) == len(truth)
     return [str(outcome) for outcome in judged.outcomes]
 
@@ -81,7 +83,10 @@ def test_margin_and_mass_of_one_read() -> None:
     assert mass([math.log(0.5), math.log(0.25)]) == pytest.approx(0.75)
 
 
-def tally(judgements: list[list[Outcome]], lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+REPLY = ReplyRecord(reply="", stop="stop")
+
+
+def tally(judgements: list[list[Outcome]], responses: list[ResponseRecord] | None = None) -> ConditionResult:
     """The row of a condition whose first strings were judged so; each has that many reads."""
     plan = Plan(
         make({"backend": "scripted", "model": "oracle", "length": 30, "trials": 200, "p_ignore": 0.5}),
@@ -90,22 +95,22 @@ def tally(judgements: list[list[Outcome]], lines: list[dict[str, Any]] | None = 
     batch = plan.batch(plan.conditions[0], 0, 200)
     counted = Tally()
     row = 0
-    for outcomes, line in zip(judgements, lines or [{}] * len(judgements), strict=True):
+    for outcomes, response in zip(judgements, responses or [REPLY] * len(judgements), strict=True):
         while len(batch.asked[row]) != len(outcomes):
             row += 1
-        counted.add(batch, row, Judged([None] * len(outcomes), outcomes), line)
+        counted.add(batch.string(row), Judged([None] * len(outcomes), outcomes), response, _floor_hits(batch, row))
         row += 1
-    return counted.row()
+    return counted.result()
 
 
 def test_errors_leave_the_accuracy_and_its_n_alone() -> None:
     good, bad = Outcome.CORRECT, Outcome.WRONG
     without = tally([[good, good, bad], [good, bad, bad]])
     row = tally([[good, good, bad], [Outcome.ERROR] * 3, [good, bad, bad]])
-    assert row["accuracy"] == without["accuracy"] == 0.5
-    assert row["strings"] == 2
-    assert (row["interval_low"], row["interval_high"]) == (without["interval_low"], without["interval_high"])
-    assert row["outcomes"]["error"] == 3
+    assert row.accuracy == without.accuracy == 0.5
+    assert row.strings == 2
+    assert (row.interval_low, row.interval_high) == (without.interval_low, without.interval_high)
+    assert row.outcomes["error"] == 3
 
 
 def test_the_interval_has_the_read_as_unit_and_the_string_as_cluster() -> None:
@@ -113,30 +118,31 @@ def test_the_interval_has_the_read_as_unit_and_the_string_as_cluster() -> None:
     row = tally([[good] * 6, [bad, bad], [good, bad, bad], [good] * 3])
     found = korn_graubard(Clusters(np.array([0, 2, 2, 0]), np.array([6, 2, 3, 3])))
     assert found is not None
-    assert row["accuracy"] == 10 / 14
-    assert (row["interval_low"], row["interval_high"]) == (1 - found.high, 1 - found.low)
-    assert (row["n_effective"], row["deff"], row["interval_method"]) == (found.n_effective, found.deff, "Korn-Graubard")
-    assert any("few strings: 4" in warning for warning in row["warnings"])
+    assert row.accuracy == 10 / 14
+    assert (row.interval_low, row.interval_high) == (1 - found.high, 1 - found.low)
+    assert (row.n_effective, row.deff, row.interval_method) == (found.n_effective, found.deff, "Korn-Graubard")
+    assert any("few strings: 4" in warning for warning in row.warnings)
     hit = clopper_pearson(2, 4)
     assert hit is not None
-    assert row["strings_with_an_error"] == {"count": 2, "share": 0.5, "low": hit.low, "high": hit.high}
-    assert row["zero_error_bounds"] is None
-    assert row["perfect_strings"] == 2
+    assert row.strings_with_an_error == StringsWithAnError(count=2, share=0.5, low=hit.low, high=hit.high)
+    assert row.zero_error_bounds is None
+    assert row.perfect_strings == 2
 
 
 def test_no_error_is_bounded_by_strings_and_by_reads() -> None:
     row = tally([[Outcome.CORRECT] * 4] * 5)
-    bounds = row["zero_error_bounds"]
+    bounds = row.zero_error_bounds
+    assert bounds is not None
     # 1 - 0.05 ** (1 / n): the rate at which no error at all has a chance of 5 %.
-    assert bounds["strings"]["high"] == pytest.approx(1 - 0.05 ** (1 / 5))
-    assert bounds["reads"]["high"] == pytest.approx(1 - 0.05 ** (1 / 20))
-    assert row["interval_low"] == pytest.approx(0.025 ** (1 / 5))
-    assert row["interval_high"] == 1.0
-    json.dumps(row, allow_nan=False)  # run.json holds it
+    assert bounds.strings.high == pytest.approx(1 - 0.05 ** (1 / 5))
+    assert bounds.reads.high == pytest.approx(1 - 0.05 ** (1 / 20))
+    assert row.interval_low == pytest.approx(0.025 ** (1 / 5))
+    assert row.interval_high == 1.0
+    json.dumps(row.to_json(), allow_nan=False)  # run.json holds it
 
 
 def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
-    row = tally([[Outcome.CORRECT] * 4] * 5) | {"model": "m", "condition": "c"}
+    row = tally([[Outcome.CORRECT] * 4] * 5).to_json() | {"model": "m", "condition": "c"}
     first, *others = notes([row])
     assert first.startswith(
         "m c: every read of 5 strings is right. At 95% confidence, one-sided, the error rate is at most 0.4507 "
@@ -147,7 +153,7 @@ def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
 
 
 def test_notes_count_the_strings_that_are_hit() -> None:
-    row = tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]) | {"model": "m", "condition": "c"}
+    row = tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]).to_json() | {"model": "m", "condition": "c"}
     assert notes([row])[0] == ("m c: 1 of 2 strings have a read not answered correctly, 0.5000 (0.0126–0.9874, exact)")
 
 
@@ -159,34 +165,35 @@ def test_a_row_of_an_earlier_version_is_shown_with_the_interval_that_it_has() ->
 
 def test_invalid_refused_and_truncated_count_against_but_not_in_the_glitch_rate() -> None:
     row = tally([[Outcome.CORRECT, Outcome.WRONG, Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED]])
-    assert row["accuracy"] == 0.2
-    assert row["glitch_rate"] == 0.5
-    assert row["perfect_strings"] == 0
+    assert row.accuracy == 0.2
+    assert row.glitch_rate == 0.5
+    assert row.perfect_strings == 0
 
 
 def test_a_string_without_an_answer_is_one_with_an_error() -> None:
     row = tally([[Outcome.INVALID] * 3, [Outcome.REFUSED] * 3, [Outcome.CORRECT] * 3])
-    assert row["strings_with_an_error"]["count"] == 2
-    assert row["interval_low"] < row["accuracy"] == 1 / 3 < row["interval_high"]
-    assert row["zero_error_bounds"] is None
+    assert row.strings_with_an_error.count == 2
+    assert row.interval_low < row.accuracy == 1 / 3 < row.interval_high
+    assert row.zero_error_bounds is None
 
 
 def test_no_data_is_none() -> None:
     row = tally([[Outcome.ERROR, Outcome.ERROR]])
-    assert row["accuracy"] is row["interval_low"] is row["glitch_rate"] is row["floor"] is None
-    assert row["strings_with_an_error"] is row["zero_error_bounds"] is row["n_effective"] is row["deff"] is None
-    assert tally([])["accuracy"] is None
+    assert row.accuracy is row.interval_low is row.glitch_rate is row.floor is None
+    assert row.strings_with_an_error is row.zero_error_bounds is row.n_effective is row.deff is None
+    assert tally([]).accuracy is None
 
 
 def test_a_bound_decides_the_answer_and_is_no_probability() -> None:
     answers = np.array([[-0.1, -3.0], [-0.0002, -0.0001]])
     response = Scores(answers, answers.argmax(1), answers.argmax(1), bounds=((0, 1),))
-    line = raw(response)
+    line = record(response)
     assert outcomes(response, [0, 1]) == ["correct", "correct"]
-    assert known(line) == [[-0.1, None], [-0.0002, -0.0001]]
+    assert isinstance(line, ScoresRecord)
+    assert line.known == [[-0.1, None], [-0.0002, -0.0001]]
     row = tally([[Outcome.CORRECT] * 2], [line])
-    assert row["mean_answer_mass"] == pytest.approx(mass([-0.0002, -0.0001]))  # the other read has no known mass
-    assert row["near_ties"] == 1  # 0.0001 apart
+    assert row.mean_answer_mass == pytest.approx(mass([-0.0002, -0.0001]))  # the other read has no known mass
+    assert row.near_ties == 1  # 0.0001 apart
 
 
 # ------------------------------------------------------------------------------------------ reasoning, marks, schemas
@@ -209,7 +216,7 @@ def test_marks_at_the_end_and_reasoning_go_whatever_is_asked() -> None:
 
 
 def test_a_users_tags_count_where_they_are_given() -> None:
-    line = raw(Reply("((0, 0))1, 0", "stop"))
+    line = record(Reply("((0, 0))1, 0", "stop"))
     assert judge(line, [1, 0], Reading(BITS, tags=("((", "))"))).answers == (1, 0)
     assert judge(line, [1, 0], Reading(BITS)).answers == [None, None]
 
@@ -217,8 +224,8 @@ def test_a_users_tags_count_where_they_are_given() -> None:
 def test_a_structured_reply_is_json_and_nothing_else() -> None:
     reading = Reading(BITS, structured=True)
     good = '{"answers": ["1", "0"]}'
-    assert judge(raw(Reply(good, "stop")), [1, 0], reading).answers == (1, 0)
-    assert judge(raw(Reply(f"<think>hm</think>{good}<|im_end|>", "stop")), [1, 0], reading).answers == (1, 0)
+    assert judge(record(Reply(good, "stop")), [1, 0], reading).answers == (1, 0)
+    assert judge(record(Reply(f"<think>hm</think>{good}<|im_end|>", "stop")), [1, 0], reading).answers == (1, 0)
     assert outcomes_of("1, 0", reading) == ["invalid"] * 2
     assert outcomes_of(f"<think>{good}", reading) == ["invalid"] * 2
     assert outcomes_of(f"Here: {good}", reading) == ["invalid"] * 2
@@ -226,10 +233,11 @@ def test_a_structured_reply_is_json_and_nothing_else() -> None:
 
 
 def outcomes_of(text: str, reading: Reading, stop: str = "stop") -> list[str]:
-    return [str(one) for one in judge(raw(Reply(text, stop)), [1, 0], reading).outcomes]  # type: ignore[arg-type]
+    return [str(one) for one in judge(record(Reply(text, stop)), [1, 0], reading).outcomes]  # type: ignore[arg-type]
 
 
 def test_the_log_keeps_how_a_reply_ended_and_its_reasoning_where_they_are_known() -> None:
-    line = raw(Reply("1", "stop", ended="end_turn", reasoning="hm"))
-    assert (line["ended"], line["reasoning"]) == ("end_turn", "hm")
-    assert not {"ended", "reasoning"} & raw(Reply("1", "stop")).keys()
+    line = record(Reply("1", "stop", ended="end_turn", reasoning="hm"))
+    assert isinstance(line, ReplyRecord)
+    assert (line.ended, line.reasoning) == ("end_turn", "hm")
+    assert not {"ended", "reasoning"} & record(Reply("1", "stop")).to_json().keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ffprompt.errors import TemplateError
-from ffprompt.tasks.flipflop import LETTERS, parse
+from ffprompt.tasks.flipflop import IGNORE, LETTERS, WRITE, parse
 from ffprompt.templates.template import Renderer, Template, folder, load, names
 
 BUNDLED = [
@@ -100,9 +100,9 @@ def test_a_bundled_template_loads_under_its_own_name(name: str) -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_template_tells_all_its_events_apart(name: str) -> None:
     pieces = Renderer(load(name), 2)
-    said = [*pieces.write, *pieces.ignore, *(pieces.read_before + s + pieces.read_after for s in pieces.surfaces)]
+    said = [piece for texts in pieces.pieces for piece in texts]
     assert len(set(said)) == 6
-    assert all(len(set(texts)) == 2 for texts in (pieces.write, pieces.ignore, pieces.surfaces))
+    assert all(len(set(texts)) == 2 for texts in (*pieces.pieces, pieces.surfaces))
 
 
 def test_digests_of_bundled_templates_differ() -> None:
@@ -182,8 +182,8 @@ def test_the_examples_of_the_game_are_in_the_language(key: str) -> None:
 
 def test_the_plain_template_is_fine(tmp_path: Path) -> None:
     plain = words(tmp_path)
-    assert plain.write == ("Set it off.", "Set it on.")
-    assert plain.ignore == ("Say off.", "Say on.")
+    assert plain.pieces[WRITE] == ("Set it off.", "Set it on.")
+    assert plain.pieces[IGNORE] == ("Say off.", "Say on.")
     assert (plain.read_before, plain.read_after) == ("It is ", ".")
     assert (plain.intro, plain.system) == ("Values: off, on.\n", "Be exact.")
     assert plain.around(plain.chat["list"], 7) == ("", "\n7 answers?")
@@ -223,8 +223,8 @@ def test_instructions_may_be_worded_one_by_one(tmp_path: Path) -> None:
         ('write = "Set it {{ value }}."', 'write = ["Off with it.", "Let there be {{ value }}."]'),
         ('ignore = "Say {{ value }}."', 'ignore = ["A cat.", "A dog."]'),
     )
-    assert one_by_one.write == ("Off with it.", "Let there be on.")
-    assert one_by_one.ignore == ("A cat.", "A dog.")
+    assert one_by_one.pieces[WRITE] == ("Off with it.", "Let there be on.")
+    assert one_by_one.pieces[IGNORE] == ("A cat.", "A dog.")
 
 
 def test_a_template_of_three_words_serves_two(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_template_of_three_words_serves_two(tmp_path: Path) -> None:
     )
     two, three = Renderer(load(path), 2), Renderer(load(path), 3)
     assert (two.surfaces, three.surfaces) == (("red", "green"), ("red", "green", "blue"))
-    assert (two.ignore, three.ignore) == (("A", "B"), ("A", "B", "C"))
+    assert (two.pieces[IGNORE], three.pieces[IGNORE]) == (("A", "B"), ("A", "B", "C"))
 
 
 def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:

@@ -8,23 +8,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.api.anthropic_payloads import PayloadSettings, Thinking, message_payload, payload_settings
-from ffprompt.backends.api.base import ApiBackend, cut_at_stop, without_echo
-from ffprompt.backends.api.call_errors import as_call_error, hopeless
+from ffprompt.backends.api.base import ApiBackend, common_settings, trimmed
+from ffprompt.backends.api.call_errors import as_call_error
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.api.model_retirement import announced
-from ffprompt.backends.api.payloads import merged
-from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep, policy_of
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import anthropic_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request
+from ffprompt.backends.identity import OPTIONAL, Identity
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
@@ -37,7 +38,7 @@ APIS = ("messages", "bedrock", "vertex")
 _CLIENTS = {"messages": "Anthropic", "bedrock": "AnthropicBedrock", "vertex": "AnthropicVertex"}
 
 
-def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+def read_message(request: Request, body: JsonObject, call: Call) -> Reply | Failure:
     """What a message says."""
     why = body.get("stop_reason")
     stop = stop_of(why)
@@ -46,11 +47,27 @@ def read_message(request: Request, body: Mapping[str, Any], call: Call) -> Reply
     blocks = body.get("content") or []
     text = "".join(block["text"] for block in blocks if block.get("type") == "text")
     thoughts = "".join(block.get("thinking") or "" for block in blocks if block.get("type") == "thinking")
-    text = without_echo(text, request)
-    if stop != "refusal" and (shorter := cut_at_stop(text, request.stop)) is not None:
-        text, stop = shorter, "stop"
+    text, stop = trimmed(text, stop, request)
     used = call.note(anthropic_usage(body))
     return Reply(text, stop, body.get("model"), used.prompt, used.reply, str(why), thoughts or None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AnthropicIdentity(Identity):
+    """A Claude model in the record of a run."""
+
+    api: str
+    base_url: str | None
+    api_version: str
+    room: int
+    cache: bool
+    sdk: str
+    temperature: str | float | None
+    effort: str | None
+    thinking: str | int
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
 
 class AnthropicBackend(ApiBackend):
@@ -79,7 +96,7 @@ class AnthropicBackend(ApiBackend):
         *,
         api: str = "messages",
         room: int | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
@@ -109,23 +126,22 @@ class AnthropicBackend(ApiBackend):
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
-        asked = {"temperature": temperature if self.settings.sampled else OWN, "effort": effort}
-        asked |= {"thinking": OWN if thinking is None else thinking, "extra_body": shown_body(extra_body)}
-        self.identity = self._identity() | asked | {"extra_headers": headers}
-
-    def _identity(self) -> dict[str, Any]:
-        """What the record of a run says of the model, beside what was asked of it."""
-        known = self.live or self.api == "messages"  # a cloud's address is that of its region
-        return {
-            "backend": "anthropic",
-            "model": self.settings.model,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url) if known else None,
-            "api_version": self.settings.version or self.sdk._constants.ANTHROPIC_API_VERSION,
-            "room": self.settings.room,
-            "cache": self.settings.cache,
-            "sdk": f"anthropic {self.sdk.__version__}",
-        }
+        known = live or api == "messages"  # a cloud's address is that of its region
+        self.identity = AnthropicIdentity(
+            backend="anthropic",
+            model=model,
+            api=api,
+            base_url=self.address(self._blocking(), self.base_url) if known else None,
+            api_version=self.settings.version or self.sdk._constants.ANTHROPIC_API_VERSION,
+            room=self.settings.room,
+            cache=cache,
+            sdk=f"anthropic {self.sdk.__version__}",
+            temperature=temperature if self.settings.sampled else OWN,
+            effort=effort,
+            thinking=OWN if thinking is None else thinking,
+            extra_body=shown_body(extra_body),
+            extra_headers=headers,
+        )
 
     def _read_key(self, key_file: str | None) -> str:
         if self.api != "messages":
@@ -157,15 +173,15 @@ class AnthropicBackend(ApiBackend):
         settings = super().client_settings()
         return settings if self.api == "messages" else {key: settings[key] for key in settings if key != "api_key"}
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything."""
         return message_payload(self.settings, request)
 
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Failure:
         """What came back."""
         return read_message(request, body, call)
 
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What it used."""
         return anthropic_usage(body).usage
 
@@ -189,10 +205,7 @@ class AnthropicBackend(ApiBackend):
             raise ModelError(
                 f"{self.name}: no API is at this base URL ({found}); leave /v1 out, the SDK adds it"
             ) from None
-        found.advise(self.cure(found, {}))
-        unknown = found.status == 404 and not address
-        if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(self.name, found) from None
+        self.give_up_if_hopeless(error, own_server=bool(address))
 
 
 def _with_extra(
@@ -203,7 +216,7 @@ def _with_extra(
     room: int | None,
     cache: bool,
     api: str,
-    extra_body: Mapping[str, Any],
+    extra_body: JsonObject,
 ) -> PayloadSettings:
     """The settings of a payload with what a user adds. Raises ModelError where that would override one of them."""
     settings = payload_settings(model, temperature, thinking, effort, room, cache, api)
@@ -214,21 +227,12 @@ def _with_extra(
 
 def _open(config: RunConfig, live: bool) -> AnthropicBackend:
     return AnthropicBackend(
-        config.model,
-        config.base_url,
-        config.key_file,
-        None if config.temperature == "default" else config.temperature,
-        config.thinking,
-        config.reasoning_effort,
+        effort=config.reasoning_effort,
         # Where prompts have a long beginning in common; writing what is not read again would only cost.
         cache=config.shared_shots or "dialogue" in (config.elicitation or ()),
-        policy=partial(policy_of, config),
-        live=live,
         api=config.api or "messages",
         room=config.reasoning_room,
-        extra_body=config.extra_body,
-        extra_headers=config.extra_header or (),
-        reasoning_tags=config.reasoning_tags or (),
+        **common_settings(config, live),
     )
 
 

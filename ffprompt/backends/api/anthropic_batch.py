@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ffprompt.backends.api.anthropic import AnthropicBackend
-from ffprompt.backends.api.batch import ApiBatches, lines_of, told_by
+from ffprompt.backends.api.batch import NO_BATCHES, ApiBatches, lines_of, told_by
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.base import BatchResult, BatchStatus, Request
 from ffprompt.errors import GoneError, RunFailedError
 
 # How far the clocks here and at the provider may be apart.
 _CLOCKS = timedelta(hours=1)
-_NONE = "the server has no batches of requests; run without --batch"
 
 
 class AnthropicBatches(ApiBatches):
@@ -22,10 +22,11 @@ class AnthropicBatches(ApiBatches):
 
     most_requests = 100_000
     most_bytes = 245_000_000  # 256 MB are allowed
+    cursor = "after_id"
     uploads = False
     backend: AnthropicBackend
 
-    def item(self, custom_id: str, request: Request) -> dict[str, Any]:
+    def item(self, custom_id: str, request: Request) -> Payload:
         """A request of the list."""
         return {"custom_id": custom_id, "params": self.backend.payload(request)}
 
@@ -36,16 +37,15 @@ class AnthropicBatches(ApiBatches):
     async def create(self, requests: Sequence[tuple[str, Request]], marker: str, file: str | None) -> str:
         """A batch of the requests."""
         items = [self.item(custom_id, request) for custom_id, request in requests]
-        send = self._batches().with_raw_response.create
-        return await self.create_once(lambda: send(requests=items), _NONE)
+        send = self.batches().with_raw_response.create
+        return await self.create_once(lambda: send(requests=items), NO_BATCHES)
 
     async def recover(
         self, marker: str, file: str | None, count: int, since: datetime, known: Collection[str]
     ) -> str | None:
         """By the number of requests, then by the custom ids of the results, which show only once a batch has ended."""
-        send = self._batches().with_raw_response.list
         unclear = []
-        async for batch in self.pages(lambda after: send(limit=100, **({"after_id": after} if after else {})), _NONE):
+        async for batch in self.listed():
             created = _time(batch.get("created_at"))
             if created is not None and created < since - _CLOCKS:
                 break  # newest first
@@ -71,33 +71,21 @@ class AnthropicBatches(ApiBatches):
 
     async def status(self, batch: str) -> BatchStatus:
         """How far a batch is."""
-        return _status(await self._retrieve(batch))
+        return _status(await self.retrieve(batch))
 
     async def results(self, batch: str) -> AsyncGenerator[BatchResult]:
         """The stream of results."""
         gone = f"batch {batch}: the results are gone from the provider"
-        if not (await self._retrieve(batch)).get("results_url"):
+        if not (await self.retrieve(batch)).get("results_url"):
             raise GoneError(f"{self.backend.name}: {gone}")
-        stream = self._batches().with_streaming_response.results
+        stream = self.batches().with_streaming_response.results
         file = await self.download(lambda: stream(batch), gone)
         for line in lines_of(file, f"batch {batch}"):
             yield _result(line)
 
-    async def cancel(self, batch: str) -> None:
-        """Cancel a batch."""
-        send = self._batches().with_raw_response.cancel
-        await self.manage(lambda: send(batch), _unknown(batch))
-
-    async def _retrieve(self, batch: str) -> Mapping[str, Any]:
-        send = self._batches().with_raw_response.retrieve
-        return await self.manage(lambda: send(batch), _unknown(batch))
-
-    def _batches(self) -> Any:
+    def batches(self) -> Any:
+        """Return the SDK's batches."""
         return self.backend.own_client().messages.batches
-
-
-def _unknown(batch: str) -> str:
-    return f"batch {batch} is not known to the provider under this key"
 
 
 def _time(text: str | None) -> datetime | None:
@@ -107,7 +95,7 @@ def _time(text: str | None) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _status(body: Mapping[str, Any]) -> BatchStatus:
+def _status(body: JsonObject) -> BatchStatus:
     counts = body.get("request_counts") or {}
     failed = sum(counts.get(name) or 0 for name in ("errored", "canceled", "expired"))
     answered = counts.get("succeeded") or 0
@@ -121,7 +109,7 @@ def _status(body: Mapping[str, Any]) -> BatchStatus:
     )
 
 
-def _result(line: Mapping[str, Any]) -> BatchResult:
+def _result(line: JsonObject) -> BatchResult:
     """One line of the stream."""
     custom_id, result = line["custom_id"], line.get("result") or {}
     kind = str(result.get("type"))

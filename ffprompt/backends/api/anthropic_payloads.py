@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from ffprompt.backends.api.payloads import merged
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import Request
 from ffprompt.backends.json_schema import object_schema
 from ffprompt.errors import ModelError, did_you_mean
@@ -78,7 +77,7 @@ class PayloadSettings:
     model: str
     sampled: bool = True
     room: int = 0
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: JsonObject = dataclasses.field(default_factory=dict)
     cache: bool = False
     api: str = "messages"
 
@@ -106,7 +105,7 @@ def payload_settings(
         raise ModelError(f"--temperature {temperature:g}: Anthropic's API takes at most 1")
     if temperature not in (0, 1, None) and not (told and silent):
         raise ModelError(f"--temperature {temperature}: {model} samples as it does here; leave it out")
-    extra: dict[str, Any] = {}
+    extra: Payload = {}
     if thinking is not None:
         extra = _thinking(model, thinking)
     elif effort is not None:
@@ -117,7 +116,7 @@ def payload_settings(
     return PayloadSettings(model, told and silent and temperature is not None, room, extra, cache, api)
 
 
-def _thinking(model: str, thinking: Thinking) -> dict[str, Any]:
+def _thinking(model: str, thinking: Thinking) -> Payload:
     if isinstance(thinking, int):
         if thinking < LEAST_BUDGET:
             raise ModelError(f"--thinking {thinking}: Anthropic's API takes at least {LEAST_BUDGET} tokens")
@@ -130,7 +129,7 @@ def _thinking(model: str, thinking: Thinking) -> dict[str, Any]:
     return {"thinking": adaptive if adapts(model) else {"type": "enabled", "budget_tokens": _BUDGET}}
 
 
-def _effort(model: str, effort: str) -> dict[str, Any]:
+def _effort(model: str, effort: str) -> Payload:
     if effort == "none":
         raise ModelError("--reasoning-effort none: Anthropic's API has no such effort; give --thinking off")
     if effort not in EFFORTS:
@@ -142,12 +141,12 @@ def _effort(model: str, effort: str) -> dict[str, Any]:
     raise ModelError(f"--reasoning-effort {effort}: {model} takes no effort; give --thinking N, a number of tokens")
 
 
-def message_payload(settings: PayloadSettings, request: Request) -> dict[str, Any]:
+def message_payload(settings: PayloadSettings, request: Request) -> Payload:
     """The body of a message."""
     system, turns = _turns(request)
     if settings.cache:
         _mark(system, turns)
-    body: dict[str, Any] = {
+    body: Payload = {
         "model": settings.model,
         "max_tokens": request.max_tokens + settings.room,
         "messages": turns,
@@ -167,12 +166,12 @@ def message_payload(settings: PayloadSettings, request: Request) -> dict[str, An
     return merged(body, settings.extra)
 
 
-def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
     """(system blocks, turns). System messages stand before all others; turns of one role in a row become one turn."""
     if not request.is_chat:
         raise ModelError("Anthropic's API answers messages only; use --form chat")
-    system: list[dict[str, Any]] = []
-    turns: list[dict[str, Any]] = []
+    system: list[Payload] = []
+    turns: list[Payload] = []
     for message in request.messages:
         block = {"type": "text", "text": message.text}
         if not message.text.strip():
@@ -193,7 +192,7 @@ def _turns(request: Request) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return system, turns
 
 
-def _mark(system: list[dict[str, Any]], turns: list[dict[str, Any]]) -> None:
+def _mark(system: list[Payload], turns: list[Payload]) -> None:
     """Everything up to the last shot, or up to the system prompt where there is none, may be cached."""
     blocks = turns[-2]["content"] if len(turns) > 1 else system
     if blocks:

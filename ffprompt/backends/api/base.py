@@ -8,16 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from ffprompt._util.crash import named
 from ffprompt._util.secrets import redact, shown_url, split_base_url
 from ffprompt.backends.api.budget import Budget
-from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error
+from ffprompt.backends.api.call_errors import FILTERED, Answered, CallError, as_call_error, hopeless
 from ffprompt.backends.api.consistency import Consistency
 from ffprompt.backends.api.error_hints import likely_cure
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
-from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters
+from ffprompt.backends.api.parameter_fallback import SAMPLING, SYSTEM, TOO_MUCH, LearnedParameters, LearnedRecord
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.api.retry import (
     Call,
     Caller,
@@ -25,14 +26,20 @@ from ffprompt.backends.api.retry import (
     LoggedReply,
     LoggedScores,
     Policy,
+    PolicyOf,
     Sleep,
+    policy_of,
     post,
 )
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
-from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
+from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, Stop, without_system
+from ffprompt.backends.identity import Identity
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ModelError, RunFailedError
+
+if TYPE_CHECKING:
+    from ffprompt.config.run_config import RunConfig
 
 # Tokens beyond those of the text: marks around messages, and what providers put in front of them.
 _FRAME, _FRAME_EACH = 64, 16
@@ -43,8 +50,39 @@ _REPEATED = 200
 MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
 
 
+class CommonSettings(TypedDict):
+    """The settings of a run that every provider's backend takes under the same name."""
+
+    model: str
+    base_url: str | None
+    key_file: str | None
+    temperature: float | None
+    thinking: Literal["on", "off"] | int | None
+    policy: PolicyOf
+    live: bool
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    reasoning_tags: Sequence[str]
+
+
+def common_settings(config: RunConfig, live: bool) -> CommonSettings:
+    """Return the settings of a run that every provider's backend takes. A temperature of None is the model's own."""
+    return {
+        "model": config.model,
+        "base_url": config.base_url,
+        "key_file": config.key_file,
+        "temperature": None if config.temperature == "default" else config.temperature,
+        "thinking": config.thinking,
+        "policy": partial(policy_of, config),
+        "live": live,
+        "extra_body": config.extra_body,
+        "extra_headers": config.extra_header or (),
+        "reasoning_tags": config.reasoning_tags or (),
+    }
+
+
 class ApiBackend(ABC):
-    """What is the same for every provider. A subclass says what is sent (``body``) and what came back (``read``).
+    """A model behind an API. A subclass says what is sent (``body``) and what came back (``read``).
 
     ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are in flight.
     ``required`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
@@ -58,7 +96,7 @@ class ApiBackend(ABC):
     missing_key: str = ""  # the variable of the key that is not set, where none was sent
     base_url: str | None
     headers: Mapping[str, str]  # that a client sends with every request, beside the SDK's own
-    identity: Mapping[str, Any]
+    identity: Identity
     required: frozenset[str] = frozenset()
     capabilities: Capabilities
 
@@ -75,16 +113,16 @@ class ApiBackend(ABC):
 
     @abstractmethod
     def client(self, connections: Any) -> Any:
-        """A new asynchronous client of the SDK, which leaves retries to the caller."""
+        """Return a new asynchronous client of the SDK, which leaves retries to the caller."""
 
     def client_settings(self) -> dict[str, Any]:
-        """What every client is told."""
+        """Return the settings of every client."""
         url, query = split_base_url(self.base_url) if self.base_url else (None, None)
         settings = {"api_key": self.key, "base_url": url, "default_query": query, "default_headers": self.headers}
         return settings | {"timeout": self._timeout()}
 
     def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
-        """A client of the SDK for this backend's key and base URL. Raises ModelError where none can be made."""
+        """Make a client of the SDK for this backend's key and base URL. Raises ModelError where that fails."""
         settings = self.client_settings()
         with client_errors(self.name):
             # Without the SDK's wrapper, which shows a traceback where it could not be made.
@@ -97,7 +135,7 @@ class ApiBackend(ABC):
         return client
 
     def address(self, client: Any, base_url: str | None) -> str:
-        """Where calls go, as it may be shown: the client's own base URL, with the query of the one that was given."""
+        """Return where calls go, without secrets: the client's base URL with the query of the given one."""
         query = f"?{base_url.partition('?')[2]}" if base_url and "?" in base_url else ""
         return shown_url(f"{client.base_url}{query}")
 
@@ -105,29 +143,32 @@ class ApiBackend(ABC):
         return self.sdk.Timeout(self.policy.read, connect=self.policy.connect)
 
     @abstractmethod
-    def body(self, request: Request) -> dict[str, Any]:
-        """What would be sent to a model that takes everything. Raises ModelError for what this API cannot express."""
+    def body(self, request: Request) -> Payload:
+        """Return the payload for a model that takes every parameter.
 
-    def payload(self, request: Request) -> dict[str, Any]:
-        """What is sent for a request, after all that was learnt about the model."""
+        Raises:
+            ModelError: for a request that this API cannot express.
+        """
+
+    def payload(self, request: Request) -> Payload:
+        """Return what is sent for a request: the body without the parameters that the model was found to refuse."""
         if SYSTEM in self.learned.dropped:
             request = replace(request, messages=without_system(request.messages))
         return self.learned.apply(self.body(request))
 
-    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
-        """Begin with the lessons that an earlier part of the run has learnt."""
+    def restore_learned(self, record: LearnedRecord | None) -> None:
+        """Begin with what an earlier part of the run has learnt about the model."""
         self.learned = LearnedParameters.from_json(record)
         self._note_learned()
 
     def _note_learned(self) -> None:
         if self.learned.describe():
-            learned = self.learned.to_json() | {"notes": self.learned.describe()}
-            self.identity = {**self.identity, "learned": learned}
+            self.identity = self.identity.changed(learned={**self.learned.to_json(), "notes": self.learned.describe()})
         if self.learned.sampled:
-            self.identity = {**self.identity, "temperature": OWN}
+            self.identity = self.identity.changed(temperature=OWN)
 
-    def _learn_from(self, error: CallError, payload: Mapping[str, Any], request: Request) -> bool:
-        """Whether a refusal teaches how to ask the same in another way.
+    def _learn_from(self, error: CallError, payload: JsonObject, request: Request) -> bool:
+        """Return whether a refusal teaches how to ask the same in another way, and remember it.
 
         Raises RunFailedError where that would make another measurement of a run that has answers already.
         """
@@ -152,31 +193,35 @@ class ApiBackend(ABC):
         return self.payload(request) != payload
 
     def switch_api(self, error: CallError) -> bool:
-        """Whether the model is asked through another API from here on, because it is not served by this one."""
+        """Switch to another API where an error says that the model is served there. Return whether that was done."""
         return False
 
     def on_refused(self, name: str) -> None:
-        """Take note that a parameter was found to be refused."""
+        """Adapt the settings to a parameter that the model refuses."""
         return
 
     @abstractmethod
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
-        """What an answer means; counts that only the log wants go into ``call``."""
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
+        """Read an answer. Token counts that only the log keeps go into ``call``."""
 
     @abstractmethod
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
-        """What an answer says that it used; None where it does not say."""
+    def usage(self, body: JsonObject) -> Usage | None:
+        """Return the tokens that an answer says it used, or None where it does not say."""
 
     def set_allowance(self, allowance: Allowance) -> None:
-        """Spend no more than that from here on."""
+        """Spend no more than this from now on."""
         self.caller.budget = Budget(allowance)
 
     def max_usage(self, request: Request) -> Bound:
-        """The most tokens that one attempt can use."""
+        """Return the most tokens that one attempt can use."""
         return _most(self.payload(request))
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Whether every request can be put into a payload, and their size; the provider counts tokens, nobody here."""
+        """Return the size of the prompts in characters; only the provider can count their tokens.
+
+        Raises:
+            ModelError: for a request that this API cannot express.
+        """
         sizes = [len(json.dumps(self.payload(request), ensure_ascii=False)) for request in requests]
         return {
             "audited": len(sizes),
@@ -185,7 +230,11 @@ class ApiBackend(ABC):
         }
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
-        """One request, scored where it has reads. Raises ModelError or RunFailedError where going on is of no use."""
+        """Send one request, which is scored where it has reads.
+
+        Raises:
+            ModelError, RunFailedError: where later calls would fail too.
+        """
         call = Call()
         try:
             answered = await self._answered(request, call)
@@ -201,7 +250,7 @@ class ApiBackend(ABC):
         return self._logged(request, response, call)
 
     async def prompt_tokens(self, request: Request) -> int | Failure | None:
-        """Ask, and return only how many tokens the server counts in the prompt; None where it does not say."""
+        """Send a request and return how many tokens the server counts in its prompt, or None where it does not say."""
         try:
             answered = await self._answered(request, Call())
         except CallError as error:
@@ -211,17 +260,17 @@ class ApiBackend(ABC):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What a reader of the run's numbers should know about what the server said."""
+        """Return remarks on what the server said, for readers of the run's numbers."""
         ends = [self.ends] if self.ends else []
-        return [*ends, *(redact(remark) for remark in self.consistency.remarks(str(self.identity["model"])))]
+        return [*ends, *(redact(remark) for remark in self.consistency.remarks(self.identity.model))]
 
     async def _answered(self, request: Request, call: Call) -> Answered:
-        """What the server says to a request, asked again in another way where it refuses a parameter."""
+        """Return the server's answer. Where it refuses a parameter, ask again without it."""
         pool = self._own_pool()
         while True:
             path, payload, again = self.path, self.payload(request), False
 
-            def handled(error: CallError, sent: Mapping[str, Any] = payload) -> bool:
+            def handled(error: CallError, sent: JsonObject = payload) -> bool:
                 nonlocal again
                 again = self._learn_from(error, sent, request)
                 return again
@@ -235,13 +284,26 @@ class ApiBackend(ABC):
                     raise
 
     def call_error(self, error: Any) -> CallError:
-        """What an exception of the SDK means, with what to try."""
+        """Translate an exception of the SDK, with what to try."""
         found = as_call_error(self.sdk, error)
         found.advise(self.cure(found, {}))
         return found
 
-    async def _attempt(self, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
-        """One attempt. Raises CallError, also for what an SDK cannot send."""
+    def give_up_if_hopeless(self, error: Any, own_server: bool) -> CallError:
+        """Return what an exception of the SDK means, with what to try, where later calls may fare better.
+
+        Raises:
+            ModelError: where nothing will be answered: a wrong key, no connection, or a provider that does not know
+                the model. A server of one's own may answer although it has no list of models.
+        """
+        failure = self.call_error(error)
+        unknown = failure.status == 404 and not own_server
+        if failure.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
+            raise hopeless(self.name, failure) from None
+        return failure
+
+    async def _attempt(self, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
+        """Make one attempt. Raises CallError, also for what an SDK cannot send."""
         try:
             return await post(self.sdk, pool, path, payload)
         except CallError as error:
@@ -250,16 +312,16 @@ class ApiBackend(ABC):
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CallError(f"the call cannot be made ({named(error)})", type(error).__name__, False) from error
 
-    def cure(self, error: CallError, payload: Mapping[str, Any]) -> str:
-        """What to try where a call was refused, to be put behind the error; empty where nobody knows."""
+    def cure(self, error: CallError, payload: JsonObject) -> str:
+        """Return what to try after an error, to be appended to its text. Empty where nothing is known to help."""
         if error.status == 400 and TOO_MUCH.search(str(error)):
             limits = [name for name in _LIMITS if name in payload and name in str(error)]
             if any(payload[name] > MOST_PLAIN_REPLY for name in limits):
                 return " (give the model less room for reasoning with --reasoning-room N)"
         return likely_cure(error.status, str(error), self.missing_key)
 
-    def parse_answer(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
-        """What came back, where an answer of an unknown shape is a Failure."""
+    def parse_answer(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
+        """Read an answer. One of an unknown shape is a Failure."""
         try:
             return self.read(request, body, call)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
@@ -282,11 +344,11 @@ class ApiBackend(ABC):
         return with_call(response, call)
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Ask all at once, in order."""
+        """Send all requests at once. Return the replies in order."""
         return cast("list[Reply | Failure]", await self._ask_all(requests))
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """Score all at once, in order. Raises ModelError where this model gives no log-probabilities."""
+        """Score all requests at once. Return the scores in order. Raises ModelError for a model that is not scored."""
         if not self.capabilities.scores:
             why = f" ({self.capabilities.unscored})" if self.capabilities.unscored else ""
             raise ModelError(f"{self.name} gives no log-probabilities of a prompt{why}; use --elicitation list or next")
@@ -301,46 +363,54 @@ class ApiBackend(ABC):
                 task.cancel()
 
     def own_client(self) -> Any:
-        """A client of the running loop, for what is no question: files and batches."""
+        """Return a client of the running loop, for files and batches."""
         return self._own_pool().client()
 
     def _own_pool(self) -> ConnectionPool:
-        """The connections of the running loop; they cannot be taken from one loop to another."""
+        """Return the connections of the running loop. Connections cannot move from one loop to another."""
         if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
             self._pool = ConnectionPool(self.sdk, self.client, self._timeout(), self.in_flight)
         return self._pool
 
     async def aclose(self) -> None:
-        """Close the connections; to be awaited in the loop in which the asking was done."""
+        """Close the connections. Must be awaited in the loop that made them."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
             await pool.aclose()
 
     def close(self) -> None:
-        """Let go of the connections, which end with their loop, or with ``aclose`` before."""
+        """Drop the connections, which end with their loop. ``aclose`` ends them sooner."""
         self._pool = None
 
 
 def with_call(response: Reply | Scores, call: Call) -> Reply | Scores:
-    """An answer with the record of its call."""
+    """Return an answer with the record of its call."""
     values = {each.name: getattr(response, each.name) for each in fields(response)}
     return LoggedReply(**values, call=call) if isinstance(response, Reply) else LoggedScores(**values, call=call)
 
 
 def _estimate(request: Request) -> int:
-    """About how many tokens a request costs, from above: flip-flop strings are short words."""
+    """Return about how many tokens a request costs, rounded up: the strings are short words."""
     return (len(request.text) + sum(len(message.text) for message in request.messages)) // 3 + request.max_tokens
 
 
-def _most(payload: Mapping[str, Any]) -> Bound:
-    """The most tokens that a payload can cost: no token is shorter than a byte, and the reply has its limit."""
+def _most(payload: JsonObject) -> Bound:
+    """Return the most tokens that a payload can cost. No token is shorter than a byte, and the reply has a limit."""
     turns = payload.get("messages") or payload.get("input") or ()
     size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
 
 
-def without_echo(text: str, request: Request) -> str:
-    """``text`` without the prompt, which some servers send back with the reply.
+def trimmed(text: str, stop: Stop, request: Request) -> tuple[str, Stop]:
+    """Return a reply without an echo of the prompt and what follows a stop text, and how it ended."""
+    text = _without_echo(text, request)
+    if stop == "refusal" or (shorter := _cut_at_stop(text, request.stop)) is None:
+        return text, stop
+    return shorter, "stop"
+
+
+def _without_echo(text: str, request: Request) -> str:
+    """Return a text without the prompt, which some servers send back with the reply.
 
     A prompt may hold an example with its answers, and these are not the reply's.
     """
@@ -351,8 +421,8 @@ def without_echo(text: str, request: Request) -> str:
     return "\n".join(rest if rest and not before.strip() else [before, *rest])
 
 
-def cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
-    """``text`` up to the first of the stop texts; None where there is none in it.
+def _cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
+    """Return a text up to the first of the stop texts, or None where it holds none.
 
     Some APIs have no such setting and some servers ignore it.
     """

@@ -1,7 +1,7 @@
-"""Batches at a provider: what is the same for all of them.
+"""What the batch interfaces of all providers have in common.
 
-Management calls go through the retry policy of single calls, but for the one that costs: a batch is created once, and
-where it cannot be known whether it was, that is said and nothing is tried again.
+Management calls follow the retry policy of single calls, except for the one that costs money. A batch is created once.
+Where it cannot be known whether it was created, that is an error, and nothing is tried again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from ffprompt.backends.api.call_errors import (
     hopeless,
     read_answer,
 )
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.api.retry import Call, Caller, LoggedFailure, LoggedReply
 from ffprompt.backends.base import BatchResult, BatchStatus, Failure, Reply, Request, Scores
 from ffprompt.errors import FFPromptError, GoneError, ModelError, RunFailedError
 
 # Files of hundreds of megabytes go up and down; the times of single calls are too short for them. Seconds.
 _WHOLE, _TOTAL = 3600.0, 7200.0
+NO_BATCHES = "the server has no batches of requests; run without --batch"
 # Where a create call ended so, it was not received, and may be made again.
 _NOT_RECEIVED = (429, "ConnectError")
 # Statuses of a refusal that leave open whether something was done.
@@ -54,6 +56,7 @@ class ApiBatches(ABC):
     most_requests: int
     most_bytes: int
     uploads: bool
+    cursor: str  # the parameter that asks for the page of a list behind an id
 
     def __init__(self, backend: ApiBackend) -> None:
         self.backend, self.sdk = backend, backend.sdk
@@ -62,7 +65,7 @@ class ApiBatches(ABC):
         self.caller = Caller(policy, backend.name, backend.caller.sleep)
 
     @abstractmethod
-    def item(self, custom_id: str, request: Request) -> dict[str, Any]:
+    def item(self, custom_id: str, request: Request) -> Payload:
         """A request as it stands in a batch."""
 
     @abstractmethod
@@ -88,8 +91,18 @@ class ApiBatches(ABC):
         """What an ended batch says."""
 
     @abstractmethod
+    def batches(self) -> Any:
+        """Return the SDK's batches, of a client of the running loop."""
+
+    async def retrieve(self, batch: str) -> JsonObject:
+        """Return a batch as the provider describes it."""
+        send = self.batches().with_raw_response.retrieve
+        return await self.manage(lambda: send(batch), _unknown(batch))
+
     async def cancel(self, batch: str) -> None:
         """Cancel a batch."""
+        send = self.batches().with_raw_response.cancel
+        await self.manage(lambda: send(batch), _unknown(batch))
 
     def size(self, custom_id: str, request: Request) -> int:
         """Bytes that a request takes of a batch, with what stands between requests."""
@@ -116,7 +129,7 @@ class ApiBatches(ABC):
         """Close the connections."""
         await self.backend.aclose()
 
-    async def manage(self, send: Callable[[], Awaitable[Any]], missing: str) -> Mapping[str, Any]:
+    async def manage(self, send: Callable[[], Awaitable[Any]], missing: str) -> JsonObject:
         """One call through an SDK's raw response, repeated as the policy allows. ``missing`` is what a 404 means."""
         return (await self._call(lambda: self._once(send), missing)).body
 
@@ -139,17 +152,18 @@ class ApiBatches(ABC):
             raise RunFailedError(f"{self.backend.name}: the server names no id of the batch it created")
         return found
 
-    async def pages(self, get: Callable[[str | None], Awaitable[Any]], missing: str) -> AsyncIterator[dict[str, Any]]:
-        """Every object of a list; ``get`` fetches the page behind an id."""
-        after: str | None = None
+    async def listed(self) -> AsyncIterator[JsonObject]:
+        """Return every batch of this key, page by page."""
+        send = self.batches().with_raw_response.list
+        page: Payload = {"limit": 100}
         while True:
-            body = await self.manage(partial(get, after), missing)
+            body = await self.manage(partial(send, **page), NO_BATCHES)
             objects = body.get("data") or []
             for each in objects:
                 yield each
             if not objects or not body.get("has_more"):
                 return
-            after = objects[-1]["id"]
+            page[self.cursor] = objects[-1]["id"]
 
     async def download(self, stream: Callable[[], AbstractAsyncContextManager[Any]], what: str) -> IO[bytes]:
         """A file of results, whole, in a temporary file. Raises GoneError where it is not there any more."""
@@ -201,6 +215,10 @@ class ApiBatches(ABC):
             raise self.backend.call_error(error) from None
 
 
+def _unknown(batch: str) -> str:
+    return f"batch {batch} is not known to the provider under this key"
+
+
 def json_of(value: Any) -> bytes:
     """JSON as the SDKs send it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -214,7 +232,7 @@ def told_by(error: Any) -> tuple[str, str]:
     return redact(" ".join(message.split()))[:300], redact(str(error.get("code") or error.get("type") or ""))
 
 
-def lines_of(file: IO[bytes], what: str) -> Iterator[dict[str, Any]]:
+def lines_of(file: IO[bytes], what: str) -> Iterator[Payload]:
     """The objects of a file of results, which is closed at its end. Raises RunFailedError naming a line that is none.
 
     All lines are looked at before the first is given out: a file that was cut off in the middle gives nothing.
@@ -227,7 +245,7 @@ def lines_of(file: IO[bytes], what: str) -> Iterator[dict[str, Any]]:
             yield _object(line, number, what)
 
 
-def _object(line: bytes, number: int, what: str) -> dict[str, Any]:
+def _object(line: bytes, number: int, what: str) -> Payload:
     try:
         found = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What went wrong with a call: exceptions of the SDKs, error statuses, and failures that come with a good status."""
+"""Failed calls: exceptions of the SDKs, error statuses, and errors that come with HTTP 200."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from ffprompt._util.secrets import redact
 from ffprompt.backends.api.finish_reasons import ending, why_not
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.rate_limit import retry_after
 from ffprompt.errors import ModelError
 
@@ -47,7 +48,7 @@ class CallError(Exception):
     which may say what it has used.
     """
 
-    body: Mapping[str, Any] | None = None
+    body: JsonObject | None = None
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class CallError(Exception):
         self.free, self.parameter = free, parameter
 
     def advise(self, cure: str) -> None:
-        """Put what to try behind the text."""
+        """Append what to try to the text."""
         self.args = (f"{self}{cure}",)
 
 
@@ -73,7 +74,7 @@ class CallError(Exception):
 class Answered:
     """The JSON object that a server answered with."""
 
-    body: Mapping[str, Any]
+    body: JsonObject
     request_id: str | None
 
 
@@ -124,7 +125,7 @@ def read_reply(raw: Any) -> Answered:
     raise failure
 
 
-def failure_in(body: Mapping[str, Any]) -> CallError | None:
+def failure_in(body: JsonObject) -> CallError | None:
     """The failure that an answer with a good status holds, or None.
 
     It stands at the top (routers, the responses API, Anthropic's error objects), inside a choice, or is no more than
@@ -145,7 +146,7 @@ def failure_in(body: Mapping[str, Any]) -> CallError | None:
     return None
 
 
-def _errors(body: Mapping[str, Any]) -> Iterator[object]:
+def _errors(body: JsonObject) -> Iterator[object]:
     if body.get("error"):
         yield body["error"]
     for choice in _objects(body.get("choices")):
@@ -155,7 +156,7 @@ def _errors(body: Mapping[str, Any]) -> Iterator[object]:
             yield message["error"]
 
 
-def _reason(body: Mapping[str, Any]) -> object:
+def _reason(body: JsonObject) -> object:
     """Why the reply of a body of any API ended."""
     for choice in _objects(body.get("choices")):
         return choice.get("finish_reason")
@@ -164,12 +165,12 @@ def _reason(body: Mapping[str, Any]) -> object:
     return body.get("stop_reason")
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
+def _objects(value: object) -> list[JsonObject]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def as_call_error(sdk: Any, error: Any) -> CallError:
-    """What an exception of an SDK means."""
+    """Translate an exception of an SDK."""
     free = type(error.__cause__).__name__ in _UNSENT
     if isinstance(error, sdk.APITimeoutError):
         if type(error.__cause__).__name__ == "ConnectTimeout":
@@ -196,12 +197,12 @@ def as_call_error(sdk: Any, error: Any) -> CallError:
 
 
 def hopeless(name: str, error: CallError) -> ModelError:
-    """The error for what every later call would meet as well."""
+    """Return the error for what every later call would meet as well."""
     return ModelError(f"{name}: {error}")
 
 
 def transient(status: int, code: str) -> bool:
-    """Whether a later call may succeed."""
+    """Return whether a later call may succeed."""
     return (status in (408, 409, 429) or status >= 500) and code not in _SPENT
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ffprompt.backends.api.echo import Token, echoed, read_scores
 from ffprompt.backends.api.echo_checks import contradiction, misplaced, shifts
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.prompt_tokens import PromptTokens, extended, short
 from ffprompt.backends.api.served_model import ServedModel
 from ffprompt.backends.base import Failure, Reply, Request, Scores
@@ -45,7 +46,7 @@ class Consistency:
         """Return what a reader of the numbers should know, where ``model`` was asked for."""
         return [*self.served.remarks(model), *self.prompts.remarks]
 
-    def scores(self, request: Request, body: Mapping[str, Any], asked: int) -> Scores | Failure:
+    def scores(self, request: Request, body: JsonObject, asked: int) -> Scores | Failure:
         """Return the answers' log-probabilities in an echoed prompt. Raises RunFailedError for a contradiction."""
         self._serves(body.get("model"))
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Request, Scores
 
@@ -38,7 +39,7 @@ class Token:
         return min((value for name, value in self.top.items() if name != self.text and value > LEAST), default=None)
 
 
-def echoed(body: Mapping[str, Any], prompt: str) -> list[Token]:
+def echoed(body: JsonObject, prompt: str) -> list[Token]:
     """Return the tokens of an echoed prompt. Raises ValueError unless they spell the prompt, byte by byte.
 
     A token for the beginning of the text may stand in front. Offsets are counted here: servers disagree on theirs.
@@ -63,7 +64,7 @@ def echoed(body: Mapping[str, Any], prompt: str) -> list[Token]:
     return tokens
 
 
-def _columns(body: Mapping[str, Any]) -> list[tuple[str, float | None, Mapping[str, float]]]:
+def _columns(body: JsonObject) -> list[tuple[str, float | None, Mapping[str, float]]]:
     """(token, its log-probability, the most probable ones with theirs) of every place, in any of the usual shapes."""
     found = (body.get("choices") or [{}])[0].get("logprobs") or {}
     if isinstance(content := found.get("content"), list):  # the shape of chat completions
@@ -98,7 +99,7 @@ def _bytes(name: str) -> bytes:
     return name.removeprefix(_BYTES).encode().decode("unicode_escape").encode("latin-1")
 
 
-def read_scores(request: Request, body: Mapping[str, Any], tokens: Sequence[Token]) -> Scores | Failure:
+def read_scores(request: Request, body: JsonObject, tokens: Sequence[Token]) -> Scores | Failure:
     """Return the answers' log-probabilities at every read. Nothing is filled in: what was left out is a Failure."""
     try:
         ends = {token.start + len(token.text): token for token in tokens}

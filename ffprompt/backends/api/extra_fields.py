@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.errors import ModelError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -48,7 +48,7 @@ def parse_headers(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def check_extra_body(extra: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
+def check_extra_body(extra: JsonObject, payload: JsonObject) -> None:
     """Raises ModelError where an extra body would override what a run sends: a part of ``payload``, or of its plan."""
     for name in extra:
         if name in _CUTS:

@@ -1,7 +1,7 @@
-"""Whether replies show that a server does what it was asked for, where it may ignore that without a word.
+"""Settings that a server ignores without an error, found out from its replies.
 
 Servers drop settings that they do not know. A run that asked for a schema, or for no thinking, and got neither would
-carry a wrong label, so the first reply that shows it ends the run.
+carry a wrong label, so the first reply that shows this ends the run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _EMPTY_BLOCK = 64
 
 @dataclass(slots=True)
 class IgnoredSettings:
-    """What was asked for: ``no_thinking`` is a reply without reasoning; ``tags`` are a user's marks around it.
+    """Looks for replies that ignore a setting: a schema, or ``no_thinking``, which asks for no reasoning.
 
-    ``kept`` counts replies that were of their schema.
+    ``tags`` are a user's own marks around reasoning. ``kept`` counts replies that followed their schema.
     """
 
     no_thinking: bool = False
@@ -29,7 +29,7 @@ class IgnoredSettings:
     kept: int = 0
 
     def shown_by(self, request: Request, reply: Reply, reasoning_tokens: int | None) -> str | None:
-        """What a reply shows the server not to do, with the cure; None where nothing speaks against it."""
+        """Return which setting a reply shows to be ignored, with the cure, or None."""
         said = strip_reasoning(reply.text, self.tags)
         if self.no_thinking and (why := self._thought(reply, said, reasoning_tokens)):
             return f"--thinking off is not honoured: {why}; give the server's own switch with --extra-body"

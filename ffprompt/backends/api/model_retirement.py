@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ffprompt.backends.api.payloads import JsonObject
+
 # Where a list of models has the date: OpenAI, Anthropic, OpenRouter, Mistral, LiteLLM, Fireworks.
 _DATES = ("shutdown_date", "retires_at", "expiration_date", "deprecation", "deprecation_date", "deprecationDate")
 _MOST_SHOWN = 80  # characters of a model's name
 
 
-def shutdown(entry: Mapping[str, Any], today: dt.date | None = None) -> str | None:
+def shutdown(entry: JsonObject, today: dt.date | None = None) -> str | None:
     """Return one line on the end of a model from its entry in ``/v1/models``; None where no end is announced.
 
     A date that cannot be read is taken for none. ``today`` is the day from which a date counts as past.

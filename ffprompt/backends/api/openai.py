@@ -9,33 +9,34 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api.base import ApiBackend
+from ffprompt.backends.api.base import ApiBackend, common_settings
 from ffprompt.backends.api.call_errors import CallError
 from ffprompt.backends.api.error_hints import api_named
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
-from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
-from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
-from ffprompt.backends.api.payloads import (
+from ffprompt.backends.api.openai_payloads import (
     MOST_SHOWN,
     PayloadSettings,
     chat_payload,
     completions_payload,
-    merged,
     reasons,
     responses_payload,
 )
+from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
+from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
+from ffprompt.backends.api.parameter_fallback import LearnedRecord
+from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
-from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep, policy_of
+from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
+from ffprompt.backends.identity import OPTIONAL, Identity
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.cost.usage import Usage
 from ffprompt.errors import ModelError, did_you_mean
@@ -63,7 +64,7 @@ class ReplySettings:
     room: int | None
     top_logprobs: int | None
     thinking: Thinking | None
-    extra_body: Mapping[str, Any]
+    extra_body: JsonObject
 
     def payload_settings(self, api: str, provider: Provider) -> PayloadSettings:
         """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
@@ -115,6 +116,24 @@ class ReplySettings:
         return dataclasses.replace(settings, extra=merged(settings.extra, self.extra_body))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIIdentity(Identity):
+    """A model behind OpenAI's APIs in the record of a run."""
+
+    provider: str | None
+    api: str
+    base_url: str
+    reasoning_effort: str | None
+    reasoning_room: int
+    thinking: str | int
+    temperature: str | float
+    extra_body: JsonObject | None
+    extra_headers: Sequence[str]
+    top_logprobs: int | None
+    sdk: str
+    learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
+
+
 class OpenAIBackend(ApiBackend):
     """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
 
@@ -141,7 +160,7 @@ class OpenAIBackend(ApiBackend):
         *,
         thinking: Thinking | None = None,
         provider: str | None = None,
-        extra_body: Mapping[str, Any] | None = None,
+        extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
@@ -184,24 +203,24 @@ class OpenAIBackend(ApiBackend):
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
         self.identity = self._identity(named=provider, headers=headers, scores=scores)
 
-    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> dict[str, Any]:
+    def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> OpenAIIdentity:
         """What the record of a run says of the model."""
         wanted = self.reply_settings
-        return {
-            "backend": "openai",
-            "model": wanted.model,
-            "provider": named,
-            "api": self.api,
-            "base_url": self.address(self._blocking(), self.base_url),
-            "reasoning_effort": wanted.effort,
-            "reasoning_room": self.settings.room,
-            "thinking": OWN if wanted.thinking is None else wanted.thinking,
-            "temperature": OWN if not self.settings.sampled or wanted.temperature is None else wanted.temperature,
-            "extra_body": shown_body(wanted.extra_body) or None,
-            "extra_headers": headers,
-            "top_logprobs": self.settings.top_logprobs if scores else None,
-            "sdk": f"openai {self.sdk.__version__}",
-        }
+        return OpenAIIdentity(
+            backend="openai",
+            model=wanted.model,
+            provider=named,
+            api=self.api,
+            base_url=self.address(self._blocking(), self.base_url),
+            reasoning_effort=wanted.effort,
+            reasoning_room=self.settings.room,
+            thinking=OWN if wanted.thinking is None else wanted.thinking,
+            temperature=OWN if not self.settings.sampled or wanted.temperature is None else wanted.temperature,
+            extra_body=shown_body(wanted.extra_body) or None,
+            extra_headers=headers,
+            top_logprobs=self.settings.top_logprobs if scores else None,
+            sdk=f"openai {self.sdk.__version__}",
+        )
 
     def client(self, connections: Any) -> Any:
         """An asynchronous client that leaves retries to the caller."""
@@ -210,7 +229,7 @@ class OpenAIBackend(ApiBackend):
     def _blocking(self) -> Any:
         return self.make(self.sdk.OpenAI, 2)
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> Payload:
         """What would be sent to a model that takes everything."""
         payload = _PAYLOADS[self.api](self.settings, request)
         return {self.provider.rename.get(name, name): value for name, value in payload.items()}
@@ -225,9 +244,9 @@ class OpenAIBackend(ApiBackend):
     def _move(self, api: str) -> None:
         self.api, self.path, self.settings = api, _PATHS[api], self.reply_settings.payload_settings(api, self.provider)
         self.learned.api = api
-        self.identity = {**self.identity, "api": api}
+        self.identity = self.identity.changed(api=api)
 
-    def restore_learned(self, record: Mapping[str, Any] | None) -> None:
+    def restore_learned(self, record: LearnedRecord | None) -> None:
         """Begin with the lessons that an earlier part of the run has learnt."""
         super().restore_learned(record)
         if self.learned.api:
@@ -240,9 +259,9 @@ class OpenAIBackend(ApiBackend):
         if name == "max_tokens" and not self.settings.reasoning:
             room = self.settings.room or _ROOM[None]
             self.settings = dataclasses.replace(self.settings, reasoning=True, room=room)
-            self.identity = {**self.identity, "reasoning_room": room}
+            self.identity = self.identity.changed(reasoning_room=room)
 
-    def read(self, request: Request, body: Mapping[str, Any], call: Call) -> Reply | Scores | Failure:
+    def read(self, request: Request, body: JsonObject, call: Call) -> Reply | Scores | Failure:
         """What came back."""
         if request.reads:
             return self.consistency.scores(request, body, self.settings.top_logprobs)
@@ -250,7 +269,7 @@ class OpenAIBackend(ApiBackend):
             request, body, call
         )
 
-    def usage(self, body: Mapping[str, Any]) -> Usage | None:
+    def usage(self, body: JsonObject) -> Usage | None:
         """What it used."""
         return openai_usage(body).usage
 
@@ -302,21 +321,12 @@ def _known(flag: str, value: str, known: Sequence[str]) -> str:
 
 def _open(config: RunConfig, live: bool) -> OpenAIBackend:
     return OpenAIBackend(
-        config.model,
-        config.api,
-        config.base_url,
-        config.key_file,
-        None if config.temperature == "default" else config.temperature,
-        config.reasoning_effort,
-        config.reasoning_room,
-        config.top_logprobs,
-        policy=partial(policy_of, config),
-        live=live,
-        thinking=config.thinking,
+        api=config.api,
+        reasoning_effort=config.reasoning_effort,
+        reasoning_room=config.reasoning_room,
+        top_logprobs=config.top_logprobs,
         provider=config.provider,
-        extra_body=config.extra_body,
-        extra_headers=config.extra_header or (),
-        reasoning_tags=config.reasoning_tags or (),
+        **common_settings(config, live),
     )
 
 

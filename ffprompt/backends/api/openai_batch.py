@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ffprompt.backends.api.batch import ApiBatches, json_of, lines_of, told_by
+from ffprompt.backends.api.batch import NO_BATCHES, ApiBatches, json_of, lines_of, told_by
 from ffprompt.backends.api.openai import OpenAIBackend
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.base import BatchResult, BatchStatus, Request
 from ffprompt.errors import RunFailedError
 
 _ENDPOINTS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "completions": "/v1/completions"}
 _ENDED = ("completed", "failed", "expired", "cancelled")
-_NONE = "the server has no batches of requests; run without --batch"
 _LABEL = "ffprompt"  # the key of the marker in a batch's metadata
 
 
@@ -22,6 +22,7 @@ class OpenAIBatches(ApiBatches):
 
     most_requests = 50_000
     most_bytes = 190_000_000  # 200 MB are allowed
+    cursor = "after"
     uploads = True
     backend: OpenAIBackend
 
@@ -29,7 +30,7 @@ class OpenAIBatches(ApiBatches):
         super().__init__(backend)
         self.endpoint = _ENDPOINTS[backend.api]
 
-    def item(self, custom_id: str, request: Request) -> dict[str, Any]:
+    def item(self, custom_id: str, request: Request) -> Payload:
         """A line of the file."""
         return {"custom_id": custom_id, "method": "POST", "url": self.endpoint, "body": self.backend.payload(request)}
 
@@ -38,7 +39,7 @@ class OpenAIBatches(ApiBatches):
         content = b"".join(json_of(self.item(custom_id, request)) + b"\n" for custom_id, request in requests)
         files = self.backend.own_client().files.with_raw_response
         file = (f"{marker}.jsonl", content, "application/jsonl")
-        found = (await self.manage(lambda: files.create(file=file, purpose="batch"), _NONE)).get("id")
+        found = (await self.manage(lambda: files.create(file=file, purpose="batch"), NO_BATCHES)).get("id")
         if not isinstance(found, str) or not found:
             raise RunFailedError(f"{self.backend.name}: the server names no id of the uploaded file")
         return found
@@ -46,16 +47,15 @@ class OpenAIBatches(ApiBatches):
     async def create(self, requests: Sequence[tuple[str, Request]], marker: str, file: str | None) -> str:
         """A batch of the uploaded file."""
         settings = {"completion_window": "24h", "endpoint": self.endpoint, "input_file_id": file}
-        send = self._batches().with_raw_response.create
-        return await self.create_once(lambda: send(**settings, metadata={_LABEL: marker}), _NONE)
+        send = self.batches().with_raw_response.create
+        return await self.create_once(lambda: send(**settings, metadata={_LABEL: marker}), NO_BATCHES)
 
     async def recover(
         self, marker: str, file: str | None, count: int, since: datetime, known: Collection[str]
     ) -> str | None:
         """By its marker, or by its file where a server keeps no metadata."""
-        send = self._batches().with_raw_response.list
         # All of them, since nothing says in which order they are listed; it is a rare question.
-        async for batch in self.pages(lambda after: send(limit=100, **({"after": after} if after else {})), _NONE):
+        async for batch in self.listed():
             marked = (batch.get("metadata") or {}).get(_LABEL)
             if marked == marker or (file is not None and batch.get("input_file_id") == file):
                 return str(batch["id"])
@@ -63,7 +63,7 @@ class OpenAIBatches(ApiBatches):
 
     async def status(self, batch: str) -> BatchStatus:
         """How far a batch is."""
-        body = await self._retrieve(batch)
+        body = await self.retrieve(batch)
         counts = body.get("request_counts") or {}
         expires = body.get("expires_at")
         problems = [told_by(each)[0] for each in (body.get("errors") or {}).get("data") or []]
@@ -79,7 +79,7 @@ class OpenAIBatches(ApiBatches):
 
     async def results(self, batch: str) -> AsyncIterator[BatchResult]:
         """The file of answers, then that of errors; either may be missing."""
-        body = await self._retrieve(batch)
+        body = await self.retrieve(batch)
         content = self.backend.own_client().files.with_streaming_response.content
         for key in ("output_file_id", "error_file_id"):
             if name := body.get(key):
@@ -88,24 +88,12 @@ class OpenAIBatches(ApiBatches):
                 for line in lines_of(file, f"batch {batch}, file {name}"):
                     yield _result(line)
 
-    async def cancel(self, batch: str) -> None:
-        """Cancel a batch."""
-        send = self._batches().with_raw_response.cancel
-        await self.manage(lambda: send(batch), _unknown(batch))
-
-    async def _retrieve(self, batch: str) -> Mapping[str, Any]:
-        send = self._batches().with_raw_response.retrieve
-        return await self.manage(lambda: send(batch), _unknown(batch))
-
-    def _batches(self) -> Any:
+    def batches(self) -> Any:
+        """Return the SDK's batches."""
         return self.backend.own_client().batches
 
 
-def _unknown(batch: str) -> str:
-    return f"batch {batch} is not known to the provider under this key"
-
-
-def _result(line: Mapping[str, Any]) -> BatchResult:
+def _result(line: JsonObject) -> BatchResult:
     """One line of either file."""
     custom_id, response, error = line["custom_id"], line.get("response") or {}, line.get("error")
     status, body, request_id = response.get("status_code"), response.get("body"), response.get("request_id")

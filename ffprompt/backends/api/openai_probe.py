@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from ffprompt.backends.api.call_errors import CallError, as_call_error, hopeless
 from ffprompt.backends.api.echo import Token, echoed
 from ffprompt.backends.api.echo_checks import PLAIN_PROBE, PROBE, doubt
 from ffprompt.backends.api.model_retirement import announced
-from ffprompt.backends.api.payloads import MOST_SHOWN, PayloadSettings, completions_payload
+from ffprompt.backends.api.openai_payloads import MOST_SHOWN, PayloadSettings, completions_payload
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.probe import other_url, refusal, speaks, wait_until_ready, web_page
 from ffprompt.backends.api.transport import http_library
 from ffprompt.backends.base import Message, Request
@@ -94,10 +95,7 @@ class OpenAIProbe:
         backend, found = self.backend, as_call_error(self.sdk, error)
         if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
             raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
-        found.advise(backend.cure(found, {}))
-        unknown = found.status == 404 and not self.url
-        if found.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(backend.name, found) from None
+        backend.give_up_if_hopeless(error, own_server=bool(self.url))
 
     def _question(self) -> Request:
         """A question of a few words."""
@@ -148,6 +146,6 @@ class OpenAIProbe:
         payload = completions_payload(settings, Request("probe", text, reads=((0, 1),)))
         return echoed(self._post(payload, self.client), text)
 
-    def _post(self, payload: Mapping[str, Any], client: Any) -> Mapping[str, Any]:
+    def _post(self, payload: JsonObject, client: Any) -> JsonObject:
         kind = http_library(self.sdk).Response
         return read_reply(client.post(self.backend.path, cast_to=kind, body=payload)).body

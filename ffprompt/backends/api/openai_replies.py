@@ -7,16 +7,16 @@ ended for a reason which leaves open whether it is whole is a Failure that names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ffprompt.backends.api.base import cut_at_stop, without_echo
+from ffprompt.backends.api.base import trimmed
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.retry import Call
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Reply, Request, Stop
 
 
-def read_chat(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+def read_chat(request: Request, body: JsonObject, call: Call) -> Reply | Failure:
     """What a chat completion says."""
     choice = _choice(body)
     if isinstance(choice, Failure):
@@ -33,7 +33,7 @@ def read_chat(request: Request, body: Mapping[str, Any], call: Call) -> Reply | 
     return _reply(request, body, call, text or refusal or "", stop, why, thoughts)
 
 
-def read_completion(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+def read_completion(request: Request, body: JsonObject, call: Call) -> Reply | Failure:
     """What a completion says."""
     choice = _choice(body)
     if isinstance(choice, Failure):
@@ -45,7 +45,7 @@ def read_completion(request: Request, body: Mapping[str, Any], call: Call) -> Re
     return _reply(request, body, call, text or "", stop, why)
 
 
-def read_response(request: Request, body: Mapping[str, Any], call: Call) -> Reply | Failure:
+def read_response(request: Request, body: JsonObject, call: Call) -> Reply | Failure:
     """What a response of the responses API says."""
     items = [item for item in body.get("output") or () if isinstance(item, Mapping)]
     parts = [part for item in items if item.get("type") == "message" for part in item.get("content") or ()]
@@ -60,9 +60,9 @@ def read_response(request: Request, body: Mapping[str, Any], call: Call) -> Repl
     return _reply(request, body, call, text or refusal, stop, why, _summaries(items))
 
 
-def _choice(body: Mapping[str, Any]) -> Mapping[str, Any] | Failure:
+def _choice(body: JsonObject) -> JsonObject | Failure:
     """The one choice that was asked for. Of several that differ nobody knows which is the reply."""
-    choices: Sequence[Mapping[str, Any]] = body.get("choices") or ()
+    choices: Sequence[JsonObject] = body.get("choices") or ()
     if not choices:
         return Failure("the answer has no choices")
     said = [(choice.get("message"), choice.get("text")) for choice in choices]
@@ -98,7 +98,7 @@ def _joined(thoughts: object) -> str:
     return thoughts if isinstance(thoughts, str) else ""
 
 
-def _thoughts(message: Mapping[str, Any]) -> str:
+def _thoughts(message: JsonObject) -> str:
     """What a server has taken out of the reply as reasoning, under the names that servers give it."""
     for name in ("reasoning_content", "reasoning", "thinking"):
         if isinstance(found := message.get(name), str) and found:
@@ -106,18 +106,16 @@ def _thoughts(message: Mapping[str, Any]) -> str:
     return _joined(message.get("reasoning_details"))
 
 
-def _summaries(items: Sequence[Mapping[str, Any]]) -> str:
+def _summaries(items: Sequence[JsonObject]) -> str:
     """The reasoning that stands beside the messages of a response, in full where it is shown, or in summary."""
     found = [_joined(item.get("content") or item.get("summary")) for item in items if item.get("type") == "reasoning"]
     return "\n".join(text for text in found if text)
 
 
 def _reply(
-    request: Request, body: Mapping[str, Any], call: Call, text: str, stop: Stop, why: object, thoughts: str = ""
+    request: Request, body: JsonObject, call: Call, text: str, stop: Stop, why: object, thoughts: str = ""
 ) -> Reply:
     used = call.note(openai_usage(body))
-    text = without_echo(text, request)
-    if stop != "refusal" and (shorter := cut_at_stop(text, request.stop)) is not None:
-        text, stop = shorter, "stop"
+    text, stop = trimmed(text, stop, request)
     ended = why if isinstance(why, str) else None
     return Reply(text, stop, body.get("model"), used.prompt, used.reply, ended, thoughts or None)

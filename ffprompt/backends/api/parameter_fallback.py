@@ -1,7 +1,7 @@
-"""Which parameters a model takes, learnt from its first refusal and kept for the run.
+"""Parameters that a model refuses: dropped or renamed after its first refusal, and for the rest of the run.
 
-No list of names tells what the next model, a deployment under a name of its own, or a router will take. A 400 that
-names a parameter does::
+Model names do not tell which parameters a new model, a custom deployment or a router takes. An HTTP 400 that names a
+parameter does::
 
     sent    {"max_tokens": 24, "temperature": 0.0, …}
     400     Unsupported parameter: 'max_tokens' … use 'max_completion_tokens' instead      renamed
@@ -12,11 +12,11 @@ names a parameter does::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ffprompt.backends.api.call_errors import CallError
+from ffprompt.backends.api.payloads import JsonObject, Payload
 
 # Parameters that may go without changing what is asked: stop texts are cut off here, nothing is kept or streamed.
 _HARMLESS = ("stop", "stop_sequences", "store", "stream")
@@ -42,28 +42,39 @@ TOO_MUCH = re.compile(
 )
 
 
+class LearnedRecord(TypedDict, total=False):
+    """What was learnt, as the record of a run keeps it. ``notes`` says it in words."""
+
+    dropped: dict[str, str]
+    renamed: dict[str, str]
+    api: str
+    notes: list[str]
+
+
 @dataclass(slots=True)
 class LearnedParameters:
-    """What a model was found not to take: ``dropped`` parameters with the server's words, ``renamed`` ones.
+    """What was learnt about a model: parameters that it refuses, with the server's words, and renamed ones.
 
-    ``api`` is the one that the model is served by, where that is not the one it was first asked through.
-
-    ``apply`` is idempotent, and the same lessons give the same payloads in whatever order they came.
+    ``api`` is the API that serves the model, where that is not the one it was first asked through. ``apply`` is
+    idempotent, and the order in which refusals came does not matter.
     """
 
     dropped: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     api: str = ""
 
-    def apply(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """The payload with every parameter that was refused dropped or under its other name."""
+    def apply(self, payload: JsonObject) -> Payload:
+        """Return a payload without the refused parameters and with the renamed ones under their new name."""
         return {self.renamed.get(name, name): value for name, value in payload.items() if name not in self.dropped}
 
-    def learn(self, error: CallError, payload: Mapping[str, Any], required: frozenset[str]) -> str | None:
-        """Take a lesson from the refusal of a payload. Returns the parameter that it is about, or None for no lesson.
+    def learn(self, error: CallError, payload: JsonObject, required: frozenset[str]) -> str | None:
+        """Learn from the refusal of a payload.
 
-        Parameters that a user ``required`` on are never dropped. A payload that was sent before another call learnt the
-        same lesson teaches nothing new and is simply to be sent again: its parameter is returned, too.
+        ``required`` parameters, which a user asked for by name, are never dropped.
+
+        Returns:
+            The refused parameter, or None where nothing can be learnt. A payload that was sent before another call
+            learnt the same teaches nothing new. Its parameter is returned too, since it must only be sent again.
         """
         if error.status not in (400, 422):
             return None
@@ -82,8 +93,8 @@ class LearnedParameters:
         self.dropped[name] = text
         return name
 
-    def _named(self, error: CallError, text: str, payload: Mapping[str, Any]) -> str | None:
-        """The part of the payload that an error objects to as such."""
+    def _named(self, error: CallError, text: str, payload: JsonObject) -> str | None:
+        """Return the part of the payload that an error objects to, and not only to its value."""
         if not _REFUSED.search(text) and error.code not in ("unsupported_parameter", "unsupported_value"):
             return None
         if error.parameter in payload:
@@ -98,21 +109,21 @@ class LearnedParameters:
 
     @property
     def sampled(self) -> bool:
-        """Whether replies are drawn by the model's own settings because it refused those of the run."""
+        """Whether replies are sampled at the model's own temperature because it refused the run's."""
         return "temperature" in self.dropped
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, as a run's record keeps them."""
+    def to_json(self) -> LearnedRecord:
+        """Return plain values, as the record of a run keeps them."""
         return {"dropped": dict(self.dropped), "renamed": dict(self.renamed), "api": self.api}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any] | None) -> LearnedParameters:
-        """The lessons that a run's record holds."""
-        record = record or {}
+    def from_json(cls, record: LearnedRecord | None) -> LearnedParameters:
+        """Return what the record of a run holds."""
+        record = {} if record is None else record
         return cls(dict(record.get("dropped", {})), dict(record.get("renamed", {})), record.get("api", ""))
 
     def describe(self) -> list[str]:
-        """One line for each lesson."""
+        """Return one line for each thing learnt."""
         lines = [f"the model is served by the {self.api} API, and is asked there"] if self.api else []
         lines += [f"the model takes {new} in place of {old}" for old, new in self.renamed.items()]
         for name, text in self.dropped.items():

@@ -6,11 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.errors import ModelError, did_you_mean
 
 Thinking = Literal["on", "off"] | int
@@ -21,9 +22,9 @@ class _Switches(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    on: dict[str, Any] | None = None
-    off: dict[str, Any] | None = None
-    budget: dict[str, Any] | None = None
+    on: Payload | None = None
+    off: Payload | None = None
+    budget: Payload | None = None
 
 
 class Provider(BaseModel):
@@ -37,7 +38,7 @@ class Provider(BaseModel):
     thinking: _Switches = _Switches()
     rename: dict[str, str] = Field(default_factory=dict)
 
-    def switch(self, thinking: Thinking) -> dict[str, Any]:
+    def switch(self, thinking: Thinking) -> Payload:
         """What is added to a payload. Raises ModelError where the provider has no such switch."""
         flag = f"--thinking {thinking}"
         if isinstance(thinking, int):
@@ -79,7 +80,7 @@ def provider_of(name: str | None, base_url: str | None) -> Provider:
     return by_host.get(host) or Provider(name="the server", thinking=known["vllm"].thinking)
 
 
-def _filled(fragment: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+def _filled(fragment: JsonObject, tokens: int) -> Payload:
     """A fragment with the number of tokens in the place of N."""
     return {
         key: _filled(value, tokens) if isinstance(value, Mapping) else tokens if value == "N" else value

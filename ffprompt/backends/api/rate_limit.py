@@ -1,4 +1,4 @@
-"""How fast calls are made: places in flight that adapt to what the server bears, and rates a minute."""
+"""Rate limits: concurrency that adapts to the server, and requests and tokens per minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all providers' calls have in common: attempts, retries, pace, and when to give up.
+"""Retries: the attempts of a request, the waits between them, and when to give up.
 
 A request becomes one ``Call`` of several attempts. An attempt holds one of the ``Limiter``'s places only while it is
 in flight, so requests that wait for their next attempt keep nobody else from asking.
@@ -11,7 +11,7 @@ import datetime as dt
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from ffprompt.backends.api.call_errors import (
     hopeless,
     read_reply,
 )
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.rate_limit import Bucket, Limiter
 from ffprompt.backends.api.transport import ConnectionPool, LateError, deadline, patience
 from ffprompt.backends.api.usage_fields import UsageFields
@@ -46,11 +47,11 @@ _OVERLOADED = (429, 503, 529)
 class Policy:
     """How patiently and how fast calls are made. Times are seconds.
 
-    ``total`` bounds the attempts of one request with the waits between them, not its wait for a place; ``read`` is the
-    longest silence of a server, ``whole`` the longest attempt. ``first_byte`` is the longest wait for an answer's
-    beginning; servers begin only when they have all of it, so a limit below ``whole`` finds those that stream or
-    stand in a queue. ``breaker`` calls in a row with the same permanent error, or ``outage`` calls in a row without
-    any answer, stop the run.
+    ``total`` is the time limit for all attempts of a request, including back-off but not queueing. ``read`` is the
+    longest silence of a server, ``whole`` the longest attempt, and ``first_byte`` the longest wait for an answer to
+    begin. Servers begin to answer only when they have the whole answer, so a ``first_byte`` below ``whole`` finds
+    servers that stream or queue. ``breaker`` calls in a row with the same permanent error, or ``outage`` calls in a row
+    without any answer, stop the run.
     """
 
     attempts: int = 6
@@ -83,7 +84,7 @@ def policy_of(config: RunConfig, thinks: bool) -> Policy:
 
 @dataclass(slots=True)
 class Call:
-    """What it took to get one answer, for the log. ``sent`` is an attempt's number in the run."""
+    """The attempts that one answer took, for the log. ``sent`` is an attempt's number in the run."""
 
     attempts: list[dict[str, Any]] = field(default_factory=list)  # sent, started, seconds, status, request_id
     request_id: str | None = None
@@ -93,13 +94,13 @@ class Call:
     counted: Counted | None = field(default_factory=Counted)  # what the attempts were counted at against a budget
 
     def note(self, fields: UsageFields) -> UsageFields:
-        """Keep the counts that a Reply has no place for."""
+        """Keep the token counts that a Reply has no field for."""
         self.reasoning_tokens, self.cached_tokens = fields.reasoning, fields.cached
         self.cache_write_tokens = fields.written
         return fields
 
     def record(self) -> dict[str, Any]:
-        """Plain values, as a line of the log keeps them."""
+        """Return plain values, as a line of the log keeps them."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
         return plain | {"counted": None if self.counted is None else self.counted.record()}
 
@@ -130,7 +131,7 @@ class LoggedFailure(Failure):
     call: Call = field(default_factory=Call)
 
 
-async def post(sdk: Any, pool: ConnectionPool, path: str, payload: Mapping[str, Any]) -> Answered:
+async def post(sdk: Any, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
     """One attempt. Raises CallError."""
     try:
         return read_reply(await pool.post(path, payload))
@@ -139,7 +140,7 @@ async def post(sdk: Any, pool: ConnectionPool, path: str, payload: Mapping[str, 
 
 
 class Breaker:
-    """Stops a run whose calls all fail. Raises ModelError, RunFailedError."""
+    """A circuit breaker: stops a run whose calls all fail. Raises ModelError, RunFailedError."""
 
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy, self.name = policy, name
@@ -148,16 +149,16 @@ class Breaker:
         self.verdict: FFPromptError | None = None
 
     def check(self) -> None:
-        """Raise again what stopped the run, for calls that were still under way."""
+        """Raise the error that stopped the run again, for calls that were still under way."""
         if self.verdict is not None:
             raise type(self.verdict)(str(self.verdict))
 
     def success(self) -> None:
-        """An answer came that could be read."""
+        """Note that a readable answer came."""
         self.answered, self.text, self.same, self.failed = True, "", 0, 0
 
     def failure(self, error: CallError) -> None:
-        """A call ended without an answer."""
+        """Note that a call ended without an answer."""
         # Two errors are the same whatever request and however many tokens they are about.
         text = re.sub(r"\breq_\w+|\d+", "0", str(error))
         self.failed += 1
@@ -185,7 +186,7 @@ class Caller:
         policy: Policy,
         name: str,
         sleep: Sleep = asyncio.sleep,
-        usage: Callable[[Mapping[str, Any]], Usage | None] = lambda _: None,
+        usage: Callable[[JsonObject], Usage | None] = lambda _: None,
     ) -> None:
         self.policy, self.sleep, self.usage = policy, sleep, usage
         self.budget = Budget()
@@ -252,7 +253,7 @@ class Caller:
         return answered
 
     async def _paid(self, attempt: Callable[[], Awaitable[Answered]], tokens: int, call: Call, most: Bound) -> Answered:
-        """One attempt within the budget."""
+        """Make one attempt within the budget."""
         reserved = await self.budget.reserve(most)
         used: Usage | None = Usage(0, 0)  # until it is sent, nothing
         try:
@@ -279,7 +280,7 @@ class Caller:
             await self.sleep(pause)
 
     async def _timed(self, attempt: Callable[[], Awaitable[Answered]], call: Call, number: int) -> Answered:
-        """One attempt with its line in the record."""
+        """Make one attempt and add its line to the record."""
         now = dt.datetime.now(dt.UTC)
         line: dict[str, Any] = {"sent": number, "started": now.isoformat(timespec="milliseconds")}
         clock = time.monotonic()

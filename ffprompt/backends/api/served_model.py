@@ -31,7 +31,7 @@ def _plain(name: str) -> str:
 
 
 class ServedModel:
-    """What a server says that it answers with. Aliases are remarked on; another model within a run stops it."""
+    """The model that a server says it answers with. An alias gives a remark. A change of model stops the run."""
 
     def __init__(self) -> None:
         self.known = ""

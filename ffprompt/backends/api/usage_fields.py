@@ -1,17 +1,17 @@
-"""How providers report the tokens of a call."""
+"""The fields in which providers report the tokens of a call."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.cost.usage import Usage, count
 
 
 @dataclass(frozen=True, slots=True)
 class UsageFields:
-    """Tokens as a body reports them; None for what it does not say, or says in no known way."""
+    """Tokens as an answer reports them. None where it does not report them, or not as a number."""
 
     prompt: int | None
     reply: int | None
@@ -21,14 +21,14 @@ class UsageFields:
 
     @property
     def usage(self) -> Usage | None:
-        """What is charged for; None where the prompt's or the reply's tokens are unknown."""
+        """The tokens that are charged for, or None where the prompt's or the reply's are unknown."""
         if self.prompt is None or self.reply is None:
             return None
         return Usage(self.prompt, self.reply, self.cached, self.written, self.reasoning)
 
 
-def openai_usage(body: Mapping[str, Any]) -> UsageFields:
-    """Of a chat completion, a response or a completion."""
+def openai_usage(body: JsonObject) -> UsageFields:
+    """Return the tokens of a chat completion, a response or a completion."""
     usage = _part(body, "usage")
     prompt = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
     reply = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
@@ -41,8 +41,8 @@ def openai_usage(body: Mapping[str, Any]) -> UsageFields:
     )
 
 
-def anthropic_usage(body: Mapping[str, Any]) -> UsageFields:
-    """Of a message."""
+def anthropic_usage(body: JsonObject) -> UsageFields:
+    """Return the tokens of a message."""
     usage = _part(body, "usage")
     fresh, cached = count(usage.get("input_tokens")), count(usage.get("cache_read_input_tokens"))
     written = count(usage.get("cache_creation_input_tokens"))
@@ -52,6 +52,6 @@ def anthropic_usage(body: Mapping[str, Any]) -> UsageFields:
     return UsageFields(prompt, count(usage.get("output_tokens")), thinking, cached, written)
 
 
-def _part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _part(body: JsonObject, name: str) -> JsonObject:
     found = body.get(name)
     return found if isinstance(found, Mapping) else {}

@@ -10,10 +10,10 @@ import contextlib
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ffprompt.backends.base import Message, without_system
 from ffprompt.backends.reasoning_marks import closing, opens_reasoning
@@ -22,6 +22,7 @@ from ffprompt.errors import ModelError
 if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
+TemplateSettings = dict[str, Any]  # the variables of a template, which are its own
 OWN = "the template's own"
 # Variables of chat templates that turn thinking on and off. Others are looked for by their names.
 _KNOWN = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
@@ -61,6 +62,16 @@ class Switch:
     off: Any
 
 
+class TemplateIdentity(TypedDict, total=False):
+    """What the record of a run says about a chat template, and about thinking. What does not apply is left out."""
+
+    chat_template: str
+    thinking: str
+    chat_template_settings: TemplateSettings
+    reasoning_effort: str
+    reasoning_room: int
+
+
 class ChatTemplate:
     """The chat template of a tokenizer that has one. ``notes`` is what a reader of the numbers has to know of it.
 
@@ -73,7 +84,7 @@ class ChatTemplate:
         self.source = given if isinstance(given, str) else "\n".join(map(str, given.values()))
         self.notes: dict[str, None] = {}
         self.render = lru_cache(_KEPT)(self._render)
-        self.settings: dict[str, Any] = {}
+        self.settings: TemplateSettings = {}
         if thinking.effort is not None:
             if "reasoning_effort" not in self.source:
                 raise ModelError(
@@ -97,14 +108,16 @@ class ChatTemplate:
         return f"{said} (looked for {', '.join(_KNOWN)} and the like); leave --thinking out"
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> TemplateIdentity:
         """What the record of a run says about the template."""
-        said: dict[str, Any] = {"chat_template": hashlib.sha256(self.source.encode()).hexdigest()[:16]}
+        said: TemplateIdentity = {"chat_template": hashlib.sha256(self.source.encode()).hexdigest()[:16]}
         if self.thinking.mode or self.thinks or self.switch:
             said["thinking"] = self.thinking.mode or OWN
         if self.settings:
             said["chat_template_settings"] = dict(self.settings)
-        return said | ({"reasoning_effort": self.thinking.effort} if self.thinking.effort else {})
+        if self.thinking.effort:
+            said["reasoning_effort"] = self.thinking.effort
+        return said
 
     @cached_property
     def opens(self) -> bool:
@@ -218,14 +231,14 @@ class ChatTemplate:
     def _open(self, text: str) -> bool:
         return opens_reasoning(text, self.thinking.tags)
 
-    def _plain(self, settings: Mapping[str, Any]) -> str | None:
+    def _plain(self, settings: TemplateSettings) -> str | None:
         """The prompt of the smallest conversation; None where the template refuses that one."""
         try:
             return self._apply((Message("user", _USER),), settings)
         except ModelError:
             return None
 
-    def _apply(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> str:
+    def _apply(self, messages: Sequence[Message], settings: TemplateSettings) -> str:
         from jinja2 import TemplateError
 
         turns = [{"role": message.role, "content": message.text} for message in messages]

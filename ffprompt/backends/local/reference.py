@@ -6,12 +6,14 @@ They read raw symbols, one token each, so a prompt is one flip-flop string and n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
@@ -22,6 +24,21 @@ from ffprompt.tasks.flipflop import LETTERS, READ
 _PASS = 1 << 13
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceIdentity(Identity):
+    """A reference model in the record of a run."""
+
+    path: str
+    sha256: str
+    parameters: int
+    trained_on: str | None
+    steps: int
+    device: str
+    dtype: str
+    torch: str
+    note: str
+
+
 class ReferenceBackend:
     """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
 
@@ -30,13 +47,13 @@ class ReferenceBackend:
     cannot be used, ConfigError for a batch size below 1.
     """
 
-    identity: Mapping[str, Any]
+    identity: ReferenceIdentity
     capabilities = Capabilities(scores=True, completes=True, chats=False)
     chunk = 256
 
     def __init__(self, model: str, device: str | None = None, batch_size: int | None = None) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ConfigError(f"batch size {batch_size}: at least one string is wanted")
+            raise ConfigError(f"batch size {batch_size}: expected at least 1")
         try:
             import torch
 
@@ -57,20 +74,20 @@ class ReferenceBackend:
         self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
         self._symbols = checkpoint.model.config.symbols
         self._trained = checkpoint.training.data.length if checkpoint.training else None
-        self.identity = {
-            "backend": "reference",
+        self.identity = ReferenceIdentity(
+            backend="reference",
             # The model of a training is named after its folder.
-            "model": checkpoint.path.parent.name if checkpoint.path.name == WEIGHTS else checkpoint.path.stem,
-            "path": checkpoint.path.name,
-            "sha256": checkpoint.sha256,
-            "parameters": parameters(checkpoint.model),
-            "trained_on": str(checkpoint.training.data) if checkpoint.training else None,
-            "steps": checkpoint.training.steps if checkpoint.training else 0,
-            "device": str(self._model.head.weight.device),
-            "dtype": "float32",
-            "torch": str(torch.__version__),
-            "note": "trained on this task" if checkpoint.training else "built for this task",
-        }
+            model=checkpoint.path.parent.name if checkpoint.path.name == WEIGHTS else checkpoint.path.stem,
+            path=checkpoint.path.name,
+            sha256=checkpoint.sha256,
+            parameters=parameters(checkpoint.model),
+            trained_on=str(checkpoint.training.data) if checkpoint.training else None,
+            steps=checkpoint.training.steps if checkpoint.training else 0,
+            device=str(self._model.head.weight.device),
+            dtype="float32",
+            torch=str(torch.__version__),
+            note="trained on this task" if checkpoint.training else "built for this task",
+        )
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Parse every prompt and find every read in it.

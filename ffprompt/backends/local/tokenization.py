@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.backends.base import Request
-from ffprompt.backends.local.chat_template import ChatTemplate, Thinking
+from ffprompt.backends.local.chat_template import ChatTemplate, TemplateIdentity, Thinking
 from ffprompt.backends.reasoning_marks import opens_reasoning, strip_reasoning
 from ffprompt.errors import AuditError, ModelError
 
@@ -95,12 +95,14 @@ class Encoder:
         return ChatTemplate(self.tokenizer, self.name, self.thinking) if self.chats else None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> TemplateIdentity:
         """What the record of a run says about chat template and thinking."""
         if self.template is None:
             return {}
-        room = {"reasoning_room": self.room} if self.room else {}
-        return self.template.identity | room
+        identity = self.template.identity
+        if self.room:
+            identity["reasoning_room"] = self.room
+        return identity
 
     @property
     def room(self) -> int:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.identity import PART, Identity
 from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_scores, plan_rows
-from ffprompt.backends.local.chat_template import Thinking
+from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
 from ffprompt.backends.local.weights import first_line, locate, quiet
 from ffprompt.backends.spec import BackendSpec, not_installed
@@ -32,6 +34,21 @@ _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
 _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
 _PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformersIdentity(Identity):
+    """A model in the record of a run."""
+
+    weights: Mapping[str, str | None] = field(metadata=PART)
+    revision: str | None
+    architecture: str
+    parameters: int | None
+    dtype: str
+    device: str
+    transformers: str
+    torch: str
+    template: TemplateIdentity = field(metadata=PART)
 
 
 class TransformersBackend:
@@ -73,26 +90,26 @@ class TransformersBackend:
         self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
         self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
         self.chunk = 16 if self.device == "cpu" else 256
-        self.identity: Mapping[str, Any] = {
-            "backend": "transformers",
-            "model": model,
-            **located.identity,
-            "revision": getattr(config, "_commit_hash", None) or revision,
-            "architecture": (config.architectures or [config.model_type])[0],
-            "parameters": sum(p.numel() for p in self.model.parameters()) if self.model else None,
-            "dtype": str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
-            "device": str(self.model.device) if self.model else self.device,
-            "transformers": transformers.__version__,
-            "torch": torch.__version__,
-            **self.encoder.identity,
-        }
+        self.identity = TransformersIdentity(
+            backend="transformers",
+            model=model,
+            weights=located.identity,
+            revision=getattr(config, "_commit_hash", None) or revision,
+            architecture=(config.architectures or [config.model_type])[0],
+            parameters=sum(p.numel() for p in self.model.parameters()) if self.model else None,
+            dtype=str(self.model.dtype).removeprefix("torch.") if self.model else self.dtype,
+            device=str(self.model.device) if self.model else self.device,
+            transformers=transformers.__version__,
+            torch=torch.__version__,
+            template=self.encoder.identity,
+        )
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """The tokenisation audit of ``requests``."""
+        """Audit the tokens of requests. Raises AuditError."""
         return audit(self.encoder, requests)
 
     def rendered(self, request: Request) -> str:
-        """The text that the model is given."""
+        """Return the text that the model is given."""
         return self.encoder.text(request)[0]
 
     def close(self) -> None:
@@ -100,11 +117,11 @@ class TransformersBackend:
         self.model = None
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """Log-probabilities of every answer at every read, one forward pass a request."""
+        """Score every answer at every read, in one forward pass per request."""
         return await asyncio.to_thread(self._score, requests)
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Generated replies."""
+        """Generate replies, in order."""
         return await asyncio.to_thread(self._complete, requests)
 
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
@@ -199,11 +216,11 @@ def _device(device: str | None) -> str:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"device {device!r}: cpu, cuda, cuda:N, mps or auto is wanted") from error
+        raise ModelError(f"device {device!r}: expected cpu, cuda, cuda:N, mps or auto") from error
     if (wanted.type == "cuda" and not torch.cuda.is_available()) or (
         wanted.type == "mps" and not torch.backends.mps.is_available()
     ):
-        raise ModelError(f"device {device!r} is not there on this machine")
+        raise ModelError(f"device {device!r} is not available on this machine")
     return device
 
 
@@ -223,7 +240,7 @@ class _Opening:
         self.options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
 
     def tokenizer(self) -> tuple[Any, Any]:
-        """The model's config and its tokenizer."""
+        """Load the model's config and its tokenizer."""
         from transformers import AutoConfig, AutoTokenizer
 
         with self._translated():
@@ -231,7 +248,7 @@ class _Opening:
             return config, AutoTokenizer.from_pretrained(self.source, **self.options)
 
     def model(self, device: str, dtype: str) -> Any:
-        """The model on its device, ready to be asked."""
+        """Load the model onto its device."""
         import torch
         from transformers import AutoModelForCausalLM
 

@@ -14,14 +14,16 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import ValidationError
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.identity import OPTIONAL, PART, Identity
 from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
-from ffprompt.backends.local.chat_template import Thinking
+from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ffprompt.backends.local.vllm_model import Engine
     from ffprompt.config.run_config import RunConfig
 
+EngineArguments = dict[str, Any]  # vLLM's own, under its names
 _INSTALL = 'pip install "ffprompt[vllm]"'
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
 # float32 copies of them may be there at once; together they stay below this many bytes.
@@ -44,6 +47,36 @@ _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 _ENGINE_SETTINGS = tuple(row.name for row in ROWS if row.engine)
 # Ours to decide: what is read from vLLM depends on it.
 _OURS = ("model", "tokenizer", "runner", "convert", "logprobs_mode", "skip_tokenizer_init", "data_parallel_size")
+
+
+class EngineFacts(TypedDict):
+    """What an engine has made of its arguments."""
+
+    vllm: str
+    torch: str
+    platform: str
+    runner: str
+    scoring: str
+    dtype: str
+    quantization: str | None
+    max_model_len: int
+    prefix_caching: bool
+    batch_invariant: bool
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmIdentity(Identity):
+    """A model in the record of a run."""
+
+    weights: Mapping[str, str | None] = field(metadata=PART)
+    architecture: str | None
+    lora: Mapping[str, str] | None
+    engine_arguments: EngineArguments
+    engine: EngineFacts | None
+    template: TemplateIdentity = field(metadata=PART)
+    data_parallel_size: int | None = field(default=None, metadata=OPTIONAL)
 
 
 class VllmBackend:
@@ -58,7 +91,7 @@ class VllmBackend:
     def __init__(
         self,
         model: str,
-        settings: Mapping[str, Any],
+        settings: EngineArguments,
         revision: str | None = None,
         trust_remote_code: bool = False,
         lora: str | None = None,
@@ -77,7 +110,7 @@ class VllmBackend:
         adapter = _adapter(lora) if lora is not None else {}
         config, tokenizer = self._tokenizer(located, revision, trust_remote_code, needed=weights)
         on_cpu = _on_cpu() if there else False
-        self.arguments: dict[str, Any] = {"model": located.source, "seed": seed & 0x7FFFFFFF}
+        self.arguments: EngineArguments = {"model": located.source, "seed": seed & 0x7FFFFFFF}
         self.arguments |= {"revision": revision, "tokenizer_revision": revision} if revision is not None else {}
         self.arguments |= {"trust_remote_code": True} if trust_remote_code else {}
         self.arguments |= _defaults(on_cpu, config if scores else None) | adapter | dict(settings)
@@ -104,16 +137,16 @@ class VllmBackend:
             schemas=self.engine is None or self.engine.takes_schemas,
         )
         self.chunk = 64 if on_cpu else 512
-        self.identity: Mapping[str, Any] = {
-            "backend": "vllm",
-            "model": model,
-            **located.identity,
-            "architecture": (config.architectures or [config.model_type])[0] if config is not None else None,
-            "lora": {"path": Path(lora).name, **fingerprint(Path(lora))} if lora is not None else None,
-            "engine_arguments": {key: value for key, value in self.arguments.items() if key != "model"},
-            "engine": _engine_facts(self.engine) if self.engine is not None else None,
-            **(self.encoder.identity if self.encoder is not None else {}),
-        }
+        self.identity = VllmIdentity(
+            backend="vllm",
+            model=model,
+            weights=located.identity,
+            architecture=(config.architectures or [config.model_type])[0] if config is not None else None,
+            lora={"path": Path(lora).name, **fingerprint(Path(lora))} if lora is not None else None,
+            engine_arguments={key: value for key, value in self.arguments.items() if key != "model"},
+            engine=_engine_facts(self.engine) if self.engine is not None else None,
+            template=self.encoder.identity if self.encoder is not None else {},
+        )
 
     def _tokenizer(
         self, located: Located, revision: str | None, trust_remote_code: bool, needed: bool
@@ -197,18 +230,18 @@ class VllmBackend:
             raise kind(f"model {self.name}: {_told(error)}{hint}") from error
 
 
-def parse_engine_arguments(given: Sequence[str]) -> dict[str, Any]:
+def parse_engine_arguments(given: Sequence[str]) -> EngineArguments:
     """``name=value`` pairs; a value is JSON where it can be, and otherwise a text. Raises ModelError.
 
     >>> parse_engine_arguments(["swap_space=8", "kv-cache-dtype=fp8", "enable_expert_parallel=true"])
     {'swap_space': 8, 'kv_cache_dtype': 'fp8', 'enable_expert_parallel': True}
     """
-    found: dict[str, Any] = {}
+    found: EngineArguments = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
         if not equals or not name:
-            raise ModelError(f"--engine-arg {pair}: name=value is wanted")
+            raise ModelError(f"--engine-arg {pair}: expected name=value")
         if name in found:
             raise ModelError(f"--engine-arg {pair}: {name} is given twice")
         try:
@@ -218,7 +251,7 @@ def parse_engine_arguments(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _check(arguments: Mapping[str, Any], given: Mapping[str, Any], there: bool) -> None:
+def _check(arguments: EngineArguments, given: EngineArguments, there: bool) -> None:
     """Whether vLLM has every argument that was given. Without vLLM on this machine nobody can tell."""
     for name in _OURS:
         if name in given:
@@ -252,9 +285,9 @@ def _on_cpu() -> bool:
     return bool(current_platform.is_cpu())
 
 
-def _defaults(on_cpu: bool, config: Any) -> dict[str, Any]:
+def _defaults(on_cpu: bool, config: Any) -> EngineArguments:
     """What is set unless the user says otherwise. ``config`` is the model's where prompts will be scored."""
-    defaults: dict[str, Any] = {"max_logprobs": TOP_LOGPROBS}
+    defaults: EngineArguments = {"max_logprobs": TOP_LOGPROBS}
     if on_cpu:
         # Compiling takes longer than it saves there, and blocks of 128 tokens keep short prompts out of the cache.
         # float32 weights would be cut to half of their precision without a word.
@@ -272,7 +305,7 @@ def _context(config: Any, wanted: int | None) -> int | None:
     return min((length for length in (own, wanted) if length is not None), default=None)
 
 
-def _adapter(lora: str) -> dict[str, Any]:
+def _adapter(lora: str) -> EngineArguments:
     """The engine arguments that an adapter wants. Raises ModelError for a folder that holds none."""
     path = Path(lora) / "adapter_config.json"
     check_adapter(Path(lora), f"--lora {lora}")
@@ -286,7 +319,7 @@ def _adapter(lora: str) -> dict[str, Any]:
     return {"enable_lora": True, "max_lora_rank": fitting[0]}
 
 
-def _engine_facts(engine: Engine) -> dict[str, Any]:
+def _engine_facts(engine: Engine) -> EngineFacts:
     """What the engine has made of its arguments, for the record."""
     import torch
     import vllm

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores
-from ffprompt.backends.local.vllm import VllmBackend
+from ffprompt.backends.local.vllm import VllmBackend, VllmIdentity
 from ffprompt.errors import FFPromptError, ModelError, RunFailedError
 
 _PATIENCE = 30.0  # seconds that a copy is given to stop
@@ -45,7 +45,7 @@ class ReplicatedVllm:
             raise
         identity, self.capabilities, chunk = opened[0]
         self.chunk = chunk * copies
-        self.identity: Mapping[str, Any] = {**identity, "data_parallel_size": copies}
+        self.identity: VllmIdentity = identity.changed(data_parallel_size=copies)
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """The tokenisation audit of ``requests``."""
@@ -114,7 +114,7 @@ def _serve(pipe: Connection, settings: dict[str, Any], rank: int, gpus: int) -> 
     except Exception as error:
         pipe.send(ModelError(f"model {settings['model']}: copy {rank}: {error!r:.300}"))
         return
-    pipe.send((dict(backend.identity), backend.capabilities, backend.chunk))
+    pipe.send((backend.identity, backend.capabilities, backend.chunk))
     with contextlib.suppress(EOFError, OSError):
         while (asked := pipe.recv()) is not None:
             method, requests = asked

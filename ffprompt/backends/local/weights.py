@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Located:
     """What to hand to ``from_pretrained``, and what identifies it in the record of a run."""
 
     source: str
-    identity: dict[str, Any]
+    identity: Mapping[str, str | None]
     adds_bos: bool | None = None  # what a GGUF file says about its tokenizer; None where nobody says
 
 
@@ -204,7 +204,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return content
 
 
-def fingerprint(folder: Path) -> dict[str, Any]:
+def fingerprint(folder: Path) -> dict[str, str]:
     """A digest over config and weights; of large weights the headers and sizes, and it says so."""
     kinds = {".json", ".safetensors", ".model", ".jinja"}
     files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())

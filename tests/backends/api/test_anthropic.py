@@ -124,7 +124,7 @@ def test_a_temperature_is_sent_under_the_version_that_has_one(
         ask(backend, Request("k", "", TURNS[1:2], temperature=settings.get("temperature", 0.0)))
         assert server.headers[0]["anthropic-version"] == (version or ANTHROPIC_API_VERSION)
         assert ("temperature" in server.posted[0]) is told
-    assert backend.identity["api_version"] == (version or ANTHROPIC_API_VERSION)
+    assert backend.identity.api_version == (version or ANTHROPIC_API_VERSION)
 
 
 def test_the_common_beginning_is_marked_for_the_cache() -> None:
@@ -254,17 +254,9 @@ def test_a_setting_that_cannot_be_honoured_is_an_error_on_opening(settings: dict
 
 def test_a_model_that_thinks_unasked_has_room_for_it_and_its_own_temperature() -> None:
     backend = AnthropicBackend("claude-opus-5", live=False)
-    assert backend.identity["temperature"] == "the model's own"
+    assert backend.identity.temperature == "the model's own"
     assert backend.payload(SHOTS)["max_tokens"] > 10_000
     assert "temperature" not in backend.payload(SHOTS)
-
-
-def test_it_chats_and_nothing_else() -> None:
-    backend = AnthropicBackend("claude-haiku-4-5", live=False)
-    can = backend.capabilities
-    assert (can.scores, can.completes, can.chats) == (False, False, True)
-    with pytest.raises(ModelError, match="--elicitation list"):
-        asyncio.run(backend.score([SHOTS]))
 
 
 def test_a_model_on_a_server_of_ones_own_gets_no_room_that_its_context_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,8 @@ from ffprompt.cli.main import main
 from ffprompt.errors import ConfigError, RunFailedError, StoreError
 from ffprompt.evaluation import batch_runner as batches
 from ffprompt.runs.batch_journal import Journal, parts
-from ffprompt.runs.folder import Log, RunFolder
+from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.log import Log
 from tests.conftest import ROOT, only_run
 from tests.support.batch_server import BatchServer, Made
 from tests.support.faulty_server import KEY

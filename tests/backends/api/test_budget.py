@@ -26,6 +26,7 @@ from ffprompt.errors import ConfigError, FFPromptError, RunFailedError, StoreErr
 from ffprompt.evaluation.spending import Journal, enough, price_of, spent, unlimited
 from ffprompt.runs.folder import RunFolder
 from tests.support.faulty_server import KEY, FaultyServer
+from tests.support.records import run_content
 
 PRICE = Price.model_validate(
     {"models": ["m"], "input": 1.0, "output": 10.0, "as_of": "2026-01-01", "source": "here", "batch_discount": 0.5}
@@ -393,8 +394,8 @@ def test_sixty_four_calls_in_flight_with_faults_stay_within_the_budget(
 
 
 def folder(path: Path, lines: list[dict[str, Any]], sent: str | None = None) -> RunFolder:
-    made = RunFolder.create(path, "run", {"status": "running"})
-    made.trials_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = RunFolder.create(path, "run", run_content())
+    made.trials_path.write_text("".join(json.dumps({"outcomes": [], **line}) + "\n" for line in lines))
     if sent is not None:
         made.sent_path.write_text(sent)
     return made
@@ -405,12 +406,16 @@ def call(prompt: int, reply: int, usd: float | None, *sent: int) -> dict[str, An
     return {"counted": counted, "attempts": [{"sent": number} for number in sent]}
 
 
+def turn(call: dict[str, Any]) -> dict[str, Any]:
+    return {"reply": "1", "stop": "stop", "reads": 1, "call": call}
+
+
 def test_all_lines_count_and_so_do_calls_that_left_none(tmp_path: Path) -> None:
     lines = [
-        {"trial": 0, "reply": "1", "call": call(10, 5, 0.25, 0)},
+        {"trial": 0, "reply": "1", "stop": "stop", "call": call(10, 5, 0.25, 0)},
         {"trial": 1, "error": "timeout", "call": call(100, 50, 1.0, 1, 3)},
-        {"trial": 1, "reply": "1", "call": call(10, 5, 0.25, 5)},  # asked again
-        {"trial": 2, "turns": [{"reply": "1", "call": call(1, 1, 0.5, 2)}, {"error": "x", "call": call(2, 2, 0.5, 6)}]},
+        {"trial": 1, "reply": "1", "stop": "stop", "call": call(10, 5, 0.25, 5)},  # asked again
+        {"trial": 2, "error": "x", "call": call(2, 2, 0.5, 6), "turns": [turn(call(1, 1, 0.5, 2))]},
     ]
     sent = "".join(f"{100 + number}\t{10 * number}\n" for number in range(8))
     sent = sent.replace("107\t70", "free\t1\nfree\t4\n107\t70\n108\t80") + "9999\t99"
@@ -419,12 +424,12 @@ def test_all_lines_count_and_so_do_calls_that_left_none(tmp_path: Path) -> None:
     found = spent(made, PRICE)
     assert found.tokens == 15 + 150 + 15 + 2 + 4 + lost.tokens
     assert found.picos == int(2.5 * PICO) + lost.prompt * 10**6 + lost.reply * 10**7
-    assert (found.calls, found.answers, found.silent) == (7, 3, 0)
+    assert (found.calls, found.answers, found.silent) == (7, 2, 0)
     assert spent(made, None).picos is None and spent(made, None).tokens == found.tokens
 
 
 def test_a_turn_that_stands_in_several_lines_counts_once(tmp_path: Path) -> None:
-    turns = [{"reply": "1", "call": call(10, 5, 0.25, number)} for number in range(3)]
+    turns = [turn(call(10, 5, 0.25, number)) for number in range(3)]
     lines = [
         {"trial": 0, "error": "the dialogue is not over", "first_turn": 0, "turns": turns[:1]},
         {"trial": 0, "error": "the dialogue is not over", "first_turn": 1, "turns": turns[1:2]},
@@ -435,16 +440,16 @@ def test_a_turn_that_stands_in_several_lines_counts_once(tmp_path: Path) -> None
 
 
 def test_calls_made_while_no_price_was_known_are_priced_from_above(tmp_path: Path) -> None:
-    made = folder(tmp_path, [{"trial": 0, "reply": "1", "call": call(1000, 100, None, 0)}])
+    made = folder(tmp_path, [{"trial": 0, "reply": "1", "stop": "stop", "call": call(1000, 100, None, 0)}])
     assert spent(made, PRICE).picos == 1000 * 10**6 + 100 * 10**7
 
 
 def test_batched_calls_cost_less_and_those_that_failed_nothing(tmp_path: Path) -> None:
     used = {"prompt_tokens": 1000, "reply_tokens": 100}
     lines = [
-        {"trial": 0, "reply": "1", **used, "call": {"batch": "b1"}},
+        {"trial": 0, "reply": "1", "stop": "stop", **used, "call": {"batch": "b1"}},
         {"trial": 1, "error": "expired", "call": {"batch": "b1", "counted": None, "attempts": [{"status": "expired"}]}},
-        {"trial": 2, "reply": "1", **used},  # no call of an API
+        {"trial": 2, "reply": "1", "stop": "stop", **used},  # no call of an API
     ]
     found = spent(folder(tmp_path, lines), PRICE)
     assert (found.tokens, found.picos, found.silent) == (1100, 10**9, 0)
@@ -516,10 +521,16 @@ def test_a_budget_too_small_for_one_call_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"max_usd": 0}, {"max_usd": -1}, {"max_usd": float("inf")}, {"max_tokens_total": 0}]
+    ("settings", "message"),
+    [
+        ({"max_usd": 0}, "--max-usd 0: expected a number above 0"),
+        ({"max_usd": -1}, "--max-usd -1: expected a number above 0"),
+        ({"max_usd": float("inf")}, "--max-usd inf: expected a number above 0"),
+        ({"max_tokens_total": 0}, "--max-tokens-total 0: expected a whole number of at least 1"),
+    ],
 )
-def test_limits_are_positive(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(settings))):
+def test_limits_are_positive(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         config(**settings)
 
 

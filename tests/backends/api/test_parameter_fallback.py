@@ -125,8 +125,8 @@ def test_every_call_gets_its_answer_though_the_first_are_refused() -> None:
     assert all(isinstance(answer, Reply) for answer in answers)
     assert "temperature" not in sent
     assert sent["max_completion_tokens"] > 1000  # a model that refuses max_tokens reasons, and needs room for it
-    assert backend.identity["temperature"] == "the model's own"
-    assert set(backend.identity["learned"]["dropped"]) == {"temperature"}
+    assert backend.identity.temperature == "the model's own"
+    assert set(backend.identity.learned["dropped"]) == {"temperature"}
 
 
 def test_a_run_that_goes_on_asks_as_its_first_part_did() -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_asks_as_its_first_part_did() -> None:
         first = OpenAIBackend("my-deployment", base_url=server.v1)
         assert isinstance(asked(first, 1)[0], Reply)
         second = OpenAIBackend("my-deployment", base_url=server.v1)
-        second.restore_learned(json.loads(json.dumps(first.identity["learned"])))
+        second.restore_learned(json.loads(json.dumps(first.identity.learned)))
     request = Request("k", "", (Message("user", "w1 r?"),), max_tokens=9)
     assert second.payload(request) == first.payload(request)  # its room for reasoning, too
     assert second.identity == first.identity

@@ -207,7 +207,7 @@ def test_only_the_trials_that_do_not_fit_are_errors(tmp_path: Path, capsys: pyte
     [
         (("--top-logprobs", "9"), "--top-logprobs 9: only --api completions scores"),
         (("--backend", "anthropic", "--top-logprobs", "9"), "the anthropic backend has no such setting"),
-        (("--timeout", "0"), "timeout 0.0: input should be greater than 0"),
+        (("--timeout", "0"), "--timeout 0: expected a number above 0"),
     ],
 )
 def test_a_setting_without_use_is_refused(

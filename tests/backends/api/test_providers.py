@@ -74,7 +74,7 @@ def test_what_a_provider_is_sent(name: str) -> None:
 def test_a_provider_by_name_has_its_address_and_its_own_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = providers()[name]
     backend = OpenAIBackend("m", provider=name, live=False)
-    assert str(backend.identity["base_url"]).rstrip("/") == row.base_url
+    assert str(backend.identity.base_url).rstrip("/") == row.base_url
     if row.key is not None:  # another provider's key is not sent there
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-0123456789")
         monkeypatch.delenv(row.key, raising=False)
@@ -126,7 +126,7 @@ def test_azure_is_asked_at_its_deployment_with_the_version_in_the_query(
         ((sent, _),) = server.posted
     assert sent == path
     assert backend.headers["api-key"] == "azure-key-0123456789"
-    assert "azure-key" not in str(backend.identity)
+    assert "azure-key" not in str(backend.identity.to_json())
 
 
 def message(_path: str, _body: Any) -> Any:
@@ -152,7 +152,7 @@ def test_bedrock_is_asked_through_the_sdks_own_client(
     assert body["anthropic_version"] == (version or ANTHROPIC_API_VERSION)
     assert ("temperature" in body) == (version is not None)
     assert "model" not in body
-    assert "bedrock-token" not in str(backend.identity)
+    assert "bedrock-token" not in str(backend.identity.to_json())
 
 
 @pytest.mark.parametrize(("api", "says"), [("bedrock", "region"), ("vertex", "region")])

@@ -480,28 +480,6 @@ def test_five_hundred_requests_with_mixed_faults_each_end_once(kind: str) -> Non
     assert backend.caller.limiter.in_flight == 0
 
 
-def test_answers_come_in_the_order_of_the_questions() -> None:
-    def echo(number: int) -> str | None:
-        return "slow" if number % 3 == 0 else None
-
-    with FaultyServer(echo) as server:
-        backend = opened("openai", server)
-        requests = [dataclasses.replace(question(n), messages=(Message("user", str(n)),)) for n in range(30)]
-        answers = asked(backend, requests)
-        sent = {body["messages"][0]["content"]: f"req_{number}" for number, body in enumerate(server.posted)}
-    for number, answer in enumerate(answers):
-        assert isinstance(answer, LoggedReply)
-        assert answer.call.request_id == sent[str(number)]
-
-
-def test_a_backend_goes_from_one_event_loop_to_another() -> None:
-    with FaultyServer() as server:
-        backend = opened("openai", server)
-        for _ in range(2):
-            assert isinstance(asyncio.run(backend.complete([question()]))[0], Reply)
-        backend.close()
-
-
 def test_an_interruption_leaves_no_place_taken() -> None:
     with FaultyServer(lambda _: "hang") as server:
         backend = opened("openai", server)

@@ -85,7 +85,7 @@ def test_a_run_shows_that_it_was_held_to_a_schema(
     out = ["--out", str(tmp_path), "--elicitation", elicitation, "--answers", "schema"]
     assert main(["run", *flags, *out]) == 0
     folder = RunFolder.open(only_run(tmp_path))
-    (row,) = folder.info["results"]
+    (row,) = folder.info.to_json()["results"]
     assert row["accuracy"] == 1
     assert row["answers"] == "schema"
     assert f"/{elicitation}/chat-schema/" in row["condition"]

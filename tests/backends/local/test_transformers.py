@@ -192,18 +192,6 @@ def test_generation_is_greedy_and_independent_of_the_batch(tmp_path: Path) -> No
     assert made.text == backend.encoder.tokenizer.decode(ids[-first:], skip_special_tokens=True)
 
 
-def test_sampling_follows_the_request_and_not_the_batch(tmp_path: Path) -> None:
-    backend = TransformersBackend(str(make(tmp_path, "llama")))
-    asked = requests(backend, trials=4, elicitation="next", temperature=1.5)
-    together = [r.text for r in asyncio.run(backend.complete(asked)) if isinstance(r, Reply)]
-    alone = [asyncio.run(backend.complete([request]))[0] for request in asked]
-    assert together == [r.text for r in alone if isinstance(r, Reply)]
-    assert len(set(together)) > 1
-    (greedy,) = asyncio.run(backend.complete(requests(backend, trials=1, elicitation="next")))
-    assert isinstance(greedy, Reply)
-    assert greedy.text != together[0]
-
-
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = make(tmp_path, "gpt2")
     weights = folder / "model.safetensors"

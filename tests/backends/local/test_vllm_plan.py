@@ -15,8 +15,8 @@ from ffprompt.backends.local.vllm import VllmBackend, parse_engine_arguments
 from ffprompt.backends.local.vllm import _defaults as defaults
 from ffprompt.backends.registry import open_backend
 from ffprompt.cli.main import main
-from ffprompt.config.run_config import RunConfig
 from ffprompt.config.run_config import make as make_config
+from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ModelError
 from tests.conftest import ROOT, Command
 from tests.support import tiny
@@ -50,7 +50,7 @@ def test_without_vllm_the_install_line_is_said(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"engine_arg": ("foo",)}, "--engine-arg foo: name=value is wanted"),
+        ({"engine_arg": ("foo",)}, "--engine-arg foo: expected name=value"),
         ({"engine_arg": ("a=1", "a=2")}, "a is given twice"),
         ({"engine_arg": ("model=x",)}, "--engine-arg model: "),
         ({"engine_arg": ("data_parallel_size=8",)}, "--engine-arg data_parallel_size: it has a flag of its own"),
@@ -120,5 +120,5 @@ def test_the_commands_of_a_page_are_understood(page: Path, monkeypatch: pytest.M
         words = shlex.split(line.split("&&")[0])[2:]
         assert main(["run", *words]) == 0, line
         given = {key: value for key, value in vars(seen[-1]).items() if value is not None}
-        config = make_config({key: value for key, value in given.items() if key in RunConfig.model_fields})
+        config = make_config({key: value for key, value in given.items() if key in BY_NAME})
         assert config.backend == page.stem and config.model
