@@ -10,6 +10,7 @@ from typing import Any
 
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
+from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.score import Outcome
@@ -84,6 +85,12 @@ def trend(results: str | Path = "results") -> Trend:
     return Trend(tuple(points), tuple(untold))
 
 
+def _digest(settings: Mapping[str, Any]) -> str:
+    """Return the digest of what can change an answer. It leaves the default task out, as runs before had no other."""
+    told = {name: value for name, value in settings.items() if (name, value) != ("task", BY_NAME["task"].default)}
+    return digest_of(told | {"seed": None})
+
+
 def _points(info: Mapping[str, Any]) -> list[Point]:
     config = info["config"]
     return [
@@ -101,7 +108,7 @@ def _points(info: Mapping[str, Any]) -> list[Point]:
             info["status"] == "done",
             info["run_id"],
             f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
-            digest_of({**settings_of(info, condition), "seed": None}),
+            _digest(settings_of(info, condition)),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)
     ]
