@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt import __version__
+from ffprompt._util.storage import write_atomically
 from ffprompt.cli import sweep_output
 from ffprompt.cli.console import line
 from ffprompt.cli.train import configure
@@ -207,10 +208,8 @@ def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:
             for cell, job in zip(study.cells, jobs, strict=True)
         ],
     }
-    temporary = out / f".{RECORD}.tmp"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(out / RECORD)
+        write_atomically(out / RECORD, json.dumps(record, indent=2).encode() + b"\n")
     except OSError as error:
         raise StoreError(f"{out}: cannot be written: {error.strerror or error}") from error

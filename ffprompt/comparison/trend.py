@@ -10,6 +10,7 @@ from ffprompt._util.plain import Plain
 from ffprompt._util.records import JsonObject
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
+from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.score import Outcome
@@ -80,6 +81,12 @@ def trend(results: str | Path = "results") -> Trend:
     return Trend(tuple(points), tuple(untold))
 
 
+def _digest(settings: JsonObject) -> str:
+    """Return the digest of what can change an answer. It leaves the default task out, as runs before had no other."""
+    told = {name: value for name, value in settings.items() if (name, value) != ("task", BY_NAME["task"].default)}
+    return digest_of(told | {"seed": None})
+
+
 def _points(info: JsonObject) -> list[TrendPoint]:
     config = info["config"]
     return [
@@ -97,7 +104,7 @@ def _points(info: JsonObject) -> list[TrendPoint]:
             info["status"] == "done",
             info["run_id"],
             f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
-            digest_of({**settings_of(info, condition), "seed": None}),
+            _digest(settings_of(info, condition)),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt._util.storage import hold, release
 from ffprompt.cli.main import main
 from ffprompt.cli.sweep import _jobs
 from ffprompt.cli.sweep_output import Shown
@@ -280,16 +281,10 @@ def until(true) -> None:
 
 def let_go(folder: Path) -> bool:
     """Whether no process trains in ``folder`` any more."""
-    import fcntl
-
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(held)
-    return True
+    lock = hold(folder)
+    if lock is not None:
+        release(lock)
+    return lock is not None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
