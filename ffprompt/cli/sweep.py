@@ -101,7 +101,7 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
 
     threads = max(job.training.threads for job in jobs)
     if options.cpus_per_task is not None and options.cpus_per_task < threads:
-        raise ConfigError(f"--cpus-per-task {options.cpus_per_task}: at least {threads} is wanted")
+        raise ConfigError(f"--cpus-per-task {options.cpus_per_task}: expected at least {threads}")
     cpus = options.cpus_per_task or ((study.replicates or 1) * threads if ray else cores())
     if threads > 1 and (study.replicates or 1) > 1:
         raise ConfigError(f"study {study.name}: threads {threads}: trainings together have 1 core each")
@@ -111,7 +111,7 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
     if gpus is None:
         gpus = 1.0 if any(job.training.device.startswith("cuda") for job in jobs) else 0.0
     if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ConfigError(f"--gpus-per-task {gpus:g}: a part of one GPU, or a whole number of them, is wanted")
+        raise ConfigError(f"--gpus-per-task {gpus:g}: expected a part of one GPU, or a whole number of them")
     at_once = max(1, cpus // threads) if threads == 1 else 1
     return study.replicates or at_once, at_once, cpus, gpus
 

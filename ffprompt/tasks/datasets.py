@@ -33,7 +33,7 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
     import pyarrow.parquet as pq
 
     if count < 1:
-        raise UsageError(f"strings {count}: at least 1 is wanted")
+        raise UsageError(f"strings {count}: expected at least 1")
     suffix = _suffix(path)
     try:
         with replacing(path) as temporary:
@@ -117,7 +117,7 @@ def read(source: str, count: int | None = None, symbols: int = 2, task: Task = F
         if count is not None and done >= count:
             break
     if not parts or (count is not None and done < count):
-        raise UsageError(f"data {source}: has {done} strings; {count or 'at least 1'} are wanted (--trials)")
+        raise UsageError(f"data {source}: has {done} strings; expected {count or 'at least 1'} (--trials)")
     return concatenate(parts)
 
 
@@ -148,7 +148,7 @@ def _jsonl_rows(path: Path, count: int | None) -> Iterator[list[str]]:
             try:
                 texts.append(json.loads(line)["text"])
             except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f'data {path}, line {number}: {{"text": "w1i0r1"}} is wanted') from error
+                raise UsageError(f'data {path}, line {number}: expected {{"text": "w1i0r1"}}') from error
             if len(texts) == _BLOCK:
                 yield texts
                 texts = []

@@ -411,7 +411,7 @@ def test_the_papers_recipe_is_the_default() -> None:
         (["transformer", "--data", "FFL(0.8)+FFL(100, 0.1)"], "every part needs the length"),
         (["transformer", "--positions", "rotary"], "positions 'rotary' is unknown (known: alibi, "),
         (["transformer", "--data", "0*FFL(0.8)"], "the weight of '0*FFL(0.8)' is not a number above 0"),
-        (["lstm", "--final-strings", "-1"], "--final-strings -1: 0 for all, or at least 1, is wanted"),
+        (["lstm", "--final-strings", "-1"], "--final-strings -1: expected 0 for all, or at least 1"),
         (["transformer", "--sharpen", "entropy"], "a penalty needs both"),
         (["lstm", "--sharpen", "l2", "--sharpen-coefficient", "1"], "only a transformer has attention to sharpen"),
         (["transformer", "--steps", "0"], "steps 0"),
