@@ -13,6 +13,7 @@ from ffprompt.config.run_config import digest_of
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.score import Outcome
+from ffprompt.tasks import registry
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,16 @@ def _points(info: JsonObject) -> list[TrendPoint]:
             info["status"] == "done",
             info["run_id"],
             f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
-            digest_of({**settings_of(info, condition), "seed": None}),
+            _settings_digest(settings_of(info, condition)),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)
     ]
+
+
+def _settings_digest(settings: JsonObject) -> str:
+    """The digest of all settings but the seed. The default task is left out, so that it is that of earlier versions."""
+    known = {name: value for name, value in settings.items() if (name, value) != ("task", registry.DEFAULT)}
+    return digest_of({**known, "seed": None})
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
