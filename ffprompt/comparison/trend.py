@@ -10,10 +10,10 @@ from ffprompt._util.plain import Plain
 from ffprompt._util.records import JsonObject
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
-from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.score import Outcome
+from ffprompt.tasks import registry
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,6 @@ def trend(results: str | Path = "results") -> Trend:
     return Trend(tuple(points), tuple(untold))
 
 
-def _digest(settings: JsonObject) -> str:
-    """Return the digest of what can change an answer. It leaves the default task out, as runs before had no other."""
-    told = {name: value for name, value in settings.items() if (name, value) != ("task", BY_NAME["task"].default)}
-    return digest_of(told | {"seed": None})
-
-
 def _points(info: JsonObject) -> list[TrendPoint]:
     config = info["config"]
     return [
@@ -104,10 +98,16 @@ def _points(info: JsonObject) -> list[TrendPoint]:
             info["status"] == "done",
             info["run_id"],
             f"strings {info['plan']['data_digest']}" if config["data"] is not None else f"seed {config['seed']}",
-            _digest(settings_of(info, condition)),
+            _settings_digest(settings_of(info, condition)),
         )
         for condition, row in zip(info["plan"]["conditions"], info.get("results") or [], strict=False)
     ]
+
+
+def _settings_digest(settings: JsonObject) -> str:
+    """The digest of all settings but the seed. The default task is left out, so that it is that of earlier versions."""
+    known = {name: value for name, value in settings.items() if (name, value) != ("task", registry.DEFAULT)}
+    return digest_of({**known, "seed": None})
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
