@@ -12,9 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ffprompt._util.files import json_bytes, read_text
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
 from ffprompt.runs.folder import RunFolder, replace_file
 
@@ -50,7 +50,7 @@ def read(results: Path) -> list[Baseline]:
         raise StoreError(f"{path}: damaged ({error!r:.80})") from error
 
 
-def _baseline(path: Path, one: dict[str, Any]) -> Baseline:
+def _baseline(path: Path, one: JsonObject) -> Baseline:
     made = Baseline(one["suite"], one["name"], tuple(one["runs"]), one["set"])
     texts = [made.name, made.set, *made.runs] + ([] if made.suite is None else [made.suite])
     if not made.runs or not all(isinstance(text, str) for text in texts):

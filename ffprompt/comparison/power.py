@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from ffprompt._util.plain import Plain
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import match
 from ffprompt.comparison.pairing import paired
@@ -27,7 +27,7 @@ Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Needed:
+class Needed(Plain):
     """Strings for one condition; ``plan`` is None where the pilot has no read or no number would do: see ``reason``."""
 
     condition: str
@@ -36,10 +36,6 @@ class Needed:
     plan: Plan | None
     reason: str | None = None
     incomplete: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def strings_needed(

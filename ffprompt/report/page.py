@@ -7,19 +7,19 @@ its head forbids every request, so that a slip could not send anything either.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, StoreError
-from ffprompt.report.cells import ERROR
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.study_cells import ERROR
 from ffprompt.report.wording import REPEATS, repeated, share
 
 LARGEST = 15_000_000  # bytes
@@ -27,7 +27,7 @@ _MOST_RECORDS = 50  # trainings whose record is in the page
 _MOST_PROVENANCE = 40_000  # characters of a run's record
 
 
-def render(data: Mapping[str, Any]) -> str:
+def render(data: JsonObject) -> str:
     """The page as text. Raises ModelError where plotly is not installed, StoreError for one larger than 15 MB."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -72,7 +72,7 @@ def _json(value: Any) -> Any:
     return Markup(text)
 
 
-def _record(run: Mapping[str, Any]) -> str:
+def _record(run: JsonObject) -> str:
     text = json.dumps(run["provenance"], indent=2, ensure_ascii=False)
     if len(text) <= _MOST_PROVENANCE:
         return text
@@ -88,7 +88,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def write(data: Mapping[str, Any], path: Path) -> None:
+def write(data: JsonObject, path: Path) -> None:
     """Write the page, replacing an earlier one in one step. Raises ModelError, StoreError."""
     text = render(data)
     try:
