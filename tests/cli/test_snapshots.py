@@ -41,7 +41,7 @@ def _shown(done: Done, folder: Path) -> str:
         (re.escape(str(folder)), "TMP"),
         (re.escape(str(ROOT)), "CHECKOUT"),
         (r"\d{8}-\d{6}-", "DATE-"),
-        (r"\d{4}-\d\d-\d\d( \d\d:\d\d)?", "DATE"),
+        (r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d)?", "DATE"),
         (r"[\d,.]+ reads/s", "N reads/s"),
         (r"[ \t]+\n", "\n"),
     ):
