@@ -163,12 +163,12 @@ class AfterRun:
         known = suite.gate if suite else {}
         margin = options.margin if options.margin is not None else known.get("margin")
         if margin is None:
-            raise ConfigError("--gate: a margin is wanted, from --margin or [gate] margin of the suite")
+            raise ConfigError("--gate: expected a margin, from --margin or [gate] margin of the suite")
         self.margin: float = margin
         self.level = known.get("level", 0.95)
         name = suite.name if suite else None
         if not 0 < self.margin < 1:
-            raise ConfigError(f"margin {self.margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+            raise ConfigError(f"margin {self.margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
         results = Path(options.out)
         if options.baseline and Path(options.baseline).is_dir():
             self.baseline = [Path(options.baseline)]

@@ -64,7 +64,7 @@ def put(results: Path, runs: Sequence[Path], name: str = DEFAULT, suite: str | N
     The file is replaced in one step.
     """
     if not name or "/" in name:
-        raise ConfigError(f"name {name!r}: a word without a slash is wanted")
+        raise ConfigError(f"name {name!r}: expected a word without a slash")
     for run in runs:
         status = RunFolder.open(run).info.status
         if status != "done":

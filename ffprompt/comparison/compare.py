@@ -126,7 +126,7 @@ def compare(
     checked_level(level)
     paths = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if not paths:
-        raise ConfigError("compare: at least one run is wanted")
+        raise ConfigError("compare: expected at least one run")
     sides = [conditions_of(path, incomplete) for path in paths]
     return compare_conditions(sides, [by] if isinstance(by, str) else by, allow, level)
 

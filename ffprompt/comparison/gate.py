@@ -97,7 +97,7 @@ def gate(
     """
     checked_level(level)
     if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
         [cell for path in _several(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )
@@ -117,7 +117,7 @@ def gate_conditions(
 ) -> GateReport:
     """The same for runs in memory."""
     if not before or not after:
-        raise ConfigError("gate: at least one run of the baseline and one of the candidate are wanted")
+        raise ConfigError("gate: expected at least one run of the baseline and one of the candidate")
     matches, _ = match([before, after], ("model",), allow)
     gated = {(id(one.reference), id(one.other)) for one in matches}
     missing = [cell for cell in before if id(cell) not in {a for a, _ in gated}]

@@ -57,14 +57,16 @@ def strings_needed(
     asked = {"half-width": half_width, "difference": difference, "margin": margin}
     given = {name: value for name, value in asked.items() if value is not None}
     if len(given) != 1:
-        raise ConfigError("power: one of --half-width, --difference and --margin is wanted")
+        raise ConfigError("power: expected one of --half-width, --difference and --margin")
     ((name, value),) = given.items()
     if not 0 < level < 1:
-        raise CountsError(f"level {level}: between 0 and 1 is wanted, such as 0.95")
+        raise CountsError(f"level {level}: expected a number between 0 and 1, such as 0.95")
     if not 0 < value < (0.5 if name == "half-width" else 1):
-        raise CountsError(f"{name} {value}: between 0 and {0.5 if name == 'half-width' else 1} is wanted, such as 0.01")
+        raise CountsError(
+            f"{name} {value}: expected a number between 0 and {0.5 if name == 'half-width' else 1}, such as 0.01"
+        )
     if not 0.5 <= power < 1:
-        raise CountsError(f"power {power}: from 0.5 to below 1 is wanted, such as 0.8")
+        raise CountsError(f"power {power}: expected a number from 0.5 to below 1, such as 0.8")
     if half_width is not None:
         if against is not None:
             raise ConfigError(f"against {os.fspath(against)}: goes with --difference or --margin")

@@ -7,12 +7,12 @@ its head forbids every request, so that a slip could not send anything either.
 from __future__ import annotations
 
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, StoreError
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
@@ -98,10 +98,7 @@ def duration(seconds: float | None) -> str:
 def write(data: JsonObject, path: Path) -> None:
     """Write the page, replacing an earlier one in one step. Raises ModelError, StoreError."""
     text = render(data)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"report {path}: cannot be written ({error.strerror or error})") from error

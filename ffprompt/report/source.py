@@ -115,7 +115,7 @@ def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[Any]) -> None:
                 if value is not None and not 0 <= value <= _MOST:
                     raise StoreError(
                         f"run {folder.path}: run.json gives {name} {value!r} for {row['condition']}; a share from 0 to "
-                        f"1 is wanted; compute it anew with: ffprompt score {folder.path}"
+                        f"expected 1; compute it anew with: ffprompt score {folder.path}"
                     )
             if not _adds_up(row):
                 raise _stale(folder)

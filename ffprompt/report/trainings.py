@@ -48,7 +48,7 @@ def find(given: Sequence[Path]) -> Found:
             missing = _not_begun(path)
             if not (runs or trainings or missing):
                 what = "no run, no training and no folder of them" if path.is_dir() else "no such folder"
-                raise StoreError(f"run {path}: {what}; a folder with a {RUN} or a {RECORD}, or one of such, is wanted")
+                raise StoreError(f"run {path}: {what}; expected a folder with a {RUN} or a {RECORD}, or one of such")
             found.runs += runs
             found.trainings += trainings
             found.not_begun += missing
@@ -153,7 +153,7 @@ def _record(path: Path) -> JsonObject:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise StoreError(f"{path}: not the record of a training, or of another format than {FORMAT}")
     if record.get("status") not in _STATUSES:
-        raise StoreError(f"{path}: status {record.get('status')!r}; one of {', '.join(_STATUSES)} is wanted")
+        raise StoreError(f"{path}: status {record.get('status')!r}; expected one of {', '.join(_STATUSES)}")
     for name in ("config", "training"):
         if not isinstance(record.get(name), dict):
             raise StoreError(f"{path}: {name} is missing")
