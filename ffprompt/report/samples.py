@@ -120,8 +120,10 @@ def trials(
         path = source.folder.trials_path
         with path.open("rb") as log:
             line = read_trial(log, offset)
-            where = line_name(log, offset)
-        made = {"row": row, **_trial(source, condition, trial, line, where)}
+            try:
+                made = {"row": row, **_trial(source, condition, trial, line)}
+            except StoreError as error:  # the number of a line is counted only where it is told
+                raise StoreError(f"{line_name(log, offset)}: {error}") from None
         budget -= len(json.dumps(made))
         if budget < 0:
             break
@@ -129,14 +131,11 @@ def trials(
     return found
 
 
-def _trial(source: Source, condition: Condition, trial: int, line: TrialRecord, where: str) -> JsonObject:
+def _trial(source: Source, condition: Condition, trial: int, line: TrialRecord) -> JsonObject:
     plan = source.plan
     batch = plan.batch(condition, trial, trial + 1, shots=False)
     response = line.response
-    try:
-        check_reads(response, len(batch.asked[0]), plan.config.symbols)
-    except StoreError as error:
-        raise StoreError(f"{where}: {error}") from None
+    check_reads(response, len(batch.asked[0]), plan.config.symbols)
     judged = judge_response(plan, batch, 0, response)
     truth = batch.truth(0)
     made: JsonObject = {

@@ -268,7 +268,7 @@ def test_its_reads_table_anatomy_and_report_are_made(tmp_path: Path, coin: str) 
     (condition,) = anatomy(found.path).conditions
     assert condition.by_contradictions == condition.by_earlier_read == []
     assert condition.rules.best == ["last-event"]
-    assert sum(cell.reads for cell in condition.by_gap) == len(reads)
+    assert sum(gap.reads for gap in condition.by_gap) == len(reads)
     made = data.build([found.path])
     assert [row["language"] for row in made["rows"]] == ["parity(6, 0.6, 0.2)"]
     assert [row["accuracy"] for row in made["rows"]] == [found.row["accuracy"]]
