@@ -44,6 +44,11 @@ def _is_slow(module: Path) -> bool:
     return bool(_SLOW_IMPORTS.search(module.read_text(encoding="utf-8")))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flag that writes what commands say now into tests/cli/snapshots."""
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/cli/snapshots anew")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """With ``-m fast``, try fewer examples of each property."""
     if config.option.markexpr == "fast":

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from ffprompt.cli import compare_output
 from ffprompt.cli.console import line
-from ffprompt.comparison import baselines
-from ffprompt.comparison import gate_formats as formats
+from ffprompt.comparison import baselines, gate_report
 from ffprompt.comparison.compare import compare as compared
 from ffprompt.comparison.compare import compare_conditions
 from ffprompt.comparison.conditions import conditions_of
-from ffprompt.comparison.gate import Report
+from ffprompt.comparison.gate import GateReport
 from ffprompt.comparison.gate import gate as gated
 from ffprompt.comparison.power import strings_needed
 from ffprompt.comparison.trend import Trend
@@ -46,7 +45,7 @@ def compare(options: Namespace) -> int:
     made = compared(options.runs, options.by, options.allow, options.incomplete, options.level)
     compare_output.comparison(made, options.tests)
     if options.json:
-        formats.to_json(Path(options.json), made.to_json())
+        gate_report.to_json(Path(options.json), made.to_json())
     return 0
 
 
@@ -57,11 +56,11 @@ def gate(options: Namespace) -> int:
     report = gated(before, options.candidate, options.margin, options.level, options.allow)
     compare_output.gated(report)
     if options.json:
-        formats.to_json(Path(options.json), report.to_json())
+        gate_report.to_json(Path(options.json), report.to_json())
     if options.junit:
-        formats.to_junit(Path(options.junit), report)
+        gate_report.to_junit(Path(options.junit), report)
     if options.markdown:
-        formats.to_markdown(Path(options.markdown), report)
+        gate_report.to_markdown(Path(options.markdown), report)
     return report.exit_code
 
 
@@ -114,9 +113,9 @@ def trend(options: Namespace) -> int:
         made = Trend(points, made.untold)
     compare_output.trend(made)
     if options.json:
-        formats.to_json(Path(options.json), made.to_json())
+        gate_report.to_json(Path(options.json), made.to_json())
     if options.csv:
-        formats.to_csv(Path(options.csv), made.rows())
+        gate_report.to_csv(Path(options.csv), made.rows())
     return 0
 
 
@@ -140,7 +139,7 @@ def power(options: Namespace) -> int:
         )
     compare_output.strings_needed(found, question)
     if options.json:
-        formats.to_json(Path(options.json), {"question": question, "conditions": [one.to_json() for one in found]})
+        gate_report.to_json(Path(options.json), {"question": question, "conditions": [one.to_json() for one in found]})
     return 0
 
 
@@ -164,19 +163,19 @@ class AfterRun:
         known = suite.gate if suite else {}
         margin = options.margin if options.margin is not None else known.get("margin")
         if margin is None:
-            raise ConfigError("--gate: a margin is wanted, from --margin or [gate] margin of the suite")
+            raise ConfigError("--gate: expected a margin, from --margin or [gate] margin of the suite")
         self.margin: float = margin
         self.level = known.get("level", 0.95)
         name = suite.name if suite else None
         if not 0 < self.margin < 1:
-            raise ConfigError(f"margin {self.margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+            raise ConfigError(f"margin {self.margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
         results = Path(options.out)
         if options.baseline and Path(options.baseline).is_dir():
             self.baseline = [Path(options.baseline)]
         else:
             self.baseline = baselines.find(results, options.baseline or baselines.DEFAULT, name)
 
-    def gate(self, made: Sequence[Path]) -> Report:
+    def gate(self, made: Sequence[Path]) -> GateReport:
         """Compare what was made with the baseline, and show it."""
         report = gated(self.baseline, made, self.margin, self.level)
         compare_output.gated(report)

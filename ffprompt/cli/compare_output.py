@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ffprompt.cli.console import line, show
 from ffprompt.comparison.baselines import Baseline
-from ffprompt.comparison.compare import Comparison, Row
-from ffprompt.comparison.gate import Checked, Report
+from ffprompt.comparison.compare import Comparison, ComparisonRow
+from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.comparison.power import Needed
-from ffprompt.comparison.trend import Point, Trend
+from ffprompt.comparison.trend import Trend, TrendPoint
 from ffprompt.report.wording import share
 
 # At every number that rests on part of a run.
@@ -54,7 +54,7 @@ def comparison(made: Comparison, tests: bool = False) -> None:
     )
 
 
-def _compared(row: Row, several: bool, tests: bool) -> list[str]:
+def _compared(row: ComparisonRow, several: bool, tests: bool) -> list[str]:
     found = row.difference
     numbers = [
         f"{row.n_reads:,}",
@@ -76,7 +76,7 @@ def _compared(row: Row, several: bool, tests: bool) -> list[str]:
     return [row.condition, *([row.a, row.b] if several else []), *numbers, words]
 
 
-def gated(report: Report) -> None:
+def gated(report: GateReport) -> None:
     """A line a condition, and the verdict."""
     shown = _table(["condition", "verdict"], ["before", "now", "difference", "bounds", "reads", "strings"], ["why"])
     for check in report.checks:
@@ -94,7 +94,7 @@ def gated(report: Report) -> None:
     )
 
 
-def _checked(check: Checked) -> list[str]:
+def _checked(check: GateCheck) -> list[str]:
     numbers = ["None"] * 4
     if check.estimate is not None:
         numbers = [
@@ -110,7 +110,7 @@ def trend(made: Trend) -> None:
     """Blocks of one model and condition, oldest first."""
     shown = _table(["model", "condition", "started"], ["accuracy", "95% interval", "reads", "strings"], ["run", "note"])
     for _, block in itertools.groupby(made.points, key=lambda one: (one.model, one.backend, one.condition)):
-        before: Point | None = None
+        before: TrendPoint | None = None
         for point in block:
             mark = "" if point.complete else MARK
             low_high = (
@@ -132,7 +132,7 @@ def trend(made: Trend) -> None:
         line(f"left out: {text}")
 
 
-def _differ(before: Point, now: Point, what: str) -> bool:
+def _differ(before: TrendPoint, now: TrendPoint, what: str) -> bool:
     return bool(getattr(before, what) != getattr(now, what))
 
 

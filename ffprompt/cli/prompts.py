@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
     if not 0 <= options.shots <= 64:
         raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
     if options.index < 0:
-        raise ConfigError(f"index {options.index}: a whole number from 0 on is wanted")
+        raise ConfigError(f"index {options.index}: expected a whole number from 0 on")
     words = templates.Renderer(templates.load(options.template), options.symbols)
     spec = words.task.spec(options.length, options.symbols, {"ignore": options.p_ignore})
     strings = spec.sample(options.seed, options.index, options.index + 1)
@@ -83,7 +83,7 @@ def _check_turns(options: argparse.Namespace, elicitation: Elicitation | None) -
         if options.form == "completion":
             raise ConfigError("form completion: a dialogue is held with a chat model")
         if options.turn_instructions is not None and options.turn_instructions < 1:
-            raise ConfigError(f"turn-instructions {options.turn_instructions}: at least 1 is wanted")
+            raise ConfigError(f"turn-instructions {options.turn_instructions}: expected at least 1")
     elif options.turn_instructions is not None:
         raise ConfigError(f"turn-instructions {options.turn_instructions}: only dialogue has turns")
 

@@ -168,5 +168,5 @@ def in_batches(options: Namespace, only_submit: bool = False) -> Ask:
     if options.suite:
         raise ConfigError(f"--suite {options.suite}: batches take one run at a time; give its settings as flags")
     if options.batch_part is not None and options.batch_part < 1:
-        raise ConfigError(f"--batch-part {options.batch_part}: at least 1 is wanted")
+        raise ConfigError(f"--batch-part {options.batch_part}: expected at least 1")
     return partial(batch.submit if only_submit else batch.run, most=options.batch_part)

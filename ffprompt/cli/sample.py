@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Write strings to a file."""
     if options.strings < 1:
-        raise UsageError(f"strings {options.strings}: at least 1 is wanted")
+        raise UsageError(f"strings {options.strings}: expected at least 1")
     path = Path(options.out)
     spec = registry.get(registry.DEFAULT).parse_spec(options.spec, options.symbols)
     datasets.write(path, spec, options.seed, options.strings)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt import __version__
+from ffprompt._util.storage import write_atomically
 from ffprompt.cli import sweep_output
 from ffprompt.cli.console import line
 from ffprompt.cli.train import configure
@@ -100,7 +101,7 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
 
     threads = max(job.training.threads for job in jobs)
     if options.cpus_per_task is not None and options.cpus_per_task < threads:
-        raise ConfigError(f"--cpus-per-task {options.cpus_per_task}: at least {threads} is wanted")
+        raise ConfigError(f"--cpus-per-task {options.cpus_per_task}: expected at least {threads}")
     cpus = options.cpus_per_task or ((study.replicates or 1) * threads if ray else cores())
     if threads > 1 and (study.replicates or 1) > 1:
         raise ConfigError(f"study {study.name}: threads {threads}: trainings together have 1 core each")
@@ -110,7 +111,7 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
     if gpus is None:
         gpus = 1.0 if any(job.training.device.startswith("cuda") for job in jobs) else 0.0
     if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ConfigError(f"--gpus-per-task {gpus:g}: a part of one GPU, or a whole number of them, is wanted")
+        raise ConfigError(f"--gpus-per-task {gpus:g}: expected a part of one GPU, or a whole number of them")
     at_once = max(1, cpus // threads) if threads == 1 else 1
     return study.replicates or at_once, at_once, cpus, gpus
 
@@ -207,10 +208,8 @@ def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:
             for cell, job in zip(study.cells, jobs, strict=True)
         ],
     }
-    temporary = out / f".{RECORD}.tmp"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(out / RECORD)
+        write_atomically(out / RECORD, json.dumps(record, indent=2).encode() + b"\n")
     except OSError as error:
         raise StoreError(f"{out}: cannot be written: {error.strerror or error}") from error

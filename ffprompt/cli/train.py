@@ -131,7 +131,7 @@ def _plan(given: Mapping[str, Any]) -> Plan:
 
     settings = {"final_strings": _FINAL, **_given(given, PLAN)}
     if settings["final_strings"] < 0:
-        raise ConfigError(f"--final-strings {settings['final_strings']}: 0 for all, or at least 1, is wanted")
+        raise ConfigError(f"--final-strings {settings['final_strings']}: expected 0 for all, or at least 1")
     return Plan(**{**settings, "final_strings": settings["final_strings"] or None})
 
 

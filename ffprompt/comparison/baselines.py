@@ -12,9 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ffprompt._util.files import json_bytes, read_text
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError, did_you_mean
 from ffprompt.runs.folder import RunFolder, replace_file
 
@@ -50,7 +50,7 @@ def read(results: Path) -> list[Baseline]:
         raise StoreError(f"{path}: damaged ({error!r:.80})") from error
 
 
-def _baseline(path: Path, one: dict[str, Any]) -> Baseline:
+def _baseline(path: Path, one: JsonObject) -> Baseline:
     made = Baseline(one["suite"], one["name"], tuple(one["runs"]), one["set"])
     texts = [made.name, made.set, *made.runs] + ([] if made.suite is None else [made.suite])
     if not made.runs or not all(isinstance(text, str) for text in texts):
@@ -64,7 +64,7 @@ def put(results: Path, runs: Sequence[Path], name: str = DEFAULT, suite: str | N
     The file is replaced in one step.
     """
     if not name or "/" in name:
-        raise ConfigError(f"name {name!r}: a word without a slash is wanted")
+        raise ConfigError(f"name {name!r}: expected a word without a slash")
     for run in runs:
         status = RunFolder.open(run).info.status
         if status != "done":

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from ffprompt._util.plain import Plain
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
-from ffprompt.comparison.prompt_check import other_prompts
+from ffprompt.comparison.prompt_differences import other_prompts
 from ffprompt.errors import ConfigError
 from ffprompt.scoring.score import Outcome
 from ffprompt.stats.paired import Difference, difference
@@ -23,14 +24,17 @@ from ffprompt.stats.quantiles import checked_level
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pydantic import JsonValue
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+# Fields of a row that are records themselves.
+_NESTED = ("difference", "flips", "yang", "durkalski")
 # Outcomes without an answer that could be right or wrong.
 _UNREADABLE = (Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED)
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """B against A in one condition, on the reads that both answered.
 
     ``difference`` is B's accuracy less A's, with an interval and the p-value that belongs to it; it and the tests are
@@ -63,12 +67,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Plain):
     """All rows of a comparison; ``left_out``: conditions that had nothing to be compared with."""
 
     by: tuple[str, ...]
     level: float
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     left_out: tuple[str, ...] = ()
 
     @property
@@ -76,9 +80,9 @@ class Comparison:
         """Whether a number in it rests on a run that is not complete."""
         return any(row.incomplete for row in self.rows)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"incomplete": self.incomplete, **asdict(self)}
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return plain values, with whether the comparison is ``incomplete`` before the fields."""
+        return {"incomplete": self.incomplete, **super().to_json()}
 
     def frame(self) -> pd.DataFrame:
         """One line a row, with the bounds and p-values as columns."""
@@ -87,20 +91,21 @@ class Comparison:
         return pd.DataFrame([_flat(row) for row in self.rows])
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    plain = {key: value for key, value in vars(row).items() if isinstance(value, (str, int, float, type(None)))}
-    plain = {key: value for key, value in plain.items() if key not in ("difference", "flips", "yang", "durkalski")}
+def _flat(row: ComparisonRow) -> dict[str, str | float | None]:
     found = row.difference
-    return plain | {
-        "difference": found and found.estimate,
-        "low": found and found.low,
-        "high": found and found.high,
-        "p": found and found.p,
-        "lost": found and found.lost,
-        "gained": found and found.gained,
-        "p_sign_flip": row.flips and row.flips.p,
-        "p_yang": row.yang and row.yang.p,
-        "p_durkalski": row.durkalski and row.durkalski.p,
+    columns: dict[str, str | float | None] = {
+        name: value for name, value in vars(row).items() if name not in (*_NESTED, "warnings")
+    }
+    return columns | {
+        "difference": found.estimate if found else None,
+        "low": found.low if found else None,
+        "high": found.high if found else None,
+        "p": found.p if found else None,
+        "lost": found.lost if found else None,
+        "gained": found.gained if found else None,
+        "p_sign_flip": row.flips.p if row.flips else None,
+        "p_yang": row.yang.p if row.yang else None,
+        "p_durkalski": row.durkalski.p if row.durkalski else None,
         "warnings": "; ".join(row.warnings),
     }
 
@@ -121,7 +126,7 @@ def compare(
     checked_level(level)
     paths = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if not paths:
-        raise ConfigError("compare: at least one run is wanted")
+        raise ConfigError("compare: expected at least one run")
     sides = [conditions_of(path, incomplete) for path in paths]
     return compare_conditions(sides, [by] if isinstance(by, str) else by, allow, level)
 
@@ -137,12 +142,12 @@ def compare_conditions(
     return Comparison(tuple(by) or ("model",), level, tuple(rows), tuple(left_out))
 
 
-def _row(one: Match, level: float) -> Row:
+def _row(one: Match, level: float) -> ComparisonRow:
     made = paired(one.reference, one.other)
     pairs, n = made.pairs, made.n_reads
     found = difference(pairs, level)
     a, b = one.reference.source, one.other.source
-    return Row(
+    return ComparisonRow(
         one.condition,
         one.reference_label,
         one.other_label,

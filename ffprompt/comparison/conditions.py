@@ -6,14 +6,13 @@ Only the columns that a comparison needs are read from ``reads.parquet``; the re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ffprompt._util.records import JsonObject
 from ffprompt.backends.base import OWN
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation.base import find_elicitation
@@ -43,7 +42,7 @@ class Source:
     run_id: str
     model: str
     complete: bool
-    info: Mapping[str, Any] = field(repr=False)
+    info: JsonObject = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class RunCondition:
     number: int
     name: str
     language: str
-    settings: Mapping[str, Any]
+    settings: JsonObject
     string: Ints
     read: Ints
     digest: Digests | None
@@ -129,7 +128,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
     return conditions
 
 
-def _language(info: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+def _language(info: JsonObject, condition: JsonObject) -> str:
     if info["config"]["data"] is not None:
         return f"file({condition['length']})"
     task = registry.get(info["config"].get("task", registry.DEFAULT))
@@ -138,7 +137,7 @@ def _language(info: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
     return str(task.spec(condition["length"], condition["symbols"], probabilities))
 
 
-def settings_of(info: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:
     """Every setting that can change an answer, by name; None for those that play no part in this condition."""
     config, identity = info["config"], info["model"]
     versions = {made["name"]: made["digest"] for made in info["plan"]["templates"].values()}

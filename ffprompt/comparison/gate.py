@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ffprompt._util.plain import Plain
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
@@ -23,12 +24,15 @@ from ffprompt.stats.gate import Gate, Verdict, noninferior
 from ffprompt.stats.paired import Pairs
 from ffprompt.stats.quantiles import checked_level
 
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
 Path = str | os.PathLike[str]
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "regression": 1, "inconclusive": 3}
 
 
 @dataclass(frozen=True)
-class Checked:
+class GateCheck:
     """The verdict on one condition, and why in one line.
 
     ``low``: the bound of the difference that *pass* rests on; ``high``: the one that *regression* rests on; None
@@ -54,7 +58,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Report:
+class GateReport(Plain):
     """The verdict over all conditions, and each one's.
 
     ``level``: of each pass; ``regression_level``: of each regression. ``not_gated``: conditions that the baseline does
@@ -65,7 +69,7 @@ class Report:
     margin: float
     level: float
     regression_level: float
-    checks: tuple[Checked, ...]
+    checks: tuple[GateCheck, ...]
     not_gated: tuple[str, ...] = ()
 
     @property
@@ -73,9 +77,9 @@ class Report:
         """0 pass, 1 regression, 3 inconclusive."""
         return EXIT_CODES[self.verdict]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"exit_code": self.exit_code, **asdict(self)}
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return plain values, with the exit code before the fields."""
+        return {"exit_code": self.exit_code, **super().to_json()}
 
 
 def gate(
@@ -84,7 +88,7 @@ def gate(
     margin: float,
     level: float = 0.95,
     allow: Collection[str] = (),
-) -> Report:
+) -> GateReport:
     """Compare a candidate's runs with a baseline's, condition by condition.
 
     A condition of the baseline that the candidate has not run is inconclusive. Raises ConfigError for runs that cannot
@@ -93,7 +97,7 @@ def gate(
     """
     checked_level(level)
     if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
         [cell for path in _several(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )
@@ -110,10 +114,10 @@ def gate_conditions(
     margin: float,
     level: float,
     allow: Collection[str] = (),
-) -> Report:
+) -> GateReport:
     """The same for runs in memory."""
     if not before or not after:
-        raise ConfigError("gate: at least one run of the baseline and one of the candidate are wanted")
+        raise ConfigError("gate: expected at least one run of the baseline and one of the candidate")
     matches, _ = match([before, after], ("model",), allow)
     gated = {(id(one.reference), id(one.other)) for one in matches}
     missing = [cell for cell in before if id(cell) not in {a for a, _ in gated}]
@@ -127,16 +131,16 @@ def gate_conditions(
         verdict = "regression"
     elif verdicts == {"pass"}:
         verdict = "pass"
-    return Report(verdict, margin, level, strict, tuple(checks), tuple(cell.name for cell in extra))
+    return GateReport(verdict, margin, level, strict, tuple(checks), tuple(cell.name for cell in extra))
 
 
-def _check(one: Match, margin: float, level: float, strict: float) -> Checked:
+def _check(one: Match, margin: float, level: float, strict: float) -> GateCheck:
     made = paired(one.reference, one.other)
     passing, failing = noninferior(made.pairs, margin, level), noninferior(made.pairs, margin, strict)
     verdict, reason = _verdict(made.pairs, passing, failing)
     n = made.n_reads
     found, wide = passing.found, failing.found
-    return Checked(
+    return GateCheck(
         one.condition,
         one.reference.source.run_id,
         one.other.source.run_id,
@@ -169,9 +173,9 @@ def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
     return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are wanted"
 
 
-def _not_run(cell: RunCondition) -> Checked:
+def _not_run(cell: RunCondition) -> GateCheck:
     reason = "the candidate was not asked this"
-    return Checked(
+    return GateCheck(
         cell.name, cell.source.run_id, "", "inconclusive", reason, 0, 0, None, None, None, None, None, 0, 0,
         len(cell.outcome),
     )  # fmt: skip

@@ -76,7 +76,7 @@ def match(
     if "model" in by and len(sides) < 2:
         varied = [f"--by {name}" for name in ("shots", "template", "elicitation") if _varies(sides, name)]
         hint = f"; within this one: {' or '.join(varied)}" if varied else ""
-        raise ConfigError(f"one run: by model, at least two are wanted{hint}")
+        raise ConfigError(f"one run: expected at least two to compare by model{hint}")
     freed = {name for one in by for name in BY[one]}
     groups: dict[tuple[Any, ...], list[tuple[int, RunCondition]]] = {}
     for number, cells in enumerate(sides):

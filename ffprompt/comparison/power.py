@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+from ffprompt._util.plain import Plain
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import match
 from ffprompt.comparison.pairing import paired
@@ -27,7 +27,7 @@ Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Needed:
+class Needed(Plain):
     """Strings for one condition; ``plan`` is None where the pilot has no read or no number would do: see ``reason``."""
 
     condition: str
@@ -36,10 +36,6 @@ class Needed:
     plan: Plan | None
     reason: str | None = None
     incomplete: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def strings_needed(
@@ -61,14 +57,16 @@ def strings_needed(
     asked = {"half-width": half_width, "difference": difference, "margin": margin}
     given = {name: value for name, value in asked.items() if value is not None}
     if len(given) != 1:
-        raise ConfigError("power: one of --half-width, --difference and --margin is wanted")
+        raise ConfigError("power: expected one of --half-width, --difference and --margin")
     ((name, value),) = given.items()
     if not 0 < level < 1:
-        raise CountsError(f"level {level}: between 0 and 1 is wanted, such as 0.95")
+        raise CountsError(f"level {level}: expected a number between 0 and 1, such as 0.95")
     if not 0 < value < (0.5 if name == "half-width" else 1):
-        raise CountsError(f"{name} {value}: between 0 and {0.5 if name == 'half-width' else 1} is wanted, such as 0.01")
+        raise CountsError(
+            f"{name} {value}: expected a number between 0 and {0.5 if name == 'half-width' else 1}, such as 0.01"
+        )
     if not 0.5 <= power < 1:
-        raise CountsError(f"power {power}: from 0.5 to below 1 is wanted, such as 0.8")
+        raise CountsError(f"power {power}: expected a number from 0.5 to below 1, such as 0.8")
     if half_width is not None:
         if against is not None:
             raise ConfigError(f"against {os.fspath(against)}: goes with --difference or --margin")

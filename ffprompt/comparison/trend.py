@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
+from ffprompt._util.plain import Plain
+from ffprompt._util.records import JsonObject
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
 from ffprompt.errors import StoreError
@@ -16,7 +16,7 @@ from ffprompt.scoring.score import Outcome
 
 
 @dataclass(frozen=True)
-class Point:
+class TrendPoint:
     """One condition of one run. ``started``: UTC.
 
     ``complete``: every trial has an answer; ``accuracy`` is None where none has. ``data``: the seed, or the digest of
@@ -40,19 +40,15 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Trend:
+class Trend(Plain):
     """Points by model, condition and date; ``untold``: runs that have no table, each with the reason."""
 
-    points: tuple[Point, ...]
+    points: tuple[TrendPoint, ...]
     untold: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    def rows(self) -> list[list[Any]]:
+    def rows(self) -> list[list[str | float | bool | None]]:
         """A header and one row a point, as CSV takes them; None is an empty field."""
-        names = [one.name for one in fields(Point)]
+        names = [one.name for one in fields(TrendPoint)]
         return [names, *([getattr(point, name) for name in names] for point in self.points)]
 
 
@@ -64,7 +60,7 @@ def trend(results: str | Path = "results") -> Trend:
     folder = Path(results)
     if not folder.is_dir():
         raise StoreError(f"results folder {folder}: not there")
-    points: list[Point] = []
+    points: list[TrendPoint] = []
     untold: list[str] = []
     for path in sorted(folder.glob("*/run.json")):
         try:
@@ -84,10 +80,10 @@ def trend(results: str | Path = "results") -> Trend:
     return Trend(tuple(points), tuple(untold))
 
 
-def _points(info: Mapping[str, Any]) -> list[Point]:
+def _points(info: JsonObject) -> list[TrendPoint]:
     config = info["config"]
     return [
-        Point(
+        TrendPoint(
             config["model"],
             config["backend"],
             row["condition"],

@@ -202,7 +202,7 @@ class Settings:
         None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read",
         used_with="elicitation",
     )
-    task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="equal")
+    task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="strings")
     length: tuple[int, ...] | None = setting(
         None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
         expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,

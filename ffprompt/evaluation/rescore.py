@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ffprompt._util.files import printable
 from ffprompt._util.records import Reader
+from ffprompt._util.storage import replacing
 from ffprompt.backends.base import OWN, Capabilities
 from ffprompt.config.run_config import make
 from ffprompt.cost.prices import Bill
@@ -102,11 +103,11 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
     found = courses(plan)
     temperature = _temperature(folder, plan)
     differing = 0
-    temporary = folder.reads_path.with_name(f".reads.parquet.{os.getpid()}")
     try:
         with (
+            replacing(folder.reads_path) if write else contextlib.nullcontext(os.devnull) as place,
             folder.trials_path.open("rb") as log,
-            pq.ParquetWriter(temporary if write else os.devnull, _schema()) as out,
+            pq.ParquetWriter(place, _schema()) as out,
         ):
             for condition, start, stop in _with_lines(plan, where):
                 batch = plan.batch(condition, start, stop, shots=False)
@@ -121,13 +122,9 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
                     _add_reads(columns, plan, batch, row, judged, trial, temperature)
                 out.write_table(pa.table(columns, schema=_schema()))
         if write:
-            temporary.replace(folder.reads_path)
             _write_invalid(folder, plan, unread)
     except OSError as error:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     rows = []
     for condition, tally in zip(plan.conditions, tallies, strict=True):
         course = found[condition.number] if found else None

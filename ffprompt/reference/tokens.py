@@ -111,7 +111,7 @@ def _one(text: str, symbols: int) -> Tokens:
         token = match[0]
         if (token in LETTERS) == (number % 2 == 1):
             wanted = "a data symbol" if number % 2 else "an instruction"
-            raise ModelError(f"prompt {_short(core)}: {wanted} is wanted at character {match.start() + 1}: {HOW}")
+            raise ModelError(f"prompt {_short(core)}: expected {wanted} at character {match.start() + 1}: {HOW}")
         # Templates write more than ten symbols with equally many digits each, 00 to 11.
         name = token.lstrip("0") or "0" if symbols > 10 and token.isdecimal() else token
         if name not in known:

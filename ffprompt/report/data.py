@@ -6,31 +6,35 @@ It holds nothing but dicts, lists, strings, numbers and None, so that it can be 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ffprompt import __version__
 from ffprompt._util.files import printable
-from ffprompt.analysis.error_analysis import anatomy as dissect
+from ffprompt._util.plain import plain
+from ffprompt._util.records import JsonObject
+from ffprompt.analysis.error_analysis import analyse
+from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import FFPromptError, StoreError
 from ffprompt.evaluation.early_stopping import stops
-from ffprompt.report.anatomy import anatomy
-from ffprompt.report.cells import study
+from ffprompt.report import series
+from ffprompt.report.curves import curves
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
 from ffprompt.report.source import Source, open_run
+from ffprompt.report.study_cells import study
 from ffprompt.report.trainings import find, read_all
 from ffprompt.report.wording import audit_notes
+from ffprompt.runs.reads import Ints
 
 MOST_TRIALS = 2_000
 _TRIALS_SIZE = 4_000_000  # characters of all trials of a page
 MOST_PROMPTS = 100
-_SPARSE, _DENSE = 0.98, 0.1
-# What a report takes from the anatomy of a condition.
-_FACETS = ("by_contradictions", "by_position", "by_truth", "by_earlier_read", "reads_visible", "drift", "rules")
+# What a report takes from the error analysis of a condition.
+_BREAKDOWNS = ("by_contradictions", "by_position", "by_truth", "by_earlier_read", "reads_visible", "drift", "rules")
 
 
-def build(given: Sequence[Path], incomplete: bool = False, title: str | None = None) -> dict[str, Any]:
+def build(given: Sequence[Path], incomplete: bool = False, title: str | None = None) -> JsonObject:
     """The dict of a report on runs, on trainings of reference models (``study``), and on folders of either.
 
     In a folder of them, those that are not complete (unless ``incomplete``) or cannot be read are left out, and the
@@ -38,36 +42,15 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
     """
     found = find(given)
     trainings, left_out = read_all(found, given, incomplete)
-    sources: list[Source] = []
-    for path in found.runs:
-        try:
-            sources.append(open_run(path, incomplete))
-        except FFPromptError as error:
-            if path in given:
-                raise
-            left_out.append(str(error))
+    sources = _sources(found.runs, given, incomplete, left_out)
     if not sources and not trainings:
         raise StoreError(f"no run in {given[0]} can be reported; the first: {left_out[0]}")
     kind = "results" if found.folders else "comparison" if len(sources) + len(trainings) > 1 else "run"
     runs = [_run(source) for source in sources]
     _label(runs, sources)
-    rows: list[dict[str, Any]] = []
-    prompts: list[dict[str, Any]] = []
-    of_rows = [(source, condition) for source in sources for condition in source.plan.conditions]
-    bad, good = [], []  # strings of each row, by whether they have a read that is not correct
-    for number, (run, source) in enumerate(zip(runs, sources, strict=True)):
-        first = len(rows)
-        mine = [_row(number, run, source, n) for n in range(len(source.rows))]
-        for n, reads in source.reads():
-            mine[n] |= anatomy(reads)
-            of_bad, of_good = outcome_of_trials(reads)
-            bad.append(of_bad)
-            good.append(of_good)
-        for row, facets in zip(mine, dissect(source.folder.path, calibrate=False)["conditions"], strict=True):
-            row["anatomy"] = {key: facets[key] for key in _FACETS}
-        rows += mine
-        prompts += _prompts(source, first, MOST_PROMPTS - len(prompts))
-    made = {
+    conditions = [(source, condition) for source in sources for condition in source.plan.conditions]
+    rows, bad, good = _rows(runs, sources)
+    report = {
         "title": title or _title(kind, runs, trainings, given),
         "kind": kind,
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -79,22 +62,54 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         "study": study(trainings),
         "runs": runs,
         "rows": rows,
-        "lengths": _lengths(rows),
-        "tails": _tails(rows),
-        "trend": _trend(rows),
-        "side_by_side": _side_by_side(runs, rows),
+        "lengths": plain(series.lengths(rows)),
+        "tails": plain(series.tails(rows)),
+        "trend": plain(series.trends(rows)),
+        "side_by_side": plain(series.side_by_side(len(runs), rows)),
         "differing": _differing(runs),
-        "prompts": prompts,
+        "prompts": _prompts(conditions),
         "prompts_in_all": len(rows),
         "longest_prompt": LONGEST_PROMPT,
-        "trials": trials(of_rows, pick(bad, good, MOST_TRIALS), _TRIALS_SIZE),
+        "trials": trials(conditions, pick(bad, good, MOST_TRIALS), _TRIALS_SIZE),
         "trials_in_all": sum(map(len, bad)) + sum(map(len, good)),
         "trials_with_errors": sum(map(len, bad)),
     }
-    return printable(made)
+    return printable(report)
 
 
-def _run(source: Source) -> dict[str, Any]:
+def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, left_out: list[str]) -> list[Source]:
+    """The runs that can be reported; why others cannot is added to ``left_out``, unless they were named."""
+    sources = []
+    for path in paths:
+        try:
+            sources.append(open_run(path, incomplete))
+        except FFPromptError as error:
+            if path in given:
+                raise
+            left_out.append(str(error))
+    return sources
+
+
+def _rows(runs: Sequence[JsonObject], sources: Sequence[Source]) -> tuple[list[JsonObject], list[Ints], list[Ints]]:
+    """The rows of all runs; of each its trials that have a read that is not correct, and its other trials."""
+    rows: list[JsonObject] = []
+    bad, good = [], []
+    for number, (run, source) in enumerate(zip(runs, sources, strict=True)):
+        mine = [_row(number, run, source, n) for n in range(len(source.rows))]
+        with source.table() as table:
+            for row, reads in zip(mine, source.reads(table), strict=True):
+                row |= curves(reads, source.plan.config.symbols).to_json()
+                of_bad, of_good = outcome_of_trials(reads, source.plan.repeats)
+                bad.append(of_bad)
+                good.append(of_good)
+            analysis = analyse(source.folder, source.plan, table, calibrate=False)
+        for row, errors in zip(mine, analysis.conditions, strict=True):
+            row["anatomy"] = {name: plain(getattr(errors, name)) for name in _BREAKDOWNS}
+        rows += mine
+    return rows, bad, good
+
+
+def _run(source: Source) -> JsonObject:
     """A run and where it comes from. The templates' texts stay in run.json."""
     info = source.folder.info.to_json()
     templates = {
@@ -128,7 +143,7 @@ def _run(source: Source) -> dict[str, Any]:
     }
 
 
-def _origin(info: Mapping[str, Any]) -> str | None:
+def _origin(info: JsonObject) -> str | None:
     """How a reference model, exported ones too, came to do this task; None for other models."""
     made = info.get("model") or {}
     if info["config"]["backend"] != "reference" and "trained_on" not in made:
@@ -153,14 +168,17 @@ def _apart(one: Source, other: Source) -> bool:
     infos = [run.folder.info.to_json() for run in (one, other)]
     settings = [{k: v for k, v in info["config"].items() if k not in _OF_CONDITIONS} for info in infos]
     asked = [
-        {(c.template, c.shots, c.elicitation, c.form, c.turn_instructions, c.language) for c in run.plan.conditions}
+        {
+            (c.template, c.shots, c.elicitation.name, c.form, c.turn_instructions, c.language)
+            for c in run.plan.conditions
+        }
         for run in (one, other)
     ]
     same = settings[0] == settings[1] and infos[0].get("model") == infos[1].get("model")
     return same and not asked[0] & asked[1]
 
 
-def _label(runs: Sequence[dict[str, Any]], sources: Sequence[Source]) -> None:
+def _label(runs: Sequence[JsonObject], sources: Sequence[Source]) -> None:
     """A run goes by the last part of its model's name, and by its own too where that would not tell rows apart.
 
     A model that was made for this very task is no language model that happens to solve it: its label says so.
@@ -173,11 +191,11 @@ def _label(runs: Sequence[dict[str, Any]], sources: Sequence[Source]) -> None:
         run["label"] += f" ({run['origin']})" if run["origin"] else ""
 
 
-def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[str, Any]:
+def _row(number: int, run: JsonObject, source: Source, n: int) -> JsonObject:
     """A row of the result table with what is needed to put it into a figure."""
     condition = source.plan.conditions[n]
     turns = f" by {condition.turn_instructions}" if condition.turn_instructions else ""
-    asked = f"{condition.elicitation}{turns}, {condition.form}"
+    asked = f"{condition.elicitation.name}{turns}, {condition.form}"
     how = f"{condition.template} · {condition.shots}-shot · {asked}"
     return {
         **source.rows[n],
@@ -190,99 +208,23 @@ def _row(number: int, run: Mapping[str, Any], source: Source, n: int) -> dict[st
         "name": f"{run['label']} · {how} · {condition.language}",
         "length": condition.length,
         "p_ignore": condition.spec.probabilities.get("ignore") if condition.spec else None,
+        "preset": condition.spec.preset if condition.spec else None,
         "started": run["started"],
+        "letters": {
+            effect: "".join(event.letter for event in source.plan.task.events if event.effect == effect)
+            for effect in ("read", "reset")
+        },
     }
 
 
-def _language(row: Mapping[str, Any]) -> str:
-    """A language without its length."""
-    return "strings from a file" if row["p_ignore"] is None else f"p(ignore) {row['p_ignore']}"
-
-
-def _point(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("accuracy", "interval_low", "interval_high", "floor", "floor_rule", "reads", "strings", "incomplete")
-    bounds = row.get("zero_error_bounds")
-    # What all reads being right leaves possible, from one side; None where one was not, or a run does not say.
-    at_most = bounds["strings"]["high"] if bounds and row["accuracy"] == 1 else None
-    return {name: row[name] for name in names} | {"length": row["length"], "at_most": at_most}
-
-
-def _lengths(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy against T: one series for what differs in nothing else, and only of rows that have an accuracy."""
-    series: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        if row["accuracy"] is not None:
-            key = (row["label"], row["how"], row.get("shot_length"), _rest(row))
-            found = {"elicitation": row["elicitation"], "name": f"{row['label']} · {row['how']} · {_language(row)}"}
-            series.setdefault(key, found | {"points": []})["points"].append(_point(row))
-    for one in series.values():
-        one["points"].sort(key=lambda point: point["length"])
-    return list(series.values())
-
-
-def _rest(row: Mapping[str, Any]) -> str:
-    """The language of a row but for its length."""
-    return str(row["language"]).replace(f"({row['length']}", "(T", 1)
-
-
-def _tails(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy on FFL(0.98) beside that on FFL(0.1), where a run has both under the same conditions."""
-    pairs: dict[tuple[Any, ...], dict[float, Mapping[str, Any]]] = {}
-    for row in rows:
-        # FFL(T, p) shares the rest evenly between writes and reads; other languages begin with another name.
-        even = str(row["language"]).startswith(f"FFL({row['length']}, {row['p_ignore']}")
-        if row["accuracy"] is not None and row["p_ignore"] in (_SPARSE, _DENSE) and even:
-            pairs.setdefault((row["run"], row["how"], row["length"]), {})[row["p_ignore"]] = row
-    return [
-        {
-            "name": f"{two[_SPARSE]['label']} · {two[_SPARSE]['how']} · T = {two[_SPARSE]['length']}",
-            "sparse": _point(two[_SPARSE]),
-            "dense": _point(two[_DENSE]),
-        }
-        for two in pairs.values()
-        if len(two) == 2
-    ]
-
-
-def _trend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One model under one condition in several runs, by the time that the runs were started."""
-    series: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["accuracy"] is not None and row["started"]:
-            series.setdefault((row["model"], row["condition"]), []).append(row)
-    return [
-        {
-            "name": f"{model} · {found[0]['how']} · {found[0]['language']}",
-            "points": [
-                _point(row) | {"started": row["started"], "label": row["label"]}
-                for row in sorted(found, key=lambda row: str(row["started"]))
-            ],
-        }
-        for (model, _), found in series.items()
-        if len({row["run"] for row in found}) > 1
-    ]
-
-
-def _side_by_side(runs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Conditions that several runs have: ``cells`` are numbers of rows, None where a run lacks the condition."""
-    shared: dict[str, list[int | None]] = {}
-    for number, row in enumerate(rows):
-        shared.setdefault(row["condition"], [None] * len(runs))[row["run"]] = number
-    return [
-        {"condition": condition, "cells": cells}
-        for condition, cells in shared.items()
-        if sum(cell is not None for cell in cells) > 1
-    ]
-
-
-def _differing(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _differing(runs: Sequence[JsonObject]) -> list[JsonObject]:
     """Settings in which the runs differ, other than the model."""
     names = list(dict.fromkeys(name for run in runs for name in run["settings"]))
     found = [{"setting": name, "values": [run["settings"].get(name) for run in runs]} for name in names]
     return [one for one in found if any(value != one["values"][0] for value in one["values"])]
 
 
-def _notes(runs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(runs: Sequence[JsonObject], rows: Sequence[JsonObject]) -> list[str]:
     """What a reader has to know before the first number."""
     found = []
     for run in runs:
@@ -306,13 +248,13 @@ def _notes(runs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]])
     return found
 
 
-def interval_of(rows: Sequence[Mapping[str, Any]]) -> str:
+def interval_of(rows: Sequence[JsonObject]) -> str:
     """How the intervals of the rows were computed; runs of earlier versions have Wilson's and do not say so."""
     found = dict.fromkeys(row.get("interval_method") or "Wilson" for row in rows if row["accuracy"] is not None)
     return f"{' or '.join(found) or 'Wilson'} over strings, 95%"
 
 
-def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _warnings(rows: Sequence[JsonObject]) -> list[str]:
     """What the statistics say of some rows' intervals, each once, with the number of rows."""
     counts: dict[str, int] = {}
     for row in rows:
@@ -321,16 +263,15 @@ def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{text} ({count} of {len(rows)} rows)" for text, count in counts.items()]
 
 
-def _prompts(source: Source, first_row: int, room: int) -> list[dict[str, Any]]:
+def _prompts(conditions: Sequence[tuple[Source, Condition]]) -> list[JsonObject]:
+    """The first prompt of each condition, up to ``MOST_PROMPTS``."""
     return [
-        {"row": first_row + condition.number, "messages": prompt(source, condition)}
-        for condition in source.plan.conditions[: max(0, room)]
+        {"row": row, "messages": prompt(source, condition)}
+        for row, (source, condition) in enumerate(conditions[:MOST_PROMPTS])
     ]
 
 
-def _title(
-    kind: str, runs: Sequence[Mapping[str, Any]], trainings: Sequence[Mapping[str, Any]], given: Sequence[Path]
-) -> str:
+def _title(kind: str, runs: Sequence[JsonObject], trainings: Sequence[JsonObject], given: Sequence[Path]) -> str:
     counts = [(len(runs), "run"), (len(trainings), "training")]
     count = " and ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts if n)
     match kind:

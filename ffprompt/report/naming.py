@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.files import read_text
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import SpecError
 from ffprompt.tasks.flipflop import Spec
 
@@ -127,14 +128,14 @@ def differing(cells: Sequence[Any]) -> list[str]:
     return found
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
+def _flat(settings: JsonObject) -> dict[str, str]:
     """Settings as text, those inside another under both names; a mixture of languages as one writes it."""
     found = {}
     for name, value in settings.items():
         text = name.replace("_", "-")
-        if isinstance(value, Mapping) and "parts" in value and "shares" in value:
+        if isinstance(value, dict) and "parts" in value and "shares" in value:
             found[text] = _mixture(value)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             found |= {f"{text} {inner}": one for inner, one in _flat(value).items()}
         else:
             found[text] = "none" if value is None else _number(value) if isinstance(value, float) else str(value)
@@ -146,7 +147,7 @@ def _number(value: float) -> str:
     return text if float(text := f"{value:g}") == value else repr(value)
 
 
-def _mixture(data: Mapping[str, Any]) -> str:
+def _mixture(data: JsonObject) -> str:
     """``FFL(0.8)+FFL(0.98)``, with shares where they are not equal, and with T where it is not the paper's."""
     try:
         parts = [str(Spec(**part)).replace("(512, ", "(") for part in data["parts"]]

@@ -66,7 +66,7 @@
   if (!at("list")) return;
 
   // Trials: whatever a model said is put in as text, never as markup.
-  const { outcomes, trials, names } = held("trial-data");
+  const { outcomes, trials, names, letters } = held("trial-data");
   const PAGE = 25;
   let found = trials, shown = 0;
   const made = (tag, name, text) => {
@@ -77,17 +77,19 @@
   };
   const stringOf = (trial) => {
     const box = made("div", "string");
-    const pairs = trial.text.match(/[wri]\d+/g);
-    let read = -1, asked = 0, write = 0, plain = "";
+    // An event is a letter, with its argument or answer if it has one.
+    const pairs = trial.text.match(/\D\d*/g), kinds = letters[trial.row];
+    let read = -1, asked = 0, anchor = 0, plain = "";
     pairs.forEach((pair, place) => {
-      if (pair[0] === "w") write = place;
-      if (pair[0] === "r") read += 1;
-      if (pair[0] !== "r" || (trial.asked && !trial.asked.includes(read))) { plain += pair + " "; return; }
+      if (kinds.reset.includes(pair[0])) anchor = place;
+      if (kinds.read === pair[0]) read += 1;
+      if (kinds.read !== pair[0] || (trial.asked && !trial.asked.includes(read))) { plain += pair + " "; return; }
       if (plain) { box.append(plain); plain = ""; }
       const outcome = outcomes[trial.outcomes[asked]], answer = trial.answers[asked];
       const text = outcome === "correct" ? pair : answer === null ? pair + "?" : pair + "≠" + answer;
       const chip = made("span", "read o-" + outcome, text);
-      chip.title = `read ${read + 1}, gap ${place - write}: ${outcome}` + (trial.p ? `, probability of ${pair.slice(1)} among the answers ${trial.p[asked]}` : "");
+      const gap = kinds.reset ? `, gap ${place - anchor}` : "";
+      chip.title = `read ${read + 1}${gap}: ${outcome}` + (trial.p ? `, probability of ${pair.slice(1)} among the answers ${trial.p[asked]}` : "");
       box.append(chip, " ");
       asked += 1;
     });

@@ -7,19 +7,19 @@ its head forbids every request, so that a slip could not send anything either.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, StoreError
-from ffprompt.report.cells import ERROR
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.study_cells import ERROR
 from ffprompt.report.wording import REPEATS, repeated, share
 
 LARGEST = 15_000_000  # bytes
@@ -27,7 +27,7 @@ _MOST_RECORDS = 50  # trainings whose record is in the page
 _MOST_PROVENANCE = 40_000  # characters of a run's record
 
 
-def render(data: Mapping[str, Any]) -> str:
+def render(data: JsonObject) -> str:
     """The page as text. Raises ModelError where plotly is not installed, StoreError for one larger than 15 MB."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -55,7 +55,14 @@ def render(data: Mapping[str, Any]) -> str:
         script=Markup((files / "page.js").read_text(encoding="utf-8")),
         library=Markup(library),
         charts=_json({figure.name: chart(figure) for figure in shown}),
-        trials=_json({"outcomes": OUTCOMES, "trials": data["trials"], "names": [row["name"] for row in data["rows"]]}),
+        trials=_json(
+            {
+                "outcomes": OUTCOMES,
+                "trials": data["trials"],
+                "names": [row["name"] for row in data["rows"]],
+                "letters": [row["letters"] for row in data["rows"]],
+            }
+        ),
     )
     if (size := len(page.encode())) > LARGEST:
         raise StoreError(f"report: {size:,} bytes, more than {LARGEST:,}; give it fewer runs")
@@ -72,7 +79,7 @@ def _json(value: Any) -> Any:
     return Markup(text)
 
 
-def _record(run: Mapping[str, Any]) -> str:
+def _record(run: JsonObject) -> str:
     text = json.dumps(run["provenance"], indent=2, ensure_ascii=False)
     if len(text) <= _MOST_PROVENANCE:
         return text
@@ -88,13 +95,10 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def write(data: Mapping[str, Any], path: Path) -> None:
+def write(data: JsonObject, path: Path) -> None:
     """Write the page, replacing an earlier one in one step. Raises ModelError, StoreError."""
     text = render(data)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"report {path}: cannot be written ({error.strerror or error})") from error

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ffprompt._util.records import JsonObject
 from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Prompt
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.rescore import judge_response
-from ffprompt.report.source import OUTCOMES, Reads, Source
+from ffprompt.report.source import OUTCOMES, Source
 from ffprompt.runs.log import line_name, read_trial
+from ffprompt.runs.reads import CORRECT, ConditionReads, Ints
 from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 
-_CORRECT = OUTCOMES.index("correct")
 LONGEST_PROMPT = 20_000  # characters
 LONGEST_REPLY = 4_000  # characters
 
 
-def prompt(source: Source, condition: Condition) -> list[dict[str, Any]]:
+def prompt(source: Source, condition: Condition) -> list[JsonObject]:
     """The first prompt of a condition as messages: ``role`` (None: a bare text) and ``pieces``, (text, what) each.
 
     ``what`` is None for plain text, "scored" for an answer whose probability is asked, "blank" for one to be filled
@@ -71,10 +70,10 @@ def _pieces(text: str, spans: Sequence[tuple[int, int]], what: str) -> list[tupl
     return [piece for piece in (*found, (text[at:], None)) if piece[0]]
 
 
-def outcome_of_trials(reads: Reads) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Trials of a condition that have a read that is not correct, and those without."""
-    numbers, rows = np.unique(reads.trial, return_inverse=True)
-    bad = np.bincount(rows, weights=reads.outcome != _CORRECT, minlength=len(numbers)) > 0
+def outcome_of_trials(reads: ConditionReads, repeats: int) -> tuple[Ints, Ints]:
+    """Return the trials of a condition that have a read that is not correct, and those without."""
+    numbers, rows = np.unique(reads.string * repeats + reads.repeat, return_inverse=True)
+    bad = np.bincount(rows, weights=reads.outcome != CORRECT, minlength=len(numbers)) > 0
     return numbers[bad], numbers[~bad]
 
 
@@ -94,7 +93,7 @@ def shares(wanted: Sequence[int], room: int) -> list[int]:
     return given
 
 
-def pick(bad: Sequence[NDArray[np.int64]], good: Sequence[NDArray[np.int64]], room: int) -> list[tuple[int, int]]:
+def pick(bad: Sequence[Ints], good: Sequence[Ints], room: int) -> list[tuple[int, int]]:
     """(row, trial) of at most ``room`` trials, those with an error first, evenly over the conditions."""
     chosen: list[tuple[int, int]] = []
     for numbers in (bad, good):
@@ -107,7 +106,7 @@ def pick(bad: Sequence[NDArray[np.int64]], good: Sequence[NDArray[np.int64]], ro
 
 def trials(
     rows: Sequence[tuple[Source, Condition]], chosen: Sequence[tuple[int, int]], budget: int
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Trials for the browser, until they fill ``budget`` characters: string, what was asked, answered and said.
 
     ``rows`` are those of the report's table, and each trial keeps the number of its own.
@@ -121,8 +120,10 @@ def trials(
         path = source.folder.trials_path
         with path.open("rb") as log:
             line = read_trial(log, offset)
-            where = line_name(log, offset)
-        made = {"row": row, **_trial(source, condition, trial, line, where)}
+            try:
+                made = {"row": row, **_trial(source, condition, trial, line)}
+            except StoreError as error:  # the number of a line is counted only where it is told
+                raise StoreError(f"{line_name(log, offset)}: {error}") from None
         budget -= len(json.dumps(made))
         if budget < 0:
             break
@@ -130,17 +131,14 @@ def trials(
     return found
 
 
-def _trial(source: Source, condition: Condition, trial: int, line: TrialRecord, where: str) -> dict[str, Any]:
+def _trial(source: Source, condition: Condition, trial: int, line: TrialRecord) -> JsonObject:
     plan = source.plan
     batch = plan.batch(condition, trial, trial + 1, shots=False)
     response = line.response
-    try:
-        check_reads(response, len(batch.asked[0]), plan.config.symbols)
-    except StoreError as error:
-        raise StoreError(f"{where}: {error}") from None
+    check_reads(response, len(batch.asked[0]), plan.config.symbols)
     judged = judge_response(plan, batch, 0, response)
     truth = batch.truth(0)
-    made: dict[str, Any] = {
+    made: JsonObject = {
         "string": batch.string(0),
         **({"repeat": batch.repeat(0)} if plan.repeats > 1 else {}),
         "text": batch.strings.texts()[0],

@@ -1,4 +1,4 @@
-"""Runs as a report reads them: settings, plan, where each trial's line is, and the reads of each condition as arrays.
+"""Runs as a report reads them: settings, plan, where each trial's line is, and the table of reads.
 
 Nothing is computed twice: the numbers of the table are those of ``run.json``, and the reads those of
 ``reads.parquet``. What is checked is that both are about the lines that are in the log today.
@@ -6,59 +6,24 @@ Nothing is computed twice: the numbers of the table are those of ``run.json``, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of
 from ffprompt.evaluation.runner import complete
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import Index, index
+from ffprompt.runs.reads import ConditionReads, ReadTable
 from ffprompt.scoring.score import Outcome
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 OUTCOMES = tuple(str(outcome) for outcome in Outcome)
-_COLUMNS = ("string_index", "gap", "outcome", "answer_logprobs", "template", "shots", "elicitation", "length")
 _NUMBERS = ("accuracy", "interval_low", "interval_high", "glitch_rate", "mean_answer_mass", "floor")
 _MOST = 1.001  # a sum of probabilities in float32 may pass 1 by a little
-
-
-@dataclass(frozen=True)
-class Reads:
-    """The reads of one condition, (n,) each: trial of the condition, string, gap, place of outcome in ``OUTCOMES``."""
-
-    trial: NDArray[np.int64]
-    string: NDArray[np.int64]
-    gap: NDArray[np.int64]
-    outcome: NDArray[np.int64]
-    _logprobs: pa.ChunkedArray
-
-    @cached_property
-    def logprobs(self) -> NDArray[np.float64] | None:
-        """(n, answers) natural log-probabilities, NaN where only a bound is known; None where the model gave none."""
-        import pyarrow.compute as pc
-
-        column = self._logprobs.combine_chunks()
-        if not len(column) or column.null_count == len(column):
-            return None
-        if column.null_count:
-            column = column.fill_null([None] * len(column.drop_null()[0].as_py()))
-        values = column.flatten()
-        if pc.any(pc.is_nan(values)).as_py():
-            raise StoreError("reads.parquet: an answer_logprobs is NaN, which is no probability; look at trials.jsonl")
-        sizes = np.diff(column.offsets.to_numpy())
-        if (sizes != sizes[0]).any():
-            raise StoreError("reads.parquet: answer_logprobs of different lengths; make it anew with: ffprompt score")
-        return np.asarray(values.to_numpy(zero_copy_only=False), float).reshape(-1, int(sizes[0]))
 
 
 @dataclass(frozen=True)
@@ -68,60 +33,29 @@ class Source:
     folder: RunFolder
     plan: Plan
     where: Index
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[JsonObject]
 
     @property
     def complete(self) -> bool:
         """Whether every trial has an answer."""
         return complete(self.folder.info.results or ())
 
-    def reads(self) -> Iterator[tuple[int, Reads]]:
-        """(condition, its reads) in order. Raises StoreError where the table of reads is not that of the rows."""
-        import pyarrow.parquet as pq
+    def table(self) -> ReadTable:
+        """Open the table of reads. Raises StoreError where there is none."""
+        if not self.folder.reads_path.is_file():
+            raise _unscored(self.folder)
+        return ReadTable.open(self.folder)
 
-        path, start = self.folder.reads_path, 0
-        try:
-            # A run of an earlier version has no such column, and has asked each prompt once.
-            columns = [*_COLUMNS, *({"repeat"} & set(pq.read_schema(path).names))]
-            found = pq.read_table(path, columns=columns, read_dictionary=["outcome", "template", "elicitation"])
-        except FileNotFoundError:
-            raise _unscored(self.folder) from None
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise StoreError(f"{path}: not readable ({error}); run: ffprompt score {self.folder.path}") from error
-        if found.num_rows != sum(row["reads"] for row in self.rows):
+    def reads(self, table: ReadTable) -> Iterator[ConditionReads]:
+        """Yield the reads of each condition. Raises StoreError where the table of reads is not that of the rows."""
+        table.read("string_index", "gap", "outcome", "answer_logprobs", *({"repeat"} & table.names))
+        if len(table) != sum(row["reads"] for row in self.rows):
             raise _stale(self.folder)
         for number, row in enumerate(self.rows):
-            part = found.slice(start, row["reads"])
-            start += row["reads"]
-            reads = _arrays(part, self.plan.repeats)
-            counts = np.bincount(reads.outcome, minlength=len(OUTCOMES)).tolist()
-            if counts != [row["outcomes"].get(name, 0) for name in OUTCOMES] or not _same_condition(part, row):
+            reads = table.of(number)
+            if list(reads.counts.values()) != [row["outcomes"].get(name, 0) for name in OUTCOMES]:
                 raise _stale(self.folder)
-            yield number, reads
-
-
-def _same_condition(part: pa.Table, row: Mapping[str, Any]) -> bool:
-    """Whether the first and last of some reads are of the row's condition."""
-    ends = [part.slice(at, 1).to_pylist()[0] for at in (0, part.num_rows - 1)] if part.num_rows else []
-    return all(end[name] == row[name] for end in ends for name in ("template", "shots", "elicitation"))
-
-
-def _arrays(part: pa.Table, repeats: int) -> Reads:
-    names = part["outcome"].unify_dictionaries().combine_chunks()
-    known = {name: place for place, name in enumerate(OUTCOMES)}
-    words = names.dictionary.to_pylist()
-    if unknown := [word for word in words if word not in known]:
-        raise StoreError(f"reads.parquet: outcome {unknown[0]!r} is unknown to this version")
-    places = np.array([known[word] for word in words] or [0], np.int64)
-    string = part["string_index"].to_numpy().astype(np.int64)
-    repeat = part["repeat"].to_numpy().astype(np.int64) if "repeat" in part.column_names else 0
-    return Reads(
-        string * repeats + repeat,
-        string,
-        part["gap"].to_numpy().astype(np.int64),
-        places[names.indices.to_numpy()],
-        part["answer_logprobs"],
-    )
+            yield reads
 
 
 def _stale(folder: RunFolder) -> StoreError:
@@ -181,7 +115,7 @@ def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[Any]) -> None:
                 if value is not None and not 0 <= value <= _MOST:
                     raise StoreError(
                         f"run {folder.path}: run.json gives {name} {value!r} for {row['condition']}; a share from 0 to "
-                        f"1 is wanted; compute it anew with: ffprompt score {folder.path}"
+                        f"expected 1; compute it anew with: ffprompt score {folder.path}"
                     )
             if not _adds_up(row):
                 raise _stale(folder)
@@ -189,7 +123,7 @@ def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[Any]) -> None:
         raise StoreError(f"run {folder.path}: the table in run.json is damaged ({error!r:.80})") from error
 
 
-def _adds_up(row: Mapping[str, Any]) -> bool:
+def _adds_up(row: JsonObject) -> bool:
     """Whether a row's accuracy is that of its own counts, and inside its interval."""
     scored = row["reads"] - row["outcomes"].get("error", 0)
     if not scored:

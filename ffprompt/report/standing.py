@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import FFPromptError
-from ffprompt.report.cells import study
 from ffprompt.report.figures.series import rate
+from ffprompt.report.study_cells import study
 from ffprompt.report.trainings import RECORD, cell_key, read
 
 
@@ -31,7 +31,7 @@ def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
 
     A cell of which no training has begun is a row too.
     """
-    found: dict[Path, dict[str, Any]] = {}
+    found: dict[Path, JsonObject] = {}
     odd = []
     for folder in groups:
         try:
@@ -39,7 +39,7 @@ def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
                 found[folder] = read(folder)
         except FFPromptError as error:
             odd.append(str(error))
-    once: dict[str, dict[str, Any]] = {}  # the same training twice is no replicate
+    once: dict[str, JsonObject] = {}  # the same training twice is no replicate
     for one in sorted(found.values(), key=lambda one: str(one["status"]) != "finished"):
         once.setdefault(one["key"], one)
     made = study(list(once.values()))

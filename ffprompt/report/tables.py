@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.cells import ERROR
 from ffprompt.report.data import interval_of
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
+from ffprompt.report.study_cells import ERROR
 from ffprompt.report.wording import share
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
@@ -40,7 +40,7 @@ def writable(path: Path) -> None:
         raise ConfigError(f"table {path}: the file's name must end in .tex or .md")
 
 
-def save(data: Mapping[str, Any], path: Path) -> None:
+def save(data: JsonObject, path: Path) -> None:
     """Write the table of a report. Raises ConfigError for a name that does not end in .tex or .md, StoreError."""
     writable(path)
     written = _in_latex if path.suffix == ".tex" else _in_markdown
@@ -54,7 +54,7 @@ def save(data: Mapping[str, Any], path: Path) -> None:
         raise StoreError(f"table {path}: cannot be written ({error.strerror or error})") from error
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: JsonObject) -> list[str]:
     """A row as text, in the order of ``HEADER`` and then one count for each outcome; † where it is not complete."""
     dagger = "†" if row["incomplete"] else ""
     low, high = row["interval_low"], row["interval_high"]
@@ -67,28 +67,28 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     return [*texts, *(number + dagger for number in numbers)]
 
 
-def _note(rows: Sequence[Mapping[str, Any]]) -> str:
+def _note(rows: Sequence[JsonObject]) -> str:
     return _NOTE.format(interval_of(rows)) + (f" {_DAGGER}" if any(row["incomplete"] for row in rows) else "")
 
 
-def _shown(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _shown(rows: Sequence[JsonObject]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, without the outcomes that never occur."""
     header = [*HEADER, *OUTCOMES]
     kept = [n for n, name in enumerate(header) if n < len(HEADER) or any(r["outcomes"].get(name) for r in rows)]
     return [header[n] for n in kept], [[cells(row)[n] for n in kept] for row in rows]
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def markdown(rows: Sequence[JsonObject]) -> str:
     """The table in Markdown."""
     return _in_markdown(*_shown(rows), _NUMBERS_FROM, _note(rows))
 
 
-def latex(rows: Sequence[Mapping[str, Any]]) -> str:
+def latex(rows: Sequence[JsonObject]) -> str:
     """The table in LaTeX; it needs the package booktabs."""
     return _in_latex(*_shown(rows), _NUMBERS_FROM, _note(rows))
 
 
-def of_cells(study: Mapping[str, Any]) -> list[list[str]]:
+def of_cells(study: JsonObject) -> list[list[str]]:
     """A study as text, in the order of ``CELL_HEADER``: a row for each cell and data set it was evaluated on.
 
     A cell that was never evaluated has one row, without a data set.
@@ -104,13 +104,13 @@ def of_cells(study: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def glitches(found: Mapping[str, Any]) -> list[str]:
+def glitches(found: JsonObject) -> list[str]:
     """Median, least and most glitch rate of a cell on a data set, and how many trainings made no error, as text."""
     zeros = f"{found['zeros']}" + (f" (at most {rate(found['at_most'])})" if found["zeros"] else "")
     return [*(rate(found[name]) for name in ("median", "least", "most")), zeros]
 
 
-def _of_study(data: Mapping[str, Any]) -> str:
+def _of_study(data: JsonObject) -> str:
     """What stands under the table of cells: what its numbers are, the cells' settings, and what is in no number."""
     study = data["study"]
     told = [f"{cell['name']}: {cell['settings']}." for cell in study["cells"] if cell["settings"]]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ffprompt._util.files import read_text
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
 from ffprompt.report.naming import home, study_cells
 
@@ -48,7 +48,7 @@ def find(given: Sequence[Path]) -> Found:
             missing = _not_begun(path)
             if not (runs or trainings or missing):
                 what = "no run, no training and no folder of them" if path.is_dir() else "no such folder"
-                raise StoreError(f"run {path}: {what}; a folder with a {RUN} or a {RECORD}, or one of such, is wanted")
+                raise StoreError(f"run {path}: {what}; expected a folder with a {RUN} or a {RECORD}, or one of such")
             found.runs += runs
             found.trainings += trainings
             found.not_begun += missing
@@ -63,13 +63,13 @@ def _not_begun(folder: Path) -> list[str]:
     return [f"{folder.name}/{name}" for name in names if name and not (folder / str(name) / RECORD).is_file()]
 
 
-def read_all(found: Found, named: Sequence[Path], incomplete: bool) -> tuple[list[dict[str, Any]], list[str]]:
+def read_all(found: Found, named: Sequence[Path], incomplete: bool) -> tuple[list[JsonObject], list[str]]:
     """Every training, and a line about each that is left out.
 
     One that was not named itself is left out where it has not ended (unless ``incomplete``) or cannot be read. Raises
     StoreError, RunFailedError for one that was.
     """
-    trainings: dict[str, dict[str, Any]] = {}
+    trainings: dict[str, JsonObject] = {}
     left_out = [f"training {name}: not begun" for name in found.not_begun]
     for path in found.trainings:
         try:
@@ -92,7 +92,7 @@ def read_all(found: Found, named: Sequence[Path], incomplete: bool) -> tuple[lis
     return list(trainings.values()), left_out
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> JsonObject:
     """A training as a plain dict: record, curve, evaluations by data set, warnings.
 
     ``final`` holds the evaluations at its last step, {} unless it is finished. Raises StoreError for a folder that is
@@ -100,7 +100,7 @@ def read(folder: Path) -> dict[str, Any]:
     """
     record = _record(folder / RECORD)
     lines = list(_lines(folder / LOG))
-    events: dict[str, list[dict[str, Any]]] = {name: [] for name in _EVENTS}
+    events: dict[str, list[JsonObject]] = {name: [] for name in _EVENTS}
     for number, line in lines:
         events[line["event"]].append(_checked(folder / LOG, number, line))
     training = record["training"]
@@ -139,13 +139,13 @@ _MACHINE = ("device", "threads", "compiled", "torch")
 _SEEDS = ("model_seed", "data_seed")
 
 
-def cell_key(training: Mapping[str, Any]) -> str:
+def cell_key(training: JsonObject) -> str:
     """The same for all replicates of a training, which differ from it by their seeds alone."""
     recipe = {name: value for name, value in training["training"].items() if name not in (*_MACHINE, *_SEEDS)}
     return json.dumps([training["architecture"], training["config"], recipe], sort_keys=True)
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _record(path: Path) -> JsonObject:
     try:
         record = json.loads(read_text(path))
     except (OSError, ValueError) as error:
@@ -153,7 +153,7 @@ def _record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise StoreError(f"{path}: not the record of a training, or of another format than {FORMAT}")
     if record.get("status") not in _STATUSES:
-        raise StoreError(f"{path}: status {record.get('status')!r}; one of {', '.join(_STATUSES)} is wanted")
+        raise StoreError(f"{path}: status {record.get('status')!r}; expected one of {', '.join(_STATUSES)}")
     for name in ("config", "training"):
         if not isinstance(record.get(name), dict):
             raise StoreError(f"{path}: {name} is missing")
@@ -162,7 +162,7 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, JsonObject]]:
     """The lines of a log with their numbers. What was being written when the power went is no line."""
     try:
         text = read_text(path) if path.exists() else ""
@@ -183,7 +183,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, found
 
 
-def _checked(path: Path, number: int, line: dict[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, number: int, line: JsonObject) -> JsonObject:
     """A line whose numbers are possible. Raises StoreError."""
     try:
         match line["event"]:
@@ -204,7 +204,7 @@ def _checked(path: Path, number: int, line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-def _evaluation(line: Mapping[str, Any]) -> dict[str, Any]:
+def _evaluation(line: JsonObject) -> JsonObject:
     reads, errors, low, high = line["reads"], line["errors"], line["low"], line["high"]
     gaps = [[int(gap), int(count)] for gap, count in line["gaps"]]
     glitch = errors / reads
@@ -228,8 +228,8 @@ def _evaluation(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_set(evaluations: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def _by_set(evaluations: Sequence[JsonObject]) -> dict[str, list[JsonObject]]:
+    found: dict[str, list[JsonObject]] = {}
     for one in evaluations:
         found.setdefault(one["data"], []).append(one)
     return found

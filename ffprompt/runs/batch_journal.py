@@ -14,9 +14,7 @@ about which the provider is asked before anything else is submitted.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,9 +26,10 @@ from numpy.typing import NDArray
 from ffprompt._util.files import json_bytes
 from ffprompt._util.records import Int, JsonObject, Reader, Text
 from ffprompt._util.secrets import redacted
+from ffprompt._util.storage import append_synced, cut_unfinished_line, sync_folder
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.log import lines, repair
+from ffprompt.runs.log import lines
 from ffprompt.runs.records import PartRecord
 
 
@@ -158,9 +157,9 @@ class Journal:
         try:
             folder.batches_path.touch()
             self._file: IO[bytes] = folder.batches_path.open("r+b")
-            repair(self._file)
+            cut_unfinished_line(self._file)
             if new:
-                _sync_folder(folder)
+                sync_folder(folder.path)
         except OSError as error:
             raise StoreError(f"{folder.batches_path}: cannot be written ({error.strerror})") from error
 
@@ -186,9 +185,7 @@ class Journal:
 
     def _append(self, line: JsonObject) -> None:
         try:
-            self._file.write(json_bytes(redacted(line)) + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            append_synced(self._file, json_bytes(redacted(line)) + b"\n")
         except OSError as error:
             raise RunFailedError(f"{self.folder.batches_path}: cannot be written ({error.strerror})") from error
 
@@ -201,13 +198,3 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _sync_folder(folder: RunFolder) -> None:
-    """See to it that the new file's name is on the disk too, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

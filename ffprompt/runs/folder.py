@@ -7,12 +7,12 @@ trials. ``reads.parquet`` and the numbers in ``run.json`` are computed from the 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes, read_text, refuse_pointer
 from ffprompt._util.records import JsonObject
 from ffprompt._util.secrets import redacted
+from ffprompt._util.storage import write_atomically
 from ffprompt.errors import StoreError
 from ffprompt.runs.records import RunInfo
 
@@ -137,14 +137,12 @@ def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, sync it and move it there in one step. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file, whole or not at all.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error

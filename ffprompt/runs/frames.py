@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run in memory: ``info`` (run.json), ``trials`` (one row a trial) and ``reads`` (one row a read)."""
+    """A run in memory: ``info`` (run.json), ``trials`` (one row a trial) and ``reads`` (one row a read).
+
+    It stands for its folder: what takes the path of a run also takes a run that was loaded.
+    """
 
     info: JsonObject
     trials: pd.DataFrame
     reads: pd.DataFrame
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 def load(run: str | os.PathLike[str]) -> Run:
@@ -40,4 +47,4 @@ def load(run: str | os.PathLike[str]) -> Run:
         reads = pd.read_parquet(folder.reads_path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise StoreError(f"{folder.reads_path}: not readable ({error}); run: ffprompt score {folder.path}") from error
-    return Run(folder.info.to_json(), trials, reads)
+    return Run(folder.info.to_json(), trials, reads, folder.path)

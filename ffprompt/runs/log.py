@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import append_synced, cut_unfinished_line, hold, release
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.runs.folder import RunFolder, UnwritableError
 from ffprompt.runs.records import TrialRecord
@@ -34,17 +35,15 @@ class Log:
         except OSError as error:
             raise UnwritableError(f"run {folder.path}: cannot be written ({error.strerror})") from error
         self._lock()
-        repair(self._file)
+        cut_unfinished_line(self._file)
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows: two processes on one run are the user's to avoid
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = hold(self.folder.path)
         except OSError as error:
-            raise UnwritableError(f"run {self.folder.path}: another process is writing it") from error
+            raise UnwritableError(f"run {self.folder.path}: cannot be written ({error.strerror})") from error
+        if self._held is None:
+            raise UnwritableError(f"run {self.folder.path}: another process is writing it")
 
     def append(self, trials: Iterable[TrialRecord]) -> None:
         """Write trials and wait until they are on the disk.
@@ -71,9 +70,7 @@ class Log:
 
     def _write(self, content: bytes) -> None:
         try:
-            self._file.write(content)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            append_synced(self._file, content)
         except OSError as error:
             raise RunFailedError(
                 f"run {self.folder.path}: trials cannot be written ({error.strerror}); what is written is kept, "
@@ -83,30 +80,15 @@ class Log:
     def close(self) -> None:
         """Let go of the file and its lock."""
         self._file.close()
+        if self._held is not None:
+            release(self._held)
+            self._held = None
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def repair(file: IO[bytes]) -> None:
-    """Cut off a last line that a crash left without its end; the file then stands at its end."""
-    size = file.seek(0, os.SEEK_END)
-    end = size
-    while end:
-        start = max(0, end - 65536)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    if end < size:
-        file.truncate(end)
-        os.fsync(file.fileno())
-    file.seek(end)
 
 
 @dataclass(frozen=True, slots=True)

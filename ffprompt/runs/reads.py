@@ -64,7 +64,7 @@ class ReadTable:
         """Open the table of a run.
 
         Raises:
-            StoreError: There is no table, it cannot be read, or ``run.json`` lacks the run's conditions.
+            StoreError: There is no table, or it cannot be read.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -72,10 +72,7 @@ class ReadTable:
         path = folder.reads_path
         if not path.is_file():
             raise StoreError(f"run {folder.path}: no reads.parquet yet; {_again(folder.path)}")
-        try:
-            conditions = [_key(condition) for condition in folder.info.to_json()["plan"]["conditions"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"run {folder.path}: run.json lacks or garbles something ({error!r:.80})") from error
+        conditions = [tuple(getattr(condition, name) for name in KEY) for condition in folder.info.plan.conditions]
         try:
             with pq.ParquetFile(path) as file:
                 metadata, names = file.metadata, file.schema_arrow.names
@@ -224,7 +221,7 @@ class ReadTable:
 
     def _number(self, row: int) -> int | None:
         """The condition of a row of a table without ``condition``."""
-        key = _key({name: self.column(name)[row].as_py() for name in self._key_columns})
+        key = tuple(self.column(name)[row].as_py() if name in self.names else None for name in KEY)
         return self._conditions.index(key) if key in self._conditions else None
 
 
@@ -332,10 +329,6 @@ class ConditionReads:
         values = self._logprobs.flatten()
         impossible = values.filter(pc.or_kleene(pc.is_nan(values), pc.greater(values, _LARGEST_LOGPROB)))
         return impossible[0].as_py() if len(impossible) else None
-
-
-def _key(values: Mapping[str, str | int | float | None]) -> ConditionKey:
-    return tuple(values.get(name) for name in KEY)
 
 
 def _again(run: Path) -> str:

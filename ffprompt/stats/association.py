@@ -91,7 +91,7 @@ def slope(cluster: ArrayLike, x: ArrayLike, failed: ArrayLike, level: float = 0.
     checked_level(level)
     at, y = np.asarray(x, float), np.asarray(failed, bool).astype(float)
     if not np.isfinite(at).all():
-        raise CountsError(f"x {at[~np.isfinite(at)][0]}: finite numbers are wanted")
+        raise CountsError(f"x {at[~np.isfinite(at)][0]}: expected finite numbers")
     rows, k = group(cluster, at, y)
     if not len(y):
         return None

@@ -33,7 +33,7 @@ def cluster_bootstrap(
     strings that it has not seen: with few errors its upper end is too low, which is why it is only a check.
     """
     if method not in ("bca", "percentile"):
-        raise CountsError(f"method {method!r}: bca or percentile is wanted")
+        raise CountsError(f"method {method!r}: expected bca or percentile")
     exact = korn_graubard(clusters, level)
     if exact is None:
         return None
@@ -73,7 +73,7 @@ def bootstrap_bounds(
 def bootstrap_values(statistic: Callable[[Floats], Floats], counts: ArrayLike, resamples: int, seed: int) -> Floats:
     """``statistic`` of each resample, (resamples,)."""
     if resamples < 100:
-        raise CountsError(f"resamples {resamples}: at least 100 are wanted")
+        raise CountsError(f"resamples {resamples}: expected at least 100")
     counts = np.asarray(counts, np.int64)
     rng, k = np.random.default_rng(seed), int(counts.sum())
     block = max(1, _BLOCK // len(counts))

@@ -68,7 +68,7 @@ def from_logprobs(logprobs: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArra
     """
     logs, true = np.asarray(logprobs, float), np.asarray(truth, np.int64)
     if logs.ndim != 2 or true.shape != logs.shape[:1]:
-        raise CountsError(f"log-probabilities {logs.shape}, truth {true.shape}: (n, answers) and (n,) are wanted")
+        raise CountsError(f"log-probabilities {logs.shape}, truth {true.shape}: expected (n, answers) and (n,)")
     top = logs.max(1, keepdims=True)
     shares = np.exp(logs - top)
     right = (logs.argmax(1) == true) & ((logs == top).sum(1) == 1)
@@ -106,7 +106,7 @@ def calibration(
     if not len(p):
         return None
     if not ((p >= 0) & (p <= 1)).all():
-        raise CountsError(f"probability {p[~((p >= 0) & (p <= 1))][0]}: between 0 and 1 is wanted")
+        raise CountsError(f"probability {p[~((p >= 0) & (p <= 1))][0]}: expected a number between 0 and 1")
     bounds = _edges(edges)
     which = np.clip(np.searchsorted(bounds, p, side="right") - 1, 0, len(bounds) - 2)
     gaps, totals = _sums(rows, k, which, len(bounds) - 1, p, y)
@@ -160,7 +160,7 @@ def _few_misses(rows: NDArray[np.int64], k: int, p: Floats, y: Floats) -> bool:
 def _edges(edges: ArrayLike | None) -> Floats:
     bounds = np.linspace(0, 1, 11) if edges is None else np.asarray(edges, float)
     if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != 1 or (np.diff(bounds) <= 0).any():
-        raise CountsError(f"edges {bounds.tolist()}: numbers that rise from 0 to 1 are wanted")
+        raise CountsError(f"edges {bounds.tolist()}: expected numbers that rise from 0 to 1")
     return bounds
 
 

@@ -34,7 +34,7 @@ class Clusters:
     def __post_init__(self) -> None:
         errors, reads = whole("errors", self.errors), whole("reads", self.reads)
         if errors.shape != reads.shape:
-            raise CountsError(f"errors {errors.shape}, reads {reads.shape}: one of each a string is wanted")
+            raise CountsError(f"errors {errors.shape}, reads {reads.shape}: expected one of each a string")
         if (errors < 0).any() or (errors > reads).any():
             row = int(np.flatnonzero((errors < 0) | (errors > reads))[0])
             raise CountsError(f"string {row}: {errors[row]} errors in {reads[row]} reads; 0 to reads are possible")
@@ -91,9 +91,9 @@ def whole(name: str, values: ArrayLike) -> Ints:
     """A one-dimensional array of whole numbers, or CountsError."""
     array = np.asarray(values)
     if array.ndim != 1:
-        raise CountsError(f"{name} of shape {array.shape}: a one-dimensional array is wanted")
+        raise CountsError(f"{name} of shape {array.shape}: expected a one-dimensional array")
     if array.size and array.dtype.kind not in "biu" and not (np.isfinite(array).all() and (array % 1 == 0).all()):
-        raise CountsError(f"{name}: whole numbers are wanted, not {array[(array % 1 != 0)][0]}")
+        raise CountsError(f"{name}: expected whole numbers, not {array[(array % 1 != 0)][0]}")
     return array.astype(np.int64)
 
 
@@ -102,7 +102,7 @@ def group(cluster: ArrayLike, *columns: ArrayLike) -> tuple[Ints, int]:
     ids = np.asarray(cluster)
     for column in columns:
         if np.shape(column) != ids.shape:
-            raise CountsError(f"{ids.shape} strings, {np.shape(column)} values: one string a value is wanted")
+            raise CountsError(f"{ids.shape} strings, {np.shape(column)} values: expected one string a value")
     names, rows = np.unique(ids, return_inverse=True)
     return rows.reshape(-1).astype(np.int64), len(names)
 

@@ -46,7 +46,7 @@ def noninferior(pairs: Pairs, margin: float, level: float = 0.95) -> Gate:
     """
     checked_level(level)
     if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     found = bounded(pairs, level, level, one_sided=True)
     if found is None:
         return Gate("inconclusive", margin, level, None, "no read was answered in both runs")

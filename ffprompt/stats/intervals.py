@@ -58,7 +58,7 @@ class Interval:
 def clopper_pearson(x: int, n: int, level: float = 0.95) -> Interval | None:
     """The exact interval for ``x`` of ``n`` independent trials (Clopper & Pearson 1934); None for no trial."""
     if n < 0 or not 0 <= x <= n:
-        raise CountsError(f"{x} of {n}: a count from 0 to the number of trials is wanted")
+        raise CountsError(f"{x} of {n}: expected a count from 0 to the number of trials")
     if n == 0:
         return None
     low, high = clopper_pearson_bounds(x, n, (1 - checked_level(level)) / 2)

@@ -40,11 +40,11 @@ class Sample:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
-            raise CountsError(f"share {self.share}: from 0 to below 1 is wanted")
+            raise CountsError(f"share {self.share}: expected a number from 0 to below 1")
         if not self.reads >= 1 or not self.deff >= 1:
-            raise CountsError(f"{self.reads} reads a string, design effect {self.deff}: at least 1 each is wanted")
+            raise CountsError(f"{self.reads} reads a string, design effect {self.deff}: expected at least 1 each")
         if not 0 < self.strings_worth <= 1:
-            raise CountsError(f"strings worth {self.strings_worth}: above 0, and at most 1, is wanted")
+            raise CountsError(f"strings worth {self.strings_worth}: expected a number above 0 and at most 1")
 
     @property
     def correlation(self) -> float:
@@ -69,7 +69,7 @@ def pilot_errors(clusters: Clusters) -> Sample:
     """What a pilot's errors say of strings to come. Without an error the reads are taken to fall together."""
     found = korn_graubard(clusters)
     if found is None:
-        raise CountsError("a pilot without a read: at least one string is wanted")
+        raise CountsError("a pilot without a read: expected at least one string")
     return _sample(found.estimate, clusters.n_reads, len(clusters), clusters.effective_strings, found.deff)
 
 
@@ -77,7 +77,7 @@ def pilot_pairs(pairs: Pairs) -> Sample:
     """What a pilot's pairs say of strings to come: the share of reads where the two models differ."""
     found = difference(pairs)
     if found is None:
-        raise CountsError("a pilot without a pair: at least one string is wanted")
+        raise CountsError("a pilot without a pair: expected at least one string")
     counts = Clusters(pairs.lost + pairs.gained, pairs.reads)
     return _sample(counts.rate or 0.0, counts.n_reads, len(counts), counts.effective_strings, found.deff)
 
@@ -92,7 +92,7 @@ def strings_for_width(half_width: float, sample: Sample, level: float = 0.95, se
     """Strings for :func:`.intervals.rate_interval` to have a mean length of 2 · ``half_width``."""
     checked_level(level)
     if not 0 < half_width < 0.5:
-        raise CountsError(f"half width {half_width}: between 0 and 0.5 is wanted, such as 0.01")
+        raise CountsError(f"half width {half_width}: expected a number between 0 and 0.5, such as 0.01")
 
     q = (1 + level) / 2
 
@@ -119,7 +119,7 @@ def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, powe
     """
     gap = abs(gap)
     if not 0 < gap < 1:
-        raise CountsError(f"difference {gap}: between 0 and 1 is wanted, such as 0.01")
+        raise CountsError(f"difference {gap}: expected a number between 0 and 1, such as 0.01")
     sample = replace(sample, share=max(sample.share, gap))
     q = (1 + checked_level(level)) / 2
     start = _score_test(gap, sample, power, q, sample.share, sample.share - gap**2)
@@ -133,7 +133,7 @@ def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, powe
 def strings_for_margin(margin: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0) -> Plan:
     """Strings for :func:`.gate.noninferior` to pass with probability ``power`` a candidate that is just as good."""
     if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: a loss of accuracy between 0 and 1 is wanted, such as 0.01")
+        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     # At the margin at least so many reads differ.
     at_margin = max(sample.share, margin) - margin**2
     start = _score_test(margin, sample, power, checked_level(level), at_margin, sample.share)
@@ -149,7 +149,7 @@ def strings_for_margin(margin: float, sample: Sample, level: float = 0.95, power
 def _score_test(gap: float, sample: Sample, power: float, q: float, null: float, alternative: float) -> int:
     """A score test's sample size: quantile · sd under the null + power's quantile · sd otherwise, against the gap."""
     if not 0.5 <= power < 1:
-        raise CountsError(f"power {power}: from 0.5 to below 1 is wanted, such as 0.8")
+        raise CountsError(f"power {power}: expected a number from 0.5 to below 1, such as 0.8")
 
     def enough(strings: int) -> bool:
         sd = normal(q) * np.sqrt(null) + normal(power) * np.sqrt(alternative)

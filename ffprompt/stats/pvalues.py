@@ -41,7 +41,7 @@ def mcnemar(pairs: Pairs, method: str = "yang") -> Test | None:
     With one read a string the first is McNemar's own.
     """
     if method not in ("durkalski", "obuchowski", "yang"):
-        raise CountsError(f"method {method!r}: durkalski, obuchowski or yang is wanted")
+        raise CountsError(f"method {method!r}: expected durkalski, obuchowski or yang")
     k, d, m = len(pairs), pairs.differences.astype(float), pairs.reads.astype(float)
     if not k:
         return None
@@ -80,7 +80,7 @@ def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | N
         p = float(weights[np.abs(np.arange(-reach, reach + 1)) >= seen].sum())
         return Test(min(p, 1.0), float(seen), "sign flips over strings, exact", differing)
     if resamples < 100:
-        raise CountsError(f"resamples {resamples}: at least 100 are wanted")
+        raise CountsError(f"resamples {resamples}: expected at least 100")
     as_far = _drawn(sizes, counts, resamples, seed, seen)
     method = f"sign flips over strings, {resamples:,} drawn, seed {seed}"
     return Test((as_far + 1) / (resamples + 1), float(seen), method, differing)
@@ -130,7 +130,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     largest = 0.0
     for rank, (p, row) in enumerate(made):
         if not 0 <= p <= 1:
-            raise CountsError(f"p-value {p}: between 0 and 1 is wanted")
+            raise CountsError(f"p-value {p}: expected a number between 0 and 1")
         largest = max(largest, min(1.0, (len(made) - rank) * p))
         adjusted[row] = largest
     return adjusted

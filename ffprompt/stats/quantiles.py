@@ -1,4 +1,4 @@
-"""Distribution functions on arrays. scipy is imported inside, so that it loads only when a statistic is wanted."""
+"""Distribution functions on arrays. scipy is imported inside, so that it loads only when a statistic is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats: TypeAlias = NDArray[np.float64]
 def checked_level(level: float) -> float:
     """A confidence level, or CountsError unless 0.5 <= level < 1."""
     if not 0.5 <= level < 1.0:
-        raise CountsError(f"level {level}: a confidence level from 0.5 to below 1 is wanted, such as 0.95")
+        raise CountsError(f"level {level}: expected a confidence level from 0.5 to below 1, such as 0.95")
     return level
 
 

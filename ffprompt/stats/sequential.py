@@ -56,9 +56,9 @@ class Draws:
 
     def __post_init__(self) -> None:
         if self.unit not in ("strings", "reads"):
-            raise CountsError(f"unit {self.unit!r}: strings or reads is wanted")
+            raise CountsError(f"unit {self.unit!r}: expected strings or reads")
         if self.most_reads < 1 or not self.excess >= 0:
-            raise CountsError(f"most reads {self.most_reads}, excess {self.excess}: at least 1 and 0 are wanted")
+            raise CountsError(f"most reads {self.most_reads}, excess {self.excess}: expected at least 1 and 0")
 
     def add(self, errors: ArrayLike, reads: ArrayLike) -> None:
         """Count more strings, (k,) each. Raises CountsError, and counts none, if one has more reads than possible."""
@@ -169,7 +169,7 @@ class Certify:
     def __post_init__(self) -> None:
         checked_level(self.level)
         if not 0 < self.bound < 1:
-            raise CountsError(f"bound {self.bound}: a rate between 0 and 1 is wanted, such as 1e-4")
+            raise CountsError(f"bound {self.bound}: expected a rate between 0 and 1, such as 1e-4")
 
     def update(self, errors: ArrayLike, reads: ArrayLike) -> Decision | None:
         """Count more strings, one or a block, and say what is shown by now. Strings whose call failed stay out."""
@@ -194,7 +194,7 @@ class Certify:
         except (KeyError, TypeError, ValueError) as error:
             raise CountsError(f"the state of a certificate cannot be read ({error!r})") from error
         if made.decision not in ("below", "above", None):
-            raise CountsError(f"decision {made.decision!r}: below, above or none is wanted")
+            raise CountsError(f"decision {made.decision!r}: expected below, above or none")
         return made
 
 
@@ -209,7 +209,7 @@ class UntilWidth:
     def __post_init__(self) -> None:
         checked_level(self.level)
         if not 0 < self.width < 1:
-            raise CountsError(f"width {self.width}: a length between 0 and 1 is wanted, such as 0.02")
+            raise CountsError(f"width {self.width}: expected a length between 0 and 1, such as 0.02")
 
     def update(self, errors: ArrayLike, reads: ArrayLike) -> tuple[float, float]:
         """Count more strings and give the interval by now."""
@@ -231,7 +231,7 @@ def read_cap(instructions: int, p_read: float, bound: float) -> tuple[int, float
     from scipy.stats import binom
 
     if instructions < 2 or not 0 <= p_read <= 1:
-        raise CountsError(f"{instructions} instructions, p_read {p_read}: at least 2, and a probability, are wanted")
+        raise CountsError(f"{instructions} instructions, p_read {p_read}: expected at least 2, and a probability")
     caps = np.arange(1, instructions)
     # E[max(m - c, 0)] is the sum over j >= c of P(m > j), and m > j is Binomial >= j.
     tail = binom.sf(caps - 1, instructions - 2, p_read)

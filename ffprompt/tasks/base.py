@@ -173,12 +173,14 @@ class Strings:
 
     def texts(self, separator: str = "") -> list[str]:
         """Each string in the task's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""
+        # Pieces for the values that occur alone: with all 256 a single string would take a millisecond.
+        width = int(self.values.max(initial=0)) + 1
         pieces = [
             f"{event.letter}{separator}{value}" if event.has_argument or event.is_read else event.letter
             for event in self.task.events
-            for value in range(MAX_SYMBOLS)
+            for value in range(width)
         ]
-        numbers = self.events.astype(np.int64) * MAX_SYMBOLS + self.values
+        numbers = self.events.astype(np.int64) * width + self.values
         return [separator.join([pieces[number] for number in row]) for row in numbers.tolist()]
 
     def digests(self) -> list[str]:

@@ -6,10 +6,8 @@ checked to be a string of the task, and the row is named where it is not.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ffprompt._util.files import refuse_other_text, refuse_pointer
+from ffprompt._util.storage import replacing
 from ffprompt.errors import StringError, UsageError, did_you_mean
 from ffprompt.tasks.base import Spec, Strings, Task, concatenate
 from ffprompt.tasks.flipflop import FLIP_FLOP
@@ -34,24 +33,20 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
     import pyarrow.parquet as pq
 
     if count < 1:
-        raise UsageError(f"strings {count}: at least 1 is wanted")
+        raise UsageError(f"strings {count}: expected at least 1")
     suffix = _suffix(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if suffix == ".parquet":
-            with pq.ParquetWriter(temporary, pa.schema([("text", pa.string())])) as out:
-                for strings in _sampled(spec, seed, count):
-                    out.write_table(pa.table({"text": _column(strings)}))
-        else:
-            with temporary.open("w") as lines:
-                for strings in _sampled(spec, seed, count):
-                    lines.writelines(f'{{"text": "{text}"}}\n' for text in _column(strings).to_pylist())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            if suffix == ".parquet":
+                with pq.ParquetWriter(temporary, pa.schema([("text", pa.string())])) as out:
+                    for strings in _sampled(spec, seed, count):
+                        out.write_table(pa.table({"text": _column(strings)}))
+            else:
+                with temporary.open("w") as lines:
+                    for strings in _sampled(spec, seed, count):
+                        lines.writelines(f'{{"text": "{text}"}}\n' for text in _column(strings).to_pylist())
     except OSError as error:
         raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def save(path: Path, strings: Strings) -> None:
@@ -60,9 +55,8 @@ def save(path: Path, strings: Strings) -> None:
     import pyarrow.parquet as pq
 
     try:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        pq.write_table(pa.table({"text": _column(strings)}), temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(pa.table({"text": _column(strings)}), temporary)
     except OSError as error:
         raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
 
@@ -123,7 +117,7 @@ def read(source: str, count: int | None = None, symbols: int = 2, task: Task = F
         if count is not None and done >= count:
             break
     if not parts or (count is not None and done < count):
-        raise UsageError(f"data {source}: has {done} strings; {count or 'at least 1'} are wanted (--trials)")
+        raise UsageError(f"data {source}: has {done} strings; expected {count or 'at least 1'} (--trials)")
     return concatenate(parts)
 
 
@@ -154,7 +148,7 @@ def _jsonl_rows(path: Path, count: int | None) -> Iterator[list[str]]:
             try:
                 texts.append(json.loads(line)["text"])
             except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f'data {path}, line {number}: {{"text": "w1i0r1"}} is wanted') from error
+                raise UsageError(f'data {path}, line {number}: expected {{"text": "w1i0r1"}}') from error
             if len(texts) == _BLOCK:
                 yield texts
                 texts = []

@@ -58,13 +58,13 @@ class Spec:
     def __post_init__(self) -> None:
         for name in ("length", "symbols"):
             if not isinstance(getattr(self, name), (int, np.integer)):
-                raise SpecError(f"{name} {getattr(self, name)!r}: a whole number is wanted")
+                raise SpecError(f"{name} {getattr(self, name)!r}: expected a whole number")
         if self.length < 4 or self.length % 2:
             raise SpecError(f"length {self.length}: T counts symbols and must be even and at least 4")
         for name in ("p_write", "p_read", "p_ignore"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0.0 <= value <= 1.0):
-                raise SpecError(f"{name} {value}: a probability between 0 and 1 is wanted")
+                raise SpecError(f"{name} {value}: expected a probability between 0 and 1")
         total = self.p_write + self.p_read + self.p_ignore
         if abs(total - 1.0) > 1e-9:
             raise SpecError(f"p_write + p_read + p_ignore is {total:.12g}: the three must sum to 1")
@@ -75,7 +75,7 @@ class Spec:
     def ffl(cls, p_ignore: float, length: int = 512, symbols: int = 2) -> Spec:
         """The paper's shorthand FFL(p_ignore): writes and reads share what ignores leave."""
         if not 0.0 <= p_ignore <= 1.0:
-            raise SpecError(f"p_ignore {p_ignore}: a probability between 0 and 1 is wanted")
+            raise SpecError(f"p_ignore {p_ignore}: expected a probability between 0 and 1")
         # Rounded, so that FFL(0.8) has p_write 0.1 and not 0.09999999999999998 in every file and table.
         half = round((1.0 - p_ignore) / 2.0, 12)
         return cls(length, half, half, p_ignore, symbols)
@@ -177,9 +177,9 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
     ``stream`` separates families of strings that must not share randomness, such as questions and shots.
     """
     if seed < 0:
-        raise SpecError(f"seed {seed}: a whole number from 0 on is wanted")
+        raise SpecError(f"seed {seed}: expected a whole number from 0 on")
     if not 0 <= start <= stop:
-        raise SpecError(f"strings {start} to {stop}: a range from 0 on is wanted")
+        raise SpecError(f"strings {start} to {stop}: expected a range from 0 on")
     n = spec.instructions
     draw = _Draw(spec, _key(spec, seed, stream), start)
     events, values = np.empty((stop - start, n), np.uint8), np.empty((stop - start, n), np.uint8)
@@ -266,7 +266,7 @@ def parse(text: str, symbols: int = 2) -> Strings:
         where = f"instruction {number} (character {match.start(1) + 1})"
         letter, digits = match[1], match[2]
         if letter not in LETTERS:
-            raise StringError(f"{where}: {letter!r} is not an instruction; w, r or i is wanted")
+            raise StringError(f"{where}: {letter!r} is not an instruction; expected w, r or i")
         if not digits:
             raise StringError(f"{where}: no data symbol after {letter!r}")
         op, bit = LETTERS.index(letter), int(digits[:9])

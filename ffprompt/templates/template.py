@@ -232,7 +232,7 @@ def _check(template: Template) -> None:
     values = template.values
     symbols = 2 if values == "numbers" else len(values)
     if not 2 <= symbols <= MAX_SYMBOLS:
-        raise TemplateError(f"values: {symbols} of them; 2 to {MAX_SYMBOLS} are wanted")
+        raise TemplateError(f"values: {symbols} of them; expected 2 to {MAX_SYMBOLS}")
     _check_values(template.surfaces(symbols), template.reply.ignore_case)
     for event in registry.get(template.task).events:
         _check_count(template, event, symbols)

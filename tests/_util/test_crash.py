@@ -21,7 +21,7 @@ from ffprompt.backends.base import Failure, Message, Request
 from ffprompt.backends.registry import open_backend
 from ffprompt.cli import batch, compare, prompts, report, run, sample, train
 from ffprompt.cli.main import main
-from ffprompt.comparison import gate_formats as formats
+from ffprompt.comparison import gate_report
 from ffprompt.config.run_config import make
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.evaluation import worker as asking
@@ -197,7 +197,7 @@ def test_a_gate_whose_files_cannot_be_made_is_no_regression(
     run = [*SCRIPTED, "--trials", "40", "--out", str(tmp_path), "--no-report"]
     assert main(run) == 0
     folder = str(only_run(tmp_path))
-    monkeypatch.setattr(formats, writer, breaking(TypeError("x")))
+    monkeypatch.setattr(gate_report, writer, breaking(TypeError("x")))
     flag = f"--{writer.removeprefix('to_')}"
     gate = ["gate", "--candidate", folder, "--baseline", folder, "--margin", "0.5", flag, str(tmp_path / "file")]
     assert main(gate) == 4

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from ffprompt._util.files import json_bytes, printable, shortened, well_formed
 from ffprompt.backends.base import Message, Reply, Request, Turn
 from ffprompt.cli.main import main
-from ffprompt.comparison import gate_formats as formats
-from ffprompt.comparison.gate import Checked, Report
+from ffprompt.comparison import gate_report
+from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.elicitation.dialogue import Dialogue
 from ffprompt.runs.batch_journal import Journal, parts
 from ffprompt.runs.folder import RunFolder
@@ -153,12 +153,12 @@ def test_a_record_and_a_journal_hold_any_text(tmp_path: Path, text: str) -> None
 
 @odd
 def test_a_gate_writes_files_that_other_programs_can_read(tmp_path: Path, text: str) -> None:
-    check = Checked(text, text, text, "inconclusive", text, 0, 0, None, None, None, None, None, 0, 0, 0)
-    report = Report("inconclusive", 0.01, 0.95, 0.95, (check,), (text,))
-    formats.to_junit(tmp_path / "junit.xml", report)
-    formats.to_markdown(tmp_path / "gate.md", report)
-    formats.to_json(tmp_path / "gate.json", {"text": text, "nan": float("nan")})
-    formats.to_csv(tmp_path / "gate.csv", [[text]])
+    check = GateCheck(text, text, text, "inconclusive", text, 0, 0, None, None, None, None, None, 0, 0, 0)
+    report = GateReport("inconclusive", 0.01, 0.95, 0.95, (check,), (text,))
+    gate_report.to_junit(tmp_path / "junit.xml", report)
+    gate_report.to_markdown(tmp_path / "gate.md", report)
+    gate_report.to_json(tmp_path / "gate.json", {"text": text, "nan": float("nan")})
+    gate_report.to_csv(tmp_path / "gate.csv", [[text]])
     ET.parse(tmp_path / "junit.xml")
     assert json.loads((tmp_path / "gate.json").read_bytes()) == {"text": text, "nan": None}
     for path in tmp_path.iterdir():

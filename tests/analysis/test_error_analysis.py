@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import ffprompt
-from ffprompt.analysis.breakdowns import Reads, by_number, calibrated, cell, doubling, drift, explained, tenths
+from ffprompt.analysis.accuracy import accuracy as accuracy_of
+from ffprompt.analysis.accuracy import by_number, doubling, drift, tenths
+from ffprompt.analysis.calibration import calibrated
+from ffprompt.analysis.error_analysis import ConditionErrors
+from ffprompt.analysis.reads import Reads
+from ffprompt.analysis.rule_fits import RuleFit, explained
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
 from ffprompt.stats.clusters import Clusters
@@ -36,46 +40,45 @@ def edited(run: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
     return run
 
 
-def rule(one: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    (found,) = [row for row in one["rules"]["rules"] if row["rule"] == name]
-    assert isinstance(found, dict)
+def rule(one: ConditionErrors, name: str) -> RuleFit:
+    (found,) = [row for row in one.rules.rules if row.rule == name]
     return found
 
 
 @pytest.mark.parametrize("model", ["copy-last-bit", "copy-last-read", "first-write", "constant-0", "constant-1"])
 def test_a_rule_is_found_out(tmp_path: Path, model: str) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, model))["conditions"]:
-        assert one["rules"]["best"] == [model]
+    for one in ffprompt.anatomy(scripted(tmp_path, model)).conditions:
+        assert one.rules.best == [model]
         found = rule(one, model)
         # Right wherever the rule is right, wrong wherever it is wrong.
-        assert found["difference"]["estimate"] == 1.0
-        assert 0.7 < found["difference"]["low"] < 1 == found["difference"]["high"]
-        assert found["same_answer"]["share"] == 1.0
-        assert found["by_chance"] == pytest.approx(one["all"]["misses"] / one["all"]["reads"])
+        assert found.difference.estimate == 1.0
+        assert 0.7 < found.difference.low < 1 == found.difference.high
+        assert found.same_answer.share == 1.0
+        assert found.by_chance == pytest.approx(one.all.misses / one.all.reads)
 
 
 def test_a_rule_is_found_out_where_earlier_answers_are_not_shown(tmp_path: Path) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit", "--elicitation", "list"))["conditions"]:
-        assert one["rules"]["best"] == ["copy-last-bit"]
-        assert not one["reads_visible"]
-        assert "copy-last-read" not in [row["rule"] for row in one["rules"]["rules"]]
+    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit", "--elicitation", "list")).conditions:
+        assert one.rules.best == ["copy-last-bit"]
+        assert not one.reads_visible
+        assert "copy-last-read" not in [row.rule for row in one.rules.rules]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_coin_follows_no_rule(tmp_path: Path, seed: int) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "coin", "--seed", seed))["conditions"]:
-        assert one["rules"]["best"] == []
-        assert one["rules"]["wrong"] > 50
-        assert all(row["difference"]["low"] < 0.1 for row in one["rules"]["rules"])
+    for one in ffprompt.anatomy(scripted(tmp_path, "coin", "--seed", seed)).conditions:
+        assert one.rules.best == []
+        assert one.rules.wrong > 50
+        assert all(row.difference.low < 0.1 for row in one.rules.rules)
 
 
 def test_no_wrong_answer_leaves_nothing_to_explain(tmp_path: Path) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "oracle"))["conditions"]:
-        assert (one["rules"]["wrong"], one["rules"]["best"]) == (0, [])
-        assert one["drift"] is None
-        assert one["all"]["accuracy"] == 1.0
-        assert one["all"]["low"] < 1.0
-        assert all(row["same_answer"] is None for row in one["rules"]["rules"])
+    for one in ffprompt.anatomy(scripted(tmp_path, "oracle")).conditions:
+        assert (one.rules.wrong, one.rules.best) == (0, [])
+        assert one.drift is None
+        assert one.all.accuracy == 1.0
+        assert one.all.low < 1.0
+        assert all(row.same_answer is None for row in one.rules.rules)
 
 
 def reads_of(spec: Spec, strings: int, wrong: Callable[[Reads], np.ndarray], seed: int = 0) -> Reads:
@@ -100,7 +103,7 @@ def test_failing_after_distractors_is_not_copying_them() -> None:
     # Compared over all reads, it seems to copy the last bit: that can only be wrong after an ignore.
     differs = reads.rules["copy-last-bit"].answers != reads.truth
     assert reads.wrong[differs].mean() > 2 * reads.wrong[~differs].mean()
-    assert explained(reads)["best"] == []
+    assert explained(reads).best == []
 
 
 def test_the_previous_write_is_found_out() -> None:
@@ -110,9 +113,9 @@ def test_the_previous_write_is_found_out() -> None:
         return (one.rules["previous-write"].answers != one.truth) & (rng.random(len(one.truth)) < 0.3)
 
     found = explained(reads_of(Spec.ffl(0.6, 60), 200, stale))
-    assert found["best"] == ["previous-write"]
-    assert found["rules"][0]["rule"] == "previous-write"
-    assert 0.2 < found["rules"][0]["difference"]["estimate"] < 0.4
+    assert found.best == ["previous-write"]
+    assert found.rules[0].rule == "previous-write"
+    assert 0.2 < found.rules[0].difference.estimate < 0.4
 
 
 @pytest.mark.parametrize("bit", [0, 1])
@@ -121,10 +124,10 @@ def test_a_model_that_gives_one_answer_whenever_it_errs_is_found_out(bit: int) -
     rng = np.random.default_rng(2)
     reads = reads_of(Spec.ffl(0.6, 60), 30, lambda one: (one.truth != bit) & (rng.random(len(one.truth)) < 0.15))
     found = explained(reads)
-    assert found["best"] == [f"constant-{bit}"]
-    best = found["rules"][0]["difference"]
-    assert 0 < best["low"] < best["wrong_where_rule_is_wrong"] < best["high"]
-    assert best["wrong_where_rule_is_right"] == 0
+    assert found.best == [f"constant-{bit}"]
+    best = found.rules[0].difference
+    assert 0 < best.low < best.wrong_where_rule_is_wrong < best.high
+    assert best.wrong_where_rule_is_right == 0
 
 
 def test_with_three_symbols_the_wrong_answers_must_be_the_rules_own() -> None:
@@ -133,9 +136,9 @@ def test_with_three_symbols_the_wrong_answers_must_be_the_rules_own() -> None:
     other = reads_of(spec, 200, lambda one: one.rules["copy-last-bit"].answers != one.truth)
     said = other.rules["copy-last-bit"].answers
     never = Reads(**{**vars(other), "answer": np.where(other.wrong, 3 - said - other.truth, other.truth)})
-    assert explained(never)["best"] == []
+    assert explained(never).best == []
     follows = Reads(**{**vars(other), "answer": said.astype(np.int64)})
-    assert explained(follows)["best"] == ["copy-last-bit"]
+    assert explained(follows).best == ["copy-last-bit"]
 
 
 HAND = Reads(
@@ -155,19 +158,19 @@ HAND = Reads(
 
 
 def test_a_cell_counts_reads_and_strings_and_has_the_tables_interval() -> None:
-    found = cell(HAND, HAND.gap >= 2)
+    found = accuracy_of(HAND, HAND.gap >= 2)
     assert found is not None
     expected = rate_interval(Clusters(np.array([1, 1, 1]), np.array([2, 2, 1])))
     assert expected is not None
-    assert (found["reads"], found["strings"], found["misses"], found["wrong"]) == (5, 3, 3, 2)
-    assert (found["accuracy"], found["low"], found["high"]) == (0.4, 1 - expected.high, 1 - expected.low)
-    assert cell(HAND, HAND.gap > 99) is None
+    assert (found.reads, found.strings, found.misses, found.wrong) == (5, 3, 3, 2)
+    assert (found.accuracy, found.low, found.high) == (0.4, 1 - expected.high, 1 - expected.low)
+    assert accuracy_of(HAND, HAND.gap > 99) is None
 
 
 def test_bins_end_at_powers_of_two_and_empty_ones_are_left_out() -> None:
     assert doubling(HAND.gap) == [0, 1, 2, 3, 5, 9]
     found = by_number(HAND, HAND.gap, doubling(HAND.gap))
-    assert [(one["label"], one["from"], one["to"], one["reads"], one["misses"]) for one in found] == [
+    assert [(one.label, one.from_, one.to, one.reads, one.misses) for one in found] == [
         ("1", 1, 1, 1, 0), ("2", 2, 2, 2, 1), ("3–4", 3, 4, 2, 2), ("5–8", 5, 8, 1, 0),
     ]  # fmt: skip
 
@@ -175,7 +178,7 @@ def test_bins_end_at_powers_of_two_and_empty_ones_are_left_out() -> None:
 def test_tenths_of_a_string_hold_all_of_it() -> None:
     assert tenths(256) == [0, 26, 52, 77, 103, 128, 154, 180, 205, 231, 256]
     assert tenths(5) == [0, 1, 2, 3, 4, 5]
-    assert sum(one["reads"] for one in by_number(HAND, HAND.position, tenths(10))) == 6
+    assert sum(one.reads for one in by_number(HAND, HAND.position, tenths(10))) == 6
 
 
 def test_accuracy_that_falls_along_the_string_is_seen() -> None:
@@ -183,45 +186,45 @@ def test_accuracy_that_falls_along_the_string_is_seen() -> None:
     falling = reads_of(Spec.ffl(0.5, 60), 200, lambda one: rng.random(len(one.truth)) < 0.4 * one.position / 29)
     found = drift(falling)
     assert found is not None
-    assert found["low"] < -0.4 < found["high"] < -0.2
+    assert found.low < -0.4 < found.high < -0.2
     level = drift(reads_of(Spec.ffl(0.5, 60), 200, lambda one: rng.random(len(one.truth)) < 0.2))
     assert level is not None
-    assert level["low"] < 0 < level["high"]
+    assert level.low < 0 < level.high
 
 
 def test_facets_agree_with_the_table_of_reads(tmp_path: Path) -> None:
     run = scripted(tmp_path, "copy-last-bit")
     frame = ffprompt.load(run).reads
-    for one, row in zip(ffprompt.anatomy(run)["conditions"], ffprompt.load(run).info["results"], strict=True):
-        part = frame[frame.length == int(one["language"].split("(")[1].split(",")[0])]
-        assert (one["all"]["accuracy"], one["all"]["low"], one["all"]["high"]) == (
+    for one, row in zip(ffprompt.anatomy(run).conditions, ffprompt.load(run).info["results"], strict=True):
+        part = frame[frame.length == int(one.language.split("(")[1].split(",")[0])]
+        assert (one.all.accuracy, one.all.low, one.all.high) == (
             row["accuracy"], row["interval_low"], row["interval_high"],
         )  # fmt: skip
         columns = {"by_gap": "gap", "by_contradictions": "contradictions", "by_position": "position"}
         for key, column in columns.items():
-            assert sum(found["reads"] for found in one[key]) == len(part)
-            for found in one[key]:
-                here = part[part[column].between(found["from"], found["to"])]
-                assert (found["reads"], found["strings"]) == (len(here), here.string_index.nunique())
-                assert found["misses"] == (here.outcome != "correct").sum()
-        first, again = one["by_earlier_read"]
-        assert (first["reads"], again["reads"]) == ((part.earlier_reads == 0).sum(), (part.earlier_reads > 0).sum())
-        assert [found["reads"] for found in one["by_truth"]] == part.truth.value_counts().sort_index().tolist()
+            assert sum(found.reads for found in getattr(one, key)) == len(part)
+            for found in getattr(one, key):
+                here = part[part[column].between(found.from_, found.to)]
+                assert (found.reads, found.strings) == (len(here), here.string_index.nunique())
+                assert found.misses == (here.outcome != "correct").sum()
+        first, again = one.by_earlier_read
+        assert (first.reads, again.reads) == ((part.earlier_reads == 0).sum(), (part.earlier_reads > 0).sum())
+        assert [found.reads for found in one.by_truth] == part.truth.value_counts().sort_index().tolist()
         # Copying the last bit is right wherever nothing contradicts the stored one.
-        assert one["by_contradictions"][0]["accuracy"] == 1.0 > one["by_contradictions"][1]["accuracy"]
+        assert one.by_contradictions[0].accuracy == 1.0 > one.by_contradictions[1].accuracy
 
 
 def test_calibration_knows_what_the_model_said_and_how_often_it_was_right(tmp_path: Path) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit"))["conditions"]:
-        found, accuracy = one["calibration"], one["all"]["accuracy"]
-        (only,) = found["bins"]
-        assert (only["probability"], only["accuracy"]) == (pytest.approx(0.98), pytest.approx(accuracy))
-        assert (only["low"], only["high"]) == (one["all"]["low"], one["all"]["high"])
-        assert found["ece"] == pytest.approx(0.98 - accuracy)
-        assert found["brier"] == pytest.approx(accuracy * 0.02**2 + (1 - accuracy) * 0.98**2)
-        assert found["mass"] == pytest.approx(1.0)
-        assert found["mass_low"] <= found["mass"] <= found["mass_high"]
-        assert (found["reads"], found["left_out"]) == (one["all"]["reads"], 0)
+    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit")).conditions:
+        found, accuracy = one.calibration, one.all.accuracy
+        (only,) = found.bins
+        assert (only.probability, only.accuracy) == (pytest.approx(0.98), pytest.approx(accuracy))
+        assert (only.low, only.high) == (one.all.low, one.all.high)
+        assert found.ece == pytest.approx(0.98 - accuracy)
+        assert found.brier == pytest.approx(accuracy * 0.02**2 + (1 - accuracy) * 0.98**2)
+        assert found.mass == pytest.approx(1.0)
+        assert found.mass_low <= found.mass <= found.mass_high
+        assert (found.reads, found.left_out) == (one.all.reads, 0)
 
 
 def test_bins_of_a_calibration_hold_every_read_once() -> None:
@@ -231,13 +234,13 @@ def test_bins_of_a_calibration_hold_every_read_once() -> None:
     logs = np.log(np.where(np.arange(2) == reads.answer[:, None], share[:, None], 1 - share[:, None]))
     found = calibrated(Reads(**vars(reads) | {"logprobs": logs}))
     assert found is not None
-    assert sum(one["reads"] for one in found["bins"]) == len(share)
-    for one in found["bins"]:
-        here = (share >= one["from"] - 1e-9) & (share < one["to"] - 1e-9)
+    assert sum(one.reads for one in found.bins) == len(share)
+    for one in found.bins:
+        here = (share >= one.from_ - 1e-9) & (share < one.to - 1e-9)
         missed = rate_interval(Clusters.from_reads(reads.index[here], reads.wrong[here]))
         assert missed is not None
-        assert (one["reads"], one["probability"]) == (here.sum(), pytest.approx(share[here].mean()))
-        assert (one["low"], one["high"]) == (pytest.approx(1 - missed.high), pytest.approx(1 - missed.low))
+        assert (one.reads, one.probability) == (here.sum(), pytest.approx(share[here].mean()))
+        assert (one.low, one.high) == (pytest.approx(1 - missed.high), pytest.approx(1 - missed.low))
 
 
 def test_reads_without_log_probabilities_are_left_out_of_the_calibration_and_counted(tmp_path: Path) -> None:
@@ -246,36 +249,36 @@ def test_reads_without_log_probabilities_are_left_out_of_the_calibration_and_cou
         logs[0], logs[1], logs[2] = None, [float("nan"), -0.1], [-0.1]
         return frame.assign(answer_logprobs=logs)
 
-    first, other = ffprompt.anatomy(edited(scripted(tmp_path, "coin"), holes))["conditions"]
-    assert first["calibration"]["left_out"] == 3
-    assert first["calibration"]["reads"] == first["all"]["reads"] - 3
-    assert other["calibration"]["left_out"] == 0
+    first, other = ffprompt.anatomy(edited(scripted(tmp_path, "coin"), holes)).conditions
+    assert first.calibration.left_out == 3
+    assert first.calibration.reads == first.all.reads - 3
+    assert other.calibration.left_out == 0
     run = edited(only_run(tmp_path), lambda frame: frame.assign(answer_logprobs=[[float("nan")] * 2] * len(frame)))
-    assert all(one["calibration"] is None for one in ffprompt.anatomy(run)["conditions"])
+    assert all(one.calibration is None for one in ffprompt.anatomy(run).conditions)
 
 
 def test_replies_have_no_calibration(tmp_path: Path) -> None:
     made = ffprompt.anatomy(scripted(tmp_path, "coin", "--elicitation", "list"))
-    assert all(one["calibration"] is None for one in made["conditions"])
+    assert all(one.calibration is None for one in made.conditions)
 
 
 def test_invalid_replies_count_against_the_model_and_follow_no_rule(tmp_path: Path) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "malformed", "--elicitation", "list"))["conditions"]:
-        assert one["all"]["accuracy"] == 0.0
-        assert one["all"]["high"] > 0.0
-        assert one["all"]["wrong"] == 0
-        assert (one["rules"]["answered"], one["rules"]["best"]) == (0, [])
-        assert all(row["difference"] is row["by_chance"] is row["same_answer"] is None for row in one["rules"]["rules"])
+    for one in ffprompt.anatomy(scripted(tmp_path, "malformed", "--elicitation", "list")).conditions:
+        assert one.all.accuracy == 0.0
+        assert one.all.high > 0.0
+        assert one.all.wrong == 0
+        assert (one.rules.answered, one.rules.best) == (0, [])
+        assert all(row.difference is row.by_chance is row.same_answer is None for row in one.rules.rules)
 
 
 def test_failed_calls_are_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = scripted(tmp_path, "failing")
     made = ffprompt.anatomy(run)
-    assert not made["complete"]
-    for one in made["conditions"]:
-        assert one["all"] is one["drift"] is one["calibration"] is None
-        assert one["by_gap"] == one["by_truth"] == []
-        assert set(one["outcomes"]) == {"error"}
+    assert not made.complete
+    for one in made.conditions:
+        assert one.all is one.drift is one.calibration is None
+        assert one.by_gap == one.by_truth == []
+        assert set(one.outcomes) == {"error"}
     capsys.readouterr()
     assert main(["anatomy", str(run)]) == 3
     shown = capsys.readouterr().out
@@ -289,48 +292,48 @@ def test_a_run_that_is_not_complete_is_marked_and_shown(tmp_path: Path, capsys: 
     (run / "trials.jsonl").write_text("".join(lines[:50]))
     assert main(["score", str(run)]) == 3
     made = ffprompt.anatomy(run)
-    assert not made["complete"]
-    assert [one["missing_trials"] for one in made["conditions"]] == [10, 60]
-    assert made["conditions"][0]["all"]["strings"] == 50
-    assert made["conditions"][1]["all"] is None
+    assert not made.complete
+    assert [one.missing_trials for one in made.conditions] == [10, 60]
+    assert made.conditions[0].all.strings == 50
+    assert made.conditions[1].all is None
     assert main(["anatomy", str(run)]) == 3
     assert "10 trials are missing" in capsys.readouterr().out
 
 
 def test_one_string_is_enough_to_be_shown_and_comes_with_a_warning(tmp_path: Path) -> None:
-    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit", "--trials", 1))["conditions"]:
-        assert one["all"]["strings"] == 1
-        assert "few strings: 1; 30 or more are wanted" in one["all"]["warnings"]
-        assert one["rules"]["best"] == []
-        assert one["drift"] is None
+    for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit", "--trials", 1)).conditions:
+        assert one.all.strings == 1
+        assert "few strings: 1; 30 or more are wanted" in one.all.warnings
+        assert one.rules.best == []
+        assert one.drift is None
 
 
 def test_template_sensitivity_is_the_spread_beside_the_interval_of_one(tmp_path: Path) -> None:
     run = scripted(tmp_path, "coin", "--template", "raw-spaced", "light-switch", "door", "--shots", 0, 1)
     made = ffprompt.anatomy(run)
-    assert len(made["templates"]) == 4  # two lengths, two numbers of shots
+    assert len(made.templates) == 4  # two lengths, two numbers of shots
     rows = {row["condition"]: row for row in ffprompt.load(run).info["results"]}
     frame = ffprompt.load(run).reads
-    for group in made["templates"]:
-        found = [rows[one["condition"]]["accuracy"] for one in group["templates"]]
+    for group in made.templates:
+        found = [rows[one.condition]["accuracy"] for one in group.templates]
         assert len(found) == 3
         assert found == sorted(found, reverse=True)
-        assert group["spread"] == pytest.approx(max(found) - min(found))
-        assert group["sd"] == pytest.approx(np.std(found, ddof=1))
-        lengths = [rows[one["condition"]] for one in group["templates"]]
-        assert group["widest_interval"] == max(row["interval_high"] - row["interval_low"] for row in lengths)
-        apart = group["difference"]
-        same = frame[(frame.shots == group["shots"]) & (frame.length == int(group["language"][4:6]))]
+        assert group.spread == pytest.approx(max(found) - min(found))
+        assert group.sd == pytest.approx(np.std(found, ddof=1))
+        lengths = [rows[one.condition] for one in group.templates]
+        assert group.widest_interval == max(row["interval_high"] - row["interval_low"] for row in lengths)
+        apart = group.difference
+        same = frame[(frame.shots == group.shots) & (frame.length == int(group.language[4:6]))]
         wide = same.assign(right=same.outcome == "correct").pivot_table(
             index=["string_index", "read_index"], columns="template", values="right"
         )
-        assert apart["estimate"] == pytest.approx((wide[apart["best"]] - wide[apart["worst"]]).mean())
-        assert (apart["reads"], apart["strings"]) == (len(wide), 60)
-        assert apart["low"] < 0 < apart["high"]
+        assert apart.estimate == pytest.approx((wide[apart.best] - wide[apart.worst]).mean())
+        assert (apart.reads, apart.strings) == (len(wide), 60)
+        assert apart.low < 0 < apart.high
 
 
 def test_one_template_has_no_sensitivity(tmp_path: Path) -> None:
-    assert ffprompt.anatomy(scripted(tmp_path, "coin"))["templates"] == []
+    assert ffprompt.anatomy(scripted(tmp_path, "coin")).templates == []
 
 
 def test_reads_that_are_not_those_of_the_plan_are_refused(tmp_path: Path) -> None:
@@ -374,13 +377,19 @@ def test_a_run_of_an_earlier_version_needs_no_columns_that_it_lacks(tmp_path: Pa
     assert ffprompt.anatomy(run) == before
 
 
+def test_a_run_that_was_loaded_is_as_good_as_its_path(tmp_path: Path) -> None:
+    run = scripted(tmp_path, "copy-last-bit")
+    assert ffprompt.anatomy(ffprompt.load(run)) == ffprompt.anatomy(run)
+    assert len(ffprompt.compare([ffprompt.load(run), run], allow=["model"]).rows) == 2
+
+
 def test_strings_from_a_file_have_an_anatomy_too(tmp_path: Path) -> None:
     assert main(["sample", "--spec", "FFL(40, 0.6)", "--strings", "60", "--out", str(tmp_path / "some.jsonl")]) == 0
     words = ["run", "--backend", "scripted", "--model", "copy-last-bit", "--template", "raw-spaced", "--trials", "60"]
     words += ["--data", str(tmp_path / "some.jsonl"), "--elicitation", "forced", "--out", str(tmp_path / "results")]
     assert main(words) == 0
-    (one,) = ffprompt.anatomy(only_run(tmp_path / "results"))["conditions"]
-    assert one["rules"]["best"] == ["copy-last-bit"]
+    (one,) = ffprompt.anatomy(only_run(tmp_path / "results")).conditions
+    assert one.rules.best == ["copy-last-bit"]
 
 
 def test_the_command_prints_and_writes_what_the_function_returns(
@@ -391,12 +400,12 @@ def test_the_command_prints_and_writes_what_the_function_returns(
     assert main(["anatomy", str(run), "--json", str(tmp_path / "a.json")]) == 0
     shown = capsys.readouterr().out
     made = ffprompt.anatomy(run)
-    assert json.loads((tmp_path / "a.json").read_text()) == made
+    assert json.loads((tmp_path / "a.json").read_text()) == made.to_json()
     assert "explained best by copy-last-bit" in shown
     assert shown.count("contradicting ignores since the write") == 4
     assert "best less worst 0.0000" in shown
-    one = made["conditions"][0]["by_gap"][1]
-    assert f"{one['accuracy']:.4f}" in shown
+    one = made.conditions[0].by_gap[1]
+    assert f"{one.accuracy:.4f}" in shown
     assert main(["anatomy", str(run), "--json", str(tmp_path / "nowhere" / "a.json")]) == 2
     assert "cannot be written" in capsys.readouterr().err
 

@@ -284,7 +284,7 @@ def test_one_model_on_two_backends_is_compared_by_backend(one: Path) -> None:
 
 
 def test_no_run_at_all_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least one run is wanted"):
+    with pytest.raises(ConfigError, match="expected at least one run"):
         ffprompt.compare([], by="shots")
     with pytest.raises(ConfigError, match="at least one run of the baseline"):
         ffprompt.gate([], [], 0.1)
@@ -294,7 +294,7 @@ def test_no_run_at_all_is_refused() -> None:
     ("by", "message"),
     [
         ("shots", "shots is 0 throughout"),
-        ("model", "one run: by model, at least two are wanted"),
+        ("model", "one run: expected at least two to compare by model"),
         ("length", "other strings or reads cannot be paired"),
         ("seed", "other strings or reads cannot be paired"),
         ("shot", "did you mean 'shots'"),

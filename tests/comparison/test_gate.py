@@ -281,7 +281,7 @@ def test_one_run_is_gated_against_a_baseline_of_its_own(
 ) -> None:
     flags = ["run", "--backend", "scripted", *map(str, FLAGS), "--length", "20", "50", "--out", str(results)]
     assert main([*flags, "--model", "coin", "--gate"]) == 2
-    assert "--gate: a margin is wanted" in capsys.readouterr().err
+    assert "--gate: expected a margin" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--margin", "0.1"]) == 2
     assert "goes with --gate" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--gate", "--margin", "0.1", "--baseline", str(good)]) == 1

@@ -221,9 +221,9 @@ def test_a_folder_with_files_is_left_alone(tmp_path: Path, capsys: pytest.Captur
     assert "GPT-2, strings of up to 48 symbols" in said and f"--backend transformers --model {folder}" in said
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
     assert main(["export", str(path), str(folder)]) == 2
-    assert "has files in it; a new or empty folder is wanted" in capsys.readouterr().err
+    assert "has files in it; expected a new or empty folder" in capsys.readouterr().err
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
-    with pytest.raises(ConfigError, match="is a file; a new or empty folder is wanted"):
+    with pytest.raises(ConfigError, match="is a file; expected a new or empty folder"):
         export(checkpoint.load(path), path)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt._util.storage import hold, release
 from ffprompt.cli.main import main
 from ffprompt.cli.sweep import _jobs
 from ffprompt.cli.sweep_output import Shown
@@ -92,7 +93,7 @@ def test_cells_are_variants_times_the_grid_times_the_seeds(tmp_path):
         ("every = 0", "evry = 0", r"evaluation\.evry: unknown key; did you mean 'every'\?"),
         ("replicates = 2", "replicates = 0", "together.replicates 0: input should be greater than or equal to 1"),
         ("[together]", "[grid]\nhaeds = [1]\n[together]", r"grid\.haeds: unknown key; did you mean 'heads'\?"),
-        ("[together]", "[grid]\nheads = []\n[together]", "grid.heads: a list of values is wanted"),
+        ("[together]", "[grid]\nheads = []\n[together]", "grid.heads: expected a list of values"),
         ("[together]", "[grid]\nheads = [1, 1]\n[together]", "two trainings would have the folder 'heads-1_s0'"),
         ("[together]", "[[variant]]\n[together]", "variant 1: name ''"),
         ("[together]", "[[variant]]\nlayrs = 2\n[together]", r"variant 1\.layrs: unknown key; did you mean 'layers'\?"),
@@ -280,16 +281,10 @@ def until(true) -> None:
 
 def let_go(folder: Path) -> bool:
     """Whether no process trains in ``folder`` any more."""
-    import fcntl
-
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(held)
-    return True
+    lock = hold(folder)
+    if lock is not None:
+        release(lock)
+    return lock is not None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -367,4 +362,4 @@ def test_tasks_larger_than_the_machine_and_gpus_without_ray_are_refused(tmp_path
     assert main(["sweep", file, "--gpus-per-task", "1"]) == 2
     assert "gpus-per-task 1: it goes with --ray" in capsys.readouterr().err
     assert main(["sweep", file, "--cpus-per-task", "0"]) == 2
-    assert "cpus-per-task 0: at least 1 is wanted" in capsys.readouterr().err
+    assert "cpus-per-task 0: expected at least 1" in capsys.readouterr().err

@@ -150,7 +150,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     script = (
-        "import fcntl, os, sys; held = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(held, fcntl.LOCK_EX);"
+        "import pathlib, sys; from ffprompt._util.storage import hold; held = hold(pathlib.Path(sys.argv[1]));"
         "print('held', flush=True); sys.stdin.read()"
     )
     with pytest.raises(StoppedError):
@@ -372,7 +372,7 @@ def test_a_folder_is_named_after_what_is_not_usual() -> None:
     from ffprompt.cli.train import configure, name
 
     def named(*words: str) -> str:
-        config, training, _ = configure(vars(_parser("ffprompt", run_only=False).parse(["train", *words])))
+        config, training, _ = configure(vars(_parser("ffprompt", False, ["train"]).parse(["train", *words])))
         return name(config, training)
 
     assert named("lstm") == "lstm-1x128-ffl0.8-s0"
@@ -390,7 +390,7 @@ def test_the_papers_recipe_is_the_default() -> None:
     from ffprompt.cli.train import configure
 
     def configured(*words: str) -> tuple[Any, Training, Plan]:
-        return configure(vars(_parser("ffprompt", run_only=False).parse(["train", *words])))
+        return configure(vars(_parser("ffprompt", False, ["train"]).parse(["train", *words])))
 
     config, training, _ = configured("transformer")
     assert config == TransformerConfig(layers=6, width=512, heads=8, length=512)
@@ -411,7 +411,7 @@ def test_the_papers_recipe_is_the_default() -> None:
         (["transformer", "--data", "FFL(0.8)+FFL(100, 0.1)"], "every part needs the length"),
         (["transformer", "--positions", "rotary"], "positions 'rotary' is unknown (known: alibi, "),
         (["transformer", "--data", "0*FFL(0.8)"], "the weight of '0*FFL(0.8)' is not a number above 0"),
-        (["lstm", "--final-strings", "-1"], "--final-strings -1: 0 for all, or at least 1, is wanted"),
+        (["lstm", "--final-strings", "-1"], "--final-strings -1: expected 0 for all, or at least 1"),
         (["transformer", "--sharpen", "entropy"], "a penalty needs both"),
         (["lstm", "--sharpen", "l2", "--sharpen-coefficient", "1"], "only a transformer has attention to sharpen"),
         (["transformer", "--steps", "0"], "steps 0"),

@@ -519,7 +519,7 @@ def test_a_run_that_stopped_by_itself_is_reported_whole(tmp_path: Path) -> None:
     assert row["strings"] < 5000 and found["runs"][0]["trials"] == row["strings"] and not found["runs"][0]["incomplete"]
     assert found["trials_in_all"] == row["strings"]
     anatomy = ffprompt.anatomy(run)
-    assert anatomy["complete"] and anatomy["conditions"][0]["missing_trials"] == 0
+    assert anatomy.complete and anatomy.conditions[0].missing_trials == 0
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 0.999}, {"interval_low": 0.99}, {"interval_high": 0.01}])

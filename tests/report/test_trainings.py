@@ -17,12 +17,12 @@ import pytest
 from ffprompt.cli.main import main
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.report import data, naming, page, tables
-from ffprompt.report.cells import thinned
 from ffprompt.report.figures import figures, printed
 from ffprompt.report.figures.density import outline
 from ffprompt.report.figures.interactive import chart
 from ffprompt.report.figures.series import Figure, RateAxis
 from ffprompt.report.naming import Home
+from ffprompt.report.study_cells import thinned
 from ffprompt.stats.intervals import zero_bound
 from ffprompt.tasks.flipflop import Spec, gap_counts
 from tests.conftest import ROOT, only_run

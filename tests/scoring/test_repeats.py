@@ -318,8 +318,8 @@ def test_a_run_of_an_earlier_version_is_read_as_asked_once(tmp_path: Path) -> No
     pq.write_table(pq.read_table(reads).drop_columns("repeat"), reads)
     (both,) = compare([path, only_run(tmp_path / "new")]).rows
     assert both.n_strings == 40
-    (part,) = anatomy(path)["conditions"]
-    assert (part["all"]["strings"], part["missing_trials"]) == (40, 0)
+    (part,) = anatomy(path).conditions
+    assert (part.all.strings, part.missing_trials) == (40, 0)
     assert build([path])["trials_in_all"] == 40
     folder = RunFolder.open(path)
     assert plan_of(folder).repeats == 1
@@ -424,11 +424,11 @@ def test_other_numbers_of_repeats_are_not_compared(tmp_path: Path) -> None:
 def test_templates_of_a_run_are_compared_read_by_read(tmp_path: Path) -> None:
     assert run(tmp_path, "coin", "--trials", 40, "--repeats", 2, "--template", "game", "raw-spaced") == 0
     found = anatomy(only_run(tmp_path))
-    (spread,) = found["templates"]
-    assert spread["difference"]["reads"] == found["conditions"][0]["all"]["reads"]
-    assert spread["difference"]["strings"] == 40
-    assert spread["difference"]["estimate"] == pytest.approx(spread["spread"])
-    assert [one["missing_trials"] for one in found["conditions"]] == [0, 0]
+    (spread,) = found.templates
+    assert spread.difference.reads == found.conditions[0].all.reads
+    assert spread.difference.strings == 40
+    assert spread.difference.estimate == pytest.approx(spread.spread)
+    assert [one.missing_trials for one in found.conditions] == [0, 0]
 
 
 def test_a_report_shows_agreement_and_the_repeat_of_each_trial(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_no_slope_where_there_is_nothing_to_see(string: list[int], x: list[float
 
 
 def test_a_place_that_is_no_number_is_refused() -> None:
-    with pytest.raises(CountsError, match="finite numbers are wanted"):
+    with pytest.raises(CountsError, match="expected finite numbers"):
         slope([1, 2], [0.0, np.nan], [True, False])
 
 

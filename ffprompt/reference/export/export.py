@@ -75,7 +75,7 @@ def check_free(folder: Path) -> None:
         raise ConfigError(f"{folder}: cannot be read: {error.strerror or error}") from error
     if taken:
         what = "has files in it" if folder.is_dir() else "is a file"
-        raise ConfigError(f"{folder}: {what}; a new or empty folder is wanted")
+        raise ConfigError(f"{folder}: {what}; expected a new or empty folder")
 
 
 def _length(model: Transformer, length: int | None) -> int:

@@ -35,7 +35,7 @@ def tokenizer(symbols: int) -> dict[str, Any]:
         "model": {
             "type": "WordLevel",
             "vocab": {name: token for token, name in enumerate(names)},
-            "unk_token": "<unk>",  # is wanted there, and is no token
+            "unk_token": "<unk>",  # required there, and no token
         },
     }
 

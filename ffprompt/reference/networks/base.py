@@ -76,13 +76,13 @@ class Network(nn.Module):
 def whole(name: str, value: object, least: int, most: int) -> None:
     """Raise ConfigError unless ``value`` is a whole number from ``least`` to ``most``."""
     if type(value) is not int or not least <= value <= most:
-        raise ConfigError(f"{_flag(name)} {value!r}: a whole number between {least} and {most} is wanted")
+        raise ConfigError(f"{_flag(name)} {value!r}: expected a whole number between {least} and {most}")
 
 
 def number(name: str, value: object, least: float, most: float) -> None:
     """Raise ConfigError unless ``value`` is a number from ``least`` to ``most``."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigError(f"{_flag(name)} {value!r}: a number between {least} and {most} is wanted")
+        raise ConfigError(f"{_flag(name)} {value!r}: expected a number between {least} and {most}")
 
 
 def _flag(name: str) -> str:

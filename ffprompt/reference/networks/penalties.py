@@ -26,4 +26,4 @@ def _of_layer(kind: str, weights: Tensor) -> Tensor:
             return -weights.square().sum(-1).sqrt().mean()
         case "linf":
             return -weights.amax(-1).mean()
-    raise ValueError(f"penalty {kind!r}: entropy, l2 or linf is wanted")
+    raise ValueError(f"penalty {kind!r}: expected entropy, l2 or linf")

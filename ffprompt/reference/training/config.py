@@ -88,12 +88,12 @@ class Training:
     def __post_init__(self) -> None:
         whole("decay-end", self.decay_end, 2, 1 << 40)
         if type(self.steps) is not int or not 1 <= self.steps < self.decay_end:
-            raise ConfigError(f"steps {self.steps!r}: a number from 1 to {self.decay_end - 1} is wanted")
+            raise ConfigError(f"steps {self.steps!r}: expected a number from 1 to {self.decay_end - 1}")
         whole("warmup", self.warmup, 0, self.decay_end - 1)
         if type(self.batch) is not int or self.batch < 1:
-            raise ConfigError(f"batch {self.batch!r}: at least one string a step is wanted")
+            raise ConfigError(f"batch {self.batch!r}: expected at least one string a step")
         if type(self.model_seed) is not int or not 0 <= self.model_seed < 2**63:
-            raise ConfigError(f"model seed {self.model_seed!r}: a whole number from 0 to 2**63 - 1 is wanted")
+            raise ConfigError(f"model seed {self.model_seed!r}: expected a whole number from 0 to 2**63 - 1")
         whole("threads", self.threads, 1, 4_096)
         number("learning-rate", self.learning_rate, 0, 1e3)
         number("weight-decay", self.weight_decay, 0, 1e3)

@@ -35,12 +35,12 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not self.parts or len(self.parts) != len(self.shares):
-            raise SpecError("data: at least one language is wanted, each with its share")
+            raise SpecError("data: expected at least one language, each with its share")
         for part in self.parts[1:]:
             if (part.length, part.symbols) != (self.length, self.symbols):
                 raise SpecError(f"data {part}: every part needs the length and the symbols of {self.parts[0]}")
         if not (all(share > 0 for share in self.shares) and abs(math.fsum(self.shares) - 1) < 1e-9):
-            raise SpecError(f"data shares {self.shares}: numbers above 0 that sum to 1 are wanted")
+            raise SpecError(f"data shares {self.shares}: expected numbers above 0 that sum to 1")
 
     @classmethod
     def of(cls, *parts: Spec) -> Mixture:
@@ -101,9 +101,9 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.strings is not None and self.strings < 1:
-            raise ConfigError(f"data-size {self.strings}: at least one string is wanted")
+            raise ConfigError(f"data-size {self.strings}: expected at least one string")
         if self.seed < 0:
-            raise ConfigError(f"data seed {self.seed}: a whole number from 0 on is wanted")
+            raise ConfigError(f"data seed {self.seed}: expected a whole number from 0 on")
 
     def batch(self, step: int, size: int) -> Strings:
         """The ``size`` strings of ``step``, counted from 1."""

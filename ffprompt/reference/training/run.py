@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffprompt import __version__
+from ffprompt._util.storage import LOCK, hold, release, write_atomically
 from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
-from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, read_record, replace, writing
+from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, read_record, writing
 from ffprompt.reference.networks.architectures import name_of
 from ffprompt.reference.networks.base import NetworkConfig, encode, parameters, whole
 from ffprompt.reference.networks.threads import threads
@@ -36,10 +36,8 @@ from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate
 from ffprompt.reference.training.loop import DivergedError, Trainer
 from ffprompt.tasks.flipflop import Spec, sample
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes in one folder are the user's to avoid
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 Event = dict[str, Any]
 Watch = Callable[[Event], None]
@@ -118,7 +116,7 @@ class _Session:
     norm: float = 0.0  # of the last gradient
     saved: float = field(default_factory=time.monotonic)  # when the state was last written
     _started: str = ""
-    _held: int | None = None  # the folder, locked
+    _held: BaseFileLock | None = None  # the folder, locked
 
     # --- the folder ---
 
@@ -126,7 +124,9 @@ class _Session:
         """Prepare the folder and the trainer; False when everything is there already."""
         fresh = not (self.folder / RECORD).exists()
         if fresh:
-            if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
+            if self.folder.exists() and not (
+                self.folder.is_dir() and all(path.name == LOCK for path in self.folder.iterdir())
+            ):
                 raise ConfigError(f"out {self.folder}: it is there already and holds no training")
             self.trainer = Trainer(self.config, self.training)
             with writing(self.folder):
@@ -154,18 +154,15 @@ class _Session:
 
     def _hold(self) -> None:
         """Keep other processes out of a training that is under way; the system lets go when this one ends."""
-        if fcntl is None:
-            return
-        self._held = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ModelError(f"out {self.folder}: another process is training here") from error
+        with writing(self.folder):
+            self._held = hold(self.folder)
+        if self._held is None:
+            raise ModelError(f"out {self.folder}: another process is training here")
 
     def close(self) -> None:
         """Let others at the folder."""
         if self._held is not None:
-            os.close(self._held)
+            release(self._held)
             self._held = None
 
     def _same(self, found: Mapping[str, Any], resume: bool) -> None:
@@ -226,7 +223,7 @@ class _Session:
                 if event["event"] == "evaluation" and event["step"] == self.training.steps:
                     break
                 kept.append(line)
-            replace(path, "".join(kept))
+            write_atomically(path, "".join(kept).encode())
 
     def _identity(self) -> dict[str, Any]:
         mine = {
@@ -249,7 +246,7 @@ class _Session:
             "seconds": round(self.seconds, 3),
         }
         with writing(self.folder / RECORD):
-            replace(self.folder / RECORD, json.dumps(record, indent=2) + "\n")
+            write_atomically(self.folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
 
     @property
     def seconds(self) -> float:

@@ -155,7 +155,7 @@ def load_study(name: str) -> Study:
     assert isinstance(file, _File)
     title = file.name or path.stem
     if _slug(title) != title or not title.strip("."):
-        raise ConfigError(f"{where}name {title!r}: letters, digits, '.', '+', '=' and '-' are wanted")
+        raise ConfigError(f"{where}name {title!r}: expected letters, digits, '.', '+', '=' and '-'")
     if "architecture" not in file.base and "architecture" not in file.grid:
         raise ConfigError(f"{where}base.architecture is not given")
     estimate = file.estimate
@@ -175,7 +175,7 @@ def _cells(file: _File, where: str) -> list[Cell]:
     base = {**_DEFAULTS, **_settings(file.base, f"{where}base.")}
     for key, values in file.grid.items():
         if not values:
-            raise ConfigError(f"{where}grid.{key}: a list of values is wanted, not an empty one")
+            raise ConfigError(f"{where}grid.{key}: expected a list of values, not an empty one")
         for value in values:
             _settings({key: value}, f"{where}grid.")
     evaluation = {flag: getattr(file.evaluation, key) for key, flag in _EVALUATION.items()}
@@ -184,9 +184,7 @@ def _cells(file: _File, where: str) -> list[Cell]:
         for chosen in itertools.product(*file.grid.values()):
             varied = dict(zip(file.grid, chosen, strict=True))
             if both := sorted(variant.keys() & varied.keys()):
-                raise ConfigError(
-                    f"{where}{both[0]}: it is in the grid and in variant {label!r}; one of them is wanted"
-                )
+                raise ConfigError(f"{where}{both[0]}: it is in the grid and in variant {label!r}; expected one of them")
             group = "_".join([*([label] if label else []), *(f"{key}-{_slug(value)}" for key, value in varied.items())])
             for seed in seeds:
                 name = f"{group}_s{seed}" if group else f"s{seed}"
@@ -208,7 +206,7 @@ def _variants(tables: Sequence[Mapping[str, Any]], where: str) -> list[tuple[str
             label = "_".join(f"{key}-{_slug(value)}" for key, value in settings.items())
         if not isinstance(label, str) or not label or _slug(label, "_") != label:
             raise ConfigError(
-                f"{where}variant {number}: name {label!r}: letters, digits, '.', '+', '_' and '-' are wanted"
+                f"{where}variant {number}: name {label!r}: expected letters, digits, '.', '+', '_' and '-'"
             )
         found.append((label, _settings(settings, f"{where}variant {number}.")))
     return found or [("", {})]

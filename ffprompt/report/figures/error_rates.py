@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.series import MOST_SERIES, Figure, RateAxis, Series, common, fewer, marked, rate, short
 
 
-def by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
+def by_length(lengths: Sequence[JsonObject]) -> list[Figure | None]:
     """One figure an elicitation, of 1 - accuracy: a line for each model × template × shots × way of asking."""
     found: list[Figure | None] = []
     for elicitation in dict.fromkeys(one["elicitation"] for one in lengths):
@@ -18,7 +18,7 @@ def by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
     return found
 
 
-def _errors(elicitation: str, mine: Sequence[Mapping[str, Any]]) -> Figure:
+def _errors(elicitation: str, mine: Sequence[JsonObject]) -> Figure:
     shown = mine[:MOST_SERIES]
     points = [point for one in shown for point in one["points"]]
     ends = [_ends(point)[1] for point in points]
@@ -62,19 +62,19 @@ def _errors(elicitation: str, mine: Sequence[Mapping[str, Any]]) -> Figure:
     )
 
 
-def _rate(point: Mapping[str, Any]) -> float:
+def _rate(point: JsonObject) -> float:
     # Not 1 - accuracy, whose rounding would make 1e-16 of an accuracy computed as 1.
     return 0.0 if point["accuracy"] == 1 else float(1 - point["accuracy"])
 
 
-def _ends(point: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(point: JsonObject) -> tuple[float, float]:
     """The interval of an error rate; where it is 0, up to the bound of one side, if the run has it."""
     if point["at_most"] is not None:
         return 0.0, float(point["at_most"])
     return max(0.0, 1 - point["interval_high"]), 1 - point["interval_low"]
 
 
-def _describe(name: str, point: Mapping[str, Any]) -> str:
+def _describe(name: str, point: JsonObject) -> str:
     low, high = _ends(point)
     text = f"{name}\nT = {point['length']}\nerror rate {rate(_rate(point))}"
     text += f", at most {rate(high)} (95%)" if point["at_most"] is not None else f" ({rate(low)} to {rate(high)})"

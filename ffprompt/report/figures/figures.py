@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
 from ffprompt.report.figures.series import (
     MOST_BARS,
@@ -24,7 +24,7 @@ from ffprompt.report.source import OUTCOMES
 from ffprompt.report.wording import share
 
 
-def figures(data: Mapping[str, Any]) -> list[Figure]:
+def figures(data: JsonObject) -> list[Figure]:
     """All figures that the data of a report give; one without a point is left out."""
     found = [*of_trainings(data["study"])] if data["study"] else []
     found += [_accuracies(data["rows"]), *_by_length(data["lengths"]), *errors_by_length(data["lengths"])]
@@ -35,7 +35,7 @@ def figures(data: Mapping[str, Any]) -> list[Figure]:
     return [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
 
 
-def _accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _accuracies(rows: Sequence[JsonObject]) -> Figure | None:
     having = [row for row in rows if row["accuracy"] is not None]
     shown = having[:MOST_BARS]
     plain, shared = short([row["name"] for row in shown])
@@ -67,7 +67,7 @@ def _accuracies(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("accuracy", "Accuracy and floor", common(note, shared), "accuracy", "", made, categories=names)
 
 
-def _by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
+def _by_length(lengths: Sequence[JsonObject]) -> list[Figure | None]:
     """One figure an elicitation: they are different measurements."""
     found: list[Figure | None] = []
     for elicitation in dict.fromkeys(one["elicitation"] for one in lengths):
@@ -108,7 +108,7 @@ def _by_length(lengths: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
     return found
 
 
-def _tails(pairs: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _tails(pairs: Sequence[JsonObject]) -> Figure | None:
     series = []
     names, shared = short([pair["name"] for pair in pairs[:MOST_SERIES]])
     for number, pair in enumerate(pairs[:MOST_SERIES]):
@@ -134,7 +134,7 @@ def _tails(pairs: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("tails", "Sparse against dense", common(note, shared), *axes, series)
 
 
-def _trend(trend: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _trend(trend: Sequence[JsonObject]) -> Figure | None:
     series = []
     names, shared = short([one["name"] for one in trend[:MOST_SERIES]])
     for number, one in enumerate(trend[:MOST_SERIES]):
@@ -157,7 +157,7 @@ def _trend(trend: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("trend", "Accuracy over time", common(note, shared), "run started", "accuracy", series, x_dates=True)
 
 
-def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[Figure | None]:
+def _gaps(rows: Sequence[JsonObject]) -> list[Figure | None]:
     """One figure an elicitation, as for the lengths."""
     found: list[Figure | None] = []
     for elicitation in dict.fromkeys(row["elicitation"] for row in rows):
@@ -208,7 +208,7 @@ _FACETS = (
 )
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], key: str, title: str, counted: str, note: str) -> Iterator[Figure]:
+def _cells(rows: Sequence[JsonObject], key: str, title: str, counted: str, note: str) -> Iterator[Figure]:
     """Accuracy in the cells of one part of the anatomy, one figure an elicitation."""
     for elicitation in dict.fromkeys(row["elicitation"] for row in rows):
         mine = [row for row in rows if row["elicitation"] == elicitation and len(row["anatomy"][key]) > 1]
@@ -220,7 +220,7 @@ def _cells(rows: Sequence[Mapping[str, Any]], key: str, title: str, counted: str
             yield Figure(name, f"{title}, {elicitation}", said, counted, "accuracy", series)
 
 
-def _curves(mine: Sequence[Mapping[str, Any]], key: str, counted: str) -> list[Series]:
+def _curves(mine: Sequence[JsonObject], key: str, counted: str) -> list[Series]:
     """A curve a condition, its points at the middle of each cell."""
     series = []
     names, _ = short([row["name"] for row in mine[:MOST_SERIES]])
@@ -241,7 +241,7 @@ def _curves(mine: Sequence[Mapping[str, Any]], key: str, counted: str) -> list[S
     return series
 
 
-def _reliability(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _reliability(rows: Sequence[JsonObject]) -> Figure | None:
     mine = [row for row in rows if row["reliability"]]
     if not mine:
         return None
@@ -270,7 +270,7 @@ def _reliability(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return Figure("reliability", "Reliability", common(note, shared), "probability", "share right", series)
 
 
-def _outcomes(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+def _outcomes(rows: Sequence[JsonObject]) -> Figure | None:
     having = [row for row in rows if row["reads"]]
     shown = having[:MOST_BARS]
     plain, shared = short([row["name"] for row in shown])

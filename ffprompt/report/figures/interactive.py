@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
@@ -20,9 +21,9 @@ def plotly_js() -> str:
     return str(get_plotlyjs())
 
 
-def chart(figure: Figure) -> dict[str, Any]:
+def chart(figure: Figure) -> JsonObject:
     """``data`` and ``layout`` of a figure."""
-    layout: dict[str, Any] = {
+    layout: JsonObject = {
         "xaxis": {"title": {"text": escape(figure.x_title)}, "automargin": True},
         "yaxis": {"title": {"text": escape(figure.y_title)}, "automargin": True},
         "hovermode": "closest",
@@ -51,7 +52,7 @@ def chart(figure: Figure) -> dict[str, Any]:
     return {"data": [_trace(one, n, figure) for n, one in enumerate(figure.series)], "layout": layout}
 
 
-def _logarithmic(layout: dict[str, Any], letter: str, rates: RateAxis) -> None:
+def _logarithmic(layout: JsonObject, letter: str, rates: RateAxis) -> None:
     """An axis of rates, with a shaded strip in which an exact 0 is drawn."""
     layout[f"{letter}axis"] |= {
         "type": "log",
@@ -67,9 +68,9 @@ def _logarithmic(layout: dict[str, Any], letter: str, rates: RateAxis) -> None:
         layout.setdefault("shapes", []).append(strip | ends | {f"{letter}ref": letter, f"{other}ref": "paper"})
 
 
-def _trace(series: Series, number: int, figure: Figure) -> dict[str, Any]:
+def _trace(series: Series, number: int, figure: Figure) -> JsonObject:
     shade = colour(series.colour)
-    made: dict[str, Any] = {
+    made: JsonObject = {
         "name": escape(series.name),
         "x": list(series.x),
         "y": list(series.y),
@@ -84,7 +85,7 @@ def _trace(series: Series, number: int, figure: Figure) -> dict[str, Any]:
         look = {"mode": "lines", "fill": "toself", "line": {"color": shade, "width": 1}, "opacity": 0.35}
         return made | {"type": "scatter", "hoverinfo": "skip"} | look
     symbol = _SYMBOLS[series.symbol] + ("-open" if series.hollow else "")
-    styles: dict[str, dict[str, Any]] = {
+    styles: dict[str, JsonObject] = {
         "points": {"mode": "markers", "marker": {"color": shade, "size": 9, "symbol": symbol}},
         "line": {"mode": "lines+markers", "marker": {"color": shade, "size": 8, "symbol": symbol}},
         "curve": {"mode": "lines", "line": {"color": shade, "width": 1.2}},
@@ -111,7 +112,7 @@ def _trace(series: Series, number: int, figure: Figure) -> dict[str, Any]:
 
 def _bounds(
     name: str, at: Sequence[Any], low: Sequence[float | None] | None, high: Sequence[float | None] | None, shade: str
-) -> dict[str, Any]:
+) -> JsonObject:
     if low is None or high is None:
         return {}
     up = [None if top is None else top - value for top, value in zip(high, at, strict=True)]

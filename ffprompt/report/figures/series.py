@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ffprompt._util.records import JsonObject
 from ffprompt.report.wording import share
 
 MOST_SERIES = 40
@@ -130,7 +131,7 @@ def rate(value: float | None) -> str:
     return "None" if value is None else "0" if value == 0 else f"{value:.3g}"
 
 
-def describe(name: str, row: Mapping[str, Any]) -> str:
+def describe(name: str, row: JsonObject) -> str:
     """What is shown where one points at an accuracy."""
     text = f"{name}\naccuracy {share(row['accuracy'])} ({share(row['interval_low'])} to {share(row['interval_high'])})"
     text += f"\n{row['reads']:,} reads of {row['strings']:,} strings"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ffprompt.report.cells import DENSE, SPARSE
+from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.density import outline
 from ffprompt.report.figures.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
+from ffprompt.report.study_cells import DENSE, SPARSE
 
 _MOST_BARS = 12  # points of a scatter, or replicates of a cell, whose intervals do not hide each other
 _VIOLIN = 8  # replicates
@@ -22,7 +23,7 @@ _STRIDES = (0.7548776662, 0.5698402910)
 _ZEROS = "A glitch rate of exactly 0 stands on the line 0; its bar ends at the one-sided 95% bound."
 _LONGEST = f" Among more than {_MOST_BARS} only the longest bar of a 0 is drawn."
 
-Study = Mapping[str, Any]
+Study = JsonObject
 
 
 def figures(study: Study) -> list[Figure | None]:
@@ -51,7 +52,7 @@ def _p_ignore(study: Study, data: str) -> float:
     )
 
 
-def _members(study: Study) -> Iterator[tuple[int, str, list[Mapping[str, Any]]]]:
+def _members(study: Study) -> Iterator[tuple[int, str, list[JsonObject]]]:
     """Cells with their trainings, as many as can be told apart."""
     for number, cell in enumerate(study["cells"][:MOST_SERIES]):
         yield number, cell["name"], [one for one in study["trainings"] if one["cell"] == number]
@@ -101,18 +102,18 @@ def _loss(study: Study) -> Figure | None:
     return Figure("training-loss", "Training loss", _note(study, note), *axes, series, y_rates=axis)
 
 
-def _point(one: Mapping[str, Any], point: Mapping[str, Any] | None, what: str) -> str:
+def _point(one: JsonObject, point: JsonObject | None, what: str) -> str:
     return "" if point is None else f"{one['label']}\nstep {point['step']:,}\n{what} {rate(point[what])}"
 
 
-def _near(one: Mapping[str, Any], step: int) -> float | None:
+def _near(one: JsonObject, step: int) -> float | None:
     """The loss of the curve where a step falls, None where there is none."""
     after = [point["loss"] for point in one["curve"] if point["step"] >= step and point["loss"] is not None]
     known = [point["loss"] for point in one["curve"] if point["loss"] is not None]
     return after[0] if after else known[-1] if known else None
 
 
-def _glitch(one: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _glitch(one: JsonObject, found: JsonObject) -> str:
     text = f"{one['label']}\n"
     # What tells its cell from the others may be long, and the page folds no line of its own.
     text += "".join(f"{line}\n" for line in textwrap.wrap(one["settings"], _HOVER))
@@ -124,12 +125,12 @@ def _glitch(one: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return f"{text} ({rate(found['low'])} to {rate(found['high'])})\n{found['errors']:,} of {found['reads']:,} reads"
 
 
-def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(found: JsonObject) -> tuple[float, float]:
     """Where a bar begins and ends: the interval, or from no error to the bound that no error shows."""
     return (0.0, found["at_most"]) if found["at_most"] is not None else (found["low"], found["high"])
 
 
-def _axis(evaluations: Sequence[Mapping[str, Any]], bars: bool = True) -> RateAxis:
+def _axis(evaluations: Sequence[JsonObject], bars: bool = True) -> RateAxis:
     values = [one["rate"] for one in evaluations]
     return RateAxis.of([*values, *(_ends(one)[1] for one in evaluations if bars)])
 
@@ -212,14 +213,14 @@ def _tails(study: Study, family: Sequence[str]) -> Figure | None:
     )
 
 
-def _clean(one: Mapping[str, Any], sets: Sequence[str]) -> bool:
+def _clean(one: JsonObject, sets: Sequence[str]) -> bool:
     return not any(one["final"][data]["errors"] for data in sets if data in one["final"])
 
 
 def _scatter(
     name: str,
     colour: int,
-    members: Sequence[Mapping[str, Any]],
+    members: Sequence[JsonObject],
     sets: tuple[str, str],
     axes: Sequence[RateAxis],
     points: int,
@@ -236,7 +237,7 @@ def _scatter(
 
 
 def _bars(
-    finals: Sequence[Mapping[str, Any]], axis: RateAxis, points: int, at: Sequence[float | None]
+    finals: Sequence[JsonObject], axis: RateAxis, points: int, at: Sequence[float | None]
 ) -> tuple[list[float | None], list[float | None]]:
     """Ends of the bars. Among many points, only the zero that shows least keeps its own."""
     zeros = [n for n, found in enumerate(finals) if found["errors"] == 0]
@@ -283,7 +284,7 @@ def _replicates(study: Study, data: str) -> Figure | None:
     )  # fmt: skip
 
 
-_Row = tuple[int, str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]]
+_Row = tuple[int, str, list[tuple[JsonObject, JsonObject]]]
 
 
 def _dots(row: int, one: _Row, axis: RateAxis) -> Series:
@@ -317,7 +318,7 @@ def _outline(row: int, one: _Row) -> Series | None:
     return Series(name, [*at, *reversed(at)], edge, "shape", number, twin=True)
 
 
-def _finals(members: Sequence[Mapping[str, Any]], data: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _finals(members: Sequence[JsonObject], data: str) -> list[tuple[JsonObject, JsonObject]]:
     found = [(one, one["final"][data]) for one in members if data in one["final"]]
     return sorted(found, key=lambda pair: pair[1]["rate"])
 
@@ -385,7 +386,7 @@ def _middle(place: int) -> float:
     return math.sqrt(low * 2**place)
 
 
-def _share(place: int, found: Mapping[str, Any], expected: Sequence[float] | None) -> str:
+def _share(place: int, found: JsonObject, expected: Sequence[float] | None) -> str:
     if not expected:
         return ""
     here = _bins(list(enumerate(expected, 1)))[place] / sum(expected)

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from ffprompt._util.files import json_bytes, printable
-from ffprompt.comparison.gate import Checked, Report
+from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import replace_file
 
@@ -28,7 +28,7 @@ def to_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     _write(path, printable(text.getvalue()).encode())
 
 
-def to_junit(path: Path, report: Report) -> None:
+def to_junit(path: Path, report: GateReport) -> None:
     """One test case a condition: a regression is a failure, what is inconclusive an error. Raises StoreError."""
     count = {name: sum(check.verdict == name for check in report.checks) for name in ("regression", "inconclusive")}
     suite = ET.Element(
@@ -54,7 +54,7 @@ def to_junit(path: Path, report: Report) -> None:
     _write(path, printable(text).encode())
 
 
-def numbers(check: Checked) -> str:
+def numbers(check: GateCheck) -> str:
     """The numbers of a condition in one line."""
     if check.estimate is None:
         return "no read in common"
@@ -65,12 +65,12 @@ def numbers(check: Checked) -> str:
     )
 
 
-def to_markdown(path: Path, report: Report) -> None:
+def to_markdown(path: Path, report: GateReport) -> None:
     """A summary for a pull request. Raises StoreError."""
     _write(path, printable(markdown(report)).encode())
 
 
-def markdown(report: Report) -> str:
+def markdown(report: GateReport) -> str:
     """The verdict and a table of all conditions."""
     lines = [
         f"### ffprompt gate: {report.verdict}",

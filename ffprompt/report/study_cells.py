@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import numpy as np
 
+from ffprompt._util.records import JsonObject
 from ffprompt.errors import SpecError
 from ffprompt.report.naming import differing, names, natural
 from ffprompt.report.trainings import cell_key
@@ -24,7 +24,7 @@ ERROR = (
 )
 
 
-def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def study(trainings: Sequence[JsonObject]) -> JsonObject | None:
     """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs); None without a training.
 
     Cells of a study are in the order of its file, under its own names; ``settings`` is what tells them apart.
@@ -35,7 +35,7 @@ def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not trainings:
         return None
     keys = list(dict.fromkeys(cell_key(one) for one in trainings))
-    members: list[list[Mapping[str, Any]]] = [[] for _ in keys]
+    members: list[list[JsonObject]] = [[] for _ in keys]
     for one in trainings:
         members[keys.index(cell_key(one))].append(one)
     settings = differing([json.loads(key) for key in keys])
@@ -61,7 +61,7 @@ def study(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _training(one: Mapping[str, Any], cell: int, name: str, settings: str, room: int) -> dict[str, Any]:
+def _training(one: JsonObject, cell: int, name: str, settings: str, room: int) -> JsonObject:
     seeds = "seeds " + "/".join(str(seed) for seed in one["seeds"])
     kept = {key: value for key, value in one.items() if key not in ("key", "config", "training", "home")}
     return kept | {
@@ -72,7 +72,7 @@ def _training(one: Mapping[str, Any], cell: int, name: str, settings: str, room:
     }
 
 
-def thinned(curve: Sequence[Mapping[str, Any]], room: int) -> list[dict[str, Any]]:
+def thinned(curve: Sequence[JsonObject], room: int) -> list[JsonObject]:
     """A loss curve of at most ``room`` points: several lines of the log are averaged, each by the steps it is about.
 
     A loss that is no number (None) stays one, so that a divergence shows as a break.
@@ -91,7 +91,7 @@ def thinned(curve: Sequence[Mapping[str, Any]], room: int) -> list[dict[str, Any
     return found
 
 
-def _cell(name: str, settings: str, members: Sequence[Mapping[str, Any]], sets: Sequence[str]) -> dict[str, Any]:
+def _cell(name: str, settings: str, members: Sequence[JsonObject], sets: Sequence[str]) -> JsonObject:
     """A cell; of the ``sets`` those on which at least one of its trainings was evaluated, at the end or on the way."""
     finished = [one for one in members if one["final"]]
     found = {}
@@ -135,7 +135,7 @@ def _reads(data: str) -> list[float] | None:
         return None
 
 
-def _notes(trainings: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(trainings: Sequence[JsonObject]) -> list[str]:
     found = []
     for one in trainings:
         if one["unfinished"]:
