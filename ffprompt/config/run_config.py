@@ -262,12 +262,12 @@ def _message(error: ValidationError) -> str:
     row = BY_NAME[name]
     if problem["type"] == "missing" and len(problem["loc"]) == 1:
         return f"{row.flag}: required"
-    if isinstance(cause, _UnknownNameError):
-        return f"{row.flag} {_shown(row, str(cause))}: expected {row.expectation}"
-    expected = str(cause) if row.product and cause is not None else row.expectation
-    close = difflib.get_close_matches(str(problem["input"]), row.choices, n=1)
+    unknown = isinstance(cause, _UnknownNameError)
+    value = str(cause) if unknown else problem["input"]
+    expected = str(cause) if row.product and cause is not None and not unknown else row.expectation
+    close = difflib.get_close_matches(str(value), row.choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{row.flag} {_shown(row, problem['input'])}: expected {expected}{hint}"
+    return f"{row.flag} {_shown(row, value)}: expected {expected}{hint}"
 
 
 def _shown(row: Setting, value: Any) -> str:

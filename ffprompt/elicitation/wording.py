@@ -33,15 +33,15 @@ def system_message(words: Renderer) -> list[Message]:
 
 
 def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> tuple[tuple[Message, ...], list[Blank]]:
-    """Return the messages up to the last exchange's reply, and the blanks in them.
+    """Return the messages up to the last exchange's reply, and the blanks in the last of them.
 
     ``frame`` is the template's key for the first user turn; the others have the key with ``_again``.
     """
     messages = system_message(words)
-    blanks: list[Blank] = []
+    blanks: list[Blank] = []  # of the last exchange alone
     for number, exchange in enumerate(exchanges):
         before, after = words.around(words.chat[frame if number == 0 else f"{frame}_again"], exchange.reads)
-        blanks += [(len(messages), start + len(before), end + len(before)) for start, end in exchange.blanks]
+        blanks = [(len(messages), start + len(before), end + len(before)) for start, end in exchange.blanks]
         messages.append(Message("user", before + exchange.events + after))
         if number < len(exchanges) - 1:
             messages.append(Message("assistant", exchange.reply))
