@@ -141,7 +141,7 @@ def test_questions_that_are_none_are_refused(coin: Path) -> None:
         strings_needed(coin)
     with pytest.raises(ConfigError, match="goes with --difference or --margin"):
         strings_needed(coin, half_width=0.1, against=coin)
-    with pytest.raises(CountsError, match=r"half-width 0.7: between 0 and 0.5"):
+    with pytest.raises(CountsError, match=r"half-width 0.7: expected a number between 0 and 0.5"):
         strings_needed(coin, half_width=0.7)
     with pytest.raises(CountsError, match="power 1"):
         strings_needed(coin, margin=0.1, power=1)

@@ -124,7 +124,7 @@ def test_nothing_passes_on_an_incomplete_run(good: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--margin", "0"), "margin 0.0: a loss of accuracy between 0 and 1"),
+        (("--margin", "0"), "margin 0.0: expected a loss of accuracy between 0 and 1"),
         (("--margin", "nan"), "margin nan"),
         (("--margin", "0.1", "--level", "2"), "level 2.0"),
         (("--margin", "0.1", "--allow", "strings"), "allow 'strings'"),

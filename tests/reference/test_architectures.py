@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(config: Net
     ("architecture", "fields", "said"),
     [
         ("mamba", {}, r"architecture 'mamba' is unknown \(known: delta, handbuilt, lstm, ssm, transformer\)"),
-        ("ssm", {"symbols": 1}, "symbols 1: a whole number between 2 and"),
+        ("ssm", {"symbols": 1}, "symbols 1: expected a whole number between 2 and"),
         ("ssm", {"layers": 0}, "layers 0: expected a whole number between 1 and 256"),
         ("ssm", {"state": 1.5}, "state 1.5: expected a whole number between 1 and 4096"),
         ("ssm", {"expansion": 0}, "expansion 0: expected a whole number between 1 and 64"),

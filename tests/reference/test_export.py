@@ -258,7 +258,9 @@ def test_strings_longer_than_the_model_are_refused_and_the_longest_is_not(
     assert run(2 * T, "c", exported(path, tmp_path / "longer", length=2 * T)) == 0
 
 
-@pytest.mark.parametrize(("length", "said"), [(49, "has learnt 48 positions"), (1, "length 1: a whole number between")])
+@pytest.mark.parametrize(
+    ("length", "said"), [(49, "has learnt 48 positions"), (1, "length 1: expected a whole number between")]
+)
 def test_a_length_that_the_model_does_not_have_is_refused(tmp_path: Path, length: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         exported(saved(tmp_path, KINDS["learned"]), tmp_path / "hf", length=length)

@@ -30,6 +30,7 @@ from ffprompt.runs.log import Log
 from tests.conftest import ROOT, only_run
 from tests.support.batch_server import BatchServer, Made
 from tests.support.faulty_server import KEY
+from tests.support.records import run_content
 
 BACKENDS = pytest.mark.parametrize("backend", ["openai", "anthropic"])
 TRIALS = 30
@@ -429,7 +430,7 @@ KILLED_WHILE_COLLECTING = """
 import os, signal, sys
 from ffprompt.evaluation import batch_runner as batches
 from ffprompt.cli.main import main
-from ffprompt.runs.folder import Log
+from ffprompt.runs.log import Log
 batches._TOGETHER = 4
 append, calls = Log.append, []
 def killed(log, lines):
@@ -475,7 +476,7 @@ def test_a_damaged_line_of_the_record_is_named(lab: Lab, capsys: pytest.CaptureF
         path = lab.folder / "batches.jsonl"
         path.write_bytes(b'{"part": 7, "id": "b"}\n' + path.read_bytes())
         assert lab.step("collect") == 2
-    assert "batches.jsonl, line 1: damaged" in capsys.readouterr().err
+    assert "batches.jsonl, line 1: part 7: expected a part that an earlier" in capsys.readouterr().err
 
 
 def test_batches_are_handled_by_one_process_at_a_time(lab: Lab) -> None:
@@ -606,13 +607,13 @@ def test_parts_keep_within_the_bytes_that_a_provider_takes(
 
 
 def test_open_parts_of_a_run_without_any(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", {})
+    folder = RunFolder.create(tmp_path, "run", run_content())
     assert parts(folder) == []
     assert not folder.batches_path.exists()
 
 
 def test_a_record_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "run", {})
+    folder = RunFolder.create(tmp_path, "run", run_content())
     folder.batches_path.mkdir()
     with pytest.raises(StoreError, match=r"batches\.jsonl"):
         Journal(folder)

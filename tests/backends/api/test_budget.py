@@ -501,14 +501,14 @@ def test_a_budget_in_dollars_wants_a_price() -> None:
     ):
         price_of(config(max_usd=2), own)
     assert price_of(config(max_usd=2), OPENAI) is not None
-    assert price_of(config(max_usd=2), own, PRICE.record()) == PRICE  # known when the run began
+    assert price_of(config(max_usd=2), own, PRICE) == PRICE  # known when the run began
 
 
 def test_only_a_users_file_replaces_the_price_of_a_run(tmp_path: Path) -> None:
-    assert price_of(config(), OPENAI, PRICE.record()) == PRICE
+    assert price_of(config(), OPENAI, PRICE) == PRICE
     path = tmp_path / "p.toml"
     path.write_text('[[price]]\nmodels=["gpt-4o-mini"]\ninput=3.0\noutput=4.0\nas_of=2026-01-01\nsource="x"\n')
-    found = price_of(config(prices=str(path)), OPENAI, PRICE.record())
+    found = price_of(config(prices=str(path)), OPENAI, PRICE)
     assert found is not None and found.input == 3.0
 
 

@@ -218,8 +218,8 @@ def test_the_price_of_a_run_is_that_of_its_beginning(
     [
         (["--max-usd", "1"], "no price is known for a-model; give one with --prices FILE"),
         (["--max-tokens-total", "100"], "--max-tokens-total 100: too few for a single call"),
-        (["--prices", "none.toml"], "prices none.toml: "),
-        (["--max-usd", "-1"], "max_usd -1.0"),
+        (["--prices", "missing.toml"], "prices missing.toml: "),
+        (["--max-usd", "-1"], "--max-usd -1: expected a number above 0"),
     ],
 )
 def test_a_budget_that_cannot_work_is_one_line_before_anything_is_asked(
