@@ -168,7 +168,7 @@ def questions(trials: int) -> list[dict[str, Any]]:
     settings = {"backend": "openai", "model": MODEL, "template": "game", "length": LENGTH, "elicitation": "list"}
     plan = Plan(make(settings | {"trials": trials}), Capabilities(scores=False, completes=False, chats=True))
     batch = plan.batch(plan.conditions[0], 0, trials)
-    return [chat_payload(PayloadSettings(MODEL), request) for request in plan.requests(batch)]
+    return [chat_payload(PayloadSettings(MODEL), question.request) for question in plan.questions(batch)]
 
 
 def one_round(words: list[str], url: str, requests: int) -> tuple[float, float, float]:

@@ -33,7 +33,7 @@ def requests(backend: TransformersBackend, length: int, strings: int) -> list[Re
         }
     )  # fmt: skip
     plan = Plan(config, backend.capabilities)
-    return plan.requests(plan.batch(plan.conditions[0], 0, strings))
+    return [question.request for question in plan.questions(plan.batch(plan.conditions[0], 0, strings))]
 
 
 def seconds(run: Callable[[], Any]) -> float:

@@ -35,7 +35,7 @@ def requests(backend: VllmBackend, length: int, strings: int) -> list[Request]:
         }
     )  # fmt: skip
     plan = Plan(config, backend.capabilities)
-    return plan.requests(plan.batch(plan.conditions[0], 0, strings))
+    return [question.request for question in plan.questions(plan.batch(plan.conditions[0], 0, strings))]
 
 
 def seconds(run: Callable[[], Any]) -> float:

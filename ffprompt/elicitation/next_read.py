@@ -38,8 +38,10 @@ class Next(ReplyElicitation):
         asked: Sequence[int] | None = None,
         turn_instructions: int | None = None,
     ) -> Prompt:
-        """Render a string up to one of its reads."""
+        """Render a string up to one of its reads. Raises IndexError for a read that it does not have."""
         (read,) = asked or self.asked(string.read_count)
+        if not 0 <= read < string.read_count:
+            raise IndexError(f"read {read} of a string with {string.read_count}")
         if form == "chat":
             # A shot shows its last read answered; the question stops at the read that is asked.
             exchanges = [_exchange(words, shot, shot.read_count - 1) for shot in shots]

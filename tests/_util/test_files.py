@@ -18,15 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffprompt._util.files import json_bytes, printable, shortened, well_formed
-from ffprompt.backends.base import Message, Reply, Request, Turn
+from ffprompt.backends.base import Message, Reply
 from ffprompt.cli.main import main
 from ffprompt.comparison import gate_report
 from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.elicitation.dialogue import Dialogue
+from ffprompt.elicitation.question import Turn
 from ffprompt.runs.batch_journal import Journal, parts
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import Log, lines, trials_of
 from tests.conftest import only_run
+from tests.support.elicitations import dialogue
 from tests.support.faulty_server import KEY, FaultyServer
 from tests.support.records import run_content, trial
 
@@ -166,12 +168,12 @@ def test_a_gate_writes_files_that_other_programs_can_read(tmp_path: Path, text: 
 
 
 def test_a_reply_goes_back_into_a_dialogue_as_text_that_can_be_sent() -> None:
-    turn = Turn((Message("user", "r?"),), 1, 8, "0")
-    dialogue = Dialogue(Request("key", "", (), turns=(turn, turn)), [Reply("0 \ud83d", "stop", None, None, None)])
-    question = dialogue.question
-    assert question is not None
-    assert [message.text for message in question.messages] == ["r?", "0 \ufffd", "r?"]
-    assert dialogue.talk().replies[0].text == "0 \ud83d"
+    turn = Turn((Message("user", "r?"),), 1, "0")
+    held = Dialogue(dialogue((turn, turn)), [Reply("0 \ud83d", "stop", None, None, None)])
+    request = held.request
+    assert request is not None
+    assert [message.text for message in request.messages] == ["r?", "0 \ufffd", "r?"]
+    assert held.talk().replies[0].text == "0 \ud83d"
 
 
 def test_run_json_is_read_as_utf_8_whatever_the_locale(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ffprompt.elicitation.prompts import Prompt, chunks, prompt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffprompt.backends.api import anthropic, openai
-from ffprompt.backends.base import Capabilities, Failure, Message, Reply, Request, Talk, Turn
+from ffprompt.backends.base import Capabilities, Failure, Message, Reply, Request, Talk
 from ffprompt.config.run_config import make
-from ffprompt.elicitation.dialogue import Dialogue, calls_of, converse, converse_together, fullest
+from ffprompt.elicitation.dialogue import Dialogue, chunks, converse, converse_together, fullest
+from ffprompt.elicitation.question import Prompt, Question, Turn
 from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
@@ -25,21 +25,16 @@ from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import READ, Spec, parse, sample
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import ROOT
+from tests.support.elicitations import dialogue, prompt
 
 CHATS = Capabilities(scores=False, completes=False, chats=True, wants_hints=True)
-REQUEST = Request(
-    "t",
-    "",
-    (Message("system", "Remember."),),
-    surfaces=("0", "1"),
-    max_tokens=100,
-    hints={"oracle": (1, 0, 1, 1)},
-    turns=(
-        Turn((Message("user", "w1 r?"),), 1, "1", 10),
-        Turn((Message("user", "w0"), Message("assistant", "OK."), Message("user", "r?, w1 r?")), 2, "0, 1", 20),
-        Turn((Message("user", "i0 r?"),), 1, "1", 10),
-    ),
-    silence="(no answer)",
+TURNS = (
+    Turn((Message("user", "w1 r?"),), 1, "1"),
+    Turn((Message("user", "w0"), Message("assistant", "OK."), Message("user", "r?, w1 r?")), 2, "0, 1"),
+    Turn((Message("user", "i0 r?"),), 1, "1"),
+)
+QUESTION = dialogue(
+    TURNS, "t", (Message("system", "Remember."),), limits=(10, 20, 10), truth=(1, 0, 1, 1), silence="(no answer)"
 )
 
 
@@ -47,16 +42,16 @@ def said(request: Request) -> list[tuple[str, str]]:
     return [(message.role, message.text) for message in request.messages]
 
 
-def held(request: Request, *responses: Reply | Failure | str) -> tuple[Talk, list[Request]]:
+def held(question: Question, *responses: Reply | Failure | str) -> tuple[Talk, list[Request]]:
     """A dialogue with a model that answers so, and every request that it was sent."""
     sent: list[Request] = []
     answers = [Reply(one, "stop") if isinstance(one, str) else one for one in responses]
 
-    async def ask(question: Request) -> Reply | Failure:
-        sent.append(question)
+    async def ask(request: Request) -> Reply | Failure:
+        sent.append(request)
         return answers[len(sent) - 1]
 
-    return asyncio.run(converse(ask, Dialogue(request), lambda _: None)), sent
+    return asyncio.run(converse(ask, Dialogue(question), lambda _: None)), sent
 
 
 def outcomes(talk: Talk, truth: Sequence[int] = (1, 0, 1, 1)) -> list[str]:
@@ -78,7 +73,7 @@ def spoken(name: str, text: str, size: int | None = None, shots: Sequence[str] =
 
 
 def test_the_models_own_answers_stay_as_it_wrote_them_right_or_wrong() -> None:
-    talk, sent = held(REQUEST, " It is 0.\n", "0, 1", "1")
+    talk, sent = held(QUESTION, " It is 0.\n", "0, 1", "1")
     assert said(sent[0]) == [("system", "Remember."), ("user", "w1 r?")]
     assert said(sent[1]) == [
         *said(sent[0]),
@@ -92,16 +87,16 @@ def test_the_models_own_answers_stay_as_it_wrote_them_right_or_wrong() -> None:
 
 
 def test_each_turn_is_a_request_of_its_own() -> None:
-    _, sent = held(REQUEST, "1", "0, 1", "1")
+    _, sent = held(QUESTION, "1", "0, 1", "1")
     assert [one.max_tokens for one in sent] == [10, 20, 10]
     assert [one.hints["oracle"] for one in sent] == [(1,), (0, 1), (1,)]
     assert len({one.key for one in sent}) == len({one.seed for one in sent}) == 3
-    assert all(not one.turns and one.surfaces == ("0", "1") and one.is_chat for one in sent)
+    assert all(one.surfaces == ("0", "1") and one.is_chat for one in sent)
 
 
 @pytest.mark.parametrize("empty", [Reply("", "stop"), Reply(" \n", "stop"), Reply("", "refusal"), Reply("", "length")])
 def test_where_the_own_reply_is_empty_a_visible_stand_in_is_shown_and_recorded(empty: Reply) -> None:
-    talk, sent = held(REQUEST, empty, "0, 1", "1")
+    talk, sent = held(QUESTION, empty, "0, 1", "1")
     assert ("assistant", "(no answer)") in said(sent[1])
     first, second, _ = record(talk).to_json()["turns"]
     assert (first["reply"], first["shown"]) == (empty.text, "(no answer)")
@@ -109,14 +104,14 @@ def test_where_the_own_reply_is_empty_a_visible_stand_in_is_shown_and_recorded(e
 
 
 def test_a_refusal_or_a_cut_off_is_the_outcome_of_its_turn_alone() -> None:
-    talk, sent = held(REQUEST, Reply("I will not.", "refusal"), Reply("0, ", "length"), "1")
+    talk, sent = held(QUESTION, Reply("I will not.", "refusal"), Reply("0, ", "length"), "1")
     assert ("assistant", "I will not.") in said(sent[1])
     assert ("assistant", "0, ") in said(sent[2])
     assert outcomes(talk) == ["refused", "truncated", "truncated", "correct"]
 
 
 def test_a_turn_with_several_reads_is_read_as_a_list_and_reasons_stay_with_their_turn() -> None:
-    talk, _ = held(REQUEST, "1", "0", "It is 1")
+    talk, _ = held(QUESTION, "1", "0", "It is 1")
     judged = judge(record(talk), (1, 0, 1, 1), Reading(["0", "1"]))
     assert outcomes(talk) == ["correct", "invalid", "invalid", "correct"]
     assert [reason is None for reason in judged.reasons] == [True, False, False, True]
@@ -124,7 +119,7 @@ def test_a_turn_with_several_reads_is_read_as_a_list_and_reasons_stay_with_their
 
 
 def test_a_failed_call_ends_the_dialogue_keeps_what_was_answered_and_is_no_wrong_answer() -> None:
-    talk, sent = held(REQUEST, Reply("1", "stop", "m-1", 5, 1), Failure("reset"))
+    talk, sent = held(QUESTION, Reply("1", "stop", "m-1", 5, 1), Failure("reset"))
     assert len(sent) == 2
     line = record(talk).to_json()
     assert (line["error"], line["prompt_tokens"], line["reply_tokens"]) == ("reset", 5, 1)
@@ -133,38 +128,38 @@ def test_a_failed_call_ends_the_dialogue_keeps_what_was_answered_and_is_no_wrong
 
 
 def test_a_dialogue_goes_on_from_the_replies_that_are_there() -> None:
-    dialogue = Dialogue(REQUEST, [Reply("0", "stop"), Reply("", "stop")])
-    assert dialogue.question is not None
-    assert said(dialogue.question) == said(held(REQUEST, "0", "", "1")[1][2])
-    assert dialogue.question.seed == held(REQUEST, "0", "", "1")[1][2].seed
+    request = Dialogue(QUESTION, [Reply("0", "stop"), Reply("", "stop")]).request
+    assert request is not None
+    assert said(request) == said(held(QUESTION, "0", "", "1")[1][2])
+    assert request.seed == held(QUESTION, "0", "", "1")[1][2].seed
 
 
 def test_every_reply_but_the_last_is_handed_on_to_be_kept() -> None:
     kept: list[Talk] = []
 
-    async def ask(question: Request) -> Reply:
+    async def ask(request: Request) -> Reply:
         return Reply("1", "stop")
 
-    asyncio.run(converse(ask, Dialogue(REQUEST), kept.append))
+    asyncio.run(converse(ask, Dialogue(QUESTION), kept.append))
     assert [len(talk.replies) for talk in kept] == [1, 2]
 
 
 def test_tokens_are_those_of_all_turns() -> None:
-    talk, _ = held(REQUEST, Reply("1", "stop", "m", 5, 1), Reply("0, 1", "stop", "m", 9, 3), Reply("1", "stop"))
+    talk, _ = held(QUESTION, Reply("1", "stop", "m", 5, 1), Reply("0, 1", "stop", "m", 9, 3), Reply("1", "stop"))
     assert (record(talk).to_json()["prompt_tokens"], record(talk).to_json()["reply_tokens"]) == (14, 4)
-    assert record(held(REQUEST, "1", "0, 1", "1")[0]).to_json()["prompt_tokens"] is None
+    assert record(held(QUESTION, "1", "0, 1", "1")[0]).to_json()["prompt_tokens"] is None
 
 
 def test_many_dialogues_advance_together_and_each_hears_its_own_replies() -> None:
     batches: list[list[str]] = []
-    short = Request("short", "", turns=REQUEST.turns[:1], silence="-")
+    short = dialogue(TURNS[:1], "short")
 
     async def complete(requests: Sequence[Request]) -> list[Reply | Failure]:
         batches.append([request.key for request in requests])
         return [Failure("broke") if "bad/turn-1" in one.key else Reply(one.key, "stop") for one in requests]
 
-    bad = Request("bad", "", turns=REQUEST.turns, silence="-")
-    talks = asyncio.run(converse_together(complete, [Dialogue(REQUEST), Dialogue(short), Dialogue(bad)]))
+    bad = dialogue(TURNS, "bad")
+    talks = asyncio.run(converse_together(complete, [Dialogue(QUESTION), Dialogue(short), Dialogue(bad)]))
     assert batches == [["t/turn-0", "short/turn-0", "bad/turn-0"], ["t/turn-1", "bad/turn-1"], ["t/turn-2"]]
     assert [reply.text for reply in talks[0].replies] == ["t/turn-0", "t/turn-1", "t/turn-2"]
     assert [(len(talk.replies), talk.failure is not None) for talk in talks[1:]] == [(1, False), (1, True)]
@@ -174,15 +169,13 @@ def test_many_dialogues_advance_together_and_each_hears_its_own_replies() -> Non
 
 
 def test_the_calls_of_a_dialogue_are_those_of_a_model_that_is_always_right() -> None:
-    assert list(calls_of(REQUEST)) == held(REQUEST, "1", "0, 1", "1")[1]
-    plain = Request("p", "text")
-    assert list(calls_of(plain)) == [plain]
+    assert list(QUESTION.calls) == held(QUESTION, "1", "0, 1", "1")[1]
 
 
 def test_the_fullest_request_holds_every_turn_and_has_room_for_every_reply() -> None:
-    fullest_one = fullest(REQUEST)
+    fullest_one = fullest(QUESTION)
     assert fullest_one.max_tokens == 40
-    longest = held(REQUEST, "", "", "")[1][-1]
+    longest = held(QUESTION, "", "", "")[1][-1]
     assert [role for role, _ in said(fullest_one)] == [role for role, _ in said(longest)]
     assert all(len(full) >= len(text) for (_, full), (_, text) in zip(said(fullest_one), said(longest), strict=True))
 
@@ -204,7 +197,7 @@ TURN_3 = [
     ],
 )
 def test_openai_payloads_of_a_dialogue(payload: Callable[[Request], dict[str, Any]], key: str, limit: str) -> None:
-    first, _, third = (payload(one) for one in held(REQUEST, "0", "0, 1", "1")[1])
+    first, _, third = (payload(one) for one in held(QUESTION, "0", "0, 1", "1")[1])
     for body, turns, tokens in ((first, TURN_1, 10), (third, TURN_3, 10)):
         expected = [{"role": role, "content": text} for role, text in [("system", "Remember."), *turns]]
         more = {"store": False} if key == "input" else {}
@@ -213,7 +206,7 @@ def test_openai_payloads_of_a_dialogue(payload: Callable[[Request], dict[str, An
 
 
 def test_anthropic_payload_of_a_dialogue() -> None:
-    third = anthropic.message_payload(anthropic.PayloadSettings("m"), held(REQUEST, "0", "0, 1", "1")[1][2])
+    third = anthropic.message_payload(anthropic.PayloadSettings("m"), held(QUESTION, "0", "0, 1", "1")[1][2])
     assert third == {
         "model": "m",
         "max_tokens": 10,
@@ -224,8 +217,8 @@ def test_anthropic_payload_of_a_dialogue() -> None:
 
 
 def test_anthropic_takes_a_dialogue_with_empty_replies() -> None:
-    for question in held(REQUEST, "", Reply(" ", "refusal"), "1")[1]:
-        sent = anthropic.message_payload(anthropic.PayloadSettings("m"), question)["messages"]
+    for request in held(QUESTION, "", Reply(" ", "refusal"), "1")[1]:
+        sent = anthropic.message_payload(anthropic.PayloadSettings("m"), request)["messages"]
         assert all(block["text"].strip() for turn in sent for block in turn["content"])
 
 
@@ -331,11 +324,11 @@ def test_the_chunking_is_part_of_a_trials_name_where_it_is_not_the_default() -> 
 
 def test_the_limit_of_a_reply_is_that_of_a_turn() -> None:
     made = plan(turn_instructions=5)
-    for request in made.requests(made.batch(made.conditions[0], 0, 3)):
-        assert [turn.max_tokens for turn in request.turns] == [64 + 8 * turn.reads for turn in request.turns]
+    for question in made.questions(made.batch(made.conditions[0], 0, 3)):
+        assert [call.max_tokens for call in question.calls] == [64 + 8 * turn.reads for turn in question.prompt.turns]
     made = plan(max_tokens=7)
-    (request, *_) = made.requests(made.batch(made.conditions[0], 0, 3))
-    assert {turn.max_tokens for turn in request.turns} == {7}
+    (question, *_) = made.questions(made.batch(made.conditions[0], 0, 3))
+    assert {call.max_tokens for call in question.calls} == {7}
 
 
 def test_rules_see_no_true_earlier_reads() -> None:

@@ -24,9 +24,8 @@ from ffprompt.backends.base import Failure, RemoteBackend, Reply, Request
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.scripted import ScriptedBackend
 from ffprompt.config.run_config import make
-from ffprompt.elicitation.dialogue import calls_of
 from ffprompt.errors import AuditError, FFPromptError
-from ffprompt.evaluation.runner import audit, carry_out, check_dialogues, make_plan, start
+from ffprompt.evaluation.runner import audit, carry_out, make_plan, start
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import Log
 from tests.conftest import ROOT, Command, Done, only_run
@@ -133,8 +132,8 @@ def test_a_dry_run_counts_the_calls_and_what_they_send(command: Command) -> None
     assert "each call sends the conversation so far again" in done.stdout
     plan = _plan()
     (found, *_) = audit(plan, ScriptedBackend("oracle"))
-    requests = plan.requests(plan.batch(plan.conditions[0], 0, plan.trials))
-    assert found["mean_calls"] == sum(len(request.turns) for request in requests) / len(requests)
+    questions = plan.questions(plan.batch(plan.conditions[0], 0, plan.trials))
+    assert found["mean_calls"] == sum(len(question.prompt.turns) for question in questions) / len(questions)
     assert f"{found['mean_calls']:,.1f} calls" in done.stdout
 
 
@@ -401,9 +400,10 @@ def test_later_dialogues_are_checked_before_they_begin_too(tmp_path: Path, monke
 def test_what_a_dialogue_sends_is_the_sum_over_its_calls(chat_model: Path) -> None:
     backend = TransformersBackend(str(chat_model), weights=False)
     plan = _plan(backend, template="door", length=16, trials=3, backend="transformers", model="x")
-    requests = plan.requests(plan.batch(plan.conditions[0], 0, 3))
-    found = check_dialogues(backend, requests)
-    sent = [len(backend.encoder.prompt(call)) for request in requests for call in calls_of(request)]
+    condition = plan.conditions[0]
+    questions = plan.questions(plan.batch(condition, 0, 3))
+    found = condition.elicitation.check(backend, questions)
+    sent = [len(backend.encoder.prompt(call)) for question in questions for call in question.calls]
     assert found["mean_prompt_tokens"] == pytest.approx(sum(sent) / 3)
     assert found["longest_prompt_tokens"] >= max(sent)
 

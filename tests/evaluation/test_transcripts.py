@@ -10,14 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ffprompt.backends.base import Message, Request, Turn
+from ffprompt.backends.base import Message, Request
 from ffprompt.backends.local.chat_template import _at as at
 from ffprompt.backends.scripted import ScriptedBackend
 from ffprompt.cli.main import main
 from ffprompt.comparison.compare import compare
+from ffprompt.elicitation.question import Turn
 from ffprompt.evaluation.transcripts import digest
 from tests.backends.test_chat_templates import CLOCK, OPENING, PLAIN
 from tests.support import tiny
+from tests.support.elicitations import dialogue
 
 RUN = ("--template", "game", "--trials", "2", "--length", "8", "--shots", "0", "--no-report", "--max-tokens", "2")
 
@@ -108,15 +110,15 @@ def test_other_settings_or_another_chat_template_are_no_surprise(tmp_path: Path,
 
 def test_a_dialogue_has_the_same_digest_whatever_the_model_replies() -> None:
     turns = tuple(Turn((Message("user", text),), 1, "0") for text in ("w0 r?", "i1 r?"))
-    request = Request("k", "", turns=turns)
+    question = dialogue(turns, "k")
 
     class Local(ScriptedBackend):
         def rendered(self, request: Request) -> str:
             return " | ".join(f"{message.role} {message.text}" for message in request.messages)
 
     shown = "user w0 r? | assistant 0 | user i1 r?"
-    assert digest(request, Local("oracle")) == hashlib.sha256(shown.encode()).hexdigest()[:16]
-    assert digest(request, ScriptedBackend("oracle")) == digest(request)
+    assert digest(question, Local("oracle")) == hashlib.sha256(shown.encode()).hexdigest()[:16]
+    assert digest(question, ScriptedBackend("oracle")) == digest(question)
 
 
 def test_thinking_is_said_and_its_room_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

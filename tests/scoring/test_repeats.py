@@ -68,7 +68,7 @@ def plan(repeats: int, trials: int = 6, **more: Any) -> Plan:
 
 
 def asked(made: Plan, condition: int, start: int, stop: int) -> list[Request]:
-    return made.requests(made.batch(made.conditions[condition], start, stop))
+    return [one.request for one in made.questions(made.batch(made.conditions[condition], start, stop))]
 
 
 # ------------------------------------------------------------------------------------------------------------- plan
@@ -78,8 +78,8 @@ def asked(made: Plan, condition: int, start: int, stop: int) -> list[Request]:
 def test_repeats_follow_one_another_with_the_same_prompt_and_seeds_of_their_own(size: int) -> None:
     made, once = plan(3, shots=(0, 2)), plan(1, shots=(0, 2))
     assert (len(made), made.trials, made.string_count) == (36, 18, 6)
-    requests = [one for where in made.batches(size) for one in made.requests(made.batch(*where))]
-    single = [one for where in once.batches(size) for one in once.requests(once.batch(*where))]
+    requests = [one.request for where in made.batches(size) for one in made.questions(made.batch(*where))]
+    single = [one.request for where in once.batches(size) for one in once.questions(once.batch(*where))]
     assert len({one.key for one in requests}) == len({one.seed for one in requests}) == 36
     for trial, request in enumerate(requests):
         assert (request.messages, request.hints) == (single[trial // 3].messages, single[trial // 3].hints)

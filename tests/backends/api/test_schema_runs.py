@@ -11,7 +11,6 @@ import pytest
 from ffprompt.backends.base import AnswerSchema, Capabilities
 from ffprompt.cli.main import main
 from ffprompt.config.run_config import make
-from ffprompt.elicitation.dialogue import calls_of
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.runs.folder import RunFolder
@@ -29,26 +28,25 @@ def plan(can: Capabilities = CAN, **settings: Any) -> Plan:
 def test_a_request_names_all_values_in_order_and_how_many_answers(elicitation: str) -> None:
     made = plan(elicitation=elicitation)
     batch = made.batch(made.conditions[0], 0, 4)
-    for row, request in enumerate(made.requests(batch)):
-        assert request.schema == AnswerSchema(("off", "on"), len(batch.asked[row]))
-        if request.turns:
-            assert [call.schema for call in calls_of(request)] == [
-                AnswerSchema(("off", "on"), turn.reads) for turn in request.turns
-            ]
+    for row, question in enumerate(made.questions(batch)):
+        assert sum(question.counts) == len(batch.asked[row])
+        assert [call.schema for call in question.calls] == [
+            AnswerSchema(("off", "on"), count) for count in question.counts
+        ]
 
 
 def test_the_schema_of_strings_with_the_same_number_of_reads_is_the_same() -> None:
     made = plan(trials=50)
     batch = made.batch(made.conditions[0], 0, 50)
     schemas: dict[int, set[Any]] = {}
-    for row, request in enumerate(made.requests(batch)):
-        schemas.setdefault(len(batch.truth(row)), set()).add(request.schema)
+    for row, question in enumerate(made.questions(batch)):
+        schemas.setdefault(len(batch.truth(row)), set()).add(question.request.schema)
     assert all(len(found) == 1 for found in schemas.values())
 
 
 def test_free_text_asks_for_no_schema_and_keeps_its_name() -> None:
     made = plan(answers="text")
-    assert made.requests(made.batch(made.conditions[0], 0, 1))[0].schema is None
+    assert made.questions(made.batch(made.conditions[0], 0, 1))[0].request.schema is None
     assert made.conditions[0].name == "light-switch/0-shot/list/chat/FFL(20, 0.6)"
     assert "answers" not in made.record()["conditions"][0]
 

@@ -32,7 +32,8 @@ def requests(backend: TransformersBackend, trials: int = 3, **settings: Any) -> 
         "length": 24, "p_ignore": 0.6, "trials": trials,
     }  # fmt: skip
     plan = Plan(make_config(defaults | settings), backend.capabilities)
-    return [request for condition in plan.conditions for request in plan.requests(plan.batch(condition, 0, trials))]
+    batches = [plan.batch(condition, 0, trials) for condition in plan.conditions]
+    return [question.request for batch in batches for question in plan.questions(batch)]
 
 
 def with_template(backend: TransformersBackend, template: str, thinking: Thinking | None = None) -> Encoder:

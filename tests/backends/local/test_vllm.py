@@ -39,7 +39,7 @@ def forced(can: Any, **settings: Any) -> list[Request]:
         "length": 30, "p_ignore": 0.6, "trials": 4,
     }  # fmt: skip
     plan = Plan(make_config(defaults | settings), can)
-    return plan.requests(plan.batch(plan.conditions[0], 0, plan.trials))
+    return [question.request for question in plan.questions(plan.batch(plan.conditions[0], 0, plan.trials))]
 
 
 def score(backend: Any, asked: Sequence[Request]) -> list[Scores]:
