@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import ffprompt
-from tests.conftest import only_run
+from tests.conftest import ROOT, only_run
 from tests.reference.test_export import KINDS, T, assert_same_reads, exported, reads_of, saved, trained, words_of
 
 pytestmark = pytest.mark.vllm
@@ -22,14 +22,15 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "trained"])
-def test_three_backends_agree_on_every_read(tmp_path: Path, kind: str, command: Callable[..., Any]) -> None:
+def test_three_backends_agree_on_every_read(tmp_path: Path, kind: str) -> None:
     config = KINDS.get(kind, KINDS["learned"])
     path = trained(tmp_path, config) if kind == "trained" else saved(tmp_path, config)
     folder = exported(path, tmp_path / "hf")
     forced = ("--elicitation", "forced", "--symbols", config.symbols)
     wanted = reads_of(tmp_path / "a", "reference", path, *forced)
     # In a process of its own: vLLM changes GPT-NeoX's class in this one.
-    done = command(*words_of(tmp_path / "b", "transformers", folder, *forced), prog="ffprompt")
+    words = [sys.executable, "-m", "ffprompt", *map(str, words_of(tmp_path / "b", "transformers", folder, *forced))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert_same_reads(ffprompt.load(only_run(tmp_path / "b")).reads, wanted)
     assert_same_reads(reads_of(tmp_path / "c", "vllm", folder, *forced, "--dtype", "float32"), wanted)
