@@ -22,6 +22,7 @@ from ffprompt.backends.api.retry import Caller
 from ffprompt.backends.base import BatchStatus
 from ffprompt.cli import batch as batch_commands
 from ffprompt.cli.main import main
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ConfigError, RunFailedError, StoreError
 from ffprompt.evaluation import batch_runner as batches
 from ffprompt.runs.batch_journal import Journal, parts
@@ -568,7 +569,7 @@ def test_what_is_no_batch_is_one_line(capsys: pytest.CaptureFixture[str], words:
 
 def test_a_dialogue_is_refused() -> None:
     config = SimpleNamespace(certify=None, until_width=None)
-    plan: Any = SimpleNamespace(config=config, conditions=[SimpleNamespace(elicitation="dialogue")])
+    plan: Any = SimpleNamespace(config=config, conditions=[SimpleNamespace(elicitation=find_elicitation("dialogue"))])
     nothing: Any = None
     with pytest.raises(ConfigError, match="each turn waits"):
         batches.carry_out_step(nothing, plan, nothing, nothing, print)
