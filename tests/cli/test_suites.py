@@ -51,7 +51,12 @@ def test_every_bundled_suite_is_known_here() -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_a_suite_asks_as_much_as_it_says(name: str) -> None:
     found = [
-        ({c.elicitation for c in plan.conditions}, {c.length for c in plan.conditions}, len(plan.conditions), len(plan))
+        (
+            {c.elicitation.name for c in plan.conditions},
+            {c.length for c in plan.conditions},
+            len(plan.conditions),
+            len(plan),
+        )
         for plan in plans(name)
     ]
     assert found == SIZES[name]

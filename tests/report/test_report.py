@@ -150,7 +150,7 @@ def test_prompts_are_those_sent_with_their_reads_marked(coin: Path) -> None:
         messages = samples.prompt(source, condition)
         kinds = [what for message in messages for _, what in message["pieces"] if what]
         texts = ["".join(text for text, _ in message["pieces"]) for message in messages]
-        if condition.elicitation == "forced":
+        if condition.elicitation.scored_by_logprobs:
             assert texts == [sent.text]
             assert kinds == ["scored"] * len(sent.reads)
         else:
