@@ -33,11 +33,11 @@ Command = Callable[..., Done]
 
 # What makes a test module slow to answer: processes, the command line, networks, servers. All other tests are ``fast``.
 _SLOW_IMPORTS = re.compile(
-    r"^(from|import) (subprocess|torch|transformers|ffprompt\.cli|tests\.support|tests\.golden|ffprompt\.reference"
-    r"|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
+    r"^(from|import) (subprocess|torch|transformers|ffprompt\.cli|tests\.support(?!\.hypothesis_profile)"
+    r"|tests\.golden|ffprompt\.reference|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
     re.MULTILINE,
 )
-_LANES = {"slow", "weights", "vllm", "servers", "ray", "browser"}
+_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser"}
 
 
 @functools.cache
@@ -56,8 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from hypothesis import settings
 
+    from tests.support.hypothesis_profile import FEW
+
     settings.register_profile("whole", deadline=None)
-    settings.register_profile("fast", deadline=None, max_examples=10)
+    settings.register_profile("fast", deadline=None, max_examples=FEW)
     settings.load_profile("fast" if config.option.markexpr == "fast" else "whole")
 
 

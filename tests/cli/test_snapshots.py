@@ -40,7 +40,7 @@ def _shown(done: Done, folder: Path) -> str:
     for old, new in (
         (re.escape(str(folder)), "TMP"),
         (re.escape(str(ROOT)), "CHECKOUT"),
-        (r"\d{8}-\d{6}-", "DATE-"),
+        (r"\d{8}-\d{6}-(\S+-[0-9a-f]{6})(-\d+)?", r"DATE-\1"),  # numbered, where two runs begin in one second
         (r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d)?", "DATE"),
         (r"[\d,.]+ reads/s", "N reads/s"),
         (r"[ \t]+\n", "\n"),

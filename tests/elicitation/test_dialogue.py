@@ -26,6 +26,7 @@ from ffprompt.tasks.flipflop import READ, Spec, parse, sample
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import ROOT
 from tests.support.elicitations import dialogue, prompt
+from tests.support.hypothesis_profile import examples
 
 CHATS = Capabilities(scores=False, completes=False, chats=True, wants_hints=True)
 TURNS = (
@@ -225,7 +226,7 @@ def test_anthropic_takes_a_dialogue_with_empty_replies() -> None:
 # --------------------------------------------------------------------------------------------- strings into turns
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(60), deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(names()), st.integers(0, 999), st.integers(2, 20), st.one_of(st.none(), st.integers(1, 30)))
 def test_the_turns_together_are_the_string_whatever_their_size(
     name: str, seed: int, pairs: int, size: int | None

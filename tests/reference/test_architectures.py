@@ -152,7 +152,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(config: Net
         ("transformer", {"positions": "rotary"}, r"positions 'rotary' is unknown \(known: alibi, "),
         ("transformer", {"width": 10, "heads": 4}, "width 10: it must divide into 4 heads"),
         ("transformer", {"width": 6, "heads": 2, "positions": "rope"}, "rope needs an even width per head"),
-        ("lstm", {"hidden": "128"}, "hidden '128': a whole number between 1 and"),
+        ("lstm", {"hidden": "128"}, "hidden '128': expected a whole number between 1 and"),
     ],
 )
 def test_an_odd_value_is_refused_in_one_line(architecture: str, fields: dict[str, object], said: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ffprompt.scoring.parse_reply import Parsed, parse_list, parse_next
+from tests.support.hypothesis_profile import examples
 
 BITS = ["0", "1"]
 LIGHT = ["off", "on"]
@@ -574,7 +575,7 @@ PIECES = st.sampled_from(
     st.integers(1, 4),
     st.booleans(),
 )
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @example("²: 1\n१. 0", BITS, 1, False)
 @example("9" * 6000 + ": 1", BITS, 1, False)
 @example("İ, i̇, SS", ["İ", "ß"], 3, True)
@@ -639,6 +640,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("count", [1, 50])
 def test_a_hostile_reply_does_not_hang_the_parser(text: str, count: int) -> None:

@@ -15,6 +15,8 @@ from ffprompt.stats.association import mean, risk_difference, slope
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
 
+pytestmark = pytest.mark.thorough
+
 
 def drawn(strings: int = 40, rate: float = 0.3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

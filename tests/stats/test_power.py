@@ -23,6 +23,8 @@ from ffprompt.stats.power import (
     strings_for_width,
 )
 
+pytestmark = pytest.mark.thorough
+
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 

@@ -22,6 +22,8 @@ from ffprompt.stats.sequential import (
     read_cap,
 )
 
+pytestmark = pytest.mark.thorough
+
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 BLOCK = st.lists(st.integers(1, 20).flatmap(lambda m: st.tuples(st.integers(0, m), st.just(m))), min_size=1)
 
