@@ -318,6 +318,7 @@ def test_a_killed_run_goes_on_in_the_middle_of_its_dialogues(tmp_path: Path, mon
             time.sleep(0.01)
         process.kill()
         process.wait()
+        server.settle()
         kept = sum(len(line["turns"]) for line in _whole_lines(only_run(tmp_path)) if "first_turn" in line)
         asked = len(server.posted)
         done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)

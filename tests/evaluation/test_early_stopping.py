@@ -353,6 +353,7 @@ def test_a_killed_run_decides_the_same_and_pays_for_nothing_twice(tmp_path: Path
             time.sleep(0.01)
         process.kill()
         process.wait()
+        server.settle()
         (log,) = tmp_path.glob("rough/*/trials.jsonl")
         kept, asked = log.read_bytes().count(b"\n"), len(server.posted)
         assert main(words[3:]) == 0

@@ -380,6 +380,7 @@ def test_a_killed_run_goes_on_and_pays_for_no_answer_twice(tmp_path: Path) -> No
             time.sleep(0.01)
         process.kill()
         process.wait()
+        server.settle()
         (log,) = tmp_path.glob("rough/*/trials.jsonl")
         kept, asked_before = log.read_bytes().count(b"\n"), len(server.posted)
         assert main(words[3:]) == 0

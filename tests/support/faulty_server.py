@@ -86,6 +86,13 @@ class FaultyServer:
         self._thread.join(5)
         self._loop.close()
 
+    def settle(self) -> None:
+        """Wait until every connection has ended, so that all that a killed process has sent is in ``posted``."""
+        deadline = time.monotonic() + 30
+        while self._tasks:
+            assert time.monotonic() < deadline, "a connection stays open"
+            time.sleep(0.01)
+
     async def _stop(self) -> None:
         self._server.close()
         for task in self._tasks:

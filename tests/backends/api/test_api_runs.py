@@ -91,6 +91,7 @@ def test_a_killed_run_goes_on_and_pays_for_no_answer_twice(tmp_path: Path, envir
             time.sleep(0.01)
         process.kill()
         process.wait()
+        server.settle()
         kept = (only_run(tmp_path) / "trials.jsonl").read_bytes().count(b"\n")
         asked = len(server.posted)
         assert subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == 0
