@@ -15,7 +15,8 @@ _COMMA = re.compile(r",\s+(?![^()]*\))")
 def apart(parts: Sequence[Sequence[str]]) -> tuple[list[str], str]:
     """Return a name for each of several things, made of the parts in which they differ, and the parts they share.
 
-    Empty parts are left out, and the form of a prompt where the way of asking before it implies it. No two names are the same: where all parts agree, the later ones are counted.
+    Empty parts are left out, and the form of a prompt where the way of asking before it implies it. No two names are
+    the same: where all parts agree, the later ones are counted.
 
     >>> apart([("lstm", "1-shot", "T=64"), ("lstm", "1-shot", "T=128")])
     (['T=64', 'T=128'], 'lstm, 1-shot')
