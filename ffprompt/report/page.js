@@ -32,7 +32,7 @@
     const entry = 50 + 0.6 * size * Math.min(most, Math.max(...shown.map((one) => one.name.length)));
     const columns = Math.max(1, Math.min(series, Math.floor(room / entry)));
     const lines = columns > 1 ? Math.ceil(series / columns) : shown.reduce((sum, one) => sum + (1 + one.name.split("<br>").length) / 2, 0);
-    const legend = rows ? 30 : 30 * lines;
+    const legend = rows ? 30 : 30 + 20 * lines;
     if (rows) {
       const placed = made.yaxis.ticktext, names = placed || made.yaxis.categoryarray, parts = narrow() ? "<br>" : " · ";
       const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
@@ -48,21 +48,43 @@
       made.height = (narrow() ? 130 : 110) + rows * (placed ? 64 : 12 + 8 * high);
     } else {
       made.height = 340 + legend;
-      if (series) Object.assign(made.legend, { font: { size }, y: -0.3, maxheight: 30 * lines + 40 }, columns > 1 ? { entrywidth: entry - 45 } : { orientation: "v" });
+      if (series) Object.assign(made.legend, { font: { size }, y: -0.3, tracegroupgap: 0, maxheight: 30 * lines + 40 }, columns > 1 ? { entrywidth: entry - 45 } : { orientation: "v" });
       made.margin.b = 50;
     }
     return made;
   };
+  // Series of one x stand a little beside each other when they are drawn; the numbers in the page stay.
+  const moved = (one, axis) => {
+    const shift = one.meta?.shift;
+    if (shift) one.x = one.x.map((x) => x === null ? x : axis.type === "log" ? x * 10 ** shift : x + shift);
+    return one;
+  };
+  // A figure is drawn when it is first seen: what is hidden has no width.
   const draw = () => {
     for (const box of document.querySelectorAll(".chart")) {
+      if (box.offsetParent === null) { box.replaceChildren(); continue; }
       const { data, layout } = structuredClone(charts[box.dataset.name]);
+      for (const one of data) moved(one, layout.xaxis);
       Plotly.react(box, data, layoutOf(box, data, layout), { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
     }
   };
+  // The part that is chosen is the one that the address names. What is printed has all of them.
+  const parts = [...document.querySelectorAll("section.tab")];
+  const choose = () => {
+    const named = parts.find((part) => part.id === location.hash.slice(1)) ?? parts[0];
+    for (const part of parts) part.hidden = part !== named;
+    for (const link of document.querySelectorAll("nav a")) link.toggleAttribute("aria-current", link.hash === `#${named.id}`);
+    draw();
+    scrollTo(0, 0);
+  };
+  addEventListener("hashchange", choose);
+  addEventListener("beforeprint", () => { for (const part of parts) part.hidden = false; draw(); });
+  addEventListener("afterprint", choose);
+  for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", () => { if (fold.querySelector(".chart")) draw(); });
   let last = narrow();
   addEventListener("resize", () => { if (narrow() !== last) { last = narrow(); draw(); } });
 
-  draw();
+  choose();
   if (!at("list")) return;
 
   // Trials: whatever a model said is put in as text, never as markup.
