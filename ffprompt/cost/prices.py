@@ -80,7 +80,7 @@ class Price(Rates):
         return tiers
 
     def picos(self, usage: Usage) -> int | None:
-        """Return what a call has cost, in picodollars; None for longer prompts and batches that have no price."""
+        """Return what a call has cost, in picodollars. None for longer prompts and batches that have no price."""
         if self.up_to is not None and usage.prompt > self.up_to:
             return None
         if usage.batch and self.batch_discount is None:
@@ -91,7 +91,7 @@ class Price(Rates):
         return math.ceil(cost * (1 - (self.batch_discount or 0.0))) if usage.batch else cost
 
     def max_cost(self, bound: Bound) -> int | None:
-        """Return the most that a call can cost, in picodollars; None where its prompt may be too long for the row.
+        """Return the most that a call can cost, in picodollars. None where its prompt may be too long for the row.
 
         The prompt may have any length up to the bound, so every tier that it can reach counts at its longest prompt.
         """

@@ -93,7 +93,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Where in the log each trial's line begins; -1 for none. ``failed`` marks lines that hold an error.
+    """Where in the log each trial's line begins. -1 for none. ``failed`` marks lines that hold an error.
 
     ``parts`` are the lines that hold the answered turns of a dialogue that is not over, in order.
     """
@@ -138,7 +138,7 @@ def index(folder: RunFolder, trials: int) -> Index:
 
 
 def _turns(path: Path, number: int, line: JsonObject) -> tuple[int, int]:
-    """(first, last + 1) of the turns that a line holds; (0, 0) where it is about no dialogue."""
+    """(first, last + 1) of the turns that a line holds. (0, 0) where it is about no dialogue."""
     first, turns = line.get("first_turn", 0), line.get("turns", [])
     if not isinstance(first, int) or first < 0:
         raise StoreError(f"{path}, line {number}: first_turn {first!r:.80}: expected a whole number from 0 on")
@@ -148,7 +148,7 @@ def _turns(path: Path, number: int, line: JsonObject) -> tuple[int, int]:
 
 
 def answered_turns(folder: RunFolder, where: Index, trial: int) -> tuple[TrialRecord, list[TurnRecord]] | None:
-    """Return the latest line of a dialogue that is not over and all its answered turns; None where there is none.
+    """Return the latest line of a dialogue that is not over and all its answered turns. None where there is none.
 
     Raises:
         StoreError: one of its lines is damaged.

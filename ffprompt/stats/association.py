@@ -110,7 +110,7 @@ def slope(cluster: ArrayLike, x: ArrayLike, failed: ArrayLike, level: float = 0.
 
 
 def mean(cluster: ArrayLike, values: ArrayLike, level: float = 0.95) -> tuple[float, float, float] | None:
-    """Mean of a number (n,) of each read, and the jackknife's interval for it over strings; None below two strings."""
+    """Mean of a number (n,) of each read, and the jackknife's interval for it over strings. None below two strings."""
     checked_level(level)
     values = np.asarray(values, float)
     rows, k = group(cluster, values)
@@ -124,7 +124,7 @@ def mean(cluster: ArrayLike, values: ArrayLike, level: float = 0.95) -> tuple[fl
 
 
 def _slope(sums: Floats) -> Floats:
-    """Least squares' slope from (n, Σx, Σy, Σx², Σxy), (5, …); NaN where x does not vary."""
+    """Least squares' slope from (n, Σx, Σy, Σx², Σxy), (5, …). NaN where x does not vary."""
     n, sx, sy, sxx, sxy = sums
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = n * sxx - sx * sx

@@ -71,7 +71,7 @@ class Difference:
     """Accuracy of B less that of A on the same reads, with an interval.
 
     ``p``: how often chance alone gives a difference as large, on either side, if there is none. ``n_effective``: the
-    independent pairs of reads that the reads are worth; ``deff``: the variance over that of independent pairs, None
+    independent pairs of reads that the reads are worth. ``deff``: the variance over that of independent pairs, None
     where the data do not tell.
     """
 
@@ -92,7 +92,7 @@ class Difference:
 
 
 def difference(pairs: Pairs, level: float = 0.95) -> Difference | None:
-    """The difference with a two-sided interval; None without a read. Never [0, 0], however alike the answers are."""
+    """The difference with a two-sided interval. None without a read. Never [0, 0], however alike the answers are."""
     return bounded(pairs, level, (1 + checked_level(level)) / 2, one_sided=False)
 
 
