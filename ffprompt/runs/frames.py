@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.log import lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def load(run: str | os.PathLike[str]) -> Run:
     folder = RunFolder.open(Path(run))
     if not folder.reads_path.is_file():
         raise StoreError(f"run {folder.path}: no reads.parquet yet; make it with: ffprompt score {folder.path}")
-    trials = pd.DataFrame([line for _, _, line in lines(folder.trials_path) if "first_turn" not in line])
+    trials = pd.DataFrame([line for _, _, line in read_lines(folder.trials_path) if "first_turn" not in line])
     try:
         reads = pd.read_parquet(folder.reads_path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, Ints, group, total
+from ffprompt.stats.clusters import Clusters, Ints, few_strings, group, total
 from ffprompt.stats.intervals import informative
 from ffprompt.stats.quantiles import Floats, checked_level, t
 from ffprompt.stats.score_test import FEW, RiskTest, carrying
@@ -149,9 +149,7 @@ def _half(estimate: float, without: Floats, df: float, level: float) -> float | 
 
 
 def _warnings(k: int, seen: int) -> tuple[str, ...]:
-    found = []
-    if k < FEW_CLUSTERS:
-        found.append(f"few strings: {k}; {FEW_CLUSTERS} or more are wanted")
+    found = few_strings(k)
     if 0 < seen < FEW:
         found.append(f"errors vary over few strings: {seen}; how they cluster is hardly known")
     return tuple(found)

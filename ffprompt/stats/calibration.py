@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ffprompt.errors import CountsError
 from ffprompt.stats.bootstrap import bootstrap_values, expanded
-from ffprompt.stats.clusters import FEW_CLUSTERS, effective_strings, group
+from ffprompt.stats.clusters import effective_strings, few_strings, group
 from ffprompt.stats.intervals import FEW_WITH_ERRORS, zero_bound
 from ffprompt.stats.quantiles import Floats, checked_level
 
@@ -113,7 +113,7 @@ def calibration(
     brier, ece = scores(np.ones((1, k)), gaps, totals)[0]
     chance = _by_chance(rows, k, which, gaps, resamples, seed)
     low, high = _limits(ece, gaps, totals, chance, level, resamples, seed)
-    warnings = [f"few strings: {k}; {FEW_CLUSTERS} or more are wanted"] if k < FEW_CLUSTERS else []
+    warnings = few_strings(k)
     if _few_misses(rows, k, p, y):
         # A bootstrap knows no string that it has not seen: the bound is the exact one had none been off.
         unseen = zero_bound(float(effective_strings(totals[:, 1])), (1 + level) / 2)

@@ -17,6 +17,12 @@ from ffprompt.stats.quantiles import Floats
 # put "few" at fewer than 20 to 50).
 FEW_CLUSTERS = 30
 
+
+def few_strings(count: int) -> list[str]:
+    """Return the warning that so many strings are few, if they are."""
+    return [f"few strings: {count}; {FEW_CLUSTERS} or more are needed"] if count < FEW_CLUSTERS else []
+
+
 Ints = NDArray[np.int64]
 
 

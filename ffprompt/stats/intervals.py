@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, effective_strings
+from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, effective_strings, few_strings
 from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds, t
 from ffprompt.stats.score_test import RateTest
 
@@ -120,9 +120,7 @@ def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
 
 
 def _warnings(clusters: Clusters) -> tuple[str, ...]:
-    found = []
-    if len(clusters) < FEW_CLUSTERS:
-        found.append(f"few strings: {len(clusters)}; {FEW_CLUSTERS} or more are wanted")
+    found = few_strings(len(clusters))
     if clusters.effective_strings < len(clusters) / 2:
         found.append(f"very unequal strings: {len(clusters)} are worth {clusters.effective_strings:.3g} equal ones")
     seen = informative(clusters)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Ints, effective_strings, group, total, whole
+from ffprompt.stats.clusters import Ints, effective_strings, few_strings, group, total, whole
 from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds
 from ffprompt.stats.score_test import FEW, DifferenceTest
 
@@ -136,10 +136,8 @@ def difference_bounds(
 
 
 def _warnings(pairs: Pairs, q: float) -> tuple[str, ...]:
-    warnings = []
+    warnings = few_strings(len(pairs))
     differing = int((pairs.lost + pairs.gained > 0).sum())
-    if len(pairs) < FEW_CLUSTERS:
-        warnings.append(f"few strings: {len(pairs)}; {FEW_CLUSTERS} or more are wanted")
     worth = float(effective_strings(pairs.reads))
     if worth < len(pairs) / 2:
         warnings.append(f"very unequal strings: {len(pairs)} are worth {worth:.3g} equal ones")
