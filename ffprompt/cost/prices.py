@@ -197,18 +197,6 @@ def usd(picos: int | None) -> float | None:
     return None if picos is None else picos / PICO
 
 
-def dollars(amount: float | None) -> str:
-    """Format an amount: in cents, or with as many digits as a small amount needs.
-
-    >>> [dollars(amount) for amount in (1234.5, 0.25, 0.00315, 0.0, None)]
-    ['$1,234.50', '$0.25', '$0.0032', '$0.00', 'unknown']
-    """
-    if amount is None:
-        return "unknown"
-    digits = 2 if amount == 0 or amount >= 0.1 else min(12, 1 - math.floor(math.log10(amount)))
-    return f"${amount:,.{digits}f}"
-
-
 def find(model: str, base_url: str, file: str | None = None) -> Price | None:
     """Return the price of a model at a server, or None. Raises ConfigError for a bad file.
 

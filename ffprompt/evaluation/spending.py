@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffprompt._util.formatting import dollars
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.backends.call_record import CallRecord
 from ffprompt.config.run_config import RunConfig
-from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, unknown, usd
+from ffprompt.cost.prices import PICO, Allowance, Price, Spent, find, unknown, usd
 from ffprompt.cost.usage import Bound
 from ffprompt.errors import ConfigError, RunFailedError, StoreError
 from ffprompt.runs.folder import RunFolder

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.formatting import duration
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, StoreError
@@ -84,15 +85,6 @@ def _record(run: JsonObject) -> str:
     if len(text) <= _MOST_PROVENANCE:
         return text
     return f"{text[:_MOST_PROVENANCE]}\n… {len(text) - _MOST_PROVENANCE:,} more characters are in run.json"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words, None where they are not known."""
-    if seconds is None:
-        return "None"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def write(data: JsonObject, path: Path) -> None:
