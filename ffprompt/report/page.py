@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ffprompt._util.formatting import duration
+from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.errors import ModelError, StoreError
@@ -21,7 +21,7 @@ from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import REPEATS, repeated, share
+from ffprompt.report.wording import REPEATS, repeated
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page
