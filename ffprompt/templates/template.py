@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
+from ffprompt._util.validation import in_one_line
 from ffprompt.errors import SpecError, TemplateError, did_you_mean
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import MAX_SYMBOLS, Event, Task
@@ -152,7 +153,7 @@ class Template(_Section):
     def _words_every_event(self) -> Template:
         for event in _task(self.task).events:
             if not event.is_read and event.name not in (self.instructions.__pydantic_extra__ or {}):
-                raise ValueError(f"instructions.{event.name}: field required, an event of task {self.task!r}")
+                raise ValueError(f"instructions.{event.name} is missing, an event of task {self.task!r}")
         return self
 
     def content(self) -> dict[str, Any]:
@@ -273,30 +274,12 @@ def load(name: str) -> Template:
     try:
         template = Template.model_validate(content)
     except ValidationError as error:
-        raise TemplateError(f"template {path}: {_first_problem(error)}") from error
+        raise TemplateError(f"template {path}: {in_one_line(error, Template)}") from error
     try:
         _check(template)
     except TemplateError as error:
         raise TemplateError(f"template {path}: {error}") from error
     return template
-
-
-def _first_problem(error: ValidationError) -> str:
-    """One line for the first thing pydantic objects to, with the nearest known key for an unknown one."""
-    problem = min(
-        error.errors(), key=lambda one: one["type"] != "extra_forbidden"
-    )  # a misspelt key before a missing one
-    if problem["type"] == "value_error":  # one of ours names the key itself
-        return problem["msg"].removeprefix("Value error, ")
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg'].lower()} (is {problem['input']!r:.60})"
-    section: type[BaseModel] = Template
-    for part in problem["loc"][:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    return f"{where}: unknown key{did_you_mean(str(problem['loc'][-1]), section.model_fields)}"
 
 
 def _check(template: Template) -> None:

@@ -289,7 +289,7 @@ def test_two_of_its_runs_can_be_compared(tmp_path: Path, coin: str) -> None:
     ("change", "said"),
     [
         (('task = "parity"', 'task = "pariti"'), ["task pariti: unknown task", "did you mean 'parity'?"]),
-        (('keep = "Leave it."\n', ""), ["instructions.keep: field required"]),
+        (('keep = "Leave it."\n', ""), ["instructions.keep is missing"]),
         (('keep = "', 'write = "Write."\nkeep = "'), ["instructions.write: unknown key", "flip, keep"]),
         (('"Leave it."', '"Leave it {{ value }}."'), ["instructions.keep: unknown name 'value'"]),
         (('"Leave it."', '["Leave it.", "Leave."]'), ["instructions.keep: 2 texts"]),
