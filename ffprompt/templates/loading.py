@@ -78,10 +78,8 @@ def _content(name: str) -> tuple[Path, str]:
             return path, read_text(path)
     except (ValueError, OSError) as error:
         raise TemplateError(f"template {path}: not readable as TOML: {error}") from error
-    if path.is_dir():
-        raise TemplateError(f"template {name}: is a folder; expected a .toml file")
     if is_path:
-        raise TemplateError(f"template {name}: no such file")
+        raise TemplateError(f"template {name}: {'a folder, and no such file' if path.is_dir() else 'no such file'}")
     hint = f"; its file is given with its ending: {name}.toml" if Path(f"{name}.toml").is_file() else ""
     raise TemplateError(f"template {name!r} is unknown{hint or did_you_mean(name, names())}")
 
@@ -130,7 +128,7 @@ def _wrong_texts(template: Template) -> Iterator[str]:
     task = registry.example(template.task)
     symbols = _symbols(template)
     try:
-        words = Renderer(template, symbols)
+        words = Renderer(template, symbols, checked=False)
     except TemplateError as error:
         if "values" not in bad:
             yield str(error)
