@@ -400,8 +400,10 @@ def test_a_wording_that_cannot_work_is_refused(tmp_path: Path, new: str, message
     assert message in str(caught.value)
 
 
-def test_both_beginnings_of_a_dialogue_go_together(tmp_path: Path) -> None:
+def test_later_beginnings_of_a_dialogue_are_needed_with_shots_alone(tmp_path: Path) -> None:
     text = (ROOT / "prompts" / "light-switch.toml").read_text()
     begin, end = text.index('dialogue_again = """'), text.index("[reply]")
-    with pytest.raises(TemplateError, match=r"chat\.dialogue_again: is missing"):
-        load(own_template(tmp_path, (text[begin:end], "")))
+    path = own_template(tmp_path, (text[begin:end], ""))
+    assert plan(template=path, shots=0).conditions
+    with pytest.raises(TemplateError, match=r"no chat\.dialogue_again, which dialogue in chat form needs with shots"):
+        plan(template=path, shots=1)

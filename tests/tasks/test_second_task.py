@@ -168,7 +168,6 @@ def parity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     registry.register(PARITY)
     yield
-    load.cache_clear()
 
 
 @pytest.fixture

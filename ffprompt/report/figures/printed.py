@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ffprompt.errors import ModelError, StoreError
+from ffprompt._util.extras import needs
+from ffprompt.errors import StoreError
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -30,7 +31,7 @@ def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Sheet
     except ImportError as error:
-        raise ModelError(f'figures as files need {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a figure as a file", "report", error) from error
     written = []
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
     with mpl.rc_context({"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
