@@ -289,7 +289,7 @@ def _register_user(user: str) -> None:
 
 
 def _without(text: str, strong: bool) -> str:
-    """A text without secrets, of which the longest go first; ``strong``: only those that no text has by chance."""
+    """A text without secrets, of which the longest go first. ``strong``: only those that no text has by chance."""
     known = _known(strong)
     found = sorted((form for form in known if form in text), key=len, reverse=True)
     return re.sub("|".join(known[form] for form in found), HIDDEN, text) if found else text

@@ -22,7 +22,7 @@ class BackendSpec:
     without them a dry run can still check and count prompts. ``batches`` opens the provider's batch interface for an
     open backend, where there is one. ``own_temperature``: the model can be left to sample at its own temperature.
     ``extra`` is what installs the libraries: ``pip install "ffprompt[extra]"``. ``docs`` is the backend's page.
-    ``settings`` are the settings that a backend of another package honours; those of this package stand in the table
+    ``settings`` are the settings that a backend of another package honours. Those of this package stand in the table
     of settings.
     """
 

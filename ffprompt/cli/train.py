@@ -47,7 +47,7 @@ def execute(options: Namespace) -> int:
     with training_progress(training.steps) as watch:
         made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
     for one in made.evaluation:
-        few = f"; few strings, {FEW_CLUSTERS} or more are wanted" if one.strings < FEW_CLUSTERS else ""
+        few = f"; few strings, {FEW_CLUSTERS} or more are needed" if one.strings < FEW_CLUSTERS else ""
         line(
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"

@@ -49,16 +49,16 @@ class Setting(NamedTuple):
     """One row of the table.
 
     Attributes:
-        default: Its value where none is given; ``...`` where one is required.
+        default: Its value where none is given. ``...`` where one is required.
         group: The heading of its flag.
         metavar: The placeholder of its value in ``--help``.
         help: What it is, in a few words. Choices and the default are added.
         unset: What None means, as the default that ``--help`` shows.
         expected: What a value must be, where type and range do not say it.
-        least, most: The range of a number, ends included; for a text, of its length.
+        least, most: The range of a number, ends included. For a text, of its length.
         above, below: The range of a number, ends excluded.
         product: Whether it takes several values, of which the run is the product.
-        backends: Those that honour it; the others refuse it. None stands for all.
+        backends: Those that honour it. The others refuse it. None stands for all.
         planned: Whether it belongs to the plan: a run with another value is another run.
         identifies_model: Whether it says which model answers, or how as far as that may change an answer.
         compare: What ``compare`` does with it.
@@ -100,7 +100,7 @@ class Setting(NamedTuple):
 
     @property
     def types(self) -> tuple[Any, ...]:
-        """The types of a value other than None; where it takes several values, those of each."""
+        """The types of a value other than None. Where it takes several values, those of each."""
         return tuple(get_args(kind)[0] if get_origin(kind) is tuple else kind for kind in _members(self.type))
 
     @property
@@ -118,7 +118,7 @@ class Setting(NamedTuple):
 
     @property
     def shown_default(self) -> str | None:
-        """The default as ``--help`` and the page of settings show it; None where there is nothing to say."""
+        """The default as ``--help`` and the page of settings show it. None where there is nothing to say."""
         if self.default is None or self.default is ... or self.default is False:
             return self.unset
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)

@@ -81,7 +81,7 @@ class Price(Rates):
         return tiers
 
     def picos(self, usage: Usage) -> int | None:
-        """Return what a call has cost, in picodollars; None for longer prompts and batches that have no price."""
+        """Return what a call has cost, in picodollars. None for longer prompts and batches that have no price."""
         if self.up_to is not None and usage.prompt > self.up_to:
             return None
         if usage.batch and self.batch_discount is None:
@@ -92,7 +92,7 @@ class Price(Rates):
         return math.ceil(cost * (1 - (self.batch_discount or 0.0))) if usage.batch else cost
 
     def max_cost(self, bound: Bound) -> int | None:
-        """Return the most that a call can cost, in picodollars; None where its prompt may be too long for the row.
+        """Return the most that a call can cost, in picodollars. None where its prompt may be too long for the row.
 
         The prompt may have any length up to the bound, so every tier that it can reach counts at its longest prompt.
         """
@@ -196,18 +196,6 @@ class Bill:
 def usd(picos: int | None) -> float | None:
     """Return picodollars in dollars."""
     return None if picos is None else picos / PICO
-
-
-def dollars(amount: float | None) -> str:
-    """Format an amount: in cents, or with as many digits as a small amount needs.
-
-    >>> [dollars(amount) for amount in (1234.5, 0.25, 0.00315, 0.0, None)]
-    ['$1,234.50', '$0.25', '$0.0032', '$0.00', 'unknown']
-    """
-    if amount is None:
-        return "unknown"
-    digits = 2 if amount == 0 or amount >= 0.1 else min(12, 1 - math.floor(math.log10(amount)))
-    return f"${amount:,.{digits}f}"
 
 
 def find(model: str, base_url: str, file: str | None = None) -> Price | None:

@@ -93,7 +93,7 @@ def start(
 ) -> tuple[RunFolder, bool]:
     """The folder of a run, and whether it is an earlier one.
 
-    ``resume`` looks for the newest unfinished run of this plan; with ``reuse`` a finished one will do too.
+    ``resume`` looks for the newest unfinished run of this plan. With ``reuse`` a finished one will do too.
     """
     record = plan.record()
     settings = plan.config.plain()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ffprompt._util.formatting import share
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.data import interval_of
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import share
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers

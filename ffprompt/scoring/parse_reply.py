@@ -289,7 +289,7 @@ def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator
 
 
 def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int, int | None] | None:
-    """The number at the head of a line and the one answer after it, if it is one; a remark may follow."""
+    """The number at the head of a line and the one answer after it, if it is one. A remark may follow."""
     match = _ROW.match(line)
     start = match.end() if match else 0
     if match and line.startswith("|"):
@@ -343,7 +343,7 @@ _REFUSAL = re.compile(r"(?i)\b(?:don't know|do not know|cannot|can't|unable|uncl
 
 
 def _marked(body: str, found: Sequence[_Candidate]) -> tuple[list[_Candidate], bool]:
-    """The first list after each "answer:" and before the next; and whether the last "answer:" has none."""
+    """The first list after each "answer:" and before the next, and whether the last "answer:" has none."""
     starts, marks, picks, empty = [one.at for one in found], [*_MARK.finditer(body)], [], False
     for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), len(body)], strict=False):
         at = bisect_left(starts, mark.end())
@@ -400,7 +400,7 @@ def _traced(body: str, lines: Sequence[_Line], found: Sequence[_Candidate], coun
 
 
 def _step(line: _Line) -> tuple[int, int, int | None] | None:
-    """Of a step that reads: where it stands, its number or -1, and its answer, if it is one; None for other lines."""
+    """Of a step that reads: where it stands, its number or -1, and its answer, if it is one. None for other lines."""
     tokens = [token for token in line.tokens if token.kind != "g"]
     head = next((here for here, token in enumerate(tokens[:5]) if token.text in ("read", "r")), None)
     if head is None or any(token.kind not in "vnip" and token.text not in _STEP for token in tokens[:head]):

@@ -63,7 +63,7 @@ class ReplyRecord:
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used; None where the tokens of its prompt or of its reply are unknown."""
+        """What the call used. None where the tokens of its prompt or of its reply are unknown."""
         return _usage(self.prompt_tokens, self.reply_tokens, self.call)
 
     @property
@@ -89,7 +89,7 @@ class ReplyRecord:
 class TurnRecord(ReplyRecord):
     """One turn of a dialogue. The reply is to hold ``reads`` answers.
 
-    ``shown`` stands for the reply in the conversation; None where the reply itself does.
+    ``shown`` stands for the reply in the conversation. None where the reply itself does.
     """
 
     reads: Int
@@ -127,7 +127,7 @@ class ScoresRecord:
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used; None where the tokens of its prompt or of its reply are unknown."""
+        """What the call used. None where the tokens of its prompt or of its reply are unknown."""
         return _usage(self.prompt_tokens, self.reply_tokens, self.call)
 
     @property
@@ -161,7 +161,7 @@ class DialogueRecord:
     """The answered turns of a dialogue, with the sums of their tokens.
 
     ``error`` and ``call`` are those of a call that ended it early. With ``first_turn`` the dialogue is not over and the
-    turns from that one on have just been answered; the earlier ones stand in earlier lines.
+    turns from that one on have just been answered. The earlier ones stand in earlier lines.
     """
 
     turns: list[TurnRecord]

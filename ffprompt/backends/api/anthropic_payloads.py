@@ -83,7 +83,7 @@ class PayloadSettings:
 
     @property
     def version(self) -> str | None:
-        """The version of the API that the parameters need; None for the SDK's own."""
+        """The version of the API that the parameters need. None for the SDK's own."""
         return _WITH_TEMPERATURE[self.api] if self.sampled else None
 
 
@@ -167,7 +167,7 @@ def message_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
-    """(system blocks, turns). System messages stand before all others; turns of one role in a row become one turn."""
+    """(system blocks, turns). System messages stand before all others. Turns of one role in a row become one turn."""
     if not request.is_chat:
         raise ModelError("Anthropic's API answers messages only; use --form chat")
     system: list[Payload] = []

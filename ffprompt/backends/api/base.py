@@ -84,7 +84,7 @@ def common_settings(config: RunConfig, live: bool) -> CommonSettings:
 class ApiBackend(ABC):
     """A model behind an API. A subclass says what is sent (``body``) and what came back (``read``).
 
-    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are in flight.
+    ``in_flight`` is how many ``ask`` may be under way at once. The limiter decides how many of them are in flight.
     ``required`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
     A subclass says whether the model ``thinks`` before it replies, or may.
     """
@@ -217,7 +217,7 @@ class ApiBackend(ABC):
         return _most(self.payload(request))
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Return the size of the prompts in characters; only the provider can count their tokens.
+        """Return the size of the prompts in characters. Only the provider can count their tokens.
 
         Raises:
             ModelError: for a request that this API cannot express.

@@ -56,7 +56,7 @@ def chat_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def responses_payload(settings: PayloadSettings, request: Request) -> Payload:
-    """The body of a response. Nothing is kept at the provider; this API has neither seed nor stop texts."""
+    """The body of a response. Nothing is kept at the provider. This API has neither seed nor stop texts."""
     # Some servers do not take a turn of the assistant for a message unless it says that it is one.
     turns = [{"type": "message", **turn} for turn in _turns(request)]
     payload: Payload = {"model": settings.model, "input": turns, "store": False, "stream": False}
@@ -70,7 +70,7 @@ def responses_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def completions_payload(settings: PayloadSettings, request: Request) -> Payload:
-    """The body of a completion; with reads, of one that echoes the prompt with log-probabilities."""
+    """The body of a completion. With reads, of one that echoes the prompt with log-probabilities."""
     if request.is_chat:
         raise ModelError("the completions API goes on with a text and answers no messages; use --form completion")
     payload: Payload = {"model": settings.model, "prompt": request.text, "stream": False}
@@ -95,7 +95,7 @@ def _turns(request: Request) -> list[dict[str, str]]:
 
 
 def _sampling(settings: PayloadSettings, request: Request) -> Payload:
-    """How a reply is drawn. Reasoning models refuse all of it; their replies are cut at stop texts when they come."""
+    """How a reply is drawn. Reasoning models refuse all of it. Their replies are cut at stop texts when they come."""
     if not settings.sampled:
         return {}
     sampling: Payload = {} if request.temperature is None else {"temperature": request.temperature}

@@ -218,7 +218,7 @@ class ChatTemplate:
         self.notes[f"its chat template begins a block of reasoning, closed before given answers by {how}"] = None
 
     def begun(self, prompt: str) -> str:
-        """The part of a prompt's end that opens a block of reasoning, which belongs to the reply; or nothing.
+        """The part of a prompt's end that opens a block of reasoning, which belongs to the reply, or nothing.
 
         >>> begun("<|im_start|>assistant\\n<think>\\n")  # doctest: +SKIP
         '<think>\\n'
@@ -232,7 +232,7 @@ class ChatTemplate:
         return opens_reasoning(text, self.thinking.tags)
 
     def _plain(self, settings: TemplateSettings) -> str | None:
-        """The prompt of the smallest conversation; None where the template refuses that one."""
+        """The prompt of the smallest conversation. None where the template refuses that one."""
         try:
             return self._apply((Message("user", _USER),), settings)
         except ModelError:

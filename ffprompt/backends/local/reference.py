@@ -43,7 +43,7 @@ class ReferenceIdentity(Identity):
 class ReferenceBackend:
     """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
 
-    ``device`` is a torch device; without one it is the CPU, which is fast enough for a network of this size.
+    ``device`` is a torch device. Without one it is the CPU, which is fast enough for a network of this size.
     ``batch_size`` is in strings of equal length. Raises ModelError when torch or the model is missing or the model
     cannot be used, ConfigError for a batch size below 1.
     """
@@ -108,7 +108,7 @@ class ReferenceBackend:
         return {"tokens": "one per symbol", "longest": longest, "notes": notes}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does.
+        """The distribution at each read, from the symbols before it. Raises ModelError as ``check`` does.
 
         A model whose numbers are none, because its weights hold a NaN, gives a Failure.
         """
@@ -125,7 +125,7 @@ class ReferenceBackend:
         return scores
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Write the one symbol that follows a text which ends with r; an instruction comes back as its letter.
+        """Write the one symbol that follows a text which ends with r. An instruction comes back as its letter.
 
         At a temperature above 0 the symbol is drawn by Gumbel noise from the request's own seed. Raises ModelError as
         ``check`` does, and for a text that ends otherwise.
@@ -151,7 +151,7 @@ class ReferenceBackend:
         return replies
 
     def close(self) -> None:
-        """End the threads; the weights go with this object."""
+        """End the threads. The weights go with this object."""
         self._workers.close()
 
     def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
@@ -172,7 +172,7 @@ class ReferenceBackend:
         return tokenise([request.text for request in requests], self._symbols)
 
     def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
-        """Log-probabilities (R, V) at the positions of each string; strings of equal length share a pass."""
+        """Log-probabilities (R, V) at the positions of each string. Strings of equal length share a pass."""
         by_length: dict[int, list[int]] = {}
         for index, one in enumerate(tokens):
             by_length.setdefault(len(one), []).append(index)

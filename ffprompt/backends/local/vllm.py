@@ -84,10 +84,10 @@ class VllmIdentity(Identity):
 class VllmBackend:
     """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
 
-    ``settings`` are vLLM's engine arguments under their own names; one that vLLM does not have is an error that names
+    ``settings`` are vLLM's engine arguments under their own names. One that vLLM does not have is an error that names
     the nearest. ``lora`` is a folder with an adapter. ``scores`` says whether prompts will be scored, which wants
     memory for logits. Without ``weights`` vLLM is not started and need not be installed: prompts can be checked where
-    the tokenizer is at hand, and are not counted where it is not; ``chats`` is what is then taken for granted.
+    the tokenizer is at hand, and are not counted where it is not. ``chats`` is what is then taken for granted.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class VllmBackend:
     def _tokenizer(
         self, located: Located, revision: str | None, trust_remote_code: bool, needed: bool
     ) -> tuple[Any, Any]:
-        """The model's config and tokenizer; (None, None) where they are not needed and cannot be had."""
+        """The model's config and tokenizer. (None, None) where they are not needed and cannot be had."""
         try:
             from transformers import AutoConfig, AutoTokenizer
         except ImportError as error:
@@ -178,14 +178,14 @@ class VllmBackend:
             return Engine(self.arguments, lora)
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """The tokenisation audit of ``requests``; without a tokenizer, that nothing was counted."""
+        """The tokenisation audit of ``requests``. Without a tokenizer, that nothing was counted."""
         if self.encoder is None:
             return {"audited": 0, "notes": self.notes}
         found = audit(self.encoder, requests)
         return found | {"notes": [*self.notes, *found["notes"]]}
 
     def rendered(self, request: Request) -> str:
-        """The text that the model is given; without a tokenizer, the messages themselves."""
+        """The text that the model is given. Without a tokenizer, the messages themselves."""
         if self.encoder is None:
             return "\n".join([*(f"{message.role}: {message.text}" for message in request.messages), request.text])
         return self.encoder.text(request)[0]
@@ -220,7 +220,7 @@ class VllmBackend:
 
     @contextlib.contextmanager
     def _translated(self, kind: type[ModelError] | type[RunFailedError]) -> Iterator[None]:
-        """vLLM's errors in one line; those of an engine in its own process are on its log above."""
+        """vLLM's errors in one line. Those of an engine in its own process are on its log above."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, NotImplementedError) as error:
@@ -233,7 +233,7 @@ class VllmBackend:
 
 
 def parse_engine_arguments(given: Sequence[str]) -> EngineArguments:
-    """``name=value`` pairs; a value is JSON where it can be, and otherwise a text. Raises ModelError.
+    """``name=value`` pairs. A value is JSON where it can be, and otherwise a text. Raises ModelError.
 
     >>> parse_engine_arguments(["swap_space=8", "kv-cache-dtype=fp8", "enable_expert_parallel=true"])
     {'swap_space': 8, 'kv_cache_dtype': 'fp8', 'enable_expert_parallel': True}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ffprompt._util.formatting import share
 from ffprompt._util.records import JsonObject
-from ffprompt.report.wording import share
 
 MOST_SERIES = 40
 MOST_BARS = 120
