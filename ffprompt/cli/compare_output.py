@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from ffprompt._util.formatting import probability, share, signed
 from ffprompt.cli.console import line, show
 from ffprompt.comparison.baselines import Baseline
 from ffprompt.comparison.compare import Comparison, ComparisonRow
 from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.comparison.power import Needed
 from ffprompt.comparison.trend import Trend, TrendPoint
-from ffprompt.report.wording import probability, share, signed
 
 # At every number that rests on part of a run.
 MARK = "*"

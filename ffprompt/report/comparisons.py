@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ffprompt._util.formatting import probability, share, signed
 from ffprompt.comparison.compare import Comparison, ComparisonRow
 from ffprompt.report.figures.series import MOST_BARS, Figure, Series, fewer, marked
 from ffprompt.report.labels import apart, parts_of
 from ffprompt.report.tables import TextTable
-from ffprompt.report.wording import probability, share, signed
 
 _NUMBER = re.compile(r"[\d.,]*\d")
 _NOTHING = "–"  # no data

@@ -13,10 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffprompt._util.extras import needs
+from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
-from ffprompt.errors import ModelError, StoreError
+from ffprompt.errors import StoreError
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
 from ffprompt.report.figures.figures import figures, summary
@@ -26,7 +28,7 @@ from ffprompt.report.figures.series import Figure, rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import BESIDE_RUNS, ERROR
-from ffprompt.report.wording import REPEATS, repeated, share
+from ffprompt.report.wording import REPEATS, repeated
 from ffprompt.scoring.condition_result import ConditionResult
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def render(report: Report) -> str:
     try:
         library = plotly_js()
     except ImportError as error:
-        raise ModelError(f'a report needs {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
@@ -168,15 +170,6 @@ def _record(provenance: JsonObject) -> str:
     if len(text) <= _MOST_PROVENANCE:
         return text
     return f"{text[:_MOST_PROVENANCE]}\n… {len(text) - _MOST_PROVENANCE:,} more characters are in run.json"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words, None where they are not known."""
-    if seconds is None:
-        return "None"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def write(report: Report, path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffprompt._util.formatting import share, span
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.data import Report, interval_of
@@ -13,7 +14,6 @@ from ffprompt.report.figures.series import rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import share, span
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt._util.formatting import signed
 from ffprompt.comparison.compare import Comparison, ComparisonRow, compare
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report import tables
 from ffprompt.report.comparisons import comparison_figure, comparison_table, warnings_of
 from ffprompt.report.figures import printed
 from ffprompt.report.labels import apart, parts_of
-from ffprompt.report.wording import signed
 from tests.report.test_report import made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from ffprompt._util.formatting import share
 from ffprompt.analysis.accuracy import AccuracyBin
 from ffprompt.report.comparisons import comparison_figure
 from ffprompt.report.data import Report
@@ -29,7 +30,6 @@ from ffprompt.report.labels import apart
 from ffprompt.report.records import ReportRow, name_apart
 from ffprompt.report.series import Tails, Trend
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.wording import share
 
 
 def figures(report: Report) -> list[Figure]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from ffprompt._util.formatting import share
 from ffprompt.report.series import Point
-from ffprompt.report.wording import share
 from ffprompt.scoring.condition_result import ConditionResult
 
 T = TypeVar("T")
