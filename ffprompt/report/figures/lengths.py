@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ffprompt._util.formatting import share
 from ffprompt.report.figures.series import (
     MOST_CURVES,
     MOST_WITH_BARS,
@@ -19,7 +20,6 @@ from ffprompt.report.figures.series import (
 )
 from ffprompt.report.labels import apart
 from ffprompt.report.series import LengthSeries
-from ffprompt.report.wording import share
 
 _MOST_FIRST = 6  # series of the figure that is shown first
 _NOTE = "Dashed: the best rule without memory on the same reads."
