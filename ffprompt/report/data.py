@@ -202,6 +202,7 @@ def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[Re
                     preset=spec.preset if spec else None,
                     started=run.started,
                     letters=letters,
+                    anchor=" or ".join(event.name for event in source.plan.task.events if event.effect == "reset"),
                     curves=curve,
                     errors=errors,
                 )

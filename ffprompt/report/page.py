@@ -18,6 +18,7 @@ from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
+from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
@@ -85,6 +86,10 @@ def render(report: Report) -> str:
         shared=names.shared,
         most_warnings=_MOST_WARNINGS,
         most_open=_MOST_OPEN,
+        meanings=[
+            (rule, meaning(rule))
+            for rule in dict.fromkeys(fit.rule for row in report.rows for fit in row.errors.rules.rules)
+        ],
         statistics=_statistics(report.rows),
         beside=beside,
         comparisons=compared,

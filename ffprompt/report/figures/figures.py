@@ -180,7 +180,7 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
                     hollow=row.incomplete,
                 )
             )
-        note = "Gap: instructions since the one that is asked for. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
+        note = f"Gap: instructions since {anchors(mine)}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
         note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
         longest = max(point.to for row in mine for point in row.curves.gaps)
         ticks = [2.0**power for power in range(int(longest).bit_length())]
@@ -188,6 +188,12 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
             f"gap-{elicitation}", f"Accuracy by gap, {elicitation}", note, "gap", "accuracy",
             aside(series, logarithmic=True), x_values=ticks, subtitle=shared,
         )  # fmt: skip
+
+
+def anchors(rows: Sequence[ReportRow]) -> str:
+    """Return what gaps of some rows are counted from: the latest write, or the start of a task that no event resets."""
+    names = dict.fromkeys(row.anchor for row in rows)
+    return " or ".join(f"the latest {name}" if name else "the start" for name in names)
 
 
 def _accuracy(accuracy: float, low: float, high: float, reads: int, strings: int) -> str:
@@ -201,8 +207,8 @@ _FACETS: Sequence[_Facet] = (
     (
         "by-contradictions",
         lambda row: row.errors.by_contradictions,
-        "Accuracy by contradicting ignores",
-        "ignores since the write that show another symbol",
+        "Accuracy by contradicting distractors",
+        "distractors since then that show another symbol",
         "The more of them, the more a model that copies the last symbol errs. Bins of 0, 1, 2, 3 to 4 and so on.",
     ),
     (
@@ -210,7 +216,14 @@ _FACETS: Sequence[_Facet] = (
         lambda row: row.errors.by_position,
         "Accuracy by position",
         "instruction at which the read stands",
-        "Tenths of the string. A curve that falls says that the bit is lost with length and not only with distance.",
+        "Tenths of the string. A curve that falls says that the state is lost with length and not only with distance.",
+    ),
+    (
+        "by-steps",
+        lambda row: row.errors.by_steps,
+        "Accuracy by steps since the state was set",
+        "events since then that changed the state",
+        "Counted from the latest event that sets the state, or from the start. Bins of 0, 1, 2, 3 to 4 and so on.",
     ),
 )
 
