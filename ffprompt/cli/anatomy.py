@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace) -> int:
     return show(Path(options.run), json_file, options.condition, options.verbose)
 
 
-def show(path: Path, json_file: Path | None, chosen: Collection[str] = (), verbose: bool = False) -> int:
+def show(path: Path, json_file: Path | None, chosen: Sequence[str] = (), verbose: bool = False) -> int:
     """Print the anatomy of a run, and write it to a file if one is given.
 
     One condition is shown with its rules and its bins, several with a line each. ``verbose`` shows everything.
@@ -98,7 +98,9 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
     shown = named[:_MOST_ROWS]
     if shared:
         yield shared
-    rows = [("condition", "accuracy", "95% interval", "missed", "explained by", "its share", "along the string")]
+    rows: list[Sequence[str]] = [
+        ("condition", "accuracy", "95% interval", "missed", "explained by", "its share", "along the string")
+    ]
     for one, name in shown:
         rows.append((name, *_in_a_line(one)))
     yield from _aligned(rows, "", left=(0, 4))

@@ -16,7 +16,7 @@
 
   // Figures: the data come without the colours of the theme and without the room there is.
   const charts = held("chart-data");
-  const narrow = () => innerWidth < 600;
+  const narrow = () => innerWidth < 600 && !root.classList.contains("printing");
   const layoutOf = (box, data, layout) => {
     const style = getComputedStyle(root), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
     const made = structuredClone(layout);
@@ -28,7 +28,9 @@
     // Legend entries stand in as many columns as their longest name leaves room for, and none is cut or scrolled away.
     const size = narrow() ? 9 : 11, shown = data.filter((one) => one.showlegend), room = box.clientWidth - 60;
     const most = Math.max(10, Math.floor((room - 50) / (0.6 * size)));
-    for (const one of shown) one.name = one.name.match(new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}`, "gu"))?.join("<br>") ?? "";
+    // A name is broken at a blank, and inside a word that is longer than a line.
+    const line = new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}(?=\\s|$)|(?:&[a-z0-9#]+;|\\S){1,${most}}`, "gu");
+    for (const one of shown) one.name = one.name.match(line)?.map((text) => text.trim()).join("<br>") ?? "";
     const entry = 50 + 0.6 * size * Math.min(most, Math.max(...shown.map((one) => one.name.length)));
     const columns = Math.max(1, Math.min(series, Math.floor(room / entry)));
     const lines = columns > 1 ? Math.ceil(series / columns) : shown.reduce((sum, one) => sum + (1 + one.name.split("<br>").length) / 2, 0);
@@ -78,8 +80,18 @@
     scrollTo(0, 0);
   };
   addEventListener("hashchange", choose);
-  addEventListener("beforeprint", () => { for (const part of parts) part.hidden = false; draw(); });
-  addEventListener("afterprint", choose);
+  const folded = [];
+  addEventListener("beforeprint", () => {
+    root.classList.add("printing");  // as wide as a sheet, so that figures are drawn for it
+    for (const part of parts) part.hidden = false;
+    for (const fold of document.querySelectorAll("details.model:not([open])")) { folded.push(fold); fold.open = true; }
+    draw();
+  });
+  addEventListener("afterprint", () => {
+    root.classList.remove("printing");
+    for (const fold of folded.splice(0)) fold.open = false;
+    choose();
+  });
   for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", () => { if (fold.querySelector(".chart")) draw(); });
   let last = narrow();
   addEventListener("resize", () => { if (narrow() !== last) { last = narrow(); draw(); } });

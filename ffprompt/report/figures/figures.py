@@ -301,7 +301,7 @@ def _reliability(rows: Sequence[ReportRow]) -> Figure | None:
     series.append(Series("calibrated", [0.0, 1.0], [0.0, 1.0], "rule", None))
     note = "Probability of the answer chosen, among the answers. Below the dashed line a model is too sure."
     note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
-    left_out = sum(found.left_out for _, found in mine if found)
+    left_out: int = sum(found.left_out for _, found in mine if found is not None)
     if left_out:
         note += f" {left_out:,} reads whose probabilities are only known as bounds are not in it."
     return Figure("reliability", "Reliability", note, "probability", "share right", series, subtitle=shared)

@@ -201,11 +201,11 @@ def floors(names: Sequence[str], beside: Sequence[Sequence[tuple[float, float, s
         if points:
             owners.setdefault(tuple((x, y) for x, y, _ in points), []).append(number)
     drawn: list[Series] = []
-    for points, numbers in owners.items():
+    for floor, numbers in owners.items():
         owner = f"\nof {', '.join(names[n] for n in numbers)}" if len(owners) > 1 else ""
         texts = [text + owner for _, _, text in beside[numbers[0]]]
         colour = numbers[0] if len(numbers) == 1 and len(owners) > 1 else None
-        x, y = [x for x, _ in points], [y for _, y in points]
+        x, y = [x for x, _ in floor], [y for _, y in floor]
         drawn.append(Series(FLOOR, x, y, "rule", colour, hover=texts, twin=True, group="floor"))
     if not drawn:
         return []
