@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -408,12 +409,8 @@ def test_figures_and_tables_are_written_as_files(coin: Path, tmp_path: Path) -> 
 
 def test_names_are_escaped_in_every_format(coin: Path, tmp_path: Path) -> None:
     found = data.build([coin])
-    for row in found.rows:
-        row |= {
-            "label": HOSTILE,
-            "name": f"{HOSTILE} · {row.result.elicitation} · {row.result.language}",
-            "how": HOSTILE,
-        }
+    hostile = [replace(row, label=HOSTILE, result=replace(row.result, template=HOSTILE)) for row in found.rows]
+    found = replace(found, rows=hostile, warnings=[HOSTILE], verdicts=[replace(found.verdicts[0], model=HOSTILE)])
     assert r"\textless{}/script\textgreater{}" in tables.of_rows(found.rows).latex()
     assert r"\& \$x\_1\$" in tables.of_rows(found.rows).latex()
     assert r"\</script\>" in tables.of_rows(found.rows).markdown()

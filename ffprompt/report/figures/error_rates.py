@@ -14,9 +14,9 @@ from ffprompt.report.figures.series import (
     barless,
     fewer,
     floors,
-    in_turn,
     marked,
     rate,
+    some_of,
 )
 from ffprompt.report.labels import apart
 from ffprompt.report.series import LengthSeries, Point
@@ -31,7 +31,7 @@ def by_length(lengths: Sequence[LengthSeries]) -> Iterator[Figure]:
 
 
 def _errors(elicitation: str, mine: Sequence[LengthSeries]) -> Figure:
-    shown = in_turn(mine, [one.parts[0] for one in mine])[:MOST_CURVES]
+    shown = some_of(mine, [one.parts[0] for one in mine], MOST_CURVES)
     names, shared = apart([one.parts for one in shown])
     bars = len(shown) <= MOST_WITH_BARS
     points = [point for one in shown for point in one.points]

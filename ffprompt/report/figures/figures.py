@@ -21,9 +21,9 @@ from ffprompt.report.figures.series import (
     barless,
     describe,
     fewer,
-    in_turn,
     marked,
     numbered,
+    some_of,
 )
 from ffprompt.report.figures.trainings import figures as of_trainings
 from ffprompt.report.labels import apart
@@ -156,7 +156,7 @@ def _by_elicitation(
 
 def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
     for elicitation, mine in _by_elicitation(rows, lambda row: len(row.curves.gaps)):
-        shown = in_turn(mine, [row.label for row in mine])[:MOST_CURVES]
+        shown = some_of(mine, [row.label for row in mine], MOST_CURVES)
         names, shared = _names(shown)
         bars = len(mine) <= MOST_WITH_BARS
         series = []
@@ -238,7 +238,7 @@ def _binned(
 ) -> Iterator[Figure]:
     """Accuracy in the bins of one part of the error analysis, one figure an elicitation."""
     for elicitation, mine in _by_elicitation(rows, lambda row: len(bins(row))):
-        shown = in_turn(mine, [row.label for row in mine])[:MOST_CURVES]
+        shown = some_of(mine, [row.label for row in mine], MOST_CURVES)
         names, shared = _names(shown)
         bars = len(mine) <= MOST_WITH_BARS
         series = []
@@ -272,7 +272,7 @@ def _reliability(rows: Sequence[ReportRow]) -> Figure | None:
     mine = [(row, row.curves.reliability) for row in rows if row.curves.reliability]
     if not mine:
         return None
-    shown = in_turn(mine, [row.label for row, _ in mine])[:MOST_CURVES]
+    shown = some_of(mine, [row.label for row, _ in mine], MOST_CURVES)
     names, shared = _names([row for row, _ in shown])
     bars = len(mine) <= MOST_WITH_BARS
     series = []

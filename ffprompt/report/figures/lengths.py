@@ -15,8 +15,8 @@ from ffprompt.report.figures.series import (
     describe,
     fewer,
     floors,
-    in_turn,
     marked,
+    some_of,
 )
 from ffprompt.report.labels import apart
 from ffprompt.report.series import LengthSeries
@@ -30,7 +30,7 @@ def overview(lengths: Sequence[LengthSeries]) -> Figure | None:
     having = [one for one in lengths if len(one.points) > 1]
     if not having:
         return None
-    shown = in_turn(having, [one.parts[0] for one in having])[:_MOST_FIRST]
+    shown = some_of(having, [one.parts[0] for one in having], _MOST_FIRST)
     note = fewer(_NOTE, len(shown), len(lengths), "series")
     return _figure("overview", "Accuracy against length", note, shown)
 
@@ -40,7 +40,7 @@ def by_length(lengths: Sequence[LengthSeries]) -> Iterator[Figure]:
     for elicitation in dict.fromkeys(one.elicitation for one in lengths):
         mine = [one for one in lengths if one.elicitation == elicitation]
         if any(len(one.points) > 1 for one in mine):
-            shown = in_turn(mine, [one.parts[0] for one in mine])[:MOST_CURVES]
+            shown = some_of(mine, [one.parts[0] for one in mine], MOST_CURVES)
             note = fewer(barless(_NOTE, len(shown)), len(shown), len(mine), "series")
             yield _figure(f"length-{elicitation}", f"Accuracy against length, {elicitation}", note, shown)
 

@@ -213,18 +213,18 @@ def floors(names: Sequence[str], beside: Sequence[Sequence[tuple[float, float, s
     return [Series(FLOOR, [], [], "rule", None, group="floor"), *drawn]
 
 
-def in_turn(things: Sequence[T], owners: Sequence[str]) -> list[T]:
-    """Return things so that each owner has its first one before any has its second.
+def some_of(things: Sequence[T], owners: Sequence[str], most: int) -> list[T]:
+    """Return at most so many things in their order, so that each owner has its first one before any has its second.
 
-    >>> in_turn(["a1", "a2", "b1"], ["a", "a", "b"])
-    ['a1', 'b1', 'a2']
+    >>> some_of(["a1", "a2", "b1"], ["a", "a", "b"], 2)
+    ['a1', 'b1']
     """
     seen: Counter[str] = Counter()
     turns = []
     for owner in owners:
         turns.append(seen[owner])
         seen[owner] += 1
-    return [things[n] for n in sorted(range(len(things)), key=lambda n: turns[n])]
+    return [things[n] for n in sorted(sorted(range(len(things)), key=lambda n: turns[n])[:most])]
 
 
 def numbered(figures: Sequence[Figure]) -> list[Figure]:
