@@ -71,9 +71,9 @@ def shown(page: Page) -> int:
 
 
 def test_it_opens_from_disk_and_draws_every_figure(page: Page, report: Path) -> None:
-    page.open(report)
+    page.open(report, part="figures")
     charts = page.run(
-        "[...document.querySelectorAll('.chart')]"
+        "[...document.querySelectorAll('#figures .chart')]"
         ".map(c => [c.dataset.name, c.querySelectorAll('.trace, .bars .point').length])"
     )
     assert {name for name, _ in charts} >= {"accuracy", "length-forced", "gap-list", "reliability", "outcomes"}
@@ -127,6 +127,47 @@ def test_what_a_model_says_stays_text(page: Page, report: Path) -> None:
     assert page.run("document.title") != "broken"
 
 
+def seen(page: Page) -> list[str]:
+    """The parts of a page that are seen."""
+    found = page.run("[...document.querySelectorAll('section.tab')].filter(s => s.offsetParent).map(s => s.id)")
+    return [str(name) for name in found]
+
+
+def test_one_part_is_seen_at_a_time_and_its_figures_are_drawn_then(page: Page, report: Path) -> None:
+    page.open(report)
+    assert seen(page) == ["summary"]
+    drawn = (
+        "[...document.querySelectorAll('.chart')].filter(c => c.querySelector('.main-svg')).map(c => c.dataset.name)"
+    )
+    assert page.run(drawn) == ["overview"]
+    page.run("document.querySelector('nav a[href=\"#figures\"]').click()")
+    page.wait("document.querySelector('#chart-outcomes .main-svg')")
+    assert seen(page) == ["figures"]
+    assert page.run("document.querySelector('nav a[aria-current]').textContent") == "Figures"
+
+
+def test_what_is_printed_has_every_part_at_the_width_of_a_sheet(page: Page, report: Path) -> None:
+    page.open(report)
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    assert seen(page) == page.run("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    page.wait("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.main-svg'))")
+    assert page.run(
+        "[...document.querySelectorAll('.chart .main-svg')].every(s => s.getBoundingClientRect().right <= 690)"
+    )
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert seen(page) == ["summary"]
+
+
+def test_bars_of_one_length_stand_beside_each_other_and_their_numbers_stay(page: Page, report: Path) -> None:
+    page.open(report)
+    lines = "document.getElementById('chart-overview').data.filter(t => t.mode === 'lines+markers')"
+    shifted = page.run(f"{lines}.map(t => t.x[0])")
+    assert len(set(shifted)) == len(shifted) == 2 and all(19 < x < 21 for x in shifted)
+    kept = page.run("JSON.parse(document.getElementById('chart-data').textContent).overview.data.map(t => t.x[0])")
+    assert kept[:2] == [20, 20]
+    assert page.run(f"{lines}.every(t => t.hovertext[0].includes('T = 20'))")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_theme_is_the_systems_until_the_switch_is_pressed(page: Page, report: Path, dark: bool) -> None:
     page.open(report, dark=dark)
@@ -164,7 +205,7 @@ def of_study(page: Page, report: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_page_of_trainings_draws_its_figures_with_every_zero_in_sight(page: Page, of_study: Path, width: int) -> None:
-    page.open(of_study, width=width)
+    page.open(of_study, width=width, part="figures")
     drawn = page.run(
         "[...document.querySelectorAll('.chart')].map(c => [c.dataset.name, c.querySelectorAll('.trace').length])"
     )
