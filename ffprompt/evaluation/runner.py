@@ -97,7 +97,7 @@ def start(
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, backend.identity.to_json()])
+    plan_digest = _digest(plan, backend)
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
@@ -131,6 +131,17 @@ def start(
         **provenance(),
     }
     return RunFolder.create(out, name, info), False
+
+
+def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:
+    """The newest finished run of a plan, if none of it is unfinished; None otherwise."""
+    plan_digest = _digest(plan, backend)
+    return None if find(out, plan_digest, done=False) else find(out, plan_digest, done=True)
+
+
+def _digest(plan: Plan, backend: Backend) -> str:
+    """What identifies a plan for a model."""
+    return digest_of([plan.config.plain(), plan.record(), backend.identity.to_json()])
 
 
 def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[ConditionResult]:
