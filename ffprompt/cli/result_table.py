@@ -13,7 +13,7 @@ from ffprompt._util.files import printable
 from ffprompt.cli.console import line, make_console
 from ffprompt.cost.prices import dollars, unknown
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, interval, legend, notes, repeated, share
+from ffprompt.report.wording import failures, interval, legend, notes, repeated, share, traced
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.condition_result import Stopping
 from ffprompt.scoring.score import Outcome
@@ -88,7 +88,7 @@ def outcomes(row: Mapping[str, Any]) -> str:
         found.append(f"answer mass {weight:.2f}")
     if near := row.get("near_ties"):
         found.append(f"{near:,} near ties")
-    found += repeated(row)
+    found += repeated(row) + traced(row)
     if row.get("calls"):
         found.append(used(row))
     return ", ".join(found)

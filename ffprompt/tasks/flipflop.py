@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import covariates, floors
-from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings
+from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings, Task
 
 EVENTS = (
     Event("write", "w", "reset", arguments=None),
@@ -302,7 +302,7 @@ _PRESETS = MappingProxyType({"in distribution": 0.8, "sparse tail": 0.98, "dense
 _USUAL_P_IGNORE = 0.6
 
 
-class FlipFlop:
+class FlipFlop(Task):
     """The flip-flop as a task. ``spec`` takes p_ignore, or p_write and p_read, or all three, or none."""
 
     name = "flipflop"
@@ -341,6 +341,10 @@ class FlipFlop:
     def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
         """The rules that may explain wrong answers: :func:`.covariates.rules`."""
         return covariates.rules(strings, see_reads)
+
+    def answers_everywhere(self, strings: Strings) -> U8:
+        """The symbol in memory after every event."""
+        return oracle(strings.events, strings.values, strings.symbols)
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap of each read, the ignores that contradict it and the earlier reads of the same symbol."""

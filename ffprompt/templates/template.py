@@ -45,6 +45,8 @@ _ALLOWED = (
     nodes.Getitem,
 )  # fmt: skip
 _MOST_CHARACTERS = 100_000
+# Keys that came after the digests of templates: one that is left out is no part of a template's content.
+_ADDED = (("completion", "steps"), ("chat", "trace"), ("chat", "trace_again"))
 
 
 class _Section(BaseModel):
@@ -76,6 +78,7 @@ class Completion(_Section):
     intro: str = ""
     string: str = "{{ events }}"  # forced and next: the true answers stand in place
     list_string: str  # list: the reads are blank, {{ answers }} ends the text
+    steps: str = "Step by step:"  # trace: stands between the events and the lines about them
     between: str = "\n\n"
 
 
@@ -85,6 +88,9 @@ class Chat(_Section):
     A dialogue begins with ``dialogue``, after a shot with ``dialogue_again``, and goes on with ``turn``, where
     ``{{ count }}`` is the number of reads in that turn. ``ack`` is the assistant's word on a turn that asks nothing,
     ``silence`` stands where a model's own reply was empty. Without the first two a template has no dialogues.
+
+    ``trace`` and ``trace_again`` ask for a numbered line for each event and a last line "Answers:". Without them the
+    request for a list is followed by one for these.
     """
 
     system: str = ""
@@ -94,6 +100,8 @@ class Chat(_Section):
     next_again: str
     dialogue: str | None = None
     dialogue_again: str | None = None
+    trace: str | None = None
+    trace_again: str | None = None
     turn: str = "{{ events }}"
     ack: str = "OK."
     silence: str = "(no answer)"
@@ -143,6 +151,9 @@ class Template(_Section):
     def content(self) -> dict[str, Any]:
         """Everything in the file, as plain values. The default task is left out, as files leave it out."""
         content = self.model_dump(exclude={"task"} if self.task == registry.DEFAULT else None)
+        for section, key in _ADDED:
+            if getattr(getattr(self, section), key) == type(getattr(self, section)).model_fields[key].default:
+                del content[section][key]
         events = content["instructions"]
         own = {key: events.pop(key) for key in Instructions.model_fields}
         return {**content, "instructions": events | own}
@@ -240,6 +251,7 @@ def _check(template: Template) -> None:
         ("instructions.separator", template.instructions.separator),
         ("instructions.blank", template.instructions.blank),
         ("completion.between", template.completion.between),
+        ("completion.steps", template.completion.steps),
         ("reply.joiner", template.reply.joiner),
         ("chat.ack", template.chat.ack),
         ("chat.silence", template.chat.silence),
@@ -248,9 +260,13 @@ def _check(template: Template) -> None:
     for key in ("ack", "silence"):
         if not getattr(template.chat, key).strip():
             raise TemplateError(f"chat.{key}: is empty; most chat models refuse an empty turn")
-    if (template.chat.dialogue is None) != (template.chat.dialogue_again is None):
-        missing = "dialogue" if template.chat.dialogue is None else "dialogue_again"
-        raise TemplateError(f"chat.{missing}: is missing; dialogue and dialogue_again go together")
+    for key in ("dialogue", "trace"):
+        first, again = getattr(template.chat, key), getattr(template.chat, f"{key}_again")
+        if (first is None) != (again is None):
+            missing = key if first is None else f"{key}_again"
+            raise TemplateError(f"chat.{missing}: is missing; {key} and {key}_again go together")
+    if not template.completion.steps.strip() or "\n" in template.completion.steps.strip("\n"):
+        raise TemplateError(f"completion.steps: {template.completion.steps!r}; expected one line of text")
     if "\n" in template.reply.joiner:
         raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")
     Renderer(template, symbols)
