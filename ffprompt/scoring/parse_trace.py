@@ -4,7 +4,7 @@ A trace is numbered lines, one for each event, with an arrow before the state, a
 
     >>> steps = Steps.of(["write 1", "read ?", "read ?"], asked=[1, 2], known=["write 0"])
     >>> parse_trace("1. write 1 -> 1\\n2. read ? -> 1\\n3. read ? -> 0\\nAnswers: 1, 1", steps, ["0", "1"])
-    Trace(answers=(1, 0), reasons=(None, None), final=(1, 1), ended=True, reason=None)
+    Trace(answers=(1, 0), reasons=(None, None), final=(1, 1), ended=False, reason=None)
 
 The line about a read is its answer. Nothing here picks for the model: a trace that has not exactly one line an event,
 or a line about another event than its number says, gives no answers at all, and a line with two states or none gives
@@ -55,7 +55,7 @@ class Trace:
     """What a trace says at the asked reads.
 
     ``answers`` are symbols, None where a line gives none, and ``reasons`` say why. ``final`` are those at the end,
-    None where there are none or they cannot be read. ``ended``: the model had written all that it was asked for.
+    None where there are none or they cannot be read. ``ended``: a base model has gone on with another text.
     ``reason`` says why a reply is no trace at all; it then has no answers.
     """
 
@@ -68,11 +68,12 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of a trace: its number, the words before the arrow, and the symbol after it."""
+    """One line of a trace: its number, the words before the arrow, and the symbol after it, if that is one."""
 
     number: int
     item: str
     state: int | None
+    has_arrow: bool = True
 
 
 _HEAD = re.compile(
@@ -109,10 +110,11 @@ def parse_trace(
         return Trace(reason=UNENDED)
     written = _without_emphasis(strip_marks(said), values).split("\n")
     lines, rest = _numbered(written, values, ignore_case, completion)
-    closing = [number for number, line in enumerate(rest) if line.strip()]
-    # A base model's answers end with their line, as in a list; what follows is another text.
-    tail = "\n".join(rest if not completion else rest[closing[0] : closing[0] + 1] if closing else [])
-    ended = not completion or (bool(closing) and closing[0] + 1 < len(rest))
+    tail, ended = "\n".join(rest), False
+    if completion:
+        # A base model's answers end with their line, as in a list; what follows is another text.
+        at = next((place for place, line in enumerate(rest) if line.strip()), len(rest))
+        tail, ended = "".join(rest[at : at + 1]), at + 1 < len(rest)
     if problem := _problem(lines, steps):
         return Trace(ended=ended, reason=problem)
     found = [_answer(lines, place, steps) for place in steps.asked]
@@ -156,7 +158,7 @@ def _line(number: int, rest: str, values: Sequence[str], ignore_case: bool) -> _
     alone = _state(rest, values, ignore_case)
     words = bare(rest)
     is_alone = alone is not None and words == bare(values[alone])
-    return _Line(number, "" if is_alone else words, alone if is_alone else None)
+    return _Line(number, "" if is_alone else words, alone if is_alone else None, has_arrow=False)
 
 
 def _state(text: str, values: Sequence[str], ignore_case: bool) -> int | None:
@@ -220,6 +222,6 @@ def _answer(lines: Sequence[_Line], place: int, steps: Steps) -> tuple[int | Non
     given |= {steps.solved[line.item] for line in mine if line.item in steps.solved and line.item != steps.items[place]}
     if len(given) > 1:
         return None, f"two different answers in line {place + 1} of the trace"
-    if any(line.state is None for line in mine):
+    if not given or any(line.state is None and line.has_arrow for line in mine):
         return None, f"no answer in line {place + 1} of the trace"
     return given.pop(), None
