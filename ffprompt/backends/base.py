@@ -61,6 +61,7 @@ class Request:
     stop: tuple[str, ...] = ()
     hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
     schema: AnswerSchema | None = None  # the reply is to be JSON of this form
+    frame: tuple[str | int, ...] = ()  # how a scripted model words its reply: texts, and places of answers in ``hints``
 
     @property
     def is_chat(self) -> bool:

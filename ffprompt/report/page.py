@@ -22,7 +22,7 @@ from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import REPEATS, repeated
+from ffprompt.report.wording import REPEATS, repeated, traced
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page
@@ -40,7 +40,13 @@ def render(data: JsonObject) -> str:
         raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate, "repeated": repeated}
+    environment.filters |= {
+        "share": share,
+        "record": _record,
+        "duration": duration,
+        "rate": rate,
+        "repeated": lambda row: [*repeated(row), *traced(row)],
+    }
     shown = figures(data)
     page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
         data=data,
