@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ffprompt.errors import did_you_mean
 
@@ -60,7 +61,10 @@ class Problem:
 
 def first_problem(error: ValidationError) -> Problem:
     """Return the first problem. A misspelt key comes before one that is missing because of it."""
-    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    return _problem(min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"))
+
+
+def _problem(first: ErrorDetails) -> Problem:
     context = first.get("ctx", {})
     cause = context.get("error")
     if cause is not None:
@@ -83,7 +87,27 @@ def in_one_line(error: ValidationError, model: type[BaseModel] | None = None) ->
         error: What pydantic has raised.
         model: What was validated. With it, an unknown key is compared with those that there are.
     """
-    problem = first_problem(error)
+    return _told(first_problem(error), model)
+
+
+def each_in_one_line(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return every problem, each in a line as from :func:`in_one_line`.
+
+    Of a value that could be of several types, only the problem that lies deepest in it is told.
+    """
+    problems = [_problem(one) for one in error.errors(include_url=False)]
+    by_path: dict[tuple[str | int, ...], str] = {}
+    for problem in problems:
+        path = problem.path if problem.kind == "extra_forbidden" else _walk(model, problem.path)[0]
+        by_path.setdefault(path, _told(problem, model))
+    return [
+        text
+        for path, text in by_path.items()
+        if not any(other[: len(path)] == path and len(other) > len(path) for other in by_path)
+    ]
+
+
+def _told(problem: Problem, model: type[BaseModel] | None) -> str:
     if model is not None:
         path, keys = _walk(model, problem.path)
         if problem.kind == "extra_forbidden":

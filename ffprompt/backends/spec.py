@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ffprompt._util.extras import needs
 from ffprompt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -35,5 +36,5 @@ class BackendSpec:
 
 
 def not_installed(backend: str, error: ImportError) -> ModelError:
-    """Return the error for a backend whose library is missing. Extras are named like their backend."""
-    return ModelError(f'the {backend} backend needs {error.name}; run: pip install "ffprompt[{backend}]"')
+    """Return the error for a backend whose libraries are missing. Extras are named like their backend."""
+    return needs(f"the {backend} backend", backend, error)

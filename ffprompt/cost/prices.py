@@ -16,6 +16,7 @@ from typing import Annotated, Any, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ffprompt._util.extras import install_command
 from ffprompt._util.files import read_text
 from ffprompt._util.validation import in_one_line
 from ffprompt.cost import genai_prices
@@ -220,7 +221,7 @@ def unknown(model: str, base_url: str = "") -> str:
     said = f"no price is known for {model}; give one with --prices FILE"
     if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
-    return f'{said}, or pip install "ffprompt[prices]", which may know it'
+    return f"{said}, or {install_command('prices')}, which may know it"
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:

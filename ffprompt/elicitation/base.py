@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ffprompt.errors import ConfigError, ModelError, did_you_mean
+from ffprompt.errors import ConfigError, ModelError, TemplateError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
     from ffprompt.tasks.base import String
-    from ffprompt.templates.template import Renderer
+    from ffprompt.templates.renderer import Renderer
 
 Form = Literal["completion", "chat"]
 AskOne = Callable[["Request"], Awaitable["Reply | Scores | Failure"]]
@@ -122,8 +122,23 @@ class Elicitation(ABC):
                 "leave --answers out"
             )
 
-    def check_wording(self, words: Renderer) -> None:  # noqa: B027 (most need no check)
-        """Raise TemplateError for a template that has no wording for this elicitation."""
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts of a template that it needs, such as ``chat.list``.
+
+        Args:
+            form: The form of the prompt.
+            shots: Whether solved strings are shown before the question.
+        """
+        return ()
+
+    def check_wording(self, words: Renderer, form: Form, shots: bool) -> None:
+        """Raise TemplateError for a template that lacks a text that this elicitation needs."""
+        if missing := [key for key in self.texts(form, shots) if not words.has(key)]:
+            raise TemplateError(
+                f"template {words.template.name!r} has no {' and no '.join(missing)}, which {self.name} in {form} form "
+                f"needs{' with shots' if shots else ''}; add {'it' if len(missing) == 1 else 'them'} or use another "
+                "--elicitation"
+            )
 
     def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
         """Return the numbers, from 0, of the reads that are asked of a string with ``count`` of them.

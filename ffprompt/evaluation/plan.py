@@ -31,8 +31,9 @@ from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates import template as templates
-from ffprompt.templates.template import Renderer, Template
+from ffprompt.templates import loading as templates
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 
 
 class Plan:
@@ -77,7 +78,7 @@ class Plan:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):
                 form = elicitation.form(config, can)
-                elicitation.check_wording(self._words[template.name])
+                elicitation.check_wording(self._words[template.name], form, any(config.shots))
                 turns = config.turn_instructions if elicitation.has_turns else None
                 answers = config.answers if elicitation.takes_schema else None
                 for spec in specs:

@@ -36,7 +36,7 @@ from ffprompt.scoring.score import Judged, Reading, margin, mass
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
-from ffprompt.templates.template import Template
+from ffprompt.templates.schema import Template
 
 if TYPE_CHECKING:
     import pyarrow as pa

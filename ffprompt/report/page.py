@@ -11,10 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.extras import needs
 from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
-from ffprompt.errors import ModelError, StoreError
+from ffprompt.errors import StoreError
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
@@ -36,7 +37,7 @@ def render(data: JsonObject) -> str:
     try:
         library = plotly_js()
     except ImportError as error:
-        raise ModelError(f'a report needs {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate, "repeated": repeated}

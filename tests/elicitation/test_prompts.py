@@ -15,7 +15,9 @@ from ffprompt.elicitation.wording import answers
 from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import EVENTS, READ, Spec, as_strings, parse, sample
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates.template import Renderer, Reply, Template, load, names
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Reply, Template
 from tests.support.elicitations import prompt
 from tests.support.hypothesis_profile import examples
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt._util.extras import needs
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
@@ -61,9 +62,7 @@ class ReferenceBackend:
             from ffprompt.reference.networks.base import parameters, predict
             from ffprompt.reference.networks.threads import Workers
         except ImportError as error:
-            raise ModelError(
-                f'reference models need torch and safetensors ({error}): pip install "ffprompt[reference]"'
-            ) from error
+            raise needs("the reference backend", "reference", error) from error
         checkpoint = load(resolve(model))
         try:
             self._model = checkpoint.model.to(torch.device(device or "cpu"))

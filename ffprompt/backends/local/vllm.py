@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import ValidationError
 
+from ffprompt._util.extras import needs
 from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import OPTIONAL, PART, Identity
@@ -28,7 +29,7 @@ from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
-from ffprompt.backends.spec import BackendSpec
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
 EngineArguments = dict[str, Any]  # vLLM's own, under its names
-_INSTALL = 'pip install "ffprompt[vllm]"'
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
 # float32 copies of them may be there at once; together they stay below this many bytes.
 _LOGITS = 1 << 30
@@ -109,7 +109,7 @@ class VllmBackend:
         self.name = model
         there = importlib.util.find_spec("vllm") is not None
         if weights and not there:
-            raise ModelError(f"the vllm backend needs vllm; run: {_INSTALL}")
+            raise needs("the vllm backend", "vllm")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what is on the terminal is the run's
         located = locate(model, revision, weights)
         adapter = _adapter(lora) if lora is not None else {}
@@ -161,7 +161,7 @@ class VllmBackend:
             from transformers import AutoConfig, AutoTokenizer
         except ImportError as error:
             if needed:
-                raise ModelError(f"the vllm backend needs {error.name}; run: {_INSTALL}") from error
+                raise not_installed("vllm", error) from error
             return None, None
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffprompt.errors import ConfigError, ModelError, StoreError
+from ffprompt._util.extras import needs
+from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -81,10 +82,16 @@ def save(figures: Sequence[Figure], target: Path) -> list[Path]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Sheet
     except ImportError as error:
-        raise ModelError(f'figures as files need {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a figure as a file", "report", error) from error
     written = []
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
-    look = {"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
+    look: dict[Any, object] = {
+        "svg.hashsalt": "ffprompt",
+        "font.size": 9,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "pdf.fonttype": 42,
+    }
     with mpl.rc_context(look):
         for figure in figures:
             lines = max((_folded(name, _NAME).count("\n") + 1 for name in figure.categories), default=1)
