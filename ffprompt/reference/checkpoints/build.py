@@ -21,7 +21,7 @@ from ffprompt.reference.networks.architectures import build as network
 from ffprompt.reference.networks.base import Network
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
 from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks.base import Spec
 
 
 def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, most: int | None = None) -> Path:

@@ -19,7 +19,7 @@ def table() -> str:
         kept = load(path)
         trained = "nothing: built by hand" if kept.training is None else str(kept.training.data).replace("512, ", "")
         steps = f"{kept.training.steps:,}" if kept.training else "0"
-        by_set = {one.data.p_ignore: one for one in kept.evaluation}
+        by_set = {one.data.probabilities.get("ignore"): one for one in kept.evaluation}
         cells = [cell(by_set[p]) if p in by_set else "" for p in _SETS]
         rows.append(f"| `{name}` | {parameters(kept.model):,} | {trained} | {steps} | {' | '.join(cells)} |")
     return "\n".join(rows)

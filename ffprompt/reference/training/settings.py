@@ -12,6 +12,7 @@ The defaults are the recipe of Liu et al. 2023: AdamW, 10,000 steps (an LSTM 500
   ffprompt train lstm --seed 0
   ffprompt train transformer --layers 6 --width 512 --heads 8 --data "FFL(0.8)" --device cuda --precision bfloat16
   ffprompt train transformer --layers 2 --width 128 --heads 2 --data "FFL(0.8)+FFL(0.98)+FFL(0.1)"
+  ffprompt train lstm --task s5 --steps 5000 --learning-rate 3e-3
 """
 
 # Flags that set a field of a model's config: what kind of value, and what it is.
@@ -64,6 +65,7 @@ PLAN: dict[str, tuple[type, str, str]] = {
     "save_every": (int, "N", "steps between saves to resume from (500)"),
     "strings": (int, "N", "most strings of each test set on the way (200)"),
     "final_strings": (int, "N", "most at the end (500; 0: the paper's 1,000, 100,000 and 3,000)"),
+    "test": (str, "SPECS", "more test sets: SPEC+SPEC"),
 }
 
 
@@ -74,9 +76,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the training in that folder")
     _flags(parser.add_argument_group("the model"), MODEL)
     data = parser.add_argument_group("the strings")
-    data.add_argument("--data", default="FFL(0.8)", metavar="MIX", help="FFL(0.8), or a mixture: FFL(0.8)+2*FFL(0.1)")
-    data.add_argument("--length", type=int, default=512, metavar="T", help="symbols in a string (512)")
-    data.add_argument("--symbols", type=int, default=2, metavar="M", help="data symbols (2)")
+    data.add_argument("--task", default="flipflop", metavar="NAME", help="the automaton whose strings are learnt")
+    data.add_argument(
+        "--task-arg", action="append", metavar="KEY=VALUE", help="a setting of the task; may be given several times"
+    )
+    data.add_argument("--data", metavar="MIX", help="FFL(0.8), or a mixture: FFL(0.8)+2*FFL(0.1); specs of the task")
+    data.add_argument("--length", type=int, metavar="T", help="length of a string (512, of other tasks 100)")
+    data.add_argument("--symbols", type=int, metavar="M", help="data symbols (2, or what the task has)")
+    data.add_argument("--scratchpad", action="store_true", help="the model sees the true answers to earlier reads")
     data.add_argument("--data-size", type=int, metavar="N", help="a fixed set of N strings, again and again")
     recipe = parser.add_argument_group("the recipe")
     recipe.add_argument("--steps", type=int, metavar="N", help="(10,000; lstm 500)")

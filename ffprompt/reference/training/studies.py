@@ -49,11 +49,14 @@ from ffprompt.reference.training.settings import MODEL, PLAN, RECIPE, SHARPENING
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 _EVALUATION = {"every": "evaluate_every", "strings": "strings", "final_strings": "final_strings"}
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Any] = {
     "architecture": str,
     "data": str,
     "length": int,
     "symbols": int,
+    "task": str,
+    "task_arg": list[str],
+    "scratchpad": bool,
     "data_size": int,
     "steps": int,
     "model_seed": int,
@@ -71,7 +74,7 @@ _KINDS: dict[str, type] = {
         if name not in _EVALUATION.values()
     },
 }
-_DEFAULTS = {"data": "FFL(0.8)", "length": 512, "symbols": 2, "threads": 1}  # what argparse would give, and one core
+_DEFAULTS = {"threads": 1}
 
 _Settings = create_model(
     "_Settings", __config__=_STRICT, **{name: (kind | None, None) for name, kind in _KINDS.items()}
