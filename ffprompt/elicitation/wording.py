@@ -72,20 +72,22 @@ def events(words: Renderer, string: String, blank: bool = False, until: int | No
     text: list[str] = []
     spans: list[Span] = []
     length = 0
+    arguments = string.arguments.tolist() if len(words.reads) > 1 else None
     for position, (event, value, is_read) in enumerate(string):
         if position:
             text.append(separator)
             length += len(separator)
         if not is_read:
             piece = words.pieces[event][value]
-        elif until == len(spans):
-            text.append(words.read_before)
-            break
         else:
+            before, after = words.reads[arguments[position] if arguments else 0]
+            if until == len(spans):
+                text.append(before)
+                break
             answer = words.template.instructions.blank if blank else words.surfaces[value]
-            start = length + len(words.read_before)
+            start = length + len(before)
             spans.append((start, start + len(answer)))
-            piece = words.read_before + answer + words.read_after
+            piece = before + answer + after
         text.append(piece)
         length += len(piece)
     return "".join(text), spans

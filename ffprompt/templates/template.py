@@ -14,12 +14,13 @@ The texts are Jinja2 in a sandbox, of which a template may use little: names, li
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2 import TemplateError as JinjaError
@@ -106,14 +107,28 @@ class Reply(_Section):
     ignore_case: bool = False
 
 
+class ReadFunction(_Section):
+    """How a task's reads are worded that ask for a function of the state, such as which thing is first."""
+
+    read: str  # with {{ answer }} where the answer stands
+    values: list[str] | str | None = None  # as in Template; None: the words of the part that the answer is
+
+
 class Template(_Section):
-    """One file of ``prompts/``."""
+    """One file of ``prompts/``.
+
+    ``values`` are the answers: a list, ``numbers``, or one text with the parts of an answer, such as ``place
+    {{ place }}``. ``parts`` words such parts and the arguments of events, by name; those that it leaves out are
+    numbers. ``functions`` word reads that ask for a function of the state.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     version: Annotated[int, Field(ge=1)]
     summary: str
     task: str = registry.DEFAULT
-    values: list[str] | Literal["numbers"]
+    values: list[str] | str
+    parts: dict[str, list[str]] = Field(default_factory=dict)
+    functions: dict[str, ReadFunction] = Field(default_factory=dict)
     instructions: Instructions
     completion: Completion
     chat: Chat
@@ -142,7 +157,8 @@ class Template(_Section):
 
     def content(self) -> dict[str, Any]:
         """Everything in the file, as plain values. The default task is left out, as files leave it out."""
-        content = self.model_dump(exclude={"task"} if self.task == registry.DEFAULT else None)
+        unused = {name for name in ("parts", "functions") if not getattr(self, name)}
+        content = self.model_dump(exclude=unused | ({"task"} if self.task == registry.DEFAULT else set()))
         events = content["instructions"]
         own = {key: events.pop(key) for key in Instructions.model_fields}
         return {**content, "instructions": events | own}
@@ -153,23 +169,78 @@ class Template(_Section):
         content = json.dumps(self.content(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def surfaces(self, symbols: int) -> tuple[str, ...]:
-        """How the data symbols 0 … symbols - 1 are written."""
-        if self.values == "numbers":
-            width = len(str(symbols - 1))
-            return tuple(f"{symbol:0{width}d}" for symbol in range(symbols))
-        if symbols > len(self.values):
+    def surfaces(self, symbols: int, task: Task | None = None) -> tuple[str, ...]:
+        """How the answers 0 … symbols - 1 are written. ``task`` is the one that is asked, by default any it words.
+
+        Raises TemplateError where it has too few words.
+        """
+        task = registry.example(self.task) if task is None else task
+        function = self._function(task)
+        values = self.values if function is None else function.values
+        if values is None:
+            values = f"{{{{ {task.read_function} }}}}"
+        if values == "numbers":
+            return _numbers(symbols)
+        if isinstance(values, str):
+            return self._from_parts(values, symbols, task)
+        if symbols > len(values):
+            hint = "; raw-spaced and raw-compact word up to 256" if self.task == registry.DEFAULT else ""
+            raise TemplateError(f"template {self.name!r} words {len(values)} data symbols, not {symbols}{hint}")
+        return tuple(values[:symbols])
+
+    def read(self, task: Task) -> tuple[str, str]:
+        """The key and the text that words the reads of a task. Raises TemplateError where there is none."""
+        function = self._function(task)
+        if function is None:
+            return "instructions.read", self.instructions.read
+        return f"functions.{task.read_function}.read", function.read
+
+    def _function(self, task: Task) -> ReadFunction | None:
+        asked = task.read_function
+        if asked not in self.functions and asked != registry.example(self.task).read_function:
             raise TemplateError(
-                f"template {self.name!r} words {len(self.values)} data symbols, not {symbols}; "
-                "raw-spaced and raw-compact word up to 256"
+                f"template {self.name!r} has no words for reads of {asked!r} (--task-arg read={asked}); "
+                f"add [functions.{asked}] or leave it out"
             )
-        return tuple(self.values[:symbols])
+        return self.functions.get(asked)
+
+    def _from_parts(self, values: str, symbols: int, task: Task) -> tuple[str, ...]:
+        """Each answer from a text with the names of its parts."""
+        frame = Frame(values, "values", [*task.parts])
+        words = {name: self.words(name, size) for name, size in task.parts.items()}
+        surfaces = []
+        for answer in range(symbols):
+            names = {
+                name: words[name][value] if isinstance(value, int) else [words[name][one] for one in value]
+                for name, value in task.part_values(answer).items()
+            }
+            surfaces.append(frame.render(**names))
+        return tuple(surfaces)
+
+    def words(self, part: str, count: int) -> tuple[str, ...]:
+        """How the values of a part, or of an argument of events, are written: numbers where it gives no words.
+
+        Raises TemplateError where it has too few words.
+        """
+        if part not in self.parts:
+            return _numbers(count)
+        if count > len(self.parts[part]):
+            raise TemplateError(
+                f"template {self.name!r}: parts.{part} has {len(self.parts[part])} words, not {count}; "
+                "add some, or choose a smaller task"
+            )
+        return tuple(self.parts[part][:count])
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    width = len(str(count - 1))
+    return tuple(f"{number:0{width}d}" for number in range(count))
 
 
 def _task(name: str) -> Task:
-    """The task of a template. Raises ValueError, as a validator must, for an unknown one."""
+    """A task of a template. Raises ValueError, as a validator must, for an unknown one."""
     try:
-        return registry.get(name)
+        return registry.example(name)
     except SpecError as error:
         raise ValueError(str(error)) from error
 
@@ -229,13 +300,25 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _check(template: Template) -> None:
-    values = template.values
-    symbols = 2 if values == "numbers" else len(values)
+    values, task = template.values, registry.example(template.task)
+    symbols = len(values) if isinstance(values, list) else 2 if task.symbols is None else task.symbols
     if not 2 <= symbols <= MAX_SYMBOLS:
         raise TemplateError(f"values: {symbols} of them; expected 2 to {MAX_SYMBOLS}")
+    if isinstance(values, str) and values != "numbers" and "{{" not in values:
+        raise TemplateError(f"values: {values!r:.60}; expected a list, numbers, or a text with {{{{ a part }}}}")
+    if task.symbols is not None and len(values) < task.symbols and isinstance(values, list):
+        raise TemplateError(f"values: {len(values)} of them; task {task.name} has {task.symbols} answers")
+    symbols = symbols if task.symbols is None else task.symbols
     _check_values(template.surfaces(symbols), template.reply.ignore_case)
-    for event in registry.get(template.task).events:
+    for event in task.events:
         _check_count(template, event, symbols)
+    for name, words in template.parts.items():
+        if not words:
+            raise TemplateError(f"parts.{name}: is empty")
+    known = {"state", *(name for name in getattr(task, "functions", ()))}
+    for name in template.functions:
+        if name not in known:
+            raise TemplateError(f"functions.{name}: task {template.task} has no such reads{did_you_mean(name, known)}")
     for key, text in (
         ("instructions.separator", template.instructions.separator),
         ("instructions.blank", template.instructions.blank),
@@ -265,10 +348,11 @@ def _check_count(template: Template, event: Event, symbols: int) -> None:
         if template.values != "numbers" and len(texts) == symbols:
             return
         these = "numbers; expected one text with {{ value }}" if template.values == "numbers" else f"{symbols} values"
-    elif event.has_argument and len(texts) == event.arguments:
+    elif event.has_argument and len(texts) == event.count(symbols):
         return
     else:
-        these = f"{event.arguments} arguments" if event.has_argument else "an event without an argument; expected one"
+        count = event.count(symbols)
+        these = f"{count} arguments" if event.has_argument else "an event without an argument; expected one"
     raise TemplateError(f"instructions.{event.name}: {len(texts)} texts for {these}")
 
 
@@ -362,20 +446,20 @@ def _check_filter(node: nodes.Filter, key: str) -> None:
 class Renderer:
     """The pieces and frames of one template for a number of data symbols, ready to be joined into prompts."""
 
-    def __init__(self, template: Template, symbols: int) -> None:
+    def __init__(self, template: Template, symbols: int, task: Task | None = None) -> None:
         self.template = template
-        self.surfaces = template.surfaces(symbols)
-        self.task = registry.get(template.task)
+        self.task = registry.example(template.task) if task is None else task
+        self.symbols = symbols
+        self.surfaces = template.surfaces(symbols, task)
+        if task is not None:
+            _check_values(self.surfaces, template.reply.ignore_case)
         pieces = {event: self._pieces(event) for event in self.task.events if not event.is_read}
-        words = template.instructions
-        read = Frame(words.read, "instructions.read", ["answer"], once="answer").render(answer=ANSWER)
-        if read.count(ANSWER) != 1:
-            raise TemplateError(
-                "instructions.read: {{ answer }} must stand in it by itself, not in if, for or a filter"
-            )
-        self.read_before, self.read_after = read.split(ANSWER)
-        solved = tuple(self.read_before + surface + self.read_after for surface in self.surfaces)
-        # By the number of the event and by its argument, or at a read by its answer.
+        (event,) = (event for event in self.task.events if event.is_read)
+        # The text before and after the answer of a read, by its argument.
+        self.reads = tuple(self._read_texts(event))
+        self.read_before, self.read_after = self.reads[0]
+        solved = tuple(before + surface + after for before, after in self.reads for surface in self.surfaces)
+        # By the number of the event and by its argument, or at a read by its argument and answer.
         self.pieces = tuple(pieces.get(event, solved) for event in self.task.events)
         self._check_pieces()
         completion, chat = template.completion, template.chat
@@ -391,7 +475,9 @@ class Renderer:
         said: dict[str, str] = {}
         pairs = zip(self.task.events, self.pieces, strict=True)
         for event, pieces in sorted(pairs, key=lambda pair: pair[0].is_read):
-            values = self.surfaces if event.is_read else self._values(event)
+            values = [" ".join(texts.values()) for texts in self._arguments(event)]
+            if event.is_read:
+                values = [f"{value} {surface}".strip() for value in values for surface in self.surfaces]
             for value, piece in zip(values, pieces, strict=True):
                 name = f"{event.name} {value!r}" if event.is_read or event.has_argument else event.name
                 if piece in said:
@@ -401,20 +487,44 @@ class Renderer:
         if blank in self.surfaces:
             raise TemplateError(f"instructions.blank: {blank!r} is also an answer")
 
-    def _values(self, event: Event) -> tuple[str, ...]:
-        """How the arguments of an event are written; one empty text where it has none."""
-        if event.arguments is None:
-            return self.surfaces
-        return tuple(map(str, range(event.arguments))) if event.has_argument else ("",)
+    def _arguments(self, event: Event) -> list[dict[str, str]]:
+        """How the arguments of an event are written, by their keys; one without any where it has none."""
+        sizes = event.arguments if isinstance(event.arguments, tuple) else (event.arguments,)
+        words: list[tuple[str, ...]] = []
+        for key, size, count in zip(event.keys, sizes, event.sizes(self.symbols), strict=False):
+            if size is None and key not in self.template.parts:
+                words.append(self.surfaces)
+            elif event.words:
+                words.append(event.words)
+            elif key in self.template.parts:
+                words.append(self.template.words(key, count))
+            else:
+                words.append(tuple(map(str, range(count))))
+        keys = event.keys[: len(words)]
+        return [dict(zip(keys, values, strict=True)) for values in itertools.product(*words)]
 
     def _pieces(self, event: Event) -> tuple[str, ...]:
-        texts, values = self.template.instructions.of(event), self._values(event)
-        sources = texts if isinstance(texts, list) else [texts] * len(values)
-        known = ["value"] if event.has_argument else []
-        return tuple(
-            Frame(source, f"instructions.{event.name}", known).render(value=value)
-            for source, value in zip(sources, values, strict=False)
-        )
+        texts, arguments = self.template.instructions.of(event), self._arguments(event)
+        sources = texts if isinstance(texts, list) else [texts] * len(arguments)
+        if len(sources) < len(arguments):
+            raise TemplateError(
+                f"template {self.template.name!r}: instructions.{event.name} has {len(sources)} texts for the "
+                f"{len(arguments)} arguments of task {self.task.name}"
+            )
+        known = event.keys if event.has_argument else ()
+        frames = {source: Frame(source, f"instructions.{event.name}", known) for source in set(sources)}
+        return tuple(frames[source].render(**names) for source, names in zip(sources, arguments, strict=False))
+
+    def _read_texts(self, event: Event) -> Iterator[tuple[str, str]]:
+        key, text = self.template.read(self.task)
+        known = ["answer", *(event.keys if event.has_argument else ())]
+        frame = Frame(text, key, known, once="answer")
+        for names in self._arguments(event):
+            read = frame.render(answer=ANSWER, **names)
+            if read.count(ANSWER) != 1:
+                raise TemplateError(f"{key}: {{{{ answer }}}} must stand in it by itself, not in if, for or a filter")
+            before, after = read.split(ANSWER)
+            yield before, after
 
     def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
         frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")

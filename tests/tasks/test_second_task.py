@@ -26,7 +26,7 @@ from ffprompt.errors import ConfigError, SpecError, StringError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.report import data
 from ffprompt.tasks import datasets, registry
-from ffprompt.tasks.base import U8, Event, Ints, Rule, Strings
+from ffprompt.tasks.base import U8, Event, Ints, Rule, Strings, Task
 from ffprompt.templates.template import load
 from tests.conftest import only_run
 
@@ -86,7 +86,7 @@ class Spec:
         return strings_of(events)
 
 
-class Parity:
+class Parity(Task):
     name = "parity"
     events = EVENTS
     stride = 1
