@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
-from ffprompt.errors import ConfigError, ModelError, did_you_mean
+from ffprompt.errors import ConfigError, ModelError, SpecError, did_you_mean
 from ffprompt.reference.training import settings as training_settings
-from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING
+from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING, SUPERVISE
 from ffprompt.tasks import registry
 from ffprompt.tasks.registry import DEFAULT
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ffprompt.reference.training.config import Training
     from ffprompt.reference.training.data import Mixture
     from ffprompt.reference.training.run import Plan
+    from ffprompt.tasks.base import Task
 
 _FINAL = 500  # strings of each set at the end, unless more are asked for
 _TASK_LENGTH = 100  # T of a task other than the flip-flop
@@ -69,7 +70,7 @@ def _language(options: Namespace, training: Training) -> str:
     data, flags = training.data, ""
     if data.task.name != DEFAULT:
         flags += f" --task {data.task.name}" + "".join(f" --task-arg {one}" for one in options.task_arg or ())
-        return f"{flags} --length {data.length} --shots 0"
+        return f"{flags} --length {data.length} --shots 0 --elicitation forced"
     flags += f" --length {data.length}" if data.length != 512 else ""
     return flags + (f" --symbols {data.symbols}" if data.symbols != 2 else "")
 
@@ -116,12 +117,28 @@ def _data(given: Mapping[str, Any]) -> Mixture:
     """The strings to learn: those of ``--data``, or else those that the task has at this length."""
     from ffprompt.reference.training.data import Mixture
 
-    task = registry.get(given["task"] or DEFAULT)
+    task = _task(given)
     if task.name == DEFAULT:
         return Mixture.parse(given["data"] or "FFL(0.8)", given["length"] or 512, given["symbols"] or 2)
     if given["data"] is not None:
         return Mixture.parse(given["data"], symbols=given["symbols"], task=task)
     return Mixture.of(task.spec(given["length"] or _TASK_LENGTH, given["symbols"] or 2))
+
+
+def _task(given: Mapping[str, Any]) -> Task:
+    """The task with its settings; reads stand after every input unless something else is asked for."""
+    arguments, supervise = list(given["task_arg"] or ()), given["supervise"]
+    task = registry.get(given["task"] or DEFAULT, arguments)
+    if supervise not in (None, *SUPERVISE):
+        raise ConfigError(f"--supervise {supervise}: unknown{did_you_mean(supervise, SUPERVISE)}")
+    if supervise == "reads" or any(one.startswith("reads=") for one in arguments):
+        return task
+    try:
+        return registry.get(task.name, [*arguments, "reads=every"])
+    except SpecError as error:
+        if supervise == "states":
+            raise ConfigError(f"--supervise states: task {task.name} has no reads after every input") from error
+        return task
 
 
 def _recipe(given: Mapping[str, Any], architecture: str, data: Any) -> Training:

@@ -117,6 +117,4 @@ class Vocabulary:
         """How many tokens an event has."""
         if self.in_pairs:
             return 1
-        if event.is_read:
-            return event.arguments if event.arguments is not None else self.symbols
-        return 1 if event.arguments == 0 else event.arguments or self.symbols
+        return 0 if event.is_read and not event.has_argument else event.count(self.symbols)

@@ -51,16 +51,20 @@ class PromptReader:
 
     def __init__(self, template: str, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.words = Renderer(load(template), vocabulary.symbols)
+        self.words = Renderer(load(template), vocabulary.symbols, vocabulary.task)
         self.name = self.words.template.name
         self.separator = self.words.template.instructions.separator
         known: dict[str, tuple[int, int, int]] = {}  # the words of an event: its number, argument and answer
-        self._unanswered: dict[str, tuple[int, int]] = {}  # what stands before an answer: its event and argument
+        self._ends: dict[str, tuple[int, int, int]] = {}  # the words of a read up to its answer's end
+        self._unanswered: dict[str, tuple[int, int, int]] = {}  # the words before an answer
         for number, event in enumerate(vocabulary.task.events):
-            for value, piece in enumerate(self.words.pieces[number]):
-                known[piece] = (number, 0, value) if event.is_read else (number, value, 0)
-            if event.is_read:
-                self._unanswered[self.words.read_before.rstrip()] = (number, 0)
+            if not event.is_read:
+                known |= {piece: (number, value, 0) for value, piece in enumerate(self.words.pieces[number])}
+                continue
+            for argument, (before, after) in enumerate(self.words.reads):
+                self._unanswered[before.rstrip()] = (number, argument, 0)
+                for answer, surface in enumerate(self.words.surfaces):
+                    known[before + surface + after] = self._ends[before + surface] = (number, argument, answer)
         self._known = known
         # The longest words first: one event may begin like another.
         self._pieces = re.compile("|".join(re.escape(piece) for piece in sorted(known, key=len, reverse=True)))
@@ -81,13 +85,14 @@ class PromptReader:
             end = match.end() if match else at
             whole = match is not None and (end == len(text) or text.startswith(self.separator, end))
             if match and whole:
-                found.append(self._known[match[0]])
+                event = self._known[match[0]]
+                after = len(self.words.reads[event[1]][1]) if self._is_read(event) else 0
             else:
                 event, is_open = self._last(text, at)
-                found.append(event)
-                end = len(text) + len(self.words.read_after)
-            if self.vocabulary.task.events[found[-1][0]].is_read:
-                ends.append(end - len(self.words.read_after))
+                end, after = len(text), 0
+            found.append(event)
+            if self._is_read(event):
+                ends.append(end - after)
             at = end + len(self.separator)
         if not found:
             raise self._odd(text, len(before))
@@ -96,12 +101,14 @@ class PromptReader:
     def _last(self, text: str, at: int) -> tuple[tuple[int, int, int], bool]:
         """The read that the text ends with, and whether that is just before its answer."""
         rest = text[at:]
-        for piece, event in self._known.items():
-            if self.vocabulary.task.events[event[0]].is_read and piece.removesuffix(self.words.read_after) == rest:
-                return event, False
+        if (answered := self._ends.get(rest)) is not None:
+            return answered, False
         if (unanswered := self._unanswered.get(rest.rstrip())) is not None:
-            return (*unanswered, 0), True
+            return unanswered, True
         raise self._odd(text, at)
+
+    def _is_read(self, event: tuple[int, int, int]) -> bool:
+        return self.vocabulary.task.events[event[0]].is_read
 
     def _odd(self, text: str, at: int) -> ModelError:
         part = text[at : at + 40]

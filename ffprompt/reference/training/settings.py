@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 ARCHITECTURES = ("transformer", "lstm", "ssm", "delta")
+SUPERVISE = ("states", "reads")
 
 EPILOG = """\
 The defaults are the recipe of Liu et al. 2023: AdamW, 10,000 steps (an LSTM 500) of 16 fresh strings of FFL(0.8).
@@ -79,6 +80,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--task", default="flipflop", metavar="NAME", help="the automaton whose strings are learnt")
     data.add_argument(
         "--task-arg", action="append", metavar="KEY=VALUE", help="a setting of the task; may be given several times"
+    )
+    data.add_argument(
+        "--supervise", metavar="WHERE", help="of another task: after every input (states, default), or at its reads"
     )
     data.add_argument("--data", metavar="MIX", help="FFL(0.8), or a mixture: FFL(0.8)+2*FFL(0.1); specs of the task")
     data.add_argument("--length", type=int, metavar="T", help="length of a string (512, of other tasks 100)")

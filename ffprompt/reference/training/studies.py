@@ -17,6 +17,11 @@
     name = "dropout"
     embedding_dropout = 0.5
 
+    [[variant]]                        # every combination of its own lists
+    name = "lstm"
+    architecture = "lstm"
+    task = ["parity", "dihedral-8"]
+
     [evaluation]
     every = 1000                       # steps, 0: at the end only
     strings = 200                      # most of each test set on the way
@@ -56,6 +61,7 @@ _KINDS: dict[str, Any] = {
     "symbols": int,
     "task": str,
     "task_arg": list[str],
+    "supervise": str,
     "scratchpad": bool,
     "data_size": int,
     "steps": int,
@@ -211,8 +217,17 @@ def _variants(tables: Sequence[Mapping[str, Any]], where: str) -> list[tuple[str
             raise ConfigError(
                 f"{where}variant {number}: name {label!r}: expected letters, digits, '.', '+', '_' and '-'"
             )
-        found.append((label, _settings(settings, f"{where}variant {number}.")))
+        lists = {key: value for key, value in settings.items() if isinstance(value, list) and not _is_list(key, value)}
+        for chosen in itertools.product(*lists.values()):
+            own = dict(zip(lists, chosen, strict=True))
+            parts = [label, *(f"{key}-{_slug(value)}" for key, value in own.items())]
+            found.append(("_".join(parts), _settings({**settings, **own}, f"{where}variant {number}.")))
     return found or [("", {})]
+
+
+def _is_list(key: str, value: Sequence[Any]) -> bool:
+    """Whether a list is the value of a setting, and not several values of it."""
+    return key == "task_arg" and not any(isinstance(one, list) for one in value)
 
 
 def _settings(given: Mapping[str, Any], where: str) -> dict[str, Any]:
