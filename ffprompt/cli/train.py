@@ -126,12 +126,12 @@ def _data(given: Mapping[str, Any]) -> Mixture:
 
 
 def _task(given: Mapping[str, Any]) -> Task:
-    """The task with its settings; reads stand after every input unless something else is asked for."""
+    """The task with its settings. Reads stand after every input, unless ``--data`` or something else says where."""
     arguments, supervise = list(given["task_arg"] or ()), given["supervise"]
     task = registry.get(given["task"] or DEFAULT, arguments)
     if supervise not in (None, *SUPERVISE):
         raise ConfigError(f"--supervise {supervise}: unknown{did_you_mean(supervise, SUPERVISE)}")
-    if supervise == "reads" or any(one.startswith("reads=") for one in arguments):
+    if supervise == "reads" or given["data"] is not None or any(one.startswith("reads=") for one in arguments):
         return task
     try:
         return registry.get(task.name, [*arguments, "reads=every"])

@@ -77,7 +77,7 @@ def paper_sets(length: int = 512, symbols: int = 2, most: int | None = None) -> 
     ]
 
 
-def test_sets(data: Mixture, others: Sequence[Spec] = (), most: int | None = None) -> list[tuple[Spec, int]]:
+def sets_for(data: Mixture, others: Sequence[Spec] = (), most: int | None = None) -> list[tuple[Spec, int]]:
     """What a model that was trained on ``data`` is tested on, with at most ``most`` strings of each.
 
     The paper's sets for a flip-flop; for another task the specs of its training. ``others`` come after them.

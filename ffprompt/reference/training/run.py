@@ -34,7 +34,7 @@ from ffprompt.reference.training import resume_state as states
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture, specs
 from ffprompt.reference.training.diagnostics import Monitors, layer_norms
-from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, test_sets
+from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, sets_for
 from ffprompt.reference.training.loop import DivergedError, Trainer
 from ffprompt.tasks.base import Spec, Task
 
@@ -342,7 +342,7 @@ class _Session:
             self.alive()
 
     def _sets(self, most: int | None) -> list[tuple[Spec, int]]:
-        return test_sets(self.training.data, self.plan.tests(self.training.data.task), most)
+        return sets_for(self.training.data, self.plan.tests(self.training.data.task), most)
 
     def _save(self) -> None:
         extra = {"monitors": self.monitors.state(), "pending": self.pending, "seconds": self.seconds}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ffprompt.reference.networks.base import NetworkConfig, predict
 from ffprompt.reference.networks.threads import one_core
 from ffprompt.reference.training.config import Training
-from ffprompt.reference.training.evaluate import TEST_SEED, test_sets
+from ffprompt.reference.training.evaluate import TEST_SEED, sets_for
 from ffprompt.reference.training.loop import Trainer
 from ffprompt.reference.training.run import Plan
 
@@ -63,7 +63,7 @@ def measure(config: NetworkConfig, training: Training) -> Cost:
             seconds.append(time.perf_counter() - began)
         trainer.model.eval()
         began = time.perf_counter()
-        sets = test_sets(training.data)
+        sets = sets_for(training.data)
         for data, _ in sets:
             made = training.vocabulary.encode(data.sample(TEST_SEED, 0, _STRINGS))
             predict(trainer.model, made.tokens, made.rows, made.positions)
@@ -71,4 +71,4 @@ def measure(config: NetworkConfig, training: Training) -> Cost:
 
 
 def _strings(training: Training, plan: Plan, most: int | None) -> int:
-    return sum(count for _, count in test_sets(training.data, plan.tests(training.data.task), most))
+    return sum(count for _, count in sets_for(training.data, plan.tests(training.data.task), most))
