@@ -109,7 +109,7 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     model = {FIELDS.get(flag, flag): value for flag, value in chosen.items()}
     model |= {"symbols": data.symbols, "events": vocabulary.events}
     if "length" in possible:
-        model["length"] = vocabulary.longest(data.instructions)
+        model["length"] = vocabulary.longest(data.parts[0])
     return architectures.configure(architecture, model), training, plan
 
 

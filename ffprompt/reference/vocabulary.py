@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError
-from ffprompt.tasks.base import Event, Strings, Task
+from ffprompt.tasks.base import Event, Spec, Strings, Task
 
 Ints = NDArray[np.int64]
 
@@ -84,10 +84,15 @@ class Vocabulary:
             found += [event.letter if plain else f"{event.letter}{argument}" for argument in range(size)]
         return [*found, *map(str, range(self.symbols))]
 
-    def longest(self, instructions: int) -> int:
-        """The most tokens of a string of so many events."""
+    def longest(self, spec: Spec) -> int:
+        """The most tokens of a string of ``spec``."""
+        if self.in_pairs:
+            return 2 * spec.instructions
         read = next(event for event in self.task.events if event.is_read)
-        return instructions * (2 if self.in_pairs or (self.scratchpad and self._size(read)) else 1)
+        of_read = (self._size(read) > 0) + self.scratchpad
+        if spec.length < spec.instructions:  # T counts the inputs, and a read stands behind each
+            return spec.length + (spec.instructions - spec.length) * of_read
+        return spec.instructions * max(1, of_read)
 
     def encode(self, strings: Strings) -> Encoded:
         """The tokens of ``strings`` and where their reads are.

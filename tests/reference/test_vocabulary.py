@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ffprompt.errors import ConfigError
 from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Strings, Task
+from ffprompt.tasks.base import Event, Spec, Strings, Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, parse
 
 TASKS = ["flipflop", "parity", "counter-3", "c2-cubed", "dihedral-8", "q8", "a5", "s5"]
@@ -23,8 +23,12 @@ class Shelf(Task):
     events = (Event("put", "p", "reset", arguments=(3, None)), Event("read", "r", "read", arguments=3))
 
 
+def spec_of(name: str) -> Spec:
+    return registry.get(name).spec(14)
+
+
 def strings_of(name: str, seed: int, count: int = 4) -> Strings:
-    return registry.get(name).spec(14).sample(seed, 0, count)
+    return spec_of(name).sample(seed, 0, count)
 
 
 def slowly(vocabulary: Vocabulary, strings: Strings, row: int) -> tuple[list[str], list[tuple[int, str]]]:
@@ -64,7 +68,7 @@ def test_tokens_and_reads_are_those_of_a_loop_over_the_events(name: str, seed: i
         assert not made.tokens[row, len(tokens) :].any()
         mine = made.rows == row
         assert [(p, names[a]) for p, a in zip(made.positions[mine], made.answers[mine], strict=True)] == reads
-    assert made.tokens.shape[1] <= vocabulary.longest(strings.instructions)
+    assert made.tokens.shape[1] <= vocabulary.longest(spec_of(name))
     assert len(names) == vocabulary.events + strings.symbols
     assert (strings.is_read[made.rows, made.events]).all()
 
@@ -95,9 +99,15 @@ def test_a_read_that_names_what_it_asks_about_is_a_token() -> None:
     assert [vocabulary.names[token] for token in made.tokens[0]] == ["p5", "r2", "p0", "r0"]
     assert (made.positions.tolist(), (made.answers - vocabulary.events).tolist()) == ([2, 4], [1, 0])
     assert Vocabulary(shelf, 2, scratchpad=True).encode(strings).positions.tolist() == [2, 5]
-    assert Vocabulary(shelf, 2, scratchpad=True).longest(4) == 8
 
 
 def test_a_flip_flop_leaves_no_choice_of_a_scratchpad() -> None:
     with pytest.raises(ConfigError, match="scratchpad: a model of task flipflop always sees"):
         Vocabulary(FLIP_FLOP, 2, scratchpad=True)
+
+
+@pytest.mark.parametrize("scratchpad", [False, True])
+def test_the_longest_string_has_a_token_for_each_input_and_each_answer_that_is_seen(scratchpad: bool) -> None:
+    spec = registry.get("q8", ["reads=every"]).spec(7)
+    vocabulary = Vocabulary(spec.task, 8, scratchpad)
+    assert vocabulary.encode(spec.sample(0, 0, 3)).tokens.shape[1] == vocabulary.longest(spec) == 7 * (1 + scratchpad)

@@ -20,6 +20,8 @@ from ffprompt.backends.local.reference_prompts import Asked, PromptReader
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.reference.tokens import HOW, Ints, Tokens, read_positions, tokenise
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, READ
 
 # Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
@@ -59,7 +61,7 @@ class ReferenceBackend:
         model: str,
         device: str | None = None,
         batch_size: int | None = None,
-        task: str = FLIP_FLOP.name,
+        task: Task = FLIP_FLOP,
         templates: Sequence[str] = (),
     ) -> None:
         if batch_size is not None and batch_size < 1:
@@ -76,8 +78,13 @@ class ReferenceBackend:
             ) from error
         checkpoint = load(resolve(model))
         self.vocabulary = checkpoint.vocabulary
-        if (trained := self.vocabulary.task.name) != task:
-            raise ModelError(f"model {model}: it was trained on task {trained}, not {task}; add --task {trained}")
+        trained = self.vocabulary.task
+        if trained.name != task.name:
+            raise ModelError(
+                f"model {model}: it was trained on task {trained.name}, not {task.name}; add --task {trained.name}"
+            )
+        if (known := trained.read_function) != (asked := task.read_function):
+            raise ModelError(f"model {model}: its reads ask for {known}, not {asked}; add --task-arg read={known}")
         try:
             self._model = checkpoint.model.to(torch.device(device or "cpu"))
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
@@ -87,7 +94,7 @@ class ReferenceBackend:
         self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
         self._symbols = checkpoint.model.config.symbols
         trained_on = checkpoint.training.data if checkpoint.training else None
-        self._trained = self.vocabulary.longest(trained_on.instructions) if trained_on else None
+        self._trained = self.vocabulary.longest(trained_on.parts[0]) if trained_on else None
         self._readers = [] if self.vocabulary.in_pairs else [PromptReader(one, self.vocabulary) for one in templates]
         self.identity = ReferenceIdentity(
             backend="reference",
@@ -245,7 +252,11 @@ class ReferenceBackend:
 SPEC = BackendSpec(
     "reference",
     lambda config, weights: ReferenceBackend(
-        config.model, config.device, config.batch_size, config.task, config.template or ()
+        config.model,
+        config.device,
+        config.batch_size,
+        registry.get(config.task, config.task_arg or ()),
+        config.template or (),
     ),
     extra="reference",
     docs="reference.md",

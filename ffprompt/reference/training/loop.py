@@ -154,7 +154,7 @@ def agree(config: NetworkConfig, training: Training) -> None:
     if training.objective == "noisy" and not (vocabulary.in_pairs or vocabulary.scratchpad):
         raise ConfigError("objective 'noisy': the answers are not among the tokens; add --scratchpad")
     length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
-    longest = vocabulary.longest(data.instructions)
+    longest = vocabulary.longest(data.parts[0])
     if length is not None and learned and longest > length:
         raise ConfigError(f"data {data} has strings of {longest} tokens and the model learns {length} positions")
     if training.sharpening.penalty != "none" and not isinstance(config, TransformerConfig):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt.errors import ModelError, StoreError
+from ffprompt.report.figures import depth
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -93,6 +94,9 @@ def _plain(text: str) -> str:
 
 
 def _draw(axes: Any, figure: Figure) -> None:
+    if isinstance(figure, depth.HeatMap):
+        depth.draw(axes, figure)
+        return
     places = {name: place for place, name in enumerate(figure.categories)}
     left = dict.fromkeys(figure.categories, 0.0)
     handles = []
