@@ -94,8 +94,12 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     from ffprompt.reference.networks import architectures
 
     architecture = given["architecture"]
-    known = ARCHITECTURES
-    if architecture not in known:
+    known, own = ARCHITECTURES, {}
+    if ".py:" in architecture:
+        from ffprompt.reference.networks.custom import describe as own_layer
+
+        architecture, own = "custom", own_layer(architecture)
+    elif architecture not in known:
         raise ConfigError(f"architecture {architecture!r} is unknown{did_you_mean(architecture, known)}")
     data = _data(given)
     possible = {field.name for field in fields(architectures.ARCHITECTURES[architecture][0])}
@@ -107,7 +111,7 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     plan.tests(data.task)  # what cannot be tested is said before anything is trained
     vocabulary = training.vocabulary
     model = {FIELDS.get(flag, flag): value for flag, value in chosen.items()}
-    model |= {"symbols": data.symbols, "events": vocabulary.events}
+    model |= {"symbols": data.symbols, "events": vocabulary.events} | own
     if "length" in possible:
         model["length"] = vocabulary.longest(data.parts[0])
     return architectures.configure(architecture, model), training, plan
@@ -204,12 +208,13 @@ def name(config: NetworkConfig, training: Training) -> str:
         seeds += f"-d{training.data_seed}"
     if training.data.task.name == DEFAULT and training.data.length != 512:
         data += f"-T{training.data.length}"
-    return f"{name_of(config)}-{sizes}-{data}{_unusual(config, training)}-{seeds}"
+    kind = getattr(config, "layer", "").rpartition(":")[2] or name_of(config)
+    return f"{kind}-{sizes}-{data}{_unusual(config, training)}-{seeds}"
 
 
 def _unusual(config: NetworkConfig, training: Training) -> str:
     """Every other setting that changes a model and is not the default, with its name."""
-    plain = {"layers", "width", "heads", "length", "symbols", "events"}
+    plain = {"layers", "width", "heads", "length", "symbols", "events", "layer", "sha256"}
     usual = {"data", "model_seed", "data_seed", "decay_end", "device", "threads", "compiled", "torch"}
     odd = [
         (field.name, value)

@@ -59,11 +59,12 @@ class Sharpening:
 class Training:
     """How a model was trained: together with its config, all that its weights follow from on one machine.
 
-    ``batch`` counts strings a step; ``decay_end`` is the step at which the learning rate would be 0; ``clip`` is the
-    largest norm of the gradient, None for any; ``data_size`` is the size of a fixed set of strings, None for fresh
-    ones; ``scratchpad`` says whether a model sees the true answers to earlier reads where the task leaves that open;
-    ``threads`` is how many cores a kernel had, ``compiled`` whether torch.compile made it; ``torch`` is the version of
-    PyTorch. Raises ConfigError for a value that no training can have.
+    ``batch`` counts strings a step. ``decay_end`` is the step at which the learning rate would be 0. ``clip`` is the
+    largest norm of the gradient, None for any. ``data_size`` is the size of a fixed set of strings, None for fresh
+    ones. ``scratchpad`` says whether a model sees the true answers to earlier reads where the task leaves that open.
+    ``z_loss`` multiplies the mean square of log Z, the logarithm of the softmax's denominator, which is added to the
+    loss (Chowdhery et al. 2022). ``threads`` is how many cores a kernel had, ``compiled`` whether torch.compile made
+    it, and ``torch`` the version of PyTorch. Raises ConfigError for a value that no training can have.
     """
 
     data: Mixture
@@ -81,6 +82,7 @@ class Training:
     objective: str = "clean"
     data_size: int | None = None
     scratchpad: bool = False
+    z_loss: float = 0.0
     precision: str = "float32"
     sharpening: Sharpening = Sharpening()
     device: str = "cpu"
@@ -100,6 +102,7 @@ class Training:
         whole("threads", self.threads, 1, 4_096)
         number("learning-rate", self.learning_rate, 0, 1e3)
         number("weight-decay", self.weight_decay, 0, 1e3)
+        number("z-loss", self.z_loss, 0, 1e3)
         number("beta1", self.beta1, 0, 1 - 1e-12)
         number("beta2", self.beta2, 0, 1 - 1e-12)
         if self.clip is not None:

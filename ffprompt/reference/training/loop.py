@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.reference.networks.architectures import build
 from ffprompt.reference.networks.base import Network, NetworkConfig
+from ffprompt.reference.networks.custom import CustomTransformer, check
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
 from ffprompt.reference.networks.penalties import penalty
 from ffprompt.reference.networks.threads import DICE, threads
@@ -64,6 +65,8 @@ class Trainer:
         try:
             self.device = torch.device(training.device)
             self.model = build(config, training.model_seed).to(self.device).train()
+            if isinstance(self.model, CustomTransformer):
+                check(self.model)
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
             why = str(error).splitlines()[0]
             raise ModelError(f"device {training.device!r}: {why}; cpu is always there") from error
@@ -109,19 +112,24 @@ class Trainer:
         return batches(self.training.source, self.training.batch, self.step + 1, self.training.steps)
 
     def _loss(self, strings: Strings, step: int) -> tuple[Tensor, Tensor | float]:
-        """The loss, and what the sharpening of attention adds to it."""
+        """The loss, and what the sharpening of attention and the z-loss add to it."""
         coefficient = self.training.sharpening.at(step, self.training.steps)
         training = self.training
         found = targets(strings, training.objective, training.vocabulary)
         tokens, rows, positions, answers = (x.to(self.device) for x in found)
         if not coefficient:
             logits = self._logits_at(tokens, rows, positions)  # (R, V)
-            return nn.functional.cross_entropy(logits.float(), answers), 0.0
+            return nn.functional.cross_entropy(logits.float(), answers), self._z(logits)
         assert isinstance(self.model, Transformer)
         seen: list[Tensor] = []
         logits = self.model.head(self.model.hidden(tokens, seen)[rows, positions - 1])
         extra = coefficient * penalty(self.training.sharpening.penalty, seen)
-        return nn.functional.cross_entropy(logits.float(), answers), extra
+        return nn.functional.cross_entropy(logits.float(), answers), extra + self._z(logits)
+
+    def _z(self, logits: Tensor) -> Tensor | float:
+        """What the z-loss adds for ``logits`` (R, V)."""
+        coefficient = self.training.z_loss
+        return coefficient * logits.float().logsumexp(-1).square().mean() if coefficient else 0.0
 
     @contextmanager
     def _randomness(self, step: int) -> Iterator[None]:
@@ -157,7 +165,7 @@ def agree(config: NetworkConfig, training: Training) -> None:
     longest = vocabulary.longest(data.parts[0])
     if length is not None and learned and longest > length:
         raise ConfigError(f"data {data} has strings of {longest} tokens and the model learns {length} positions")
-    if training.sharpening.penalty != "none" and not isinstance(config, TransformerConfig):
+    if training.sharpening.penalty != "none" and not (isinstance(config, TransformerConfig) and config.shows_weights):
         raise ConfigError(f"sharpen {training.sharpening.penalty!r}: only a transformer has attention to sharpen")
 
 

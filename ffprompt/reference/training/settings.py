@@ -13,6 +13,7 @@ The defaults are the recipe of Liu et al. 2023: AdamW, 10,000 steps (an LSTM 500
   ffprompt train lstm --seed 0
   ffprompt train transformer --layers 6 --width 512 --heads 8 --data "FFL(0.8)" --device cuda --precision bfloat16
   ffprompt train transformer --layers 2 --width 128 --heads 2 --data "FFL(0.8)+FFL(0.98)+FFL(0.1)"
+  ffprompt train my_layer.py:MyAttention --layers 2 --width 128 --heads 2
   ffprompt train lstm --task s5 --steps 5000 --learning-rate 3e-3
 """
 
@@ -33,6 +34,10 @@ MODEL: dict[str, tuple[type, str, str]] = {
     "mlp_dropout": (float, "P", "inside the MLP (0)"),
     "embedding_dropout": (float, "P", "on the embedded tokens (0)"),
     "softmax_temperature": (float, "X", "divides the scores of attention (1)"),
+    "norm_placement": (str, "NAME", "pre (default), post, sandwich"),
+    "qk_norm": (bool, "", "normalise queries and keys"),
+    "init": (str, "NAME", "default, small, depth (outputs of layers divided by √2L)"),
+    "no_residual": (bool, "", "add nothing to the output of a layer"),
 }
 FIELDS = {"softmax_temperature": "temperature"}  # config fields with another name than their flag
 
@@ -45,6 +50,7 @@ RECIPE: dict[str, tuple[type, str, str]] = {
     "warmup": (int, "N", "steps of linear warm-up (50)"),
     "decay_end": (int, "N", "step at which the rate would be 0 (10,001, or one after the last)"),
     "clip": (float, "X", "largest norm of the gradient (default: any)"),
+    "z_loss": (float, "X", "times the square of log Z, added to the loss (0)"),
     "objective": (str, "NAME", "clean (default): predict what is read; noisy: predict every symbol"),
     "precision": (str, "NAME", "float32 (default) or bfloat16, for matrix products"),
     "device": (str, "NAME", "cpu (default), cuda, cuda:1, mps"),
@@ -72,7 +78,9 @@ PLAN: dict[str, tuple[type, str, str]] = {
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of ``train``."""
-    parser.add_argument("architecture", metavar="ARCHITECTURE", help=", ".join(ARCHITECTURES))
+    parser.add_argument(
+        "architecture", metavar="ARCHITECTURE", help=f"{', '.join(ARCHITECTURES)}, or FILE.py:CLASS of your own"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the training (default results/models/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in that folder")
     _flags(parser.add_argument_group("the model"), MODEL)
@@ -102,4 +110,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _flags(group: argparse._ArgumentGroup, table: dict[str, tuple[type, str, str]]) -> None:
     for name, (kind, metavar, text) in table.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+        flag = f"--{name.replace('_', '-')}"
+        if kind is bool:
+            group.add_argument(flag, action="store_true", default=None, help=text)
+        else:
+            group.add_argument(flag, type=kind, metavar=metavar, help=text)
