@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ffprompt.reference.networks.base import NetworkConfig
     from ffprompt.reference.training.config import Training
     from ffprompt.reference.training.data import Mixture
+    from ffprompt.reference.training.evaluate import Certificate
     from ffprompt.reference.training.run import Plan
     from ffprompt.tasks.base import Task
 
@@ -57,12 +58,23 @@ def execute(options: Namespace) -> int:
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
         )
+        if one.certificate is not None:
+            line(f"  {certified(one.certificate)}")
     line(f"an error: the most probable of all tokens is not the answer; seed of the strings: {TEST_SEED}")
     line(
         f"evaluate it with: python run_eval.py --backend reference --model {folder}{_language(options, training)} "
         f"--seed {TEST_SEED}"
     )
     return 0
+
+
+def certified(shown: Certificate) -> str:
+    """What a sequential test has shown, in a line."""
+    seen = f"{shown.errors:,} errors in {shown.reads:,} reads of {shown.strings:,} other strings"
+    if shown.decision is None:
+        return f"neither below nor above {shown.bound:g} shown at {shown.level:.0%} ({seen})"
+    limit = f"at most {shown.high:.2g}" if shown.decision == "below" else f"at least {shown.low:.2g}"
+    return f"glitch rate {shown.decision} {shown.bound:g} shown at {shown.level:.0%}: {limit} ({seen})"
 
 
 def _language(options: Namespace, training: Training) -> str:
@@ -92,6 +104,8 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     Raises UsageError for a flag that the architecture has no use for, or a value that is not possible.
     """
     from ffprompt.reference.networks import architectures
+    from ffprompt.reference.training.certify import check
+    from ffprompt.reference.training.evaluate import sets_for
 
     architecture = given["architecture"]
     known, own = ARCHITECTURES, {}
@@ -108,7 +122,9 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
         if FIELDS.get(flag, flag) not in possible:
             raise ConfigError(f"--{flag.replace('_', '-')}: a model of type {architecture} has no such setting")
     training, plan = _recipe(given, architecture, data), _plan(given)
-    plan.tests(data.task)  # what cannot be tested is said before anything is trained
+    for one, _ in sets_for(data, plan.tests(data.task)):  # what cannot be tested is said before anything is trained
+        if plan.certify is not None:
+            check(one, plan.certify, plan.certify_strings)
     vocabulary = training.vocabulary
     model = {FIELDS.get(flag, flag): value for flag, value in chosen.items()}
     model |= {"symbols": data.symbols, "events": vocabulary.events} | own

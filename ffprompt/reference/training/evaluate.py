@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.reference.networks.base import Network, predict
 from ffprompt.reference.networks.threads import Workers
 from ffprompt.reference.training.data import Mixture, read_spec, write_spec
-from ffprompt.reference.vocabulary import Vocabulary
+from ffprompt.reference.vocabulary import Ints, Vocabulary
 from ffprompt.stats.clusters import Clusters
 from ffprompt.stats.intervals import korn_graubard
 from ffprompt.tasks.base import Spec
@@ -28,6 +29,25 @@ OTHER_STRINGS = 1_000
 
 PAPER_SETS = ((0.8, 1_000), (0.98, 100_000), (0.1, 3_000))
 """p_ignore and number of strings of the paper's test sets: in distribution, sparse tail, dense tail (B.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a sequential test showed of the glitch rate on strings of its own, at ``level``.
+
+    ``decision`` is ``below`` or ``above`` the ``bound``, None where ``strings`` were too few for either. ``low`` and
+    ``high`` are bounds of one side each, which hold wherever the test stopped.
+    """
+
+    bound: float
+    level: float
+    decision: str | None
+    seed: int
+    strings: int
+    reads: int
+    errors: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,7 @@ class Evaluation:
     high: float
     gaps: tuple[tuple[int, int], ...] = ()
     positions: tuple[tuple[int, int, int], ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def rate(self) -> float:
@@ -57,8 +78,10 @@ class Evaluation:
     def record(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
         record = {field.name: getattr(self, field.name) for field in fields(self)} | {"data": write_spec(self.data)}
-        if not self.positions:
-            del record["positions"]
+        record["certificate"] = self.certificate and asdict(self.certificate)
+        for name in ("positions", "certificate"):
+            if not record[name]:
+                del record[name]
         return record
 
     @classmethod
@@ -66,7 +89,10 @@ class Evaluation:
         """What ``record`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
         gaps = tuple((int(gap), int(errors)) for gap, errors in record["gaps"])
         places = tuple((int(inputs), int(reads), int(errors)) for inputs, reads, errors in record.get("positions", ()))
-        return cls(**{**record, "data": read_spec(record["data"]), "gaps": gaps, "positions": places})
+        shown = record.get("certificate")
+        certificate = None if shown is None else Certificate(**shown)
+        own = {"data": read_spec(record["data"]), "gaps": gaps, "positions": places, "certificate": certificate}
+        return cls(**{**record, **own})
 
 
 def paper_sets(length: int = 512, symbols: int = 2, most: int | None = None) -> list[tuple[Spec, int]]:
@@ -108,42 +134,18 @@ def evaluate(
     """
     if strings < 1:
         raise ConfigError(f"strings {strings}: an evaluation needs at least one")
-    parts: list[tuple[Sequence[int], Sequence[int]]] = []
     gaps: Counter[int] = Counter()
     places = np.zeros((2, data.instructions), np.int64)  # reads and errors by the inputs before them
     vocabulary = Vocabulary(data.task, data.symbols, scratchpad)
-
-    def count(low: int) -> None:
-        part = data.sample(seed, low, min(low + batch, strings))
-        made = vocabulary.encode(part)
-        rows, reads = made.rows, made.events  # (R,) each
-        logp = predict(model, made.tokens, rows, made.positions)  # (R, V)
-        if np.isnan(logp).any():
-            raise RunFailedError(f"{data}, strings from {low} on: the outputs of the model are no numbers")
-        wrong = logp.argmax(1) != made.answers  # (R,)
-        errors = np.bincount(rows[wrong], minlength=len(part))
-        gap = data.task.covariates(part)["gap"][rows[wrong], reads[wrong]]
-        inputs = np.cumsum(~part.is_read, axis=1)[rows, reads]
-        found.append((low, errors, part.is_read.sum(1), gap, inputs, wrong))
-        if progress:
-            progress(min(len(found) * batch, strings))
-
-    found: list[tuple[int, Any, Any, Any, Any, Any]] = []
-    training = model.training
-    model.eval()
-    # On a GPU passes of several threads would trip over each other's settings.
-    workers = Workers(None if model.head.weight.device.type == "cpu" else 1)
-    try:
-        workers.map(count, range(0, strings, batch))
-    finally:
-        workers.close()
-        model.train(training)
-    for _, errors, reads, wrong_gaps, inputs, wrong in sorted(found, key=lambda one: one[0]):
-        parts.append((errors, reads))
-        gaps.update(wrong_gaps.tolist())
-        np.add.at(places, (0, inputs), 1)
-        np.add.at(places, (1, inputs[wrong]), 1)
-    clusters = Clusters(np.concatenate([e for e, _ in parts]), np.concatenate([r for _, r in parts]))
+    counted = count(model, data, seed, 0, strings, batch, progress, vocabulary)
+    for one in counted:
+        gaps.update(one.gaps.tolist())
+        np.add.at(places, (0, one.inputs), 1)
+        np.add.at(places, (1, one.inputs[one.wrong]), 1)
+    errors, reads = (
+        np.concatenate(arrays) for arrays in zip(*((one.errors, one.reads) for one in counted), strict=True)
+    )
+    clusters = Clusters(errors, reads)
     interval = korn_graubard(clusters)
     shown = [] if vocabulary.in_pairs else np.flatnonzero(places[0]).tolist()
     assert interval is not None, "every string ends with a read"
@@ -158,3 +160,61 @@ def evaluate(
         tuple(sorted(gaps.items())),
         tuple((n, int(places[0, n]), int(places[1, n])) for n in shown),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of N strings ``errors`` and ``reads`` (N,); of their R reads ``inputs`` and ``wrong`` (R,); gaps of the errors."""
+
+    errors: Ints
+    reads: Ints
+    inputs: Ints
+    wrong: NDArray[np.bool_]
+    gaps: Ints
+
+
+def count(
+    model: Network,
+    data: Spec,
+    seed: int,
+    start: int,
+    stop: int,
+    batch: int = 16,
+    progress: Callable[[int], None] | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> list[Counts]:
+    """Count the errors on the strings ``start`` … ``stop`` - 1, in order, ``batch`` at a time.
+
+    The model's training mode is put back. Raises RunFailedError when outputs of the model are no numbers.
+    """
+    words = vocabulary or Vocabulary(data.task, data.symbols)
+    done = 0
+
+    def some(low: int) -> Counts:
+        nonlocal done
+        part = data.sample(seed, low, min(low + batch, stop))
+        made = words.encode(part)
+        rows, reads = made.rows, made.events  # (R,) each
+        logp = predict(model, made.tokens, rows, made.positions)  # (R, V)
+        if np.isnan(logp).any():
+            raise RunFailedError(f"{data}, strings from {low} on: the outputs of the model are no numbers")
+        wrong = logp.argmax(1) != made.answers  # (R,)
+        gaps = np.zeros(0, np.int64)
+        if wrong.any():
+            gaps = data.task.covariates(part)["gap"][rows[wrong], reads[wrong]]
+        inputs = np.cumsum(~part.is_read, axis=1)[rows, reads]
+        errors = np.bincount(rows[wrong], minlength=len(part))
+        done += len(part)
+        if progress:
+            progress(done)
+        return Counts(errors, part.is_read.sum(1), inputs, wrong, gaps)
+
+    training = model.training
+    model.eval()
+    # On a GPU passes of several threads would trip over each other's settings.
+    workers = Workers(None if model.head.weight.device.type == "cpu" else 1)
+    try:
+        return list(workers.map(some, range(start, stop, batch)))
+    finally:
+        workers.close()
+        model.train(training)

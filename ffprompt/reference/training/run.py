@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from ffprompt.reference.networks.architectures import name_of
 from ffprompt.reference.networks.base import NetworkConfig, parameters, whole
 from ffprompt.reference.networks.threads import threads
 from ffprompt.reference.training import resume_state as states
+from ffprompt.reference.training.certify import STRINGS, certify
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture, specs
 from ffprompt.reference.training.diagnostics import Monitors, layer_norms
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 Watch = Callable[[Event], None]
 
-_TOLD = ("data", "p_ignore", "seed", "strings", "reads", "errors", "low", "high", "gaps", "positions")
+_TOLD = ("data", "p_ignore", "seed", "strings", "reads", "errors", "low", "high", "gaps", "positions", "certificate")
 _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
 
 
@@ -54,7 +55,8 @@ class Plan:
 
     ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each test set that is
     looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
-    ``SPEC+SPEC``.
+    ``SPEC+SPEC``. With ``certify`` a sequential test on at most ``certify_strings`` strings of each set tells at the
+    end whether the glitch rate is below it.
     """
 
     log_every: int = 10
@@ -64,6 +66,8 @@ class Plan:
     strings: int = 200
     final_strings: int | None = None
     test: str = ""
+    certify: float | None = None
+    certify_strings: int = STRINGS
 
     def __post_init__(self) -> None:
         whole("log-every", self.log_every, 1, 1 << 40)
@@ -73,6 +77,8 @@ class Plan:
         whole("strings", self.strings, 1, 1 << 40)
         if self.final_strings is not None:
             whole("final-strings", self.final_strings, 1, 1 << 40)
+
+        whole("certify-strings", self.certify_strings, 1, 1 << 40)
 
     def tests(self, task: Task) -> tuple[Spec, ...]:
         """The specs that ``test`` names. Raises SpecError."""
@@ -200,6 +206,11 @@ class _Session:
 
     def _evaluated(self, found: Mapping[str, Any]) -> None:
         """Raise ConfigError when the model that is there was not evaluated as this plan says."""
+        if found["plan"].get("certify") != self.plan.certify:
+            raise ConfigError(
+                f"out {self.folder}: finished, with --certify {found['plan'].get('certify')}, not "
+                f"{self.plan.certify}; for another bound use run_eval.py --backend reference --certify"
+            )
         was, wanted = found["plan"].get("final_strings"), self.plan.final_strings
         if was != wanted:
             raise ConfigError(
@@ -305,7 +316,7 @@ class _Session:
 
     def finish(self) -> None:
         """Evaluate, write the model, and let go of what was only for resuming."""
-        found = self._evaluate(self.plan.final_strings)
+        found = self._evaluate(self.plan.final_strings, self.plan.certify)
         save(self.folder / WEIGHTS, self.trainer.model, self.training, self._last_loss(), found)
         self._record("finished")
         (self.folder / STATE).unlink(missing_ok=True)
@@ -325,13 +336,19 @@ class _Session:
         lines = (self.folder / LOG).read_text().splitlines()
         return float(next(json.loads(line)["loss"] for line in reversed(lines) if '"step", ' in line[:20]))
 
-    def _evaluate(self, most: int | None) -> list[Evaluation]:
+    def _evaluate(self, most: int | None, bound: float | None = None) -> list[Evaluation]:
         found = []
         for data, strings in self._sets(most):
             one = evaluate(
                 self.trainer.model, data, TEST_SEED, strings,
                 progress=self._evaluated_some, scratchpad=self.training.scratchpad,
             )  # fmt: skip
+            if bound is not None:
+                shown = certify(
+                    self.trainer.model, data, bound, self.plan.certify_strings,
+                    self.training.scratchpad, self._evaluated_some,
+                )  # fmt: skip
+                one = replace(one, certificate=shown)
             found.append(one)
             told = one.record() | {"data": str(data), "p_ignore": data.probabilities.get("ignore")}
             self._line("evaluation", **{name: told[name] for name in _TOLD if name in told})

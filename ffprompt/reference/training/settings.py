@@ -72,6 +72,8 @@ PLAN: dict[str, tuple[type, str, str]] = {
     "save_every": (int, "N", "steps between saves to resume from (500)"),
     "strings": (int, "N", "most strings of each test set on the way (200)"),
     "final_strings": (int, "N", "most at the end (500; 0: the paper's 1,000, 100,000 and 3,000)"),
+    "certify": (float, "RATE", "test at the end whether each glitch rate is below this, such as 1e-4"),
+    "certify_strings": (int, "N", "most strings of each set for that (200,000)"),
     "test": (str, "SPECS", "more test sets, SPEC+SPEC; what they leave out is as in the training"),
 }
 
