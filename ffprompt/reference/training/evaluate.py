@@ -164,7 +164,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of N strings ``errors`` and ``reads`` (N,); of their R reads ``inputs`` and ``wrong`` (R,); gaps of the errors."""
+    """Some strings: ``errors`` and ``reads`` (N,) of each, ``inputs`` and ``wrong`` (R,) of each read, gaps of errors."""
 
     errors: Ints
     reads: Ints
