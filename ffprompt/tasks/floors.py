@@ -30,7 +30,7 @@ def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     if see_reads:
         read, found = _latest(reads, values, symbols)
         rules["copy-last-read"] = np.where(found, read, latest)
-    rules["majority"] = _majority(visible, values, latest, symbols)
+    rules["majority"] = majority(visible, values, latest, symbols)
     for symbol in range(symbols):
         rules[f"constant-{symbol}"] = np.full(values.shape, symbol, np.uint8)
     return rules
@@ -53,7 +53,8 @@ def _latest(mask: Bools, values: U8, symbols: int) -> tuple[U8, Bools]:
     return (before % symbols).astype(np.uint8), before > 0
 
 
-def _majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+def majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+    """Return the most frequent visible symbol before each place; in a tie the latest, and ``latest`` where none is."""
     n = values.shape[1]
     best = latest.copy()
     most = np.zeros(values.shape, np.int64)
