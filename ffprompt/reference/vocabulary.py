@@ -88,11 +88,10 @@ class Vocabulary:
         """The most tokens of a string of ``spec``."""
         if self.in_pairs:
             return 2 * spec.instructions
+        if spec.length < spec.instructions:  # T does not count the reads, which stand where they always do
+            return int(self.encode(spec.sample(0, 0, 1)).tokens.shape[1])
         read = next(event for event in self.task.events if event.is_read)
-        of_read = (self._size(read) > 0) + self.scratchpad
-        if spec.length < spec.instructions:  # T counts the inputs, and a read stands behind each
-            return spec.length + (spec.instructions - spec.length) * of_read
-        return spec.instructions * max(1, of_read)
+        return spec.instructions * max(1, (self._size(read) > 0) + self.scratchpad)
 
     def encode(self, strings: Strings) -> Encoded:
         """The tokens of ``strings`` and where their reads are.

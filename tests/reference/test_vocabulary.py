@@ -13,7 +13,9 @@ from ffprompt.tasks import registry
 from ffprompt.tasks.base import Event, Spec, Strings, Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, parse
 
-TASKS = ["flipflop", "parity", "counter-3", "c2-cubed", "dihedral-8", "q8", "a5", "s5"]
+TASKS = ["flipflop", "parity", "counter-3", "c2-cubed", "dihedral-8", "q8", "a5", "s5", "grid-9", "dyck-4-8"]
+TASKS += ["registers-4", "undo", "dense-then-sparse", "addition"]
+IN_PAIRS = ("flipflop", "dense-then-sparse")
 
 
 class Shelf(Task):
@@ -24,7 +26,8 @@ class Shelf(Task):
 
 
 def spec_of(name: str) -> Spec:
-    return registry.get(name).spec(14)
+    task = registry.get(name)
+    return task.spec(task.lengths[0] if name == "addition" else 14)
 
 
 def strings_of(name: str, seed: int, count: int = 4) -> Strings:
@@ -59,7 +62,7 @@ def slowly(vocabulary: Vocabulary, strings: Strings, row: int) -> tuple[list[str
 @given(st.sampled_from(TASKS), st.integers(0, 999), st.booleans())
 def test_tokens_and_reads_are_those_of_a_loop_over_the_events(name: str, seed: int, scratchpad: bool) -> None:
     strings = strings_of(name, seed)
-    vocabulary = Vocabulary(strings.task, strings.symbols, scratchpad and name != "flipflop")
+    vocabulary = Vocabulary(strings.task, strings.symbols, scratchpad and name not in IN_PAIRS)
     made = vocabulary.encode(strings)
     names = vocabulary.names
     for row in range(len(strings)):

@@ -164,7 +164,10 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Some strings: ``errors`` and ``reads`` (N,) of each, ``inputs`` and ``wrong`` (R,) of each read, gaps of errors."""
+    """Some strings: ``errors`` and ``reads`` (N,) of each, ``inputs`` and ``wrong`` (R,) of each read.
+
+    ``gaps`` are those of the wrong reads.
+    """
 
     errors: Ints
     reads: Ints
