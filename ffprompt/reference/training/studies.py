@@ -165,7 +165,8 @@ def load_study(name: str) -> Study:
     title = file.name or path.stem
     if _slug(title) != title or not title.strip("."):
         raise ConfigError(f"{where}name {title!r}: expected letters, digits, '.', '+', '=' and '-'")
-    if "architecture" not in file.base and "architecture" not in file.grid:
+    in_variants = file.variant and all("architecture" in variant for variant in file.variant)
+    if not in_variants and "architecture" not in file.base and "architecture" not in file.grid:
         raise ConfigError(f"{where}base.architecture is not given")
     estimate = file.estimate
     return Study(
