@@ -133,8 +133,9 @@ def test_the_lists_of_a_variant_are_a_grid_of_its_own(tmp_path):
     )
     text = text.replace("width = 8\nheads = 2\n", "")
     text += (
-        '[[variant]]\nname = "attention"\narchitecture = "transformer"\ntask = ["q8", "s5"]\nlayers = [1, 2]\nwidth = 8\n'
-        'heads = 2\n[[variant]]\nname = "lstm"\narchitecture = "lstm"\ntask = "dihedral-8"\ntask_arg = ["read=place"]\n'
+        '[[variant]]\nname = "attention"\narchitecture = "transformer"\ntask = ["q8", "s5"]\nlayers = [1, 2]\n'
+        'width = 8\nheads = 2\n[[variant]]\nname = "lstm"\narchitecture = "lstm"\n'
+        'task = "dihedral-8"\ntask_arg = ["read=place"]\n'
         '[[variant]]\nname = "args"\narchitecture = "lstm"\ntask = "parity"\ntask_arg = [["p1=0.1"], ["p1=0.9"]]\n'
     )
     study = load_study(write(tmp_path, text))

@@ -15,13 +15,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, did_you_mean
-from ffprompt.reference.networks.transformer import Transformer, TransformerConfig
+from ffprompt.reference.networks.transformer import Block, Transformer, TransformerConfig
 
 _STRINGS, _TOKENS = 2, 12  # that the check looks at
 _TOLERANCE = 1e-4
@@ -57,7 +57,7 @@ class CustomTransformer(Transformer):
 
     config: CustomConfig
 
-    def mixer(self) -> nn.Module:
+    def mixer(self, place: int) -> nn.Module:
         """The layer of a block."""
         return _Layer(self.config)
 
@@ -85,7 +85,10 @@ class _Layer(nn.Module):
 
 def check(model: CustomTransformer) -> None:
     """Raise ConfigError unless the layers keep the shape, look at no later token, and at no other string."""
-    layer, config = model.blocks[0].attention.layer, model.config
+    block, config = model.blocks[0], model.config
+    assert isinstance(block, Block)
+    layer = cast("nn.Module", block.attention).layer
+    assert isinstance(layer, nn.Module)
     generator = torch.Generator().manual_seed(0)
     device = model.head.weight.device
     x = torch.randn(_STRINGS, _TOKENS, config.width, generator=generator).to(device)
@@ -93,7 +96,7 @@ def check(model: CustomTransformer) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            _check(lambda inputs: layer(inputs), x, f"layer {config.layer}")
+            _check(layer, x, f"layer {config.layer}")
     finally:
         model.train(training)
 

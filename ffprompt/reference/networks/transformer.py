@@ -7,12 +7,14 @@ library that the paper trained with (x-transformers), so that a recipe means the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
+from ffprompt.reference.networks import layers
 from ffprompt.reference.networks.attention import attend, attend_openly, hidden_keys
 from ffprompt.reference.networks.base import Network, NetworkConfig, number, one_of, whole
 from ffprompt.reference.networks.kernels import Linear, gelu
@@ -32,6 +34,7 @@ class TransformerConfig(NetworkConfig):
 
     ``length`` is the size of a learned table of positions, the most tokens of a string, and of CoPE's, where further
     ones share the last; other positions have no end.
+    ``attention`` is a layer of :mod:`.layers`, or the softmax of the paper, which alone knows rope, alibi, t5 and cope.
     ``expansion`` is the width of the MLP over that of the model, ``temperature`` divides the scores of attention.
     ``norm_placement`` says where norms stand: before a layer (pre), after the layer and what it is added to (post,
     Vaswani et al. 2017), or before and after the layer (sandwich, Ding et al. 2021). ``qk_norm`` normalises queries and
@@ -45,6 +48,7 @@ class TransformerConfig(NetworkConfig):
     heads: int = 8
     length: int = 512
     positions: str = "learned"
+    attention: str = "softmax"
     activation: str = "gelu"
     norm: str = "layernorm"
     expansion: int = 4
@@ -63,6 +67,9 @@ class TransformerConfig(NetworkConfig):
             whole(name, getattr(self, name), 1, most)
         whole("expansion", self.expansion, 1, 64)
         one_of("positions", self.positions, POSITIONS)
+        one_of("attention", self.attention, layers.NAMES)
+        if self.attention != "softmax":
+            self._check_layer()
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("norm", self.norm, NORMS)
         one_of("norm-placement", self.norm_placement, NORM_PLACEMENTS)
@@ -78,10 +85,22 @@ class TransformerConfig(NetworkConfig):
         if self.positions == "rope" and self.width // self.heads % 2:
             raise ConfigError(f"width {self.width} in {self.heads} heads: rope needs an even width per head")
 
+    def _check_layer(self) -> None:
+        """Raise ConfigError for an option that another layer than the softmax has no use for."""
+        if self.positions not in ("learned", "sinusoidal", "none"):
+            raise ConfigError(
+                f"positions {self.positions!r}: attention {self.attention!r} takes learned, sinusoidal, none"
+            )
+        for name, usual in (("qk_norm", False), ("attention_dropout", 0.0), ("temperature", 1.0)):
+            if getattr(self, name) != usual:
+                raise ConfigError(f"{name.replace('_', '-')}: attention {self.attention!r} has no such setting")
+        if self.attention == "differential" and self.width // self.heads % 2:
+            raise ConfigError(f"width {self.width} in {self.heads} heads: differential needs an even width per head")
+
     @property
     def shows_weights(self) -> bool:
         """Whether there are weights of attention to look at."""
-        return True
+        return self.attention != "differential"
 
     @property
     def scale(self) -> float:
@@ -172,7 +191,8 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, mixer: nn.Module) -> None:
         super().__init__()
         self.config = config
-        self.attention_norm, self.attention = norm(config), mixer
+        self.attention_norm = norm(config)
+        self.attention = cast("Attention", mixer)  # or what is called like it
         self.mlp_norm, self.mlp = norm(config), MLP(config)
         sandwich = config.norm_placement == "sandwich"
         self.attention_after, self.mlp_after = (norm(config) if sandwich else nn.Identity() for _ in range(2))
@@ -201,14 +221,17 @@ class Transformer(Network):
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         nn.init.normal_(self.embedding.weight, std=(2 / config.width) ** 0.5)
         self.positions = nn.Embedding(config.length, config.width) if config.positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(config, self.mixer()) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, self.mixer(place)) for place in range(config.layers))
         self.norm = norm(config) if config.norm_placement != "post" else nn.Identity()
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self._initialise()
 
-    def mixer(self) -> nn.Module:
-        """What mixes the tokens of a block: (x, positions or None, weights or None) to (B, T or R, d)."""
-        return Attention(self.config)
+    def mixer(self, place: int) -> nn.Module:
+        """What mixes the tokens of block ``place``: (x, positions or None, weights or None) to (B, T or R, d)."""
+        config = self.config
+        if config.attention != "softmax":
+            return layers.layer(config.attention, config.width, config.heads, place)
+        return Attention(config)
 
     def _initialise(self) -> None:
         """Draw or scale the matrices as ``init`` says; by default they stay as they are."""
@@ -219,8 +242,7 @@ class Transformer(Network):
             if config.init == "small":
                 nn.init.normal_(weight, std=(2 / (5 * config.width)) ** 0.5)
             elif name.endswith(("attention.out.weight", "mlp.down.weight")):
-                with torch.no_grad():
-                    weight /= (2 * config.layers) ** 0.5
+                weight.data.div_((2 * config.layers) ** 0.5)
 
     @property
     def longest(self) -> int | None:

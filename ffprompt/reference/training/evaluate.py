@@ -140,8 +140,8 @@ def evaluate(
     counted = count(model, data, seed, 0, strings, batch, progress, vocabulary)
     for one in counted:
         gaps.update(one.gaps.tolist())
-        np.add.at(places, (0, one.inputs), 1)
-        np.add.at(places, (1, one.inputs[one.wrong]), 1)
+        places[0] += np.bincount(one.inputs, minlength=data.instructions)
+        places[1] += np.bincount(one.inputs[one.wrong], minlength=data.instructions)
     errors, reads = (
         np.concatenate(arrays) for arrays in zip(*((one.errors, one.reads) for one in counted), strict=True)
     )
@@ -205,12 +205,12 @@ def count(
         gaps = np.zeros(0, np.int64)
         if wrong.any():
             gaps = data.task.covariates(part)["gap"][rows[wrong], reads[wrong]]
-        inputs = np.cumsum(~part.is_read, axis=1)[rows, reads]
+        inputs = np.cumsum(~part.is_read, axis=1, dtype=np.int64)[rows, reads]
         errors = np.bincount(rows[wrong], minlength=len(part))
         done += len(part)
         if progress:
             progress(done)
-        return Counts(errors, part.is_read.sum(1), inputs, wrong, gaps)
+        return Counts(errors, part.is_read.sum(1), inputs, np.asarray(wrong), gaps)
 
     training = model.training
     model.eval()
