@@ -74,7 +74,7 @@ class PromptReader:
 
         Raises ModelError for a prompt that is not one string in the words of the template.
         """
-        before = self.words.intro + self.words.around(self.words.string, 1)[0]
+        before = self.words.intro + self.words.around(self.words.frame("completion.string"), 1)[0]
         if not text.startswith(before):
             raise self._odd(text, 0)
         found: list[tuple[int, int, int]] = []
