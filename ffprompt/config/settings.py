@@ -2,9 +2,9 @@
 
 From the table come the fields of ``RunConfig`` and their validation, the flags of ``run``, the refusal of a setting
 that a backend does not have, what two runs that are compared may differ in, what belongs to the plan of a run, and the
-page docs/settings.md::
+page docs/reference/settings.md::
 
-    python -m ffprompt.config.settings > docs/settings.md
+    python -m ffprompt.config.settings > docs/reference/settings.md
 
 Nothing heavy is imported here, because ``--help`` needs the table.
 """
@@ -406,7 +406,7 @@ def page(table: Iterable[Setting]) -> str:
 _INTRODUCTION = """\
 # Settings of a run
 
-<!-- Made by: python -m ffprompt.config.settings > docs/settings.md -->
+<!-- Made by: python -m ffprompt.config.settings > docs/reference/settings.md -->
 
 Each setting is a flag of `ffprompt run` and of `ffprompt batch submit`, a key of a `[[run]]` table in a suite, and, if
 it belongs to the plan, a key of `config` in `run.json`. Keys have underscores: `--p-ignore` is `p_ignore`.
