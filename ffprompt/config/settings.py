@@ -204,8 +204,8 @@ class Settings:
     )
     task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="strings")
     length: tuple[int, ...] | None = setting(
-        None, STRINGS, "T", "symbols in each string (two for each instruction), an even number of at least 4", product=True,
-        expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
+        None, STRINGS, "T", "symbols in each string (two for each instruction), an even number of at least 4",
+        product=True, expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
     )
     p_ignore: tuple[float, ...] | None = setting(
         None, STRINGS, "P", "probability of ignore; write and read share the rest", product=True,
