@@ -16,7 +16,7 @@ PACKAGE = ROOT / "ffprompt"
 # From the bottom up. A package may import those above it in this list. `backends.base` holds only types,
 # and `backends.entry_points` and `elicitation.base` only names and what stands behind them, so they stand below the
 # settings, which use all three.
-# Integrations and the top level may import anything.
+# The top level may import anything.
 LAYERS = (
     "errors",
     "_util",
@@ -40,6 +40,7 @@ LAYERS = (
     "comparison",
     "analysis",
     "report",
+    "interface",
     "integrations",
     "cli",
 )

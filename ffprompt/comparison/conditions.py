@@ -85,7 +85,7 @@ def conditions_of(run: str | os.PathLike[str], incomplete: bool = False) -> list
         StoreError: The folder is no run, is damaged, or its table does not agree with its record.
         IncompleteRunError: Trials have no answer and ``incomplete`` does not ask for what there is.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(run)
     info = folder.info.to_json()
     complete = info.get("status") == "done"
     if not (complete or incomplete):

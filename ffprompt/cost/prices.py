@@ -17,9 +17,10 @@ from typing import Annotated, Any, Protocol, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffprompt._util.files import read_text
+from ffprompt._util.validation import in_one_line
 from ffprompt.cost import genai_prices
 from ffprompt.cost.usage import Bound, Usage
-from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.errors import ConfigError
 
 PICO = 10**12  # picodollars in a dollar
 _BUNDLED = Path(__file__).with_name("prices.toml")
@@ -256,21 +257,8 @@ def _table(path: Path) -> Mapping[str, Price]:
         try:
             price = Price.model_validate(row)
         except ValidationError as error:
-            raise ConfigError(f"prices {path}, price {number}: {_problem(error)}") from error
+            raise ConfigError(f"prices {path}, price {number}: {in_one_line(error, Price)}") from error
         if twice := [name for name in price.models if name in table]:
             raise ConfigError(f"prices {path}, price {number}: {twice[0]!r} has a price already")
         table |= dict.fromkeys(price.models, price)
     return table
-
-
-def _problem(error: ValidationError) -> str:
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    *within, key = [str(part + 1) if isinstance(part, int) else part for part in problem["loc"]] or ["row"]
-    where = f"{' '.join(within)}: " if within else ""
-    if problem["type"] == "extra_forbidden":
-        return f"{where}{key}: unknown key{did_you_mean(key, (Tier if within else Price).model_fields)}"
-    if problem["type"] == "missing":
-        return f"{where}{key} is missing"
-    if problem["type"] == "value_error":
-        return f"{where}{key}: {problem['ctx']['error']}"
-    return f"{where}{key} {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

@@ -244,7 +244,7 @@ def _user_turns(words: Renderer, string: String, frame: str, size: int | None) -
     """Yield (text, where blanks stand in it, true reply) of each user turn. ``frame`` is the first one's key."""
     for first, last in chunks(string.is_read, size):
         part = string[first:last]
-        before, after = words.around(words.chat["turn" if first else frame], part.read_count)
+        before, after = words.around(words.frame(f"chat.{'turn' if first else frame}"), part.read_count)
         text, spans = events(words, part, blank=True)
         shifted = [(start + len(before), end + len(before)) for start, end in spans]
         yield before + text + after, shifted, answers(words, part)

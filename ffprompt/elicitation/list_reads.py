@@ -40,10 +40,10 @@ class List(ReplyElicitation):
             return Prompt("", messages, (), asked, (), tuple(blanks))
         text = words.intro
         for shot in shots:
-            before, after = words.around(words.list_string, shot.read_count)
+            before, after = words.around(words.frame("completion.list_string"), shot.read_count)
             text += before + events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot))
             text += words.template.completion.between
-        before, after = words.around(words.list_string, string.read_count)
+        before, after = words.around(words.frame("completion.list_string"), string.read_count)
         text += before
         blank_events, spans = events(words, string, blank=True)
         blanks = [(-1, start + len(text), end + len(text)) for start, end in spans]

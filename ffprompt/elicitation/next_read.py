@@ -61,7 +61,9 @@ def _exchange(words: Renderer, string: String, read: int) -> Exchange:
     blank = words.template.instructions.blank
     text = events(words, string, until=read)[0]
     span = (len(text), len(text) + len(blank))
-    return Exchange(text + blank + words.read_after, [span], read + 1, words.surfaces[string.truth[read]])
+    argument = int(string.arguments[string.is_read][read]) if len(words.reads) > 1 else 0
+    after = words.reads[argument][1]
+    return Exchange(text + blank + after, [span], read + 1, words.surfaces[string.truth[read]])
 
 
 NEXT = Next()

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ffprompt._util.files import printable
 from ffprompt._util.records import Reader
 from ffprompt._util.storage import replacing
+from ffprompt._util.validation import in_one_line
 from ffprompt.backends.base import OWN, Capabilities
 from ffprompt.config.run_config import make
 from ffprompt.cost.prices import Bill
@@ -71,9 +72,7 @@ def plan_of(folder: RunFolder) -> Plan:
     try:
         kept = {name: Template.model_validate(one.content) for name, one in info.plan.templates.items()}
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise StoreError(f"{where}: plan.templates: {key} {problem['input']!r:.80}: {problem['msg']}") from error
+        raise StoreError(f"{where}: plan.templates: {in_one_line(error, Template)}") from error
     if config.template and (lacking := [name for name in config.template if name not in kept]):
         raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
     capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffprompt.backends.base import Backend, RemoteBackend
+from ffprompt.backends.call_record import CallRecord
 from ffprompt.config.run_config import RunConfig
 from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, unknown, usd
 from ffprompt.cost.usage import Bound
@@ -25,7 +26,7 @@ from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import trials_of
 from ffprompt.runs.records import SpentRecord
 from ffprompt.scoring.condition_result import ConditionResult
-from ffprompt.scoring.response_records import CallRecord, SingleRecord
+from ffprompt.scoring.response_records import SingleRecord
 
 
 class Journal:

@@ -7,6 +7,8 @@ trials. ``reads.parquet`` and the numbers in ``run.json`` are computed from the 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes, read_text, refuse_pointer
@@ -85,12 +87,18 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
+    def open(cls, run: str | os.PathLike[str]) -> RunFolder:
         """Open an existing run.
 
+        Args:
+            run: The path of its folder, or an object that stands for it.
+
         Raises:
-            StoreError: it is no run, its ``run.json`` is damaged, or it was made by a newer version of ffprompt.
+            StoreError: It is no run, its ``run.json`` is damaged, or it was made by a newer version of ffprompt.
         """
+        if not isinstance(run, (str, os.PathLike)):
+            raise StoreError(f"run {run!r:.80}: expected a run, or the path of its folder")
+        path = Path(run)
         try:
             content = json.loads(read_text(path / "run.json"))
         except FileNotFoundError:
@@ -112,6 +120,15 @@ class RunFolder:
     def save(self) -> None:
         """Replace ``run.json`` in one step."""
         replace_file(self.path / "run.json", json_bytes(redacted(self.info.to_json()), indent=2))
+
+
+def each_run(runs: object) -> list[str | os.PathLike[str]]:
+    """Return runs as a list, whether one was given or several. Raises StoreError where neither was."""
+    if isinstance(runs, (str, os.PathLike)):
+        return [runs]
+    if isinstance(runs, Iterable) and not isinstance(runs, (bytes, Mapping)):
+        return list(runs)
+    raise StoreError(f"run {runs!r:.80}: expected a run, the path of its folder, or a list of them")
 
 
 def _refuse_pointer(path: Path) -> None:

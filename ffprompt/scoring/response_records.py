@@ -15,71 +15,11 @@ from ffprompt._util.files import shortened
 from ffprompt._util.records import Int, JsonObject, Number, Reader, Text
 from ffprompt._util.secrets import redacted
 from ffprompt.backends.base import Failure, Reply, Scores, Talk
+from ffprompt.backends.call_record import CallRecord, LoggedCall
 from ffprompt.cost.usage import Usage, count
 from ffprompt.errors import StoreError
 
 NOT_OVER = "the dialogue is not over"
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One attempt at a call. ``sent`` is its number in the run, None in a provider's batch."""
-
-    sent: Int | None = None
-    started: Text | None = None
-    status: Int | Text | None = None  # HTTP's, or the name of what happened
-    request_id: Text | None = None
-    seconds: Number | None = None
-
-    def to_json(self) -> JsonObject:
-        """Return the attempt as the log keeps it."""
-        return {
-            **({"sent": self.sent} if self.sent is not None else {}),
-            "started": self.started,
-            "status": self.status,
-            "request_id": self.request_id,
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class CountedRecord:
-    """What a call's attempts were counted at against a budget: their usage, or the most that they can have used."""
-
-    prompt_tokens: Int
-    reply_tokens: Int
-    usd: Number | None = None  # None where no price was known
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What it took to get one answer of an API."""
-
-    attempts: Sequence[AttemptRecord] = ()
-    request_id: Text | None = None
-    reasoning_tokens: Int | None = None  # part of reply_tokens
-    cached_tokens: Int | None = None  # part of prompt_tokens
-    cache_write_tokens: Int | None = None  # part of prompt_tokens
-    counted: CountedRecord | None = None
-    batch: Text | None = None  # the provider's id of the batch that the answer came in
-
-    def to_json(self) -> JsonObject:
-        """Return the call as the log keeps it."""
-        counted = self.counted
-        return {
-            "attempts": [attempt.to_json() for attempt in self.attempts],
-            "request_id": self.request_id,
-            "reasoning_tokens": self.reasoning_tokens,
-            "cached_tokens": self.cached_tokens,
-            "cache_write_tokens": self.cache_write_tokens,
-            "counted": counted
-            and {
-                "prompt_tokens": counted.prompt_tokens,
-                "reply_tokens": counted.reply_tokens,
-                "usd": counted.usd,
-            },
-            **({"batch": self.batch} if self.batch is not None else {}),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +199,6 @@ ResponseRecord = SingleRecord | DialogueRecord
 
 _FAILURE, _REPLY = Reader(FailureRecord), Reader(ReplyRecord)
 _SCORES, _DIALOGUE = Reader(ScoresRecord), Reader(DialogueRecord)
-_CALL = Reader(CallRecord)
 
 
 def read_response(line: Mapping[str, Any], where: str = "") -> ResponseRecord:
@@ -355,7 +294,7 @@ def _sum(tokens: Sequence[int | None]) -> int | None:
 def _call_of(response: Reply | Scores | Failure) -> CallRecord | None:
     """The record of its attempts, which an API's answer brings."""
     call = getattr(response, "call", None)
-    return None if call is None else _CALL.read(redacted(call.record()))
+    return call.record() if isinstance(call, LoggedCall) else None
 
 
 def _call(call: CallRecord | None) -> JsonObject:

@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from dataclasses import dataclass
 
+from ffprompt.backends.call_record import CountedRecord
 from ffprompt.cost.prices import PICO, Allowance, dollars, unknown, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import RunFailedError
@@ -24,9 +25,9 @@ class Counted:
     reply_tokens: int = 0
     picos: int | None = 0
 
-    def record(self) -> dict[str, int | float | None]:
-        """Plain values, as a line of the log keeps them."""
-        return {"prompt_tokens": self.prompt_tokens, "reply_tokens": self.reply_tokens, "usd": usd(self.picos)}
+    def record(self) -> CountedRecord:
+        """Return the counts as the log keeps them."""
+        return CountedRecord(self.prompt_tokens, self.reply_tokens, usd(self.picos))
 
 
 @dataclass(frozen=True, slots=True)

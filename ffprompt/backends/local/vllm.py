@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import ValidationError
 
+from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import OPTIONAL, PART, Identity
 from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
@@ -276,7 +277,7 @@ def _check(arguments: EngineArguments, given: EngineArguments, there: bool) -> N
 def _told(error: BaseException) -> str:
     """One line. What pydantic found in vLLM's settings stands after its heading."""
     if isinstance(error, ValidationError):
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ").splitlines()[0]
+        return first_problem(error).expected.splitlines()[0]
     return first_line(error)
 
 

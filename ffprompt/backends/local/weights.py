@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.storage import replacing
+from ffprompt.backends.from_name import OLD_HUB_NAMES
 from ffprompt.backends.local.weight_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
 
@@ -92,13 +93,9 @@ def locate(model: str, revision: str | None = None, weights: bool = True) -> Loc
         return _convert(path)
     if path.is_absolute() or model.startswith((".", "~")) or model.endswith(".gguf") or model.count("/") > 1:
         raise ModelError(f"model {model}: no such file or folder")
-    if "/" not in model and model.lower() not in _OLD_HUB_NAMES:
+    if "/" not in model and model.lower() not in OLD_HUB_NAMES:
         raise ModelError(f"model {model!r} is no folder and no owner/name on a hub{did_you_mean(model, SHIPPED)}")
     return Located(model, {"hub": model, "revision": revision})
-
-
-# Ids without an owner that the hub still knows and that people use for this task.
-_OLD_HUB_NAMES = frozenset({"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"})
 
 
 def _shipped_file(name: str) -> Path:
