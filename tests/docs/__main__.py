@@ -27,7 +27,10 @@ def main(given: list[str]) -> None:
         if not chosen or page in chosen:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                _write(page, renewed(page, Path(folder)))
+                text, pictures = renewed(page, Path(folder))
+            _write(page, text)
+            for name, content in pictures.items():
+                (page.parent / name).write_bytes(content)
             _say(f"{page.relative_to(ROOT)}: {time.monotonic() - began:.0f} s")
     for page in tutorials.PAGES:
         if not chosen or page in chosen:

@@ -23,8 +23,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ class Session:
 
     def command(self, line: str) -> str:
         """Run one line of a shell and return what it prints."""
-        words = [name for word in _words(line) for name in (sorted(glob.glob(word)) if "*" in word else [word]) or [word]]
+        words = [name for word in _words(line) for name in (sorted(glob.glob(word)) if "*" in word else ()) or [word]]
         name, rest = words[0], words[1:]
         self.exit_code = 0
         if name == "export":
@@ -180,6 +181,9 @@ class Session:
             return "".join(Path(word).read_text(encoding="utf-8") for word in rest)
         if name == "ls":
             return "".join(f"{path}\n" for path in sorted(os.listdir(rest[0] if rest else ".")))
+        if name == "cp":
+            shutil.copyfile(rest[0], rest[1])
+            return ""
         if name == "mkdir":
             Path(rest[-1]).mkdir(parents=True)
             return ""
@@ -294,8 +298,8 @@ def same(old: str, new: str) -> bool:
     return old.split() == new.split()  # columns move with the width of what depends on the machine
 
 
-def renewed(page: Path, folder: Path, tell: Callable[[Block], None] = lambda _: None) -> str:
-    """Run a page in a folder and return its text with what its commands print now."""
+def renewed(page: Path, folder: Path) -> tuple[str, dict[str, bytes]]:
+    """Run a page in a folder. Returns its text with what its commands print now, and the pictures that they made."""
     text = page.read_text(encoding="utf-8")
     changes = []
     with Session(folder).open() as session:
@@ -304,14 +308,15 @@ def renewed(page: Path, folder: Path, tell: Callable[[Block], None] = lambda _: 
                 for command in commands(block) if block.language in ("bash", "console") else ():
                     check(command)
                 continue
-            tell(block)
             new = session.run(block)
             if not same(block.body, new):
                 changes.append((block, new))
+        pictures = {name: Path(name).read_bytes() for name in re.findall(r"!\[[^\]]*\]\((\w[\w-]*\.png)\)", text)
+                    if Path(name).exists()}  # fmt: skip
     for block, new in reversed(changes):
         body = "".join(f"{block.indent}{line}".rstrip() + "\n" for line in new.splitlines())
         text = text[: block.start] + body + text[block.end :]
-    return text
+    return text, pictures
 
 
 def is_slow(page: Path) -> bool:

@@ -140,8 +140,8 @@ FILES = (
     ("run.json", "settings, templates, model, audit, versions, commit, hardware, status and the table"),
     (
         "trials.jsonl",
-        "one line a trial, synced to disk, with the raw reply or log-probabilities; a failed call leaves a line with its "
-        "error before the one that counts, and a dialogue behind an API one for each turn (`first_turn`) before its own",
+        "one line a trial, synced to disk, with the raw reply or log-probabilities; a failed call leaves a line with "
+        "its error before the one that counts, and a dialogue behind an API one for each turn (`first_turn`)",
     ),
     ("reads.parquet", "one row a read, made from the lines"),
     ("report.html", "what the run shows, for the browser (extra `report`); a suite has one page beside its runs"),
