@@ -91,8 +91,20 @@ def in_one_line(error: ValidationError, model: type[BaseModel] | None = None) ->
 
 
 def each_in_one_line(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return every problem, each in a line as from :func:`in_one_line`."""
-    return list(dict.fromkeys(_told(_problem(one), model) for one in error.errors(include_url=False)))
+    """Return every problem, each in a line as from :func:`in_one_line`.
+
+    Of a value that could be of several types, only the problem that lies deepest in it is told.
+    """
+    problems = [_problem(one) for one in error.errors(include_url=False)]
+    by_path: dict[tuple[str | int, ...], str] = {}
+    for problem in problems:
+        path = problem.path if problem.kind == "extra_forbidden" else _walk(model, problem.path)[0]
+        by_path.setdefault(path, _told(problem, model))
+    return [
+        text
+        for path, text in by_path.items()
+        if not any(other[: len(path)] == path and len(other) > len(path) for other in by_path)
+    ]
 
 
 def _told(problem: Problem, model: type[BaseModel] | None) -> str:

@@ -1,6 +1,6 @@
 """Models that follow a script: to try a set-up without a model, and to see what a rule or a fault does to the table.
 
-They are told (in ``Request.hints``) what the rules they play would answer; no real model ever sees that.
+They are told (in ``Request.hints``) what the rules they play would answer. No real model ever sees that.
 """
 
 from __future__ import annotations

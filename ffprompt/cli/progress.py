@@ -10,10 +10,10 @@ from typing import Any
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ffprompt._util.formatting import share
 from ffprompt.cli.console import make_console
 from ffprompt.evaluation.worker import Progress as State
 from ffprompt.evaluation.worker import Watch
-from ffprompt.report.wording import share
 
 
 @contextlib.contextmanager

@@ -168,7 +168,7 @@ def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
     if not len(pairs) or failing.found is None or passing.found is None:
         return "inconclusive", passing.reason
     least = f"from {-failing.found.high:.2g}" if failing.found.high < 0 else "from none"
-    return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are wanted"
+    return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are needed"
 
 
 def _not_run(cell: RunCondition) -> GateCheck:

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.replies import ReplyElicitation
-from ffprompt.elicitation.wording import Exchange, answers, conversation, events
+from ffprompt.elicitation.wording import Exchange, again, answers, conversation, events
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import ANSWER, Renderer
+from ffprompt.templates.frame import ANSWER
+from ffprompt.templates.renderer import Renderer
 
 
 class List(ReplyElicitation):
@@ -23,6 +24,10 @@ class List(ReplyElicitation):
 
     name = "list"
     prefers_chat = True
+
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts that it needs."""
+        return again("chat.list", shots) if form == "chat" else ["completion.list_string"]
 
     def prompt(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ffprompt.backends.base import Message
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last
 Blank = tuple[int, int, int]  # a message's number, then a span of its text; -1 for the text of a completion
@@ -25,6 +25,11 @@ class Exchange:
     blanks: Sequence[Span]
     reads: int  # those in the events
     reply: str
+
+
+def again(key: str, shots: bool) -> list[str]:
+    """Return the keys of the texts for a string and, with shots, for the ones after the first."""
+    return [key, f"{key}_again"] if shots else [key]
 
 
 def system_message(words: Renderer) -> list[Message]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
+from ffprompt._util.formatting import share
 from ffprompt.evaluation.worker import Progress, Watch
-from ffprompt.report.wording import share
 
 _EVERY = 0.2  # seconds between two changes of the line in a notebook
 

@@ -9,11 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ffprompt._util.formatting import share, span
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import StoreError
-from ffprompt.report.wording import notes, share, span
+from ffprompt.report.wording import notes
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.log import lines
 from ffprompt.runs.records import ConditionRecord
 from ffprompt.scoring.score import Outcome
 
@@ -97,7 +98,7 @@ class Run:
         """The log, a row for each trial as it was asked and answered."""
         import pandas as pd
 
-        return pd.DataFrame([line for _, _, line in lines(self._folder.trials_path) if "first_turn" not in line])
+        return pd.DataFrame([line for _, _, line in read_lines(self._folder.trials_path) if "first_turn" not in line])
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write the report, one HTML file, and return its path.

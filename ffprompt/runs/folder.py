@@ -1,6 +1,6 @@
 """A run on disk: ``run.json`` says what was asked of which model, ``trials.jsonl`` holds one line a trial.
 
-Lines are appended and synced before the run goes on; the folder can be lost at no other moment than between two
+Lines are appended and synced before the run goes on. The folder can be lost at no other moment than between two
 trials. ``reads.parquet`` and the numbers in ``run.json`` are computed from the lines, at any time, by ``rebuild``.
 """
 
@@ -26,7 +26,7 @@ class UnwritableError(StoreError):
 
 
 class RunFolder:
-    """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it."""
+    """One folder under ``results/``. ``info`` is what ``run.json`` holds. ``save`` writes it."""
 
     def __init__(self, path: Path, info: RunInfo) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def batches_path(self) -> Path:
-        """Which trials are or were with a provider as batches, one JSON object a line; only where there are some."""
+        """Which trials are or were with a provider as batches, one JSON object a line. Only where there are some."""
         return self.path / "batches.jsonl"
 
     @property
@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def invalid_path(self) -> Path:
-        """The commonest replies that could not be read; only where there are some."""
+        """The commonest replies that could not be read. Only where there are some."""
         return self.path / "invalid.md"
 
     @classmethod

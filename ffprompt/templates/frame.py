@@ -88,6 +88,7 @@ def _walk(tree: nodes.Node, key: str, loops: int = 0) -> Iterator[nodes.Node]:
 
 
 def not_reserved(key: str, text: str) -> None:
+    """Raise TemplateError for a text with a character that stands for what is put in later."""
     if EVENTS in text or ANSWER in text:
         raise TemplateError(f"{key}: the characters U+E000 and U+E001 are reserved")
 

@@ -39,7 +39,7 @@ def load(name: str) -> Template:
         TemplateError: There is none, or something in it is wrong. One line names the file and every wrong key.
     """
     path, content = _content(name)
-    template, problems = _checked(content)
+    template, problems = _checked(content, _tasks())
     if template is None or problems:
         raise TemplateError(f"template {path}: {in_one_line(problems)}")
     return template
@@ -51,7 +51,7 @@ def check(name: str) -> tuple[Template | None, list[str]]:
     Raises:
         TemplateError: There is no such template, or its file is no TOML.
     """
-    template, problems = _checked(_content(name)[1])
+    template, problems = _checked(_content(name)[1], _tasks())
     return template, list(problems)
 
 
@@ -78,17 +78,23 @@ def _content(name: str) -> tuple[Path, str]:
             return path, read_text(path)
     except (ValueError, OSError) as error:
         raise TemplateError(f"template {path}: not readable as TOML: {error}") from error
-    if path.is_dir():
-        raise TemplateError(f"template {name}: is a folder; expected a .toml file")
     if is_path:
-        raise TemplateError(f"template {name}: no such file")
+        raise TemplateError(f"template {name}: {'a folder, and no such file' if path.is_dir() else 'no such file'}")
     hint = f"; its file is given with its ending: {name}.toml" if Path(f"{name}.toml").is_file() else ""
     raise TemplateError(f"template {name!r} is unknown{hint or did_you_mean(name, names())}")
 
 
+def _tasks() -> frozenset[int]:
+    """What stands for the tasks that there are, of which some may be registered later."""
+    return frozenset(map(id, registry.every().values()))
+
+
 @lru_cache
-def _checked(content: str) -> tuple[Template | None, tuple[str, ...]]:
-    """The template of a file, None where a key is missing or of the wrong type, and everything that is wrong."""
+def _checked(content: str, tasks: frozenset[int]) -> tuple[Template | None, tuple[str, ...]]:
+    """The template of a file, None where a key is missing or of the wrong type, and everything that is wrong.
+
+    It is remembered by the file's content and the ``tasks`` that there are, since checking takes a while.
+    """
     try:
         keys = tomllib.loads(content)
     except (ValueError, RecursionError) as error:
@@ -130,7 +136,7 @@ def _wrong_texts(template: Template) -> Iterator[str]:
     task = registry.example(template.task)
     symbols = _symbols(template)
     try:
-        words = Renderer(template, symbols)
+        words = Renderer(template, symbols, checked=False)
     except TemplateError as error:
         if "values" not in bad:
             yield str(error)

@@ -33,15 +33,16 @@ def check_values(surfaces: Sequence[str], ignore_case: bool) -> None:
 class Renderer:
     """One template in the words of a task.
 
-    Everything is made when it is first asked for. Raises TemplateError where the template does not fit the task or the
-    number of symbols, or where a text cannot be used.
-
     Attributes:
         symbols: The number of data symbols.
         task: The task whose events are worded; by default the one that the template names.
+
+    Raises:
+        TemplateError: The template does not fit the task or the number of symbols, or a text cannot be used. Without
+            ``checked`` that shows when a part is first asked for.
     """
 
-    def __init__(self, template: Template, symbols: int, task: Task | None = None) -> None:
+    def __init__(self, template: Template, symbols: int, task: Task | None = None, checked: bool = True) -> None:
         self.template = template
         self.task = registry.example(template.task) if task is None else task
         self.symbols = symbols
@@ -50,13 +51,10 @@ class Renderer:
         self.surfaces = template.surfaces(symbols, task)
         if task is not None:
             check_values(self.surfaces, template.reply.ignore_case)
-
-    def check(self) -> Renderer:
-        """Make every part, so that a mistake shows now. Returns itself. Raises TemplateError for the first mistake."""
-        for _, make in self.parts():
-            make()
-        self.check_pieces()
-        return self
+        if checked:
+            for _, make in self.parts():
+                make()
+            self.check_pieces()
 
     def parts(self) -> Iterator[Part]:
         """Yield everything that is made of a text of the file: its key, and what makes it."""
@@ -66,7 +64,7 @@ class Renderer:
         yield self._read[0], lambda: self.reads
         yield "completion.intro", lambda: self.intro
         for key in (*(f"completion.{name}" for name in ("string", "list_string")), *(f"chat.{k}" for k in CHAT_FRAMES)):
-            if self._text(key) is not None:
+            if self.has(key):
                 yield key, lambda key=key: self.frame(key)  # type: ignore[misc]
         yield "chat.system", lambda: self.system
 
@@ -102,6 +100,10 @@ class Renderer:
     def system(self) -> str:
         """The system message; empty for none."""
         return Frame(self.template.chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+
+    def has(self, key: str) -> bool:
+        """Return whether the file has a text, such as ``chat.list_again``."""
+        return self._text(key) is not None
 
     def frame(self, key: str) -> Frame:
         """Return the frame around the events of a string: ``completion.string``, ``chat.list_again`` and so on.

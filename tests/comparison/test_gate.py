@@ -87,7 +87,7 @@ def test_harm_in_one_condition_of_two_is_a_regression_and_slight_harm_is_no_pass
 def test_with_ten_strings_nothing_is_shown(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = run(results, "oracle", "--template", "game", "--trials", 10, "--length", 20)
     assert gate(few, few, margin=0.01) == 3
-    assert "more strings are wanted" in " ".join(capsys.readouterr().out.split())
+    assert "more strings are needed" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_regression_is_claimed_at_a_level_shared_by_all_conditions(good: Path) -> None:

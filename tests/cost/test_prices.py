@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, usd
+from ffprompt._util.formatting import dollars
+from ffprompt.cost.prices import PICO, Bill, Price, find, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.runs.records import RunInfo

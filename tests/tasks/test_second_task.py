@@ -27,7 +27,7 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.report import data
 from ffprompt.tasks import datasets, registry
 from ffprompt.tasks.base import U8, Event, Ints, Rule, Strings, Task
-from ffprompt.templates.template import load
+from ffprompt.templates.loading import load
 from tests.conftest import only_run
 
 # ------------------------------------------------------------------------------------------------ the task's module
@@ -168,7 +168,6 @@ def parity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     registry.register(PARITY)
     yield
-    load.cache_clear()
 
 
 @pytest.fixture

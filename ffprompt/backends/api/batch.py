@@ -101,7 +101,7 @@ class ApiBatches(ABC):
         return len(json_of(self.item(custom_id, request))) + 2
 
     def read(self, request: Request, result: BatchResult, batch: str) -> Reply | Scores | Failure:
-        """What a result means; everything but the transport is that of a single call."""
+        """What a result means. Everything but the transport is that of a single call."""
         attempt = AttemptRecord(status=result.status, request_id=result.request_id)
         call = Call([attempt], result.request_id, counted=None, batch=batch)
         if result.code in FILTERED:
@@ -126,7 +126,7 @@ class ApiBatches(ABC):
         return (await self._call(lambda: self._once(send), missing)).body
 
     async def create_once(self, send: Callable[[], Awaitable[Any]], missing: str) -> str:
-        """The call that costs; returns the new batch's id. Made again only where it surely was not received."""
+        """The call that costs. Returns the new batch's id. Made again only where it surely was not received."""
 
         async def attempt() -> Answered:
             try:

@@ -1,6 +1,6 @@
 """What a run may spend, held call by call.
 
-Before an attempt is sent the most that it can cost is reserved; when its usage is known, that takes the place of the
+Before an attempt is sent the most that it can cost is reserved. When its usage is known, that takes the place of the
 reservation. So what is spent and what is in flight together never exceed the limits, whatever happens to the calls.
 """
 
@@ -11,8 +11,9 @@ import itertools
 from collections import deque
 from dataclasses import dataclass
 
+from ffprompt._util.formatting import dollars
 from ffprompt.backends.call_record import CountedRecord
-from ffprompt.cost.prices import PICO, Allowance, dollars, unknown, usd
+from ffprompt.cost.prices import PICO, Allowance, unknown, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import RunFailedError
 
@@ -32,7 +33,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an attempt may use and cost (picodollars; None where no price is known)."""
+    """What an attempt may use and cost (picoNone where no price is known)."""
 
     bound: Bound
     picos: int | None

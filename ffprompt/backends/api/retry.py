@@ -185,7 +185,7 @@ class Breaker:
 
 
 class Caller:
-    """Makes calls under one policy and one budget. ``name`` is the model in error texts; waits are spent in ``sleep``.
+    """Makes calls under one policy and one budget. ``name`` is the model in error texts. Waits are spent in ``sleep``.
 
     ``usage`` reads from the body of an answer what was used.
     """

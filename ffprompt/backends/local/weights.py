@@ -99,7 +99,7 @@ def locate(model: str, revision: str | None = None, weights: bool = True) -> Loc
 
 
 def _shipped_file(name: str) -> Path:
-    """The GGUF file of a short name; parts are joined in the cache."""
+    """The GGUF file of a short name. Parts are joined in the cache."""
     shipped = SHIPPED[name]
     try:
         distribution = importlib.metadata.distribution(shipped.distribution)
@@ -202,7 +202,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """A digest over config and weights; of large weights the headers and sizes, and it says so."""
+    """A digest over config and weights. Of large weights the headers and sizes, and it says so."""
     kinds = {".json", ".safetensors", ".model", ".jinja"}
     files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
     full = sum(path.stat().st_size for path in files) <= _FULL_HASH_BYTES
