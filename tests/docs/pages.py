@@ -9,7 +9,8 @@ A block says by its language what it is::
     toml      with ``title="NAME"``, a file that the next commands find
 
 All other languages are shown and not run. A command that ends with another exit code than 0 is followed by
-``$ echo $?``. A block whose title begins with ``needs`` (a GPU, a key, a server, …) is not run: its flags are checked.
+``$ echo $?``. A block whose title begins with ``needs`` (a GPU, a key, a server, …) is not run, but its flags are
+checked.
 ``<!-- slow -->`` in a page puts the whole page among the slow tests.
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import glob
 import io
 import json
 import os
@@ -145,7 +145,7 @@ class Session:
                 value = eval(compile(ast.Expression(last.value), "<page>", "eval"), self.names)
                 if value is not None:
                     self.names["_"] = value
-                    out.write(f"{value if hasattr(value, 'to_string') else value!r}\n")
+                    out.write(f"{value!r}\n")
         return out.getvalue()
 
     def _interactive(self, block: Block) -> str:
@@ -171,7 +171,7 @@ class Session:
 
     def command(self, line: str) -> str:
         """Run one line of a shell and return what it prints."""
-        words = [name for word in _words(line) for name in (sorted(glob.glob(word)) if "*" in word else ()) or [word]]
+        words = [name for word in _words(line) for name in _matching(word)]
         name, rest = words[0], words[1:]
         self.exit_code = 0
         if name == "export":
@@ -180,7 +180,7 @@ class Session:
         if name == "cat":
             return "".join(Path(word).read_text(encoding="utf-8") for word in rest)
         if name == "ls":
-            return "".join(f"{path}\n" for path in sorted(os.listdir(rest[0] if rest else ".")))
+            return "".join(f"{path}\n" for path in sorted(file.name for file in Path(*rest).iterdir()))
         if name == "cp":
             shutil.copyfile(rest[0], rest[1])
             return ""
@@ -277,6 +277,11 @@ def _commands(block: Block) -> Iterator[tuple[str, str]]:
 def commands(block: Block) -> list[str]:
     """The commands of a block, each in one line."""
     return [command for _, command in _commands(block)]
+
+
+def _matching(word: str) -> list[str]:
+    """The files that a pattern stands for, or the word itself."""
+    return sorted(str(path) for path in Path().glob(word)) or [word] if "*" in word else [word]
 
 
 def _words(line: str) -> list[str]:

@@ -32,9 +32,9 @@ def command_line() -> str:
     """Every command with its flags."""
     parts = [
         f"# Command line\n\n{MADE}\n",
-        "`ffprompt COMMAND --help` shows the same in a terminal. `python run_eval.py …` is `ffprompt run …` from a clone. "
-        "[Settings](settings.md) says more about the flags of `run` that describe a run: values, defaults, and which "
-        "backends honour them. [Exit codes](exit-codes.md) are the same for all commands.\n",
+        "`ffprompt COMMAND --help` shows the same in a terminal. `python run_eval.py …` is `ffprompt run …` from a "
+        "clone. [Settings](settings.md) says more about the flags of `run` that describe a run: values, defaults, and "
+        "which backends honour them. [Exit codes](exit-codes.md) are the same for all commands.\n",
     ]
     for command in COMMANDS:
         parser = _command_parser(command.name)
@@ -76,8 +76,8 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ar
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    helps = {choice.dest: choice.help or "" for action in parser._actions if isinstance(action, argparse._SubParsersAction)
-             for choice in action._choices_actions}  # fmt: skip
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    helps = {choice.dest: choice.help or "" for action in nested for choice in action._choices_actions}
     if helps:
         return [table(("action", ""), [(f"`{name}`", text) for name, text in helps.items()])]
     rows = [
@@ -111,8 +111,8 @@ def columns() -> str:
 
 {MADE}
 
-One row a read. Later versions add columns and never rename one. Read it with pandas, DuckDB or whatever reads Parquet, or
-with `ffprompt.load(RUN).reads`.
+One row a read. Later versions add columns and never rename one. Read it with pandas, DuckDB or whatever reads
+Parquet, or with `ffprompt.load(RUN).reads`.
 
 {table(("column", "type", "holds"), rows)}"""
 
@@ -123,15 +123,15 @@ def run_folder() -> str:
 
 {MADE}
 
-Every run has a folder `results/RUN`, named after the time, the backend, the model and a digest of the plan. Every number
-is computed from `trials.jsonl`: `ffprompt score RUN` computes them again and needs nothing but this folder.
+Every run has a folder `results/RUN`, named after the time, the backend, the model and a digest of the plan. Every
+number is computed from `trials.jsonl`: `ffprompt score RUN` computes them again and needs nothing but this folder.
 
 {table(("file", "holds"), ((f"`{name}`", text) for name, text in words.FILES))}
 ## run.json
 
 {_fields(RunInfo, words.RUN)}
-It also holds `versions` of packages, the `source` (commit), the `hardware` and the `command`. Keys, passwords and secret
-headers are never in it.
+It also holds `versions` of packages, the `source` (commit), the `hardware` and the `command`. Keys, passwords and
+secret headers are never in it.
 
 ### results: a row of the table
 
@@ -165,8 +165,8 @@ def error_tree() -> str:
 {MADE}
 
 Everything that ffprompt raises on purpose is a `ffprompt.errors.FFPromptError`. On the command line it is one line on
-standard error that names the thing, the value and what was expected. Errors of an SDK are translated in one place, with the
-original as `__cause__`.
+standard error that names the thing, the value and what was expected. Errors of an SDK are translated in one place,
+with the original as `__cause__`.
 
 {table(("class", "exit code", "means"), rows)}
 Anything else is a defect of ffprompt: exit code 4, and the line names a file with the traceback.
