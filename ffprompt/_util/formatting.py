@@ -37,6 +37,31 @@ def span(low: float | None, high: float | None) -> str:
     return "None" if low is None or high is None else f"{share(low)}–{share(high)}"
 
 
+def signed(value: float | None) -> str:
+    """Return a difference with its sign and four decimals, or more where these would be none.
+
+    >>> [signed(value) for value in (0.25, -0.00001, 0.0, None)]
+    ['+0.2500', '-0.00001', '0.0000', 'None']
+    """
+    if value is None:
+        return "None"
+    decimals = 4
+    while value and round(value, decimals) == 0 and decimals < 12:
+        decimals += 1
+    return f"{value:+.{decimals}f}" if value else "0.0000"
+
+
+def probability(p: float | None) -> str:
+    """Return a p-value with two digits, never 0.
+
+    >>> [probability(p) for p in (0.0312, 1e-9, None)]
+    ['0.031', '<0.0001', 'None']
+    """
+    if p is None:
+        return "None"
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
+
+
 def percent(value: float) -> str:
     """Return a share in percent, without the sign: three significant digits and no exponent.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import probability, share, signed
 from ffprompt.cli.console import line, show
 from ffprompt.comparison.baselines import Baseline
 from ffprompt.comparison.compare import Comparison, ComparisonRow
@@ -180,20 +180,3 @@ def _notes(noted: Sequence[tuple[str, Sequence[str]]]) -> None:
             about.setdefault(warning, []).append(condition)
     for warning, conditions in about.items():
         line(f"note: {warning} ({'all conditions' if 1 < len(noted) == len(conditions) else '; '.join(conditions)})")
-
-
-def signed(value: float | None) -> str:
-    """A difference with its sign and four decimals, or more where these would be none; None where there is no data."""
-    if value is None:
-        return "None"
-    decimals = 4
-    while value and round(value, decimals) == 0 and decimals < 12:
-        decimals += 1
-    return f"{value:+.{decimals}f}" if value else "0.0000"
-
-
-def probability(p: float | None) -> str:
-    """Two digits, never 0."""
-    if p is None:
-        return "None"
-    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"

@@ -8,7 +8,8 @@ from typing import Any
 
 from ffprompt import __version__
 from ffprompt.cli import compare_flags
-from ffprompt.config.settings import BY_NAME, GROUPS, ROWS, Setting
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import BY_NAME, GROUPS, ROWS
 
 EPILOG = """\
 Without any flags, run evaluates the bundled reference models, and SmolLM2 if its weights are installed (about two

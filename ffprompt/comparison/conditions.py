@@ -14,7 +14,7 @@ import numpy as np
 
 from ffprompt._util.records import JsonObject
 from ffprompt.backends.base import OWN
-from ffprompt.config.settings import ROWS
+from ffprompt.config.settings import ROWS, recorded_in
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.runs.folder import RunFolder
@@ -153,7 +153,7 @@ def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:
     model |= {name: None for name in ("thinking", "reasoning_room") if model[name] in (OWN, 0)}
     temperature = {"temperature": OWN} if identity.get("temperature") == OWN and "temperature" in plays else {}
     return {
-        **{row.name: row.recorded_in(config) if row.name in plays else None for row in asked},
+        **{row.name: recorded_in(row, config) if row.name in plays else None for row in asked},
         **{name: condition.get(name) for name in KEY},
         **model,
         **temperature,

@@ -29,8 +29,9 @@ from ffprompt._util.secrets import shown_setting
 from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
-from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Setting, Settings
-from ffprompt.elicitation.base import find_elicitation
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Settings
+from ffprompt.elicitation.base import find_elicitation, use_replies
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import Spec
@@ -284,7 +285,4 @@ def _scored(names: Iterable[str]) -> str | None:
 
 
 def _no_repeats(repeats: int, scored: str) -> str:
-    return (
-        f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; use --elicitation next, "
-        "list or dialogue"
-    )
+    return f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; {use_replies()}"

@@ -87,7 +87,7 @@ class Elicitation(ABC):
         if self.scored_by_logprobs and not can.scores:
             raise ModelError(
                 f"{config.backend} model {config.model} gives no log-probabilities, which {self.name} needs"
-                f"{f' ({can.unscored})' if can.unscored else ''}; use --elicitation list or next"
+                f"{f' ({can.unscored})' if can.unscored else ''}; {use_replies()}"
             )
         if config.answers == "schema":
             self._check_schema(config, can)
@@ -112,10 +112,7 @@ class Elicitation(ABC):
 
     def _check_schema(self, config: RunConfig, can: Capabilities) -> None:
         if not self.takes_schema:
-            raise ConfigError(
-                f"--answers schema: {self.name} scores given answers and has no reply; use --elicitation list, next or "
-                "dialogue"
-            )
+            raise ConfigError(f"--answers schema: {self.name} scores given answers and has no reply; {use_replies()}")
         if config.form == "completion" or not can.chats:
             why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
             raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
@@ -219,6 +216,12 @@ class Elicitation(ABC):
 def elicitation_names() -> tuple[str, ...]:
     """Return the names of all elicitations: those that come with the package, then those that were registered."""
     return (*_BUNDLED, *(name for name in _REGISTERED if name not in _BUNDLED))
+
+
+def use_replies() -> str:
+    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``."""
+    *names, last = [name for name in elicitation_names() if not find_elicitation(name).scored_by_logprobs]
+    return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 
 
 def find_elicitation(name: str) -> Elicitation:

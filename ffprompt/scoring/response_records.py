@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ffprompt._util.files import shortened
 from ffprompt._util.records import Int, JsonObject, Number, Reader, Text
@@ -45,16 +45,11 @@ class FailureRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyRecord:
-    """What a model wrote: the text ``reply``, why it stops there, and how many tokens it took."""
+class _AnswerRecord:
+    """What all answers of one call have: the tokens, and what it took to get the answer."""
 
-    reply: Text
-    stop: Text
-    served_model: Text | None = None
     prompt_tokens: Int | None = None
     reply_tokens: Int | None = None
-    ended: Text | None = None  # why the reply ended, in the words of whoever wrote it
-    reasoning: Text | None = None
     call: CallRecord | None = None
 
     @property
@@ -69,7 +64,18 @@ class ReplyRecord:
     @property
     def calls(self) -> Iterator[SingleRecord]:
         """The call itself."""
-        yield self
+        yield cast("SingleRecord", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyRecord(_AnswerRecord):
+    """What a model wrote: the text ``reply``, why it stops there, and how many tokens it took."""
+
+    reply: Text
+    stop: Text
+    served_model: Text | None = None
+    ended: Text | None = None  # why the reply ended, in the words of whoever wrote it
+    reasoning: Text | None = None
 
     def to_json(self) -> JsonObject:
         """Return the reply as the log keeps it."""
@@ -106,7 +112,7 @@ class TurnRecord(ReplyRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoresRecord:
+class ScoresRecord(_AnswerRecord):
     """Log-probabilities of every answer at every read: ``logprobs`` (reads, symbols), natural logarithm.
 
     ``argmax`` is the token that the model ranks first at each read, ``argmax_symbol`` the symbol that this token is, or
@@ -116,24 +122,8 @@ class ScoresRecord:
     logprobs: list[list[Number]]
     argmax: list[Int]
     argmax_symbol: list[Int]
-    prompt_tokens: Int | None = None
     bounds: list[tuple[Int, Int]] | None = None
     reply_tokens: Int | None = 0  # some servers write a token before they give the prompt's
-    call: CallRecord | None = None
-
-    @property
-    def error(self) -> None:
-        """There is none."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the call used. None where the tokens of its prompt or of its reply are unknown."""
-        return _usage(self.prompt_tokens, self.reply_tokens, self.call)
-
-    @property
-    def calls(self) -> Iterator[SingleRecord]:
-        """The call itself."""
-        yield self
 
     @property
     def known(self) -> list[list[float | None]]:

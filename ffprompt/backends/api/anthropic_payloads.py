@@ -13,6 +13,7 @@ from typing import Literal
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import Request
 from ffprompt.backends.json_schema import object_schema
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError, did_you_mean
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -187,7 +188,7 @@ def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
     if not turns or turns[0]["role"] != "user" or turns[-1]["role"] != "user" or request.text:
         raise ModelError(
             f"trial {request.key}: in Anthropic's API the first and the last turn are the user's, and a reply that was "
-            "begun is not continued; use --elicitation list or next"
+            f"begun is not continued; {use_replies()}"
         )
     return system, turns
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api.base import ApiBackend, common_settings
+from ffprompt.backends.api.base import ApiBackend
 from ffprompt.backends.api.call_errors import CallError
+from ffprompt.backends.api.common_settings import common_settings
 from ffprompt.backends.api.error_hints import api_named
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.ignored_settings import IgnoredSettings

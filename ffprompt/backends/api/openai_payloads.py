@@ -8,6 +8,7 @@ import re
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import AnswerSchema, Request
 from ffprompt.backends.json_schema import array_schema
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError
 
 MOST_SHOWN = 20  # of the most probable tokens, unless a user asks for another number
@@ -90,7 +91,7 @@ def _turns(request: Request) -> list[dict[str, str]]:
     if not request.is_chat:
         raise ModelError("this API answers messages only; use --form chat, or --api completions for a base model")
     if request.text or request.reads:
-        raise ModelError("the beginning of a reply cannot be given to this API; use --elicitation list or next")
+        raise ModelError(f"the beginning of a reply cannot be given to this API; {use_replies()}")
     return [{"role": message.role, "content": message.text} for message in request.messages]
 
 
