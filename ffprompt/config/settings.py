@@ -54,7 +54,7 @@ class Settings:
         None, QUESTIONS, "K", "solved strings shown before the question", product=True, least=0, most=64,
         unset=_BY_BACKEND,
     )
-    shot_length: int = setting(16, QUESTIONS, "T", "symbols in each shot (two for each instruction)", used_with="shots")
+    shot_length: int = setting(16, QUESTIONS, "T", "length of each shot, counted in the same way", used_with="shots")
     shared_shots: bool = setting(False, QUESTIONS, "", "show the same shots before every question", used_with="shots")
     elicitation: tuple[str, ...] | None = setting(
         None, QUESTIONS, "NAME", "how reads are asked", product=True, unset=_BY_BACKEND, names=elicitation_names
@@ -73,7 +73,7 @@ class Settings:
         expected="a list of KEY=VALUE",
     )
     length: tuple[int, ...] | None = setting(
-        None, STRINGS, "T", "symbols in each string (two for each instruction), an even number of at least 4",
+        None, STRINGS, "T", "length of each string; of the flip-flop in symbols, even and at least 4",
         product=True, expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
     )
     p_ignore: tuple[float, ...] | None = setting(
