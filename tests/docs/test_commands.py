@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import Block, Session, blocks, check, commands, is_slow, pages, renewed, same
+from tests.docs.pages import DOCS, Block, Session, blocks, check, commands, is_slow, pages, renewed, same
 
 pytestmark = [pytest.mark.reports, pytest.mark.weights]
 
@@ -30,6 +31,19 @@ def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path:
     after, _ = renewed(page, tmp_path)
     changes = "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "the page", "now", lineterm=""))
     assert before == after, f"write it anew with: python -m tests.docs {page.relative_to(ROOT)}\n{changes}"
+
+
+def test_the_jobs_of_ci_have_commands_whose_flags_exist() -> None:
+    found = []
+    for page in sorted(DOCS.rglob("*.md")):
+        for job in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+            for line in re.findall(r"run: (?:>\n\s+)?(.*(?:\n\s+--.*)*)", job):
+                command = (
+                    re.sub(r"\$\{\{.*?\}\}", "X", " ".join(line.split())).split(" && ")[-1].replace(".venv/bin/", "")
+                )
+                check(command)
+                found.append(command)
+    assert sum("run_eval.py" in command or command.startswith("ffprompt run") for command in found) >= 2
 
 
 def _page(folder: Path, text: str) -> Path:
@@ -55,7 +69,7 @@ def test_an_output_that_is_no_longer_true_is_written_anew(tmp_path: Path) -> Non
 def test_an_exit_code_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
     command = "$ ffprompt run --backend scripted --model oracle --length 7\n"
     text, _ = renewed(_page(tmp_path, f"```console\n{command}$ echo $?\n0\n```\n"), tmp_path)
-    assert "expected" in text
+    assert "error: length 7: " in text
     assert text.endswith("$ echo $?\n2\n```\n")
 
 
