@@ -105,7 +105,8 @@ def columns() -> str:
     """The columns of ``reads.parquet``."""
     kinds = {"string": "text", "list": "list of numbers", "bool_": "true or false", "float64": "number"}
     rows = [
-        (f"`{name}`", kinds.get(kind, "whole number"), words.COLUMNS[name]) for name, kind in rescore.COLUMNS.items()
+        (f"`{name}`", kinds.get(kind, "whole number"), words.of(words.COLUMNS, name))
+        for name, kind in rescore.COLUMNS.items()
     ]
     return f"""# Columns of reads.parquet
 
@@ -145,7 +146,7 @@ The columns of `reads.parquet` have [a page of their own](columns.md).
 
 def _fields(record: type, about: Mapping[str, str]) -> str:
     names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
-    return table(("key", "holds"), ((f"`{name}`", about[name]) for name in names if about[name]))
+    return table(("key", "holds"), ((f"`{name}`", words.of(about, name)) for name in names if words.of(about, name)))
 
 
 def error_tree() -> str:

@@ -3,6 +3,17 @@
 A column or a key that has no line here makes ``tests/docs/test_reference.py`` fail.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def of(about: Mapping[str, str], name: str) -> str:
+    """The line about a column or a key."""
+    assert name in about, f"{name} has no description: add a line to tests/docs/words.py"
+    return about[name]
+
+
 COLUMNS = {
     "trial_id": "the trial, by condition, seed and string",
     "model": "the model as it was named",
@@ -43,6 +54,7 @@ COLUMNS = {
     "repeat": "which repeat of the prompt, from 0",
     "prompt": "digest of the prompt as the model saw it",
     "condition": "number of the condition in its run",
+    "final_answer": "`trace`: the answer that the model states at the end, as a number; null elsewhere",
 }
 
 RUN = {
@@ -107,6 +119,9 @@ RESULT = {
     "always_right": "share of them that is right in every repeat",
     "always_right_low": "lower end of its interval",
     "always_right_high": "upper end",
+    "traces": "`trace`: trials with a trace and answers after it",
+    "contradicting_traces": "`trace`: of these, trials whose answers at the end are not those in the trace",
+    "replies_without_a_trace": "`trace`: trials scored on the answers at the end alone",
     "prompt_tokens": "tokens of the prompts",
     "reply_tokens": "tokens of the replies",
     "cached_tokens": "prompt tokens that came from a cache",
