@@ -82,8 +82,8 @@ def test_the_right_outcome_or_one_line(
 
 
 def test_the_page_of_the_docs_lists_these_modes() -> None:
-    """Made anew by: python -m tests.support.odd_modes > docs/odd-servers.md."""
-    assert (ROOT / "docs" / "odd-servers.md").read_text("utf-8") == page(KINDS)
+    """Made anew by: python -m tests.support.odd_modes > docs/backends/odd-servers.md."""
+    assert (ROOT / "docs" / "backends" / "odd-servers.md").read_text("utf-8") == page(KINDS)
 
 
 def test_every_mode_has_a_name_of_its_own() -> None:
