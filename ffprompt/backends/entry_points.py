@@ -21,12 +21,17 @@ BACKENDS = {
     "reference": "ffprompt.backends.local.reference:SPEC",
     "scripted": "ffprompt.backends.scripted:SPEC",
 }
+# Harnesses whose logs become runs. None of them can be asked, so they are no choice of ``--backend``.
+HARNESSES = {
+    "lm-eval": "ffprompt.integrations.recorded:LM_EVAL",
+    "inspect": "ffprompt.integrations.recorded:INSPECT",
+}
 
 
 def find_backend(name: str) -> EntryPoint | None:
     """Return where a backend's ``BackendSpec`` is, or None for an unknown name. Those of this package come first."""
-    if name in BACKENDS:
-        return EntryPoint(name, BACKENDS[name], GROUP)
+    if known := BACKENDS.get(name) or HARNESSES.get(name):
+        return EntryPoint(name, known, GROUP)
     return next(iter(entry_points(group=GROUP, name=name)), None)
 
 
