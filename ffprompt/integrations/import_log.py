@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ffprompt._util.files import read_text
-from ffprompt.backends.base import Failure, Reply
+from ffprompt.backends.base import Reply, Scores
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import carry_out, start
 from ffprompt.integrations.harness import SETTINGS, plan_of
+from ffprompt.integrations.harness_log import HarnessLog, Sample
 from ffprompt.integrations.lm_eval.samples import scores
 from ffprompt.integrations.recorded import Answer, RecordedBackend, RecordedIdentity
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.condition_result import ConditionResult
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a log says about one trial. ``string`` is the digest of the string that the harness has shown."""
-
-    trial: int
-    key: str
-    string: str
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class HarnessLog:
-    """A log as it was read: ``settings`` are those of its documents, ``model`` is the harness's name for the model."""
-
-    harness: str
-    version: str
-    settings: Mapping[str, Any]
-    model: str
-    served_by: str | None
-    samples: list[Sample]
 
 
 def import_log(path: Path, out: Path, model: str | None = None) -> tuple[RunFolder, list[ConditionResult]]:
@@ -75,7 +54,7 @@ def import_log(path: Path, out: Path, model: str | None = None) -> tuple[RunFold
         log=path.name,
         served_by=log.served_by,
     )
-    backend = RecordedBackend(identity, {sample.key: sample.answer for sample in log.samples})
+    backend = RecordedBackend(identity, dict(chain.from_iterable(sample.answers.items() for sample in log.samples)))
     folder, _ = start(plan.config, backend, plan, out, resume=False)
     return folder, carry_out(folder, plan, backend)
 
@@ -109,7 +88,7 @@ def _read_lm_eval(path: Path) -> HarnessLog:
         if settings is not None and settings != found:
             raise StoreError(f"{where}: its settings are not those of the lines before")
         settings = found
-        samples.append(Sample(trial, key, string, answer))
+        samples.append(Sample(trial, string, {key: answer}))
     if settings is None:
         raise StoreError(f"{path}: no samples in it")
     model, version, served_by = _lm_eval_results(path)
@@ -161,10 +140,9 @@ def _check_strings(path: Path, log: HarnessLog, plan: Plan) -> None:
                 f"{path}: trial {sample.trial} is about string {sample.string}, "
                 f"but its settings give {batch.digests[sample.trial]}"
             )
-        answer = sample.answer
-        if not isinstance(answer, (Reply, Failure)):
+        for answer in sample.answers.values():
             reads = len(batch.asked[sample.trial])
-            if answer.answers.shape != (reads, plan.config.symbols):
+            if isinstance(answer, Scores) and answer.answers.shape != (reads, plan.config.symbols):
                 raise StoreError(
                     f"{path}: trial {sample.trial} has {answer.answers.shape[0]} scored reads; its string has {reads}"
                 )
