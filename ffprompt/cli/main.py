@@ -68,6 +68,8 @@ COMMANDS = (
     Command("trend", "Accuracy over all runs of a results folder, by model, condition and date.", *_COMPARISON),
     Command("power", "How many strings a question needs, from a pilot run.", *_COMPARISON),
     Command("report", "One HTML file: tables, figures, trials, prompts and provenance of runs."),
+    Command("import", "Make a run of a log of lm-evaluation-harness or Inspect.", "import_log"),
+    Command("tasks-path", "Print the folder of the tasks for lm-evaluation-harness.", "import_log"),
     Command("suites", "List the bundled suites."),
     Command("prompts", "List the templates, or show what a model will see."),
     Command("train", "Train a reference model from scratch."),

@@ -38,7 +38,14 @@ SETTINGS = (
     "task", "template", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "seed", "shots",
     "shot_length", "shared_shots", "elicitation", "next_read", "turn_instructions", "form", "max_tokens",
 )  # fmt: skip
-_DEFAULTS = {"template": "light-switch", "length": 100, "p_ignore": 0.8, "trials": 200, "shots": 0, "form": "completion"}
+_DEFAULTS = {
+    "template": "light-switch",
+    "length": 100,
+    "p_ignore": 0.8,
+    "trials": 200,
+    "shots": 0,
+    "form": "completion",
+}
 _UNNAMED = "unnamed"  # a model that nobody has named yet
 _CHUNK = 64  # strings that are drawn together
 
@@ -80,7 +87,9 @@ class HarnessCondition:
         defaults = {name: value for name, value in _DEFAULTS.items() if name not in left_out}
         self.plan = plan_of(harness, {"elicitation": "forced", **defaults, **given})
         if len(self.plan.conditions) != 1:
-            raise ConfigError(f"{len(self.plan.conditions)} conditions: a harness task is one; give one value a setting")
+            raise ConfigError(
+                f"{len(self.plan.conditions)} conditions: a harness task is one; give one value a setting"
+            )
         self.condition = self.plan.conditions[0]
         self._batch: Batch | None = None
 

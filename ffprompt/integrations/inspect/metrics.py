@@ -13,10 +13,13 @@ _NONE = float("nan")  # Inspect has no other word for no data
 
 def _pooled(name: str) -> Metric:
     def compute(scores: list[SampleScore]) -> float:
-        counts = (one.score.metadata["counts"] for one in scores if one.score.metadata)
-        return summary(Counts.from_json(each) for each in counts).get(name, _NONE)
+        return _summary(scores).get(name, _NONE)
 
     return compute
+
+
+def _summary(scores: list[SampleScore]) -> dict[str, float]:
+    return summary(Counts.from_json(one.score.metadata["counts"]) for one in scores if one.score.metadata)
 
 
 @metric
@@ -58,10 +61,10 @@ def reads() -> Metric:
 @metric
 def unanswered() -> Metric:
     """Reads that have no answer: invalid, refused and truncated ones."""
-    parts = [_pooled(name) for name in ("invalid", "refused", "truncated")]
 
     def compute(scores: list[SampleScore]) -> float:
-        return sum(part(scores) for part in parts)  # type: ignore[misc,operator]
+        found = _summary(scores)
+        return sum(found.get(name, 0.0) for name in ("invalid", "refused", "truncated"))
 
     return compute
 

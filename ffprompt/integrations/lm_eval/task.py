@@ -86,7 +86,9 @@ class Reads(Task):
         """Return nothing: demonstrations are in the prompt itself. Raises ConfigError where the harness adds some."""
         if num_fewshot not in (0, self.harness.condition.shots):
             metadata = f'{{"shots": {num_fewshot}}}'
-            _refuse(ConfigError(f"--num_fewshot {num_fewshot}: expected 0; for solved strings give --metadata '{metadata}'"))
+            _refuse(
+                ConfigError(f"--num_fewshot {num_fewshot}: expected 0; for solved strings give --metadata '{metadata}'")
+            )
         if given.get("system_instruction") is not None:
             _refuse(ConfigError("--system_instruction: expected none, because the template has its own"))
         chat = self.harness.condition.form == "chat"
@@ -147,7 +149,7 @@ def _condition(metadata: Mapping[str, Any]) -> HarnessCondition:
 def _refuse(error: FFPromptError) -> Never:
     """End the harness's command with one line. In another program the error is raised as it is."""
     if Path(sys.argv[0]).name in ("lm_eval", "lm-eval"):
-        print(f"ffprompt: {error}", file=sys.stderr)
+        sys.stderr.write(f"ffprompt: {error}\n")
         raise SystemExit(2) from None
     raise error
 
