@@ -29,7 +29,7 @@ from ffprompt.report.figures.series import Figure, rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import BESIDE_RUNS, ERROR
-from ffprompt.report.wording import REPEATS, repeated
+from ffprompt.report.wording import REPEATS, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def _json(value: object) -> Markup:
 
 
 def _repeated(row: ConditionResult) -> list[str]:
-    return repeated(row.to_json())
+    record = row.to_json()
+    return [*repeated(record), *traced(record)]
 
 
 def _record(provenance: JsonObject) -> str:

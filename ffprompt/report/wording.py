@@ -51,6 +51,14 @@ def repeated(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def traced(row: Mapping[str, Any]) -> list[str]:
+    """How many traces end with other answers than their own lines give, in words; nothing where there are none."""
+    if not (traces := row.get("traces")):
+        return []
+    against = row["contradicting_traces"]
+    return [f"traces contradicted by their final answers {share(against / traces)} ({against:,} of {traces:,})"]
+
+
 def _ends(row: Mapping[str, Any], name: str) -> str:
     """The interval of a number in parentheses; none where a run stopped by itself, for which it would not hold."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
@@ -153,3 +161,20 @@ def _bounds(row: Mapping[str, Any]) -> str:
     if reads["n"] == strings["n"]:
         return said
     return f"{said}; at most {share(reads['high'])} if {reads['needs']}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign and four decimals, or more where these would be none; None where there is no data."""
+    if value is None:
+        return "None"
+    decimals = 4
+    while value and round(value, decimals) == 0 and decimals < 12:
+        decimals += 1
+    return f"{value:+.{decimals}f}" if value else "0.0000"
+
+
+def probability(p: float | None) -> str:
+    """A p-value with two digits, never 0; None where there is no data."""
+    if p is None:
+        return "None"
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"

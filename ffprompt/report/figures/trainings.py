@@ -12,6 +12,7 @@ from typing import Any
 from ffprompt._util.formatting import counted
 from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.density import outline
+from ffprompt.report.figures.depth import depths
 from ffprompt.report.figures.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
 from ffprompt.report.study_cells import DENSE, SPARSE
 
@@ -29,7 +30,7 @@ Study = JsonObject
 
 def figures(study: Study) -> list[Figure | None]:
     """All figures of a study."""
-    found: list[Figure | None] = [_loss(study)]
+    found: list[Figure | None] = [depths(study), _loss(study)]
     found += [_glitches(study, data) for data in study["sets"]]
     found += [_tails(study, family) for family in _families(study)]
     found += [_replicates(study, data) for data in study["sets"]]
@@ -44,13 +45,13 @@ def _slug(data: str) -> str:
 def _named(study: Study, data: str) -> str:
     """A data set in a title, with what it is in the paper."""
     p_ignore = _p_ignore(study, data)
-    return data + {SPARSE: ", sparse", DENSE: ", dense"}.get(p_ignore, "")
+    return data + {SPARSE: ", sparse", DENSE: ", dense"}.get(p_ignore or 0.0, "")
 
 
-def _p_ignore(study: Study, data: str) -> float:
-    return float(
-        next(one["evaluations"][data][0]["p_ignore"] for one in study["trainings"] if data in one["evaluations"])
-    )
+def _p_ignore(study: Study, data: str) -> float | None:
+    """The share of ignores; None for a task that has none."""
+    found = next(one["evaluations"][data][0]["p_ignore"] for one in study["trainings"] if data in one["evaluations"])
+    return None if found is None else float(found)
 
 
 def _members(study: Study) -> Iterator[tuple[int, str, list[JsonObject]]]:
