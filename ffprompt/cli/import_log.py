@@ -43,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
     for name in options.log:
         folder, results = import_log(Path(name), Path(options.out), options.model)
         line(f"{folder.path}: {folder.info.status}")
-        rows += [{"model": folder.info.model_name, **row.to_json()} for row in results]
+        rows += [(folder.info.model_name, row) for row in results]
         whole = whole and complete(results)
     show_results(rows)
     return 0 if whole else 3
