@@ -85,7 +85,7 @@ def test_trials_can_be_filtered_to_those_with_a_wrong_read(page: Page, report: P
     assert page.run("document.getElementById('found').textContent") == "120 of 120 trials"
     assert shown(page) == 25
     page.choose("by-outcome", "wrong")
-    found = data.build([report.parent])["trials"]
+    found = data.build([report.parent]).trials
     wrong = sum(1 in trial["outcomes"] for trial in found)
     assert page.run("document.getElementById('found').textContent") == f"{wrong} of 120 trials"
     assert page.run("[...document.querySelectorAll('#list > li')].every(li => li.querySelector('.read.o-wrong'))")
@@ -100,7 +100,7 @@ def test_trials_can_be_filtered_to_those_with_a_wrong_read(page: Page, report: P
 
 def test_a_search_finds_strings_with_or_without_spaces(page: Page, report: Path) -> None:
     page.open(report)
-    text = data.build([report.parent])["trials"][7]["text"]
+    text = data.build([report.parent]).trials[7]["text"]
     for asked in (text, text.replace("i", " i "), text.upper()):
         page.choose("by-text", asked)
         assert shown(page) >= 1
