@@ -111,14 +111,24 @@ def without_shared(names: Sequence[str], separator: str = "/") -> tuple[list[str
         separator: What stands between two parts. The same text within parentheses separates nothing.
 
     >>> without_shared(["game, 0-shot, FFL(10, 0.6)", "game, 1-shot, FFL(10, 0.6)"], ", ")
-    (['0-shot', '1-shot'], 'game, FFL(10, 0.6)')
+    (['0-shot', '1-shot'], 'game, FFL, T=10, p=0.6')
     >>> without_shared(["game/0-shot/list/chat/FFL(10, 0.6)"])
-    (['FFL(10, 0.6)'], 'game, 0-shot, list, chat')
+    (['game/0-shot/list/chat/FFL(10, 0.6)'], '')
     """
-    every = [re.split(rf"{re.escape(separator)}(?![^(]*\))", name) for name in names]
-    if not every or len({len(one) for one in every}) > 1:
+    every = [_split(name, separator) for name in names]
+    if len(set(names)) < 2 or len({len(one) for one in every}) > 1:
         return list(names), ""
     columns = list(zip(*every, strict=True))
-    apart = [n for n, column in enumerate(columns) if len(set(column)) > 1] or [len(columns) - 1]
+    apart = [n for n, column in enumerate(columns) if len(set(column)) > 1]
     shared = ", ".join(column[0] for n, column in enumerate(columns) if n not in apart)
     return [", ".join(one[n] for n in apart) for one in every], shared
+
+
+def _split(name: str, separator: str) -> list[str]:
+    """The parts of a whole name, with a language as its task, T and p."""
+    *others, last = re.split(rf"{re.escape(separator)}(?![^(]*\))", name)
+    found = _LANGUAGE.fullmatch(last)
+    if found is None:
+        return [*others, last]
+    rest = [f"p={found['rest'].replace(', ', '/')}"] if found["rest"] else []
+    return [*others, found["task"], f"T={found['length']}", *rest]

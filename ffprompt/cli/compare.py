@@ -11,7 +11,7 @@ from rich.markup import escape
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_incomplete, add_level
-from ffprompt.cli.console import line, new_table, show
+from ffprompt.cli.console import line, new_table, show, width
 from ffprompt.cli.notes import MARK, MARKED, grouped
 from ffprompt.cli.output import Output
 from ffprompt.comparison.compare import Comparison, ComparisonRow, compare_conditions
@@ -30,6 +30,7 @@ what may differ. Anything else that differs is refused.
   ffprompt compare --by shots results/RUN          # few-shot against zero-shot
   ffprompt compare --by backend results/RUN-HF results/RUN-VLLM
 """
+_WIDE = 95  # columns that hold the numbers of reads and strings as well
 _STYLES = {"better": "green", "worse": "red", "unclear": "yellow"}
 
 
@@ -76,7 +77,8 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     interval = f"{100 * made.level:.12g}% interval"
     more = ("lost", "gained") if verbose else ()
     probabilities = ("p", "p Holm") if verbose else ("p Holm",)
-    numbers = ("reads", "strings", "A right", "B right", "B - A", interval, *probabilities, *more)
+    counts = ("reads", "strings") if verbose or width() >= _WIDE else ()
+    numbers = (*counts, "A right", "B right", "B - A", interval, *probabilities, *more)
     extra = ("sign flips", "McNemar") if tests else ()
     left_out = [_left_out(row) for row in made.rows]
     last = ["left out"] if any(left_out) else []
@@ -85,7 +87,7 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     for row, name, left in zip(made.rows, names, left_out, strict=True):
         its = word(row, made.level)
         style = _STYLES.get(its)
-        cells = [name, *([row.a, row.b] if several else []), *_numbers(row, tests, verbose)]
+        cells = [name, *([row.a, row.b] if several else []), *_numbers(row, tests, verbose)[0 if counts else 2 :]]
         said = f"[{style}]{its}[/]" if style else its
         table.add_row(*map(escape, cells), said, *([escape(left)] if last else []))
     show(table)

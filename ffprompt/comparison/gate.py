@@ -110,17 +110,17 @@ class GateReport(Plain):
         where = "in its one condition" if count == 1 else f"in {len(hit)} of {count} conditions"
         if self.verdict == "pass":
             text = f"pass: a loss of {self.margin:g} or more is ruled out in {'all ' if count > 1 else ''}{count} "
-            return f"{text}condition{'s' if count > 1 else ''}{self._fallen_mass()}"
+            lower = sum(check.high is not None and check.high < 0 for check in self.checks)
+            worse = f". Accuracy is shown to be lower, by less than that, in {lower} of {count}" if lower else ""
+            return f"{text}condition{'s' if count > 1 else ''}{worse}{self._fallen_mass()}"
         if self.verdict == "regression":
             kinds: Counter[str] = Counter()
             for check in hit:
                 kinds.update(check.lost_to)
             lost = sum(kinds.values())
             said = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
-            return (
-                f"regression: accuracy fell by more than {self.margin:g} {where}. The {lost:,} reads lost there are "
-                f"{said}{self._fallen_mass()}"
-            )
+            text = f"regression: accuracy fell by more than {self.margin:g} {where}"
+            return f"{text}. {lost:,} reads were lost there: {said}{self._fallen_mass()}"
         needed = [check.strings_needed for check in hit if check.strings_needed is not None]
         more = f". {_settles(max(needed), min(check.n_strings for check in hit)).capitalize()}" if needed else ""
         return (
