@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from ffprompt._util.formatting import probability, share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_incomplete, add_level
@@ -19,7 +20,6 @@ from ffprompt.comparison.compare import compare as compared
 from ffprompt.comparison.conditions import conditions_of
 from ffprompt.comparison.sentences import sentences, word
 from ffprompt.errors import FFPromptError
-from ffprompt.report.wording import probability, share, signed
 from ffprompt.runs.folder import RunFolder
 
 EPILOG = """\

@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from ffprompt._util.formatting import dollars, duration
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.cli.console import line, make_console, new_table
-from ffprompt.cli.progress import duration
 from ffprompt.cli.prompts import show_prompt
 from ffprompt.config.run_config import RunConfig
-from ffprompt.cost.prices import Price, dollars, unknown
+from ffprompt.cost.prices import Price, unknown
 from ffprompt.errors import StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.early_stopping import forecast

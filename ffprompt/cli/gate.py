@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from ffprompt._util.formatting import share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_gate_files, add_level, add_stored
@@ -22,7 +23,6 @@ from ffprompt.comparison.gate_strings import too_few
 from ffprompt.config.suites import Suite
 from ffprompt.errors import ConfigError, FFPromptError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.report.wording import share, signed
 
 EPILOG = """\
 Exit codes: 0 pass, 1 regression, 3 inconclusive or an incomplete run, 2 usage. The gate passes if a loss of the margin

@@ -70,6 +70,7 @@ COMMANDS = (
     Command("export", "Write a reference Transformer as a folder that transformers and vLLM load."),
     Command("sweep", "Train every cell of a study, with every seed."),
     Command("sample", "Write strings to a file in the format of the released data."),
+    Command("doctor", "Which backends can run here, and what to install or set where one cannot."),
 )
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import duration, share
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli.console import make_console, new_table
 from ffprompt.evaluation.worker import Progress as State
@@ -48,20 +48,6 @@ class Sparing:
             return False
         self._next = now + min(_MOST_WAIT, max(_FIRST_LINE, (now - self.began) / 10))
         return True
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the units that suit it.
-
-    >>> duration(8.2), duration(95), duration(4000)
-    ('8 s', '1 min 35 s', '1 h 7 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def speed(reads: int, seconds: float) -> str:

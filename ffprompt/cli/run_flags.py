@@ -8,7 +8,8 @@ from typing import Any
 
 from ffprompt import __version__
 from ffprompt.cli import comparison_flags, output_flags
-from ffprompt.config.settings import BY_NAME, GROUPS, ROWS, Setting
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import BY_NAME, GROUPS, ROWS
 
 EPILOG = """\
 Without any flags, run evaluates two bundled reference models, and SmolLM2 if its weights are installed (ten rows, about

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ffprompt._util.plain import Plain
+from ffprompt.comparison.compare import Paths
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.gate_strings import strings_that_settle
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, CountsError
+from ffprompt.runs.folder import each_run
 from ffprompt.stats.gate import Gate, Verdict, noninferior
 from ffprompt.stats.paired import Pairs
 from ffprompt.stats.quantiles import checked_level
@@ -147,8 +149,8 @@ class GateReport(Plain):
 
 
 def gate(
-    baseline: Path | Sequence[Path],
-    candidate: Path | Sequence[Path],
+    baseline: Paths,
+    candidate: Paths,
     margin: float,
     level: float = 0.95,
     allow: Collection[str] = (),
@@ -163,13 +165,9 @@ def gate(
     if not 0 < margin < 1:
         raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
-        [cell for path in _several(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
+        [cell for path in each_run(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )
     return gate_conditions(before, after, margin, level, allow)
-
-
-def _several(paths: Path | Sequence[Path]) -> list[Path]:
-    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
 def gate_conditions(

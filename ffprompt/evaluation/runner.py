@@ -36,7 +36,8 @@ from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
-from ffprompt.templates.template import names as template_names
+from ffprompt.templates.loading import names as template_names
+from ffprompt.templates.remarks import remarks
 
 # Prompts of a condition that are audited before the first question; the others are audited when their turn comes.
 _AUDITED = 32
@@ -55,11 +56,15 @@ def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
     """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
     found = []
     once = plan.once
+    # Whoever has written a template should hear what is odd about it; the bundled ones are as they are meant to be.
+    noted = {made.name: remarks(made) for given, made in plan.templates.items() if given.endswith(".toml")}
     for condition in plan.conditions:
         batch = once.batch(condition, 0, min(_AUDITED, once.trials))
         questions = once.questions(batch)
         try:
             checked = condition.elicitation.check(backend, questions)
+            if new := [f"template {condition.template}: {text}" for text in noted.get(condition.template, ())]:
+                checked = {**checked, "notes": [*checked.get("notes", ()), *new]}
             found.append({"condition": condition.name, **checked})
         except AuditError as error:
             raise AuditError(f"{error}{_working(plan, backend, condition)}") from error
@@ -88,7 +93,7 @@ def start(
 ) -> tuple[RunFolder, bool]:
     """The folder of a run, and whether it is an earlier one.
 
-    ``resume`` looks for the newest unfinished run of this plan; with ``reuse`` a finished one will do too.
+    ``resume`` looks for the newest unfinished run of this plan. With ``reuse`` a finished one will do too.
     """
     record = plan.record()
     settings = plan.config.plain()

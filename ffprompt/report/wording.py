@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt._util.files import shortened
-from ffprompt._util.formatting import share as share
-from ffprompt._util.formatting import span as span
+from ffprompt._util.formatting import share, span
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.score import Outcome
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import covariates, floors
-from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings
+from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings, Task
 
 EVENTS = (
     Event("write", "w", "reset", arguments=None),
@@ -302,7 +302,7 @@ _PRESETS = MappingProxyType({"in distribution": 0.8, "sparse tail": 0.98, "dense
 _USUAL_P_IGNORE = 0.6
 
 
-class FlipFlop:
+class FlipFlop(Task):
     """The flip-flop as a task. ``spec`` takes p_ignore, or p_write and p_read, or all three, or none."""
 
     name = "flipflop"

@@ -226,5 +226,5 @@ def test_progress_in_a_pipe_says_the_time_left_and_never_0_reads_a_second(capsys
         state.add("game/0-shot/FFL(10, 0.6)", ["correct"])
         watch(state)
     assert capsys.readouterr().err == (
-        "m: 5 of 10 trials, about 2 min 30 s left; 0-shot accuracy 1.0000 so far, 30 s a read\n"
+        "m: 5 of 10 trials, about 2 min left; 0-shot accuracy 1.0000 so far, 30 s a read\n"
     )
