@@ -194,6 +194,21 @@ def test_a_finished_run_is_not_asked_again_unless_a_new_one_is_wanted(show: Show
     assert show(100, *run, "--new")[0] == 2
 
 
+def test_a_comparison_is_written_as_a_table_and_as_a_figure(show: Show, tmp_path: Path) -> None:
+    run = ("run", "--backend", "scripted", "--model", "coin", "--trials", 20, "--shots", 0, 1, "--length", 10, 20)
+    show(100, *run, "--out", "r", "--no-report")
+    (made,) = (tmp_path / "r").iterdir()
+    compare = ("compare", "--by", "shots", made)
+    code, text = show(None, *compare, "--table", "t.tex", "--figures", "f.pdf")
+    assert code == 0
+    assert "table: t.tex" in text
+    assert "figure: f.pdf" in text
+    assert (tmp_path / "t.tex").read_text().count(r"\begin{tabular}") == 1
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
+    assert show(None, *compare, "--table", "t.txt")[0] == 2
+    assert show(None, *compare, "--figures", "nowhere/f.pdf")[0] == 2
+
+
 class Clock:
     """A clock that is set by hand."""
 
