@@ -79,7 +79,7 @@ def progress(
         def say(state: State) -> None:
             nonlocal before
             before = before if state.reads else state.trials
-            if state.reads and sparing.due():
+            if state.reads and state.trials < trials and sparing.due():
                 done = state.trials - before
                 left = f", about {duration(sparing.elapsed * (trials - state.trials) / done)} left" if done else ""
                 text = (

@@ -233,7 +233,8 @@ def _check(one: Match, margin: float, level: float, strict: float) -> GateCheck:
 def _settles(needed: int, strings: int) -> str:
     """What more strings would do, given how many an equal model needs to pass and how many there are."""
     if needed > strings:
-        return f"about {needed:,} strings in each condition would let an equal model pass"
+        step = 10 ** max(0, len(str(needed)) - 2)  # two digits, as it is a formula's number
+        return f"about {-(-needed // step) * step:,} strings in each condition would let an equal model pass"
     return f"an equal model would probably have passed with these {strings:,} strings, so more may well show a loss"
 
 
