@@ -37,11 +37,14 @@ from ffprompt.templates.schema import Template
 
 
 class Plan:
-    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
+    """What a run asks.
 
     ``strings`` are those of a file. ``kept`` are templates as an earlier run has recorded them, by the names or paths
     in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
     ``string_count`` strings is asked ``repeats`` times.
+
+    Raises:
+        ConfigError, SpecError, TemplateError: where the settings cannot be carried out.
     """
 
     def __init__(
@@ -61,16 +64,18 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
-        self.task = registry.get(config.task)
+        self.task = config.made_task()
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
         self.templates = {given: kept[given] if kept else templates.load(given) for given in config.template}
-        self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
+        for given, template in self.templates.items():
+            if not registry.is_worded_by(self.task, template.task):
+                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
+        words = (Renderer(template, config.symbols, self.task) for template in self.templates.values())
+        self._words = {made.template.name: made for made in words}
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
-            if template.task != self.task.name:
-                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):
@@ -203,10 +208,17 @@ class Plan:
         return questions
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
-        rules = self.task.floors(batch.strings, batch.condition.elicitation.sees_answers)
+        elicitation = batch.condition.elicitation
+        rules = self.task.floors(batch.strings, elicitation.sees_answers)
         rules["oracle"] = batch.strings.answers
+        everywhere = elicitation.writes_every_answer
+        if everywhere and (states := self.task.answers_everywhere(batch.strings)) is not None:
+            rules["oracle"] = states
         return [
-            {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
+            {
+                name: tuple(answers[row, slice(None) if everywhere else batch.positions(row)].tolist())
+                for name, answers in rules.items()
+            }
             for row in range(len(batch))
         ]
 
@@ -214,7 +226,10 @@ class Plan:
         """Return the longest reply with ``count`` answers. In a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
-        return condition.elicitation.max_tokens(condition.form, condition.structured, count)
+        elicitation, spec = condition.elicitation, condition.spec
+        events = spec.instructions if spec else self.file.instructions if self.file is not None else 0
+        most = elicitation.max_tokens(condition.form, condition.structured, count)
+        return most + elicitation.trace_tokens(self.words(condition), events)
 
     def data_digest(self) -> str:
         """16 hex digits of all strings of the run."""

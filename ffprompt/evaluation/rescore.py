@@ -33,7 +33,6 @@ from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 from ffprompt.scoring.score import Judged, Reading, margin, mass
-from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.schema import Template
@@ -55,7 +54,7 @@ COLUMNS = {
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
     "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string", "condition": "int32",
+    "prompt": "string", "condition": "int32", "final_answer": "int16",
 }  # fmt: skip
 
 
@@ -76,7 +75,7 @@ def plan_of(folder: RunFolder) -> Plan:
     if config.template and (lacking := [name for name in config.template if name not in kept]):
         raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
     capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")
-    task = registry.get(config.task)
+    task = config.made_task()
     strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
     return Plan(config, capabilities, strings, kept)
 
@@ -250,6 +249,7 @@ def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord)
         ignore_case=words.template.reply.ignore_case,
         structured=condition.structured,
         tags=plan.config.reasoning_tags or (),
+        steps=condition.elicitation.steps(words, batch.strings.string(row), batch.asked[row].tolist()),
     )
     return condition.elicitation.judge(response, batch.truth(row), reading)
 
@@ -322,6 +322,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
         **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
         "answer": list(judged.answers),
+        "final_answer": none if judged.final is None else list(judged.final),
         "outcome": [str(outcome) for outcome in judged.outcomes],
         "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
         "ended": printable(_ended(response, len(positions))),

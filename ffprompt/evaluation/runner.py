@@ -33,7 +33,6 @@ from ffprompt.runs.log import Log, answered_turns, index
 from ffprompt.runs.provenance import provenance
 from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.condition_result import ConditionResult
-from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
 from ffprompt.templates.loading import names as template_names
@@ -46,14 +45,18 @@ _AUDITED = 32
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, config.made_task()) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
 
 
 def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
-    """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
+    """Check the first trials of every condition against tokenizer and context.
+
+    Raises:
+        AuditError: a prompt does not fit, or its answers cannot be scored. The message has a hint.
+    """
     found = []
     once = plan.once
     # Whoever has written a template should hear what is odd about it; the bundled ones are as they are meant to be.

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from ffprompt.config.settings import ROWS, Setting
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import ROWS
 
 _HEAD = '''\
 """The settings of a run as keywords of ``evaluate``.
