@@ -84,8 +84,9 @@ def time_needed(
     if calls is not None:
         config = plan.config
         least = calls * _SECONDS / (config.max_concurrency or _CONCURRENCY)
-        if config.requests_per_minute:
-            least = max(least, 60 * calls / config.requests_per_minute)
+        limited = 60 * calls / config.requests_per_minute if config.requests_per_minute else 0.0
+        if limited > least:
+            return f"time: about {duration(limited)}, as {config.requests_per_minute:g} requests a minute are allowed"
         return f"time: about {duration(max(_SECONDS, least))}, if a call takes {_SECONDS:g} s"
     return "time: not known before a first run of this model here; one with --trials 2 tells"
 
