@@ -142,9 +142,12 @@ def show_plan(
     price: Price | None = None,
     thinks: bool = False,
 ) -> None:
-    """Print what a run would do; with ``estimates``, one a condition, what it would cost at an API's ``price``.
+    """Print what a run would do.
 
-    ``thinks``: the model thinks before it replies, which is why no reply and no cost is expected.
+    Args:
+        estimates: What each condition would cost, for a model behind an API.
+        price: The price of its tokens, where it is known.
+        thinks: Whether the model thinks before it replies, so that no reply and no cost can be estimated.
     """
     console = make_console()
     for key, value in identity.items():

@@ -94,7 +94,7 @@ def _moved(before: TrendPoint, now: TrendPoint) -> str:
 
 
 def show_trend(made: Trend, verbose: bool = False) -> None:
-    """Print a row for each point, oldest first; the latest few of each condition where all would not fit a screen."""
+    """Print a row for each point, oldest first, or the latest few of each condition if all would not fit a screen."""
     blocks = _blocks(made)
     names, shared = without_shared([block[0].condition for block in blocks])
     if verbose or len(blocks) == 1:

@@ -17,7 +17,7 @@ from ffprompt.runs.folder import replace_file
 
 
 def to_json(path: Path, value: Any) -> None:
-    """Write plain values; what is not a number is null. Raises StoreError."""
+    """Write plain values. What is not a finite number is null. Raises StoreError."""
     _write(path, json_bytes(finite(value), indent=2) + b"\n")
 
 
@@ -29,7 +29,11 @@ def to_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def to_junit(path: Path, report: GateReport) -> None:
-    """One test case a condition: a regression is a failure, what is inconclusive an error. Raises StoreError."""
+    """Write one test case for each condition: a regression is a failure, an inconclusive verdict an error.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
     count = {name: sum(check.verdict == name for check in report.checks) for name in ("regression", "inconclusive")}
     suite = ET.Element(
         "testsuite",
