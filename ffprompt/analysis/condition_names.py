@@ -51,7 +51,7 @@ def parts(condition: ConditionResult) -> dict[str, str]:
         "shots": f"{condition.shots}-shot",
         "elicitation": f"{condition.elicitation}{turns}",
         "form": condition.form,
-        "answers": condition.answers or "",
+        "answers": "schema" if condition.answers == "schema" else "",
         "task": found["task"] if found else condition.language,
         "T": f"T={found['length']}" if found else "",
         "p": f"p={rest.replace(', ', '/')}" if rest else "",
@@ -91,7 +91,7 @@ def name_rows(rows: Rows) -> Names:
     left = [
         kind
         for kind in (every[0] if every else ())
-        if kind not in kinds and kind not in ("form", "answers") and not (by_language and kind in ("task", "T", "p"))
+        if kind not in kinds and kind != "form" and not (by_language and kind in ("task", "T", "p"))
     ]
     everywhere = [kind for kind in left if len({made[kind] for made in every}) == 1]
     apart = [kind for kind in left if kind not in everywhere]

@@ -31,7 +31,7 @@ from ffprompt.cli.console import line, make_console, show
 from ffprompt.cli.output import Output
 from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, repeated
+from ffprompt.report.wording import failures, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 SCREEN = 25  # lines
@@ -50,7 +50,7 @@ class Ending:
     Attributes:
         rows: The model and the result of each condition.
         after: Lines that follow the table: the report, the bill, what to run next.
-        notes: Lines that only ``--verbose`` shows.
+        notes: What was noticed about the model and its replies.
     """
 
     rows: Rows
@@ -78,7 +78,7 @@ class Ending:
         sentences = _first([str(one) for one in found], _MOST_SENTENCES, "models")
         told = {one.model for one in found if one.answer == "no result"}  # the sentence has said why
         doubtful = _warnings(self.rows, verdict.warnings([row for row in self.rows if row[0] not in told]))
-        warned = [f"! {text}" for text in _first(doubtful, _MOST_WARNINGS, "warnings")]
+        warned = [f"! {text}" for text in _first([*doubtful, *self.notes], _MOST_WARNINGS, "warnings")]
         names = name_rows(self.rows)
         below = [_caption(names.shared, [c for _, c in self.rows]), *_stops(self.rows), *warned, *self.after]
         used = sum(_height(text, console.width) for text in (*sentences, *below)) + 2  # an empty line and the header
@@ -173,7 +173,8 @@ def _fitting(rows: Rows, most: int) -> list[int]:
 def _caption(shared: str, rows: Sequence[ConditionResult]) -> str:
     """What all rows share, and what the floor is."""
     floor = "floor: the best rule without memory, on the same reads" if any(r.floor is not None for r in rows) else ""
-    return ". ".join(text for text in (shared, floor) if text)
+    stops = "intervals hold wherever one stops" if any(row.stopping is not None for row in rows) else ""
+    return ". ".join(text for text in (shared, floor, stops) if text)
 
 
 def _table(rows: Sequence[tuple[str, ConditionResult, ConditionVerdict]], several: bool) -> Table:
@@ -220,7 +221,7 @@ def other(row: ConditionResult) -> str:
         found.append(f"{row.missing_trials:,} trials missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
-    return ", ".join([*found, *repeated(row.to_json())])
+    return ", ".join([*found, *repeated(row.to_json()), *traced(row.to_json())])
 
 
 def rows_of(infos: Sequence[Mapping[str, Any]]) -> list[tuple[str, ConditionResult]]:
