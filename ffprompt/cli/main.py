@@ -62,6 +62,8 @@ COMMANDS = (
     Command("trend", "Accuracy over all runs of a results folder, by model, condition and date."),
     Command("power", "How many strings a question needs, from a pilot run."),
     Command("report", "One HTML file: tables, figures, trials, prompts and provenance of runs."),
+    Command("import", "Make a run of a log of lm-evaluation-harness or Inspect.", "import_log"),
+    Command("tasks-path", "Print the folder of the tasks for lm-evaluation-harness.", "import_log"),
     Command("suites", "List the bundled suites."),
     Command("prompts", "List, show, check and start templates."),
     Command("train", "Train a reference model from scratch."),
