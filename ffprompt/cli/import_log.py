@@ -10,8 +10,8 @@ from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.runner import complete
 
 EPILOG = (
-    "Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. Needs no harness for the first, and "
-    "the extra [inspect] for the second."
+    "Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. Needs no harness for the first, "
+    "and the extra [inspect] for the second."
 )
 
 
