@@ -101,3 +101,24 @@ def name_rows(rows: Rows) -> Names:
         if text:
             said.append(f"{text} ({', '.join(model for _, model in owners)})")
     return Names(names, "; ".join(text for text in said if text))
+
+
+def without_shared(names: Sequence[str], separator: str = "/") -> tuple[list[str], str]:
+    """Return whole names without the parts that all of them have, and these parts.
+
+    Args:
+        names: Names whose parts stand in the same order.
+        separator: What stands between two parts. The same text within parentheses separates nothing.
+
+    >>> without_shared(["game, 0-shot, FFL(10, 0.6)", "game, 1-shot, FFL(10, 0.6)"], ", ")
+    (['0-shot', '1-shot'], 'game, FFL(10, 0.6)')
+    >>> without_shared(["game/0-shot/list/chat/FFL(10, 0.6)"])
+    (['FFL(10, 0.6)'], 'game, 0-shot, list, chat')
+    """
+    every = [re.split(rf"{re.escape(separator)}(?![^(]*\))", name) for name in names]
+    if not every or len({len(one) for one in every}) > 1:
+        return list(names), ""
+    columns = list(zip(*every, strict=True))
+    apart = [n for n, column in enumerate(columns) if len(set(column)) > 1] or [len(columns) - 1]
+    shared = ", ".join(column[0] for n, column in enumerate(columns) if n not in apart)
+    return [", ".join(one[n] for n in apart) for one in every], shared

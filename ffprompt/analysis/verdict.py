@@ -5,8 +5,9 @@
 
 The floor of a condition is what the best rule without memory scores on the same reads. A condition is *above* it where
 the whole interval of its accuracy is above, *below* where the whole interval is below, and *unclear* where the floor
-lies within the interval. Where most replies could not be read, or the model would nearly always write something other
-than an answer, the accuracy says nothing about memory, and the condition has a ``problem`` instead of a verdict.
+lies within the interval, or where there are fewer than ten strings, on which some rule is right by luck. Where most
+replies could not be read, or the model would nearly always write something other than an answer, the accuracy says
+nothing about memory, and the condition has a ``problem`` instead of a verdict.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ffprompt.scoring.condition_result import ConditionResult, Unread
 Against = Literal["above", "below", "unclear"]
 LOW_MASS = 0.05  # below it a choice among the answers says little about what a model would write
 _RULE = "the best memoryless rule"
+_FEWEST_STRINGS = 10  # on fewer, the best of several rules may be right at every read by luck
 _MOST_PLACES = 3  # groups of conditions that a sentence names, beyond which it counts them
 # A warning of the statistics that explains an interval and changes nothing about how to read it.
 _EXPLAINS = ("every read was right", "every read was wrong", "no read was right", "no read has an answer")
@@ -102,6 +104,7 @@ def judge(condition: ConditionResult, name: str = "") -> ConditionVerdict:
     low, high, floor = condition.interval_low, condition.interval_high, condition.floor
     if problem is None and low is not None and high is not None and floor is not None:
         against = "above" if low > floor else "below" if high < floor else "unclear"
+        against = against if condition.strings >= _FEWEST_STRINGS else "unclear"
     right, wrong, chance = condition.count("correct"), condition.count("wrong"), chance_level(condition)
     return ConditionVerdict(
         condition.condition,

@@ -83,21 +83,21 @@ def place(given: Sequence[Path]) -> Path:
     return given[0] / "report.html" if len(given) == 1 else Path("report.html")
 
 
-def after(runs: Sequence[Path], out: Path, suite: str | None) -> None:
-    """The report at the end of a run: in its folder, or beside the runs of a suite, which it is named after.
+def after(runs: Sequence[Path], out: Path, suite: str | None) -> str | None:
+    """Write the report at the end of a run: in its folder, or beside the runs of a suite, which it is named after.
 
-    Nothing happens where plotly is not installed. Whatever goes wrong is said in one line: the run itself is done.
+    Returns:
+        One line that says where it is, or what went wrong, since the run itself is done. None without plotly.
     """
     import importlib.util
 
     if not runs or importlib.util.find_spec("plotly") is None:
-        return
+        return None
     path = runs[0] / "report.html" if suite is None else out / f"{suite}.html"
     try:
         from ffprompt.report import data, page
 
         page.write(data.build(runs, incomplete=True, title=suite), path)
     except Exception as error:  # numbers are safe on disk, and a picture of them is not worth an exit code
-        line(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
-    else:
-        line(f"report: {path}")
+        return f"no report: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"report: {path}"

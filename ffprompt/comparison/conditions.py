@@ -131,7 +131,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
 def _language(info: JsonObject, condition: JsonObject) -> str:
     if info["config"]["data"] is not None:
         return f"file({condition['length']})"
-    task = registry.get(info["config"].get("task", registry.DEFAULT))
+    task = registry.get(info["config"].get("task", registry.DEFAULT), info["config"].get("task_arg") or ())
     given = {name: condition[f"p_{name}"] for name in PROBABILITIES}
     probabilities = {name: value for name, value in given.items() if value is not None}
     return str(task.spec(condition["length"], condition["symbols"], probabilities))

@@ -68,6 +68,10 @@ class Settings:
         used_with="elicitation",
     )
     task: str = setting("flipflop", STRINGS, "NAME", "the automaton whose strings are asked about", compare="strings")
+    task_arg: tuple[str, ...] | None = setting(
+        None, STRINGS, "KEY=VALUE", "setting of the task, such as read=first; repeatable", compare="strings",
+        expected="a list of KEY=VALUE",
+    )
     length: tuple[int, ...] | None = setting(
         None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
         expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
@@ -81,7 +85,8 @@ class Settings:
         expected="a probability", compare="strings",
     )
     p_read: float | None = setting(
-        None, STRINGS, "P", "probability of read; goes with --p-write", expected="a probability", compare="strings"
+        None, STRINGS, "P", "probability of read; in the flip-flop goes with --p-write", expected="a probability",
+        compare="strings",
     )
     symbols: int = setting(
         2, STRINGS, "M", "number of data symbols, 2 to 256", expected="a whole number from 2 to 256", compare="equal"

@@ -61,16 +61,18 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
-        self.task = registry.get(config.task)
+        self.task = config.made_task()
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
         self.templates = {given: kept[given] if kept else templates.load(given) for given in config.template}
-        self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
+        for given, template in self.templates.items():
+            if not registry.is_worded_by(self.task, template.task):
+                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
+        words = (Renderer(template, config.symbols, self.task) for template in self.templates.values())
+        self._words = {made.template.name: made for made in words}
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
-            if template.task != self.task.name:
-                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):

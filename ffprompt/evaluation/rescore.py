@@ -33,7 +33,6 @@ from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 from ffprompt.scoring.score import Judged, Reading, margin, mass
-from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.schema import Template
@@ -76,7 +75,7 @@ def plan_of(folder: RunFolder) -> Plan:
     if config.template and (lacking := [name for name in config.template if name not in kept]):
         raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
     capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")
-    task = registry.get(config.task)
+    task = config.made_task()
     strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
     return Plan(config, capabilities, strings, kept)
 

@@ -33,7 +33,6 @@ from ffprompt.runs.log import Log, answered_turns, index
 from ffprompt.runs.provenance import provenance
 from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.condition_result import ConditionResult
-from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
 from ffprompt.templates.loading import names as template_names
@@ -46,7 +45,7 @@ _AUDITED = 32
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, config.made_task()) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
@@ -97,7 +96,7 @@ def start(
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, backend.identity.to_json()])
+    plan_digest = _digest(plan, backend)
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
@@ -131,6 +130,17 @@ def start(
         **provenance(),
     }
     return RunFolder.create(out, name, info), False
+
+
+def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:
+    """The newest finished run of a plan, if none of it is unfinished; None otherwise."""
+    plan_digest = _digest(plan, backend)
+    return None if find(out, plan_digest, done=False) else find(out, plan_digest, done=True)
+
+
+def _digest(plan: Plan, backend: Backend) -> str:
+    """What identifies a plan for a model."""
+    return digest_of([plan.config.plain(), plan.record(), backend.identity.to_json()])
 
 
 def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[ConditionResult]:

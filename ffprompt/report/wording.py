@@ -153,3 +153,20 @@ def _bounds(row: Mapping[str, Any]) -> str:
     if reads["n"] == strings["n"]:
         return said
     return f"{said}; at most {share(reads['high'])} if {reads['needs']}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign and four decimals, or more where these would be none; None where there is no data."""
+    if value is None:
+        return "None"
+    decimals = 4
+    while value and round(value, decimals) == 0 and decimals < 12:
+        decimals += 1
+    return f"{value:+.{decimals}f}" if value else "0.0000"
+
+
+def probability(p: float | None) -> str:
+    """A p-value with two digits, never 0; None where there is no data."""
+    if p is None:
+        return "None"
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"

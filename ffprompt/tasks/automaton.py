@@ -73,10 +73,11 @@ class Argument:
         return int(value) if isinstance(self.default, int) else value + 0.0
 
 
-EVERYWHERE, EVERY = "anywhere", "every"
+ANYWHERE, EVERY = "anywhere", "every"
+SYMBOLS = Argument(2, "number of different symbols", least=2, most=256)
 P_READ = Argument(0.2, "probability that a position inside the string is a read; 0 reads at the end only", most=0.999)
 READS = Argument(
-    EVERYWHERE, "where reads stand: anywhere, or after every input, which T then counts", choices=(EVERYWHERE, EVERY)
+    ANYWHERE, "where reads stand: anywhere, or after every input, which T then counts", choices=(ANYWHERE, EVERY)
 )
 
 
@@ -291,9 +292,10 @@ class Automaton(Task):
         """Return a spec; ``read`` is the setting ``p_read`` of the task. Raises SpecError."""
         if self.symbols is not None and symbols not in (2, self.symbols):
             raise SpecError(f"symbols {symbols}: task {self.name} has {self.symbols} different answers")
-        given = {f"p_{name}": repr(float(value)) for name, value in (probabilities or {}).items()}
-        if self.reads_every:
-            given.pop("p_read", None)  # what the plan of a run wrote down
+        # Where reads have their places, the plan of a run has written down a share that is no setting.
+        fixed = set(self.event_probabilities) - {name.removeprefix("p_") for name in self.all_arguments()}
+        fixed |= {"read"} if self.reads_every else set()
+        given = {f"p_{name}": repr(float(p)) for name, p in (probabilities or {}).items() if name not in fixed}
         return Spec(self.configured(given), length)
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:

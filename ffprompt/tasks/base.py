@@ -383,7 +383,8 @@ class Task(Protocol):
     def plain_argument(self, event: Event, argument: int, symbols: int) -> Any:
         """Return the argument of an event as a file of strings holds it; None for none, a list for several."""
         values = event.split(argument, symbols)
-        found = [event.words[value] if event.words else value for value in values]
+        words = [int(word) if word.isdigit() else word for word in event.words]
+        found = [words[value] if words else value for value in values]
         return None if not found else found[0] if len(found) == 1 else found
 
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:

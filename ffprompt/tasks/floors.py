@@ -27,7 +27,7 @@ def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     visible = np.ones_like(reads) if see_reads else ~reads
     copied = copies(strings, see_reads)
     constant = {f"constant-{symbol}": np.full(values.shape, symbol, np.uint8) for symbol in range(symbols)}
-    return copied | {"majority": _majority(visible, values, copied["copy-last-bit"], symbols)} | constant
+    return copied | {"majority": majority(visible, values, copied["copy-last-bit"], symbols)} | constant
 
 
 def copies(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
@@ -58,7 +58,8 @@ def _latest(mask: Bools, values: U8, symbols: int) -> tuple[U8, Bools]:
     return (before % symbols).astype(np.uint8), before > 0
 
 
-def _majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+def majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+    """Return the most frequent visible symbol before each place; in a tie the latest, and ``latest`` where none is."""
     n = values.shape[1]
     best = latest.copy()
     most = np.zeros(values.shape, np.int64)

@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ffprompt.errors import SpecError, did_you_mean
+from ffprompt.tasks.addition import Addition
 from ffprompt.tasks.base import MAX_SYMBOLS, Task
+from ffprompt.tasks.dyck import Dyck
 from ffprompt.tasks.flipflop import FLIP_FLOP
+from ffprompt.tasks.grid import Grid
 from ffprompt.tasks.groups import Alternating, Counter, Cube, Dihedral, Parity, Quaternions, Symmetric
+from ffprompt.tasks.registers import Registers
+from ffprompt.tasks.segments import DenseThenSparse
+from ffprompt.tasks.undo import Undo
 
 DEFAULT = FLIP_FLOP.name
 
@@ -56,7 +62,8 @@ class Family:
 
 
 _TASKS: dict[str, Task] = {
-    task.name: task for task in (FLIP_FLOP, Parity(), Cube(), Quaternions())
+    task.name: task
+    for task in (FLIP_FLOP, Parity(), Cube(), Quaternions(), Undo(), DenseThenSparse(), Addition())
 }  # fmt: skip
 _FAMILIES: dict[str, Family] = {
     "counter": Family(
@@ -66,9 +73,19 @@ _FAMILIES: dict[str, Family] = {
         r"(?:dihedral-|d)(\d{1,3})", "dihedral-N (N states: N/2 places, two directions)", lambda n: Dihedral(size=n),
         Dihedral(), (6,), (MAX_SYMBOLS,), even=True,
     ),
+    "grid": Family(r"grid-?(\d{1,3})", "grid-N", lambda n: Grid(size=n), Grid(), (2,), (MAX_SYMBOLS,)),
+    "dyck": Family(
+        r"dyck-(\d{1,3})-(\d{1,3})", "dyck-K-D (K kinds, at most D deep)", lambda k, d: Dyck(kinds=k, deepest=d),
+        Dyck(), (1, 1), (MAX_SYMBOLS - 1, MAX_SYMBOLS - 1),
+    ),
+    "registers": Family(r"registers-(\d{1,3})", "registers-K", lambda k: Registers(names=k), Registers(), (2,), (64,)),
     "symmetric": Family(r"s-?(\d{1,2})", "sN", lambda n: Symmetric(size=n), Symmetric(), (3,), (8,)),
     "alternating": Family(r"a-?(\d{1,2})", "aN", lambda n: Alternating(size=n), Alternating(), (4,), (8,)),
 }  # fmt: skip
+
+
+# What a name without a size stands for.
+_USUAL = {"registers": "registers-4"}
 
 
 def register(task: Task) -> None:
@@ -86,6 +103,7 @@ def get(name: str, arguments: Iterable[str] = ()) -> Task:
 
     Raises SpecError for an unknown task or setting, and for a task with more answers than there can be.
     """
+    name = _USUAL.get(name, name)
     task = _TASKS.get(name) or next(filter(None, (family.member(name) for family in _FAMILIES.values())), None)
     if task is None:
         hint = f"; one of {_FAMILIES[name].shown}?" if name in _FAMILIES else did_you_mean(name, names())

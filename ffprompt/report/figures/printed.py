@@ -85,7 +85,13 @@ def save(figures: Sequence[Figure], target: Path) -> list[Path]:
         raise needs("a figure as a file", "report", error) from error
     written = []
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
-    look = {"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
+    look: dict[Any, object] = {
+        "svg.hashsalt": "ffprompt",
+        "font.size": 9,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "pdf.fonttype": 42,
+    }
     with mpl.rc_context(look):
         for figure in figures:
             lines = max((_folded(name, _NAME).count("\n") + 1 for name in figure.categories), default=1)
