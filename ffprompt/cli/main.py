@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ffprompt import __version__
 from ffprompt._util.files import printable
@@ -80,6 +80,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _say(f"{self.prog}: error: {redact(message)}")
         raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a command, an action or a choice that there is none of, with the one that was probably meant."""
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            name = name.lower() if isinstance(action, argparse._SubParsersAction) else name
+            self.error(f"unknown {name} {value!r:.80}{did_you_mean(value, map(str, action.choices))}")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """As parse_args, but an unknown flag is named together with the one that was probably meant."""

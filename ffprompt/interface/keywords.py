@@ -42,6 +42,9 @@ class Keywords(TypedDict, total=False):
     task: str
     """the automaton whose strings are asked about (default: flipflop)."""
 
+    task_arg: Sequence[str] | None
+    """setting of the task, such as read=first; repeatable."""
+
     length: int | Sequence[int] | None
     """instructions in each string, an even number of at least 4 (default: depends on the backend)."""
 
@@ -52,7 +55,7 @@ class Keywords(TypedDict, total=False):
     """probability of write; give it with p_read instead of p_ignore."""
 
     p_read: float | None
-    """probability of read; goes with p_write."""
+    """probability of read; in the flip-flop goes with p_write."""
 
     symbols: int
     """number of data symbols, 2 to 256 (default: 2)."""

@@ -217,3 +217,30 @@ def test_an_unknown_topic_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_command_is_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "score"]) == 0
     assert "usage: ffprompt score" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------ did you mean
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "unknown command 'rnu'; did you mean 'run'?"),
+        (["prompts", "shwo", "game"], "unknown action 'shwo'; did you mean 'show'?"),
+        (["batch", "sumbit"], "unknown action 'sumbit'; did you mean 'submit'?"),
+        (["suites", "lst"], "unknown action 'lst'; did you mean 'list'?"),
+        (["completion", "bsh"], "unknown shell 'bsh'; did you mean 'bash'?"),
+        (["run", "--backed", "scripted"], "unknown flag --backed; did you mean '--backend'?"),
+        (["prompts", "show", "gmae"], "did you mean 'game'?"),
+        (["run", "--suite", "quikc"], "did you mean 'quick'?"),
+        (["run", "--backend", "scripted", "--model", "oralce"], "did you mean 'oracle'?"),
+        (["run", "--backend", "reference", "--model", "lstmm"], "did you mean 'lstm'?"),
+        (["run", "--backend", "scripted", "--model", "oracle", "--task", "flipfolp"], "did you mean 'flipflop'?"),
+        (["run", "--backend", "scripted", "--model", "oracle", "--elicitation", "nxt"], "did you mean 'next'?"),
+    ],
+)
+def test_what_is_misspelt_gets_a_hint(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
