@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from ffprompt.cli import completion, completion_scripts
 from ffprompt.cli.main import COMMANDS, main
 from ffprompt.cli.topics import text, topics
 from ffprompt.config.settings import ROWS
+from ffprompt.tasks import registry
 from ffprompt.templates.loading import names
 from tests.conftest import ROOT
 
@@ -186,8 +188,6 @@ def test_topics_that_people_look_for_are_there() -> None:
 
 def test_commands_and_flags_in_topics_exist() -> None:
     """What a text tells to type is known to the parser."""
-    import re
-
     words = completion.commands()
     commands = {command.name for command in COMMANDS}
     known = {name for one in words.actions.values() for flag in one.flags for name in flag.names}
@@ -207,6 +207,17 @@ def test_every_elicitation_and_outcome_has_a_line() -> None:
 
     assert all(f"\n{name} " in text("elicitations") for name in elicitation_names())
     assert all(f"\n{name} " in text("outcomes") for name in Outcome)
+
+
+def test_every_task_has_a_line() -> None:
+    shown = text("tasks")
+    missing = [name for name in registry.names() if not re.search(rf"(?m)^(.*, )?{_pattern(name)}[ ,]", shown)]
+    assert missing == []
+
+
+def _pattern(name: str) -> str:
+    """A task's name with letters in the place of its sizes: ``counter-N`` for counter-3."""
+    return "[A-Z]".join(map(re.escape, re.split(r"(?<=-)\d+|(?<=^[sa])\d+", name)))
 
 
 def test_an_unknown_topic_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
