@@ -1,4 +1,4 @@
-"""``ffprompt import`` makes a run of another harness's log; ``ffprompt tasks-path`` prints the tasks for lm-eval."""
+"""``ffprompt import``: make a run of another harness's log."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ from ffprompt.cli.console import line
 from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.runner import complete
 
-EPILOGS = {
-    "import": "Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. Needs no harness for the "
-    "first, and the extra [inspect] for the second.",
-    "tasks-path": 'Use: lm_eval run --include_path "$(ffprompt tasks-path)" --tasks flipflop_light_switch …',
-}
+EPILOG = """\
+Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. Needs no harness for the first, and the
+extra [inspect] for the second.
+"""
 
 
-def _import_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``import``."""
     parser.add_argument("log", metavar="LOG", nargs="+", help="samples_*.jsonl of lm-eval or .eval of Inspect")
     parser.add_argument("--model", metavar="NAME", help="the model's name in the run (default: the log's)")
     parser.add_argument("--out", metavar="DIR", default="results", help="folder for the run (default: results)")
 
 
-def _no_flags(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
-
-
-FLAGS = {"import": _import_flags, "tasks-path": _no_flags}
-
-
 def execute(options: argparse.Namespace) -> int:
-    """Carry out ``import`` or ``tasks-path``. An import returns 3 where the log lacks answers."""
-    if options.command == "tasks-path":
-        from ffprompt.integrations.lm_eval import TASKS
-
-        line(str(TASKS))
-        return 0
+    """Make a run of each log and print their tables. Returns 3 where a log lacks answers."""
     from ffprompt.integrations.import_log import import_log
 
     rows = []
