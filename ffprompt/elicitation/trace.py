@@ -30,7 +30,8 @@ from ffprompt.elicitation.wording import Exchange, conversation, events
 from ffprompt.errors import TemplateError
 from ffprompt.scoring.parse_trace import Steps
 from ffprompt.tasks.base import String, Strings
-from ffprompt.templates.template import ANSWER, Renderer
+from ffprompt.templates.frame import ANSWER
+from ffprompt.templates.renderer import Renderer
 
 ARROW = " -> "
 CLOSING = "Answers: "
