@@ -462,13 +462,26 @@ class Renderer:
         # By the number of the event and by its argument, or at a read by its argument and answer.
         self.pieces = tuple(pieces.get(event, solved) for event in self.task.events)
         self._check_pieces()
+        self._names = self._sizes_and_words()
         completion, chat = template.completion, template.chat
-        self.intro = Frame(completion.intro, "completion.intro", ["values"]).render(values=self.surfaces)
+        self.intro = self._plain(completion.intro, "completion.intro")
         self.string = self._frame("completion.string", completion.string)
         self.list_string = self._frame("completion.list_string", completion.list_string, answers=True)
         keys = [key for key in Chat.model_fields if key not in ("system", "ack", "silence")]
         self.chat = {key: self._frame(f"chat.{key}", text) for key in keys if (text := getattr(chat, key)) is not None}
-        self.system = Frame(chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+        self.system = self._plain(chat.system, "chat.system")
+
+    def _sizes_and_words(self) -> dict[str, Any]:
+        """What frames may name besides their events: the sizes of the task, and the words of its parts."""
+        counts = dict(self.task.parts)
+        for event in self.task.events:
+            counts |= dict(zip(event.keys, event.sizes(self.symbols), strict=False))
+        parts = self.template.parts
+        words = {name: self.template.words(name, counts.get(name, len(parts[name]))) for name in parts}
+        return {"values": self.surfaces, **self.task.sizes, **words}
+
+    def _plain(self, source: str, key: str) -> str:
+        return Frame(source, key, [*self._names]).render(**self._names)
 
     def _check_pieces(self) -> None:
         """No two events may read the same, or the string could not be told from its text."""
@@ -517,17 +530,18 @@ class Renderer:
 
     def _read_texts(self, event: Event) -> Iterator[tuple[str, str]]:
         key, text = self.template.read(self.task)
-        known = ["answer", *(event.keys if event.has_argument else ())]
+        known = ["answer", *self.task.sizes, *(event.keys if event.has_argument else ())]
         frame = Frame(text, key, known, once="answer")
         for names in self._arguments(event):
-            read = frame.render(answer=ANSWER, **names)
+            read = frame.render(answer=ANSWER, **self.task.sizes, **names)
             if read.count(ANSWER) != 1:
                 raise TemplateError(f"{key}: {{{{ answer }}}} must stand in it by itself, not in if, for or a filter")
             before, after = read.split(ANSWER)
             yield before, after
 
     def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
-        frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")
+        known = ["events", "values", "count", *(["answers"] if answers else [])]
+        frame = Frame(source, key, list(dict.fromkeys([*known, *self._names])), once="events")
         for name in ("events", *(["answers"] if answers else [])):
             if frame.plain.count(name) != 1:
                 raise TemplateError(
@@ -539,7 +553,7 @@ class Renderer:
         return frame
 
     def _framed(self, frame: Frame, count: int) -> str:
-        return frame.render(events=EVENTS, values=self.surfaces, count=count, answers=ANSWER)
+        return frame.render(**self._names | {"events": EVENTS, "count": count, "answers": ANSWER})
 
     def around(self, frame: Frame, count: int) -> tuple[str, str]:
         """The text before and after the events of a string with ``count`` reads."""
