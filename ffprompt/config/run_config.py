@@ -26,10 +26,12 @@ from pydantic import (
 )
 
 from ffprompt._util.secrets import shown_setting
+from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
-from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Setting, Settings
-from ffprompt.elicitation.base import find_elicitation
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Settings
+from ffprompt.elicitation.base import find_elicitation, use_replies
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import Spec, Task
@@ -314,18 +316,18 @@ def digest_of(value: Any) -> str:
 
 def _message(error: ValidationError) -> str:
     """The first problem in one line. A misspelt name comes before one that is missing."""
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    cause = problem.get("ctx", {}).get("error")
+    problem = first_problem(error)
+    cause = problem.cause
     if isinstance(cause, _SettingsError):
         return str(cause)
-    name = str(problem["loc"][0]) if problem["loc"] else ""
+    name = str(problem.path[0]) if problem.path else ""
     if name not in BY_NAME:
         return f"{name}: unknown setting{did_you_mean(name, BY_NAME)}"
     row = BY_NAME[name]
-    if problem["type"] == "missing" and len(problem["loc"]) == 1:
+    if problem.kind == "missing" and len(problem.path) == 1:
         return f"{row.flag}: required"
     unknown = isinstance(cause, _UnknownNameError)
-    value = str(cause) if unknown else problem["input"]
+    value = str(cause) if unknown else problem.value
     expected = str(cause) if row.product and cause is not None and not unknown else row.expectation
     close = difflib.get_close_matches(str(value), row.choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -345,7 +347,4 @@ def _scored(names: Iterable[str]) -> str | None:
 
 
 def _no_repeats(repeats: int, scored: str) -> str:
-    return (
-        f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; use --elicitation next, "
-        "list or dialogue"
-    )
+    return f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; {use_replies()}"

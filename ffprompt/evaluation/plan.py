@@ -31,14 +31,15 @@ from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates import template as templates
-from ffprompt.templates.template import Renderer, Template
+from ffprompt.templates import loading as templates
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 
 
 class Plan:
     """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
 
-    ``strings`` are those of a file; ``kept`` are templates as an earlier run has recorded them, by the names or paths
+    ``strings`` are those of a file. ``kept`` are templates as an earlier run has recorded them, by the names or paths
     in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
     ``string_count`` strings is asked ``repeats`` times.
     """
@@ -76,7 +77,7 @@ class Plan:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):
                 form = elicitation.form(config, can)
-                elicitation.check_wording(self._words[template.name])
+                elicitation.check_wording(self._words[template.name], form, any(config.shots))
                 turns = config.turn_instructions if elicitation.has_turns else None
                 answers = config.answers if elicitation.takes_schema else None
                 for spec in specs:
@@ -123,7 +124,7 @@ class Plan:
         return self._words[condition.template]
 
     def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
-        """Every (condition, its first trial, last + 1) of the run in order; always the same for one ``size``."""
+        """Every (condition, its first trial, last + 1) of the run in order. Always the same for one ``size``."""
         for condition in self.conditions:
             for start in range(0, self.trials, size):
                 yield condition, start, min(start + size, self.trials)
@@ -212,7 +213,7 @@ class Plan:
         ]
 
     def max_tokens(self, condition: Condition, count: int) -> int:
-        """Return the longest reply with ``count`` answers; in a dialogue that of one turn."""
+        """Return the longest reply with ``count`` answers. In a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
         return condition.elicitation.max_tokens(condition.form, condition.structured, count)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ffprompt._util.extras import needs
 from ffprompt._util.files import refuse_other_text, refuse_pointer
 from ffprompt._util.storage import replacing
 from ffprompt.errors import StringError, UsageError, did_you_mean
@@ -231,7 +232,7 @@ def _from_hub(source: str) -> Path:
         from huggingface_hub import HfApi, hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
-        raise UsageError(f'data {source}: needs huggingface_hub; run: pip install "ffprompt[transformers]"') from error
+        raise needs(f"data {source}", "transformers", error) from error
     try:
         files = HfApi().list_repo_files(name, repo_type="dataset")
         wanted = [f for f in files if f.endswith(_SUFFIXES) and Path(f).name.split(".")[0].split("-")[0] == split]
