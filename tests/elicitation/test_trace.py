@@ -23,7 +23,6 @@ from ffprompt.tasks.flipflop import Spec, oracle, parse
 from ffprompt.templates.template import Renderer, Template, load, names
 from tests.conftest import only_run
 from tests.support.elicitations import prompt
-from tests.tasks.test_second_task import Parity
 
 CAN = Capabilities(scores=False, completes=True, chats=True)
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -244,11 +243,6 @@ def test_the_states_are_the_tasks_own() -> None:
     states = strings.task.answers_everywhere(strings)
     assert states is not None and (states == oracle(strings.events, strings.values)).all()
     assert (states[strings.is_read] == strings.answers[strings.is_read]).all()
-
-
-def test_a_task_without_one_state_has_no_trace() -> None:
-    drawn = Spec.ffl(0.4, 40).sample(3, 0, 2)
-    assert Parity().answers_everywhere(drawn) is None
 
 
 @pytest.mark.weights
