@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Spec", "Strings", "__version__", "anatomy", "compare", "gate", "load", "parse", "sample", "trend"]
+__all__ = [
+    "Run", "Spec", "Strings", "__version__", "anatomy", "compare", "evaluate", "gate", "load", "parse", "sample",
+    "trend",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from ffprompt.analysis.error_analysis import anatomy
     from ffprompt.comparison.compare import compare
     from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
-    from ffprompt.runs.frames import load
+    from ffprompt.interface.evaluate import evaluate
+    from ffprompt.interface.run import Run, load
     from ffprompt.tasks.base import Strings
     from ffprompt.tasks.flipflop import Spec, parse, sample
 
 _HOME = {
     "Spec": "tasks.flipflop", "Strings": "tasks.base", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
-    "load": "runs.frames", "anatomy": "analysis.error_analysis", "compare": "comparison.compare",
-    "gate": "comparison.gate", "trend": "comparison.trend",
+    "evaluate": "interface.evaluate", "Run": "interface.run", "load": "interface.run",
+    "anatomy": "analysis.error_analysis", "compare": "comparison.compare", "gate": "comparison.gate",
+    "trend": "comparison.trend",
 }  # fmt: skip
 
 

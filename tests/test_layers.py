@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ PACKAGE = ROOT / "ffprompt"
 # From the bottom up. A package may import those above it in this list. `backends.base` holds only types,
 # and `backends.entry_points` and `elicitation.base` only names and what stands behind them, so they stand below the
 # settings, which use all three.
-# Integrations and the top level may import anything.
+# The top level may import anything.
 LAYERS = (
     "errors",
     "_util",
@@ -40,6 +41,7 @@ LAYERS = (
     "comparison",
     "analysis",
     "report",
+    "interface",
     "integrations",
     "cli",
 )
@@ -54,17 +56,17 @@ SDKS = {"torch", "transformers", "openai", "anthropic", "vllm", "ray"}
 HEAVY = SDKS | {"pandas", "pyarrow", "numpy", "scipy", "jinja2", "pydantic", "rich"}
 
 
-def modules() -> Iterator[str]:
+@functools.cache
+def modules() -> frozenset[str]:
     """The modules of the package without its name: ``tasks.flipflop``."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if path.stem not in ("__init__", "__main__"):
-            yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    paths = [path for path in PACKAGE.rglob("*.py") if path.stem not in ("__init__", "__main__")]
+    return frozenset(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in paths)
 
 
 def imports(module: str, at_import: bool = False) -> set[str]:
     """The modules of the package that a module imports, but for annotations; only those of its top level if asked."""
     tree = ast.parse((PACKAGE / (module.replace(".", "/") + ".py")).read_text())
-    names = set(modules())
+    names = modules()
     found = set()
     for node in tree.body if at_import else _running(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ffprompt":
@@ -90,7 +92,7 @@ def layer(module: str) -> str:
     return next(name for name in candidates if name in LAYERS)
 
 
-@pytest.mark.parametrize("module", list(modules()))
+@pytest.mark.parametrize("module", sorted(modules()))
 def test_a_module_imports_only_from_its_own_layer_and_those_below(module: str) -> None:
     own = layer(module)
     for other in imports(module):

@@ -37,7 +37,7 @@ def told(error: BaseException, command: Sequence[str] | None = None) -> str:
 
 
 def _written(error: BaseException, command: Sequence[str]) -> str:
-    """The path of a new file with the traceback; where none can be written, it goes to standard error."""
+    """The path of a new file with the traceback. Where none can be written, it goes to standard error."""
     now = dt.datetime.now(dt.UTC)
     text = (
         f"ffprompt {__version__}, Python {platform.python_version()}, {platform.platform()}, {now:%Y-%m-%d %H:%M} UTC\n"

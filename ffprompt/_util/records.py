@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AllowInfNan, InstanceOf, Strict, TypeAdapter, ValidationError
 
+from ffprompt._util.validation import in_one_line
 from ffprompt.errors import StoreError
 
 T = TypeVar("T")
@@ -22,20 +23,6 @@ Text = InstanceOf[str]
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Flag = Annotated[bool, Strict()]
-
-_EXPECTED = {
-    "int_type": "expected a whole number",
-    "float_type": "expected a number",
-    "finite_number": "expected a finite number",
-    "bool_type": "expected true or false",
-    "list_type": "expected a list",
-    "tuple_type": "expected a list",
-    "sequence_str": "expected a list",
-    "dict_type": "expected an object",
-    "mapping_type": "expected an object",
-    "dataclass_type": "expected an object",
-    "is_instance_of": "expected a text",
-}
 
 
 class Reader(Generic[T]):
@@ -58,17 +45,5 @@ class Reader(Generic[T]):
         try:
             return self._adapter.validate_python(value)
         except ValidationError as error:
-            damage = _damage(error)
+            damage = in_one_line(error)
             raise StoreError(f"{where}: {damage}" if where else damage) from None
-
-
-def _damage(error: ValidationError) -> str:
-    """The first problem: ``turns[2].reads 'x': expected a whole number``."""
-    problem = error.errors(include_url=False)[0]
-    key = ""
-    for part in problem["loc"]:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    if problem["type"] == "missing":
-        return f"{key} is missing"
-    expected = _EXPECTED.get(problem["type"], problem["msg"])
-    return f"{key or 'content'} {problem['input']!r:.80}: {expected}"

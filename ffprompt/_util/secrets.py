@@ -64,7 +64,10 @@ def read_key(variable: str, path: str | None = None, default: str | None = None)
     if key is None and default is not None:
         return default
     if not key:
-        raise ModelError(f"no API key: {where} is {'empty' if key == '' else 'not set'}")
+        raise ModelError(
+            f"no API key: {where} is {'empty' if key == '' else 'not set'}; set {variable}, or give a file with "
+            "--key-file; a server of your own needs no key: give its address with --base-url"
+        )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ModelError(f"the API key in {where} is malformed: a key has no spaces, newlines or non-ASCII characters")
     register_secret(key)
@@ -286,7 +289,7 @@ def _register_user(user: str) -> None:
 
 
 def _without(text: str, strong: bool) -> str:
-    """A text without secrets, of which the longest go first; ``strong``: only those that no text has by chance."""
+    """A text without secrets, of which the longest go first. ``strong``: only those that no text has by chance."""
     known = _known(strong)
     found = sorted((form for form in known if form in text), key=len, reverse=True)
     return re.sub("|".join(known[form] for form in found), HIDDEN, text) if found else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> ErrorAnalysi
     Raises:
         StoreError: The folder is damaged or no run.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(run)
     plan = plan_of(folder)
     with ReadTable.open(folder) as table:
         return analyse(folder, plan, table, calibrate)

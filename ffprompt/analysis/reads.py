@@ -81,7 +81,7 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
         earlier=covariates.get("earlier_reads"),
         rules=found,
         symbols=plan.config.symbols,
-        instructions=condition.length // plan.task.stride,
+        instructions=plan.task.instructions_of(condition.length),
         logprobs=None if scores is None else scores[answered],
         repeat=stored.repeat[answered],
     )
@@ -92,7 +92,7 @@ def _history(
 ) -> tuple[dict[str, Ints], dict[str, Rule]]:
     """Covariates and rules of each read by their names, from the plan's strings, which also prove the reads."""
     path, again = stored.table.path, f"run: ffprompt score {stored.table.run}"
-    n, reads = condition.length // plan.task.stride, len(index)
+    n, reads = plan.task.instructions_of(condition.length), len(index)
     if reads and not (
         index.min() >= 0 and index.max() < plan.string_count and position.min() >= 0 and position.max() < n
     ):

@@ -45,8 +45,8 @@ class Request:
     Completion form: ``messages`` is empty and ``text`` is the prompt. Chat form: ``messages`` are the turns, ``text``
     is the beginning of the assistant's next turn (empty where the model is to write it).
 
-    ``reads`` holds the (start, end) characters in ``text`` of every answer that is to be scored; ``surfaces`` is how
-    each data symbol is written there, in symbol order. ``key`` names the trial; ``seed`` belongs to this request alone,
+    ``reads`` holds the (start, end) characters in ``text`` of every answer that is to be scored. ``surfaces`` is how
+    each data symbol is written there, in symbol order. ``key`` names the trial. ``seed`` belongs to this request alone,
     so that a sampled reply does not depend on what it was batched with.
     """
 
@@ -90,7 +90,7 @@ def without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model wrote. A refusal or a cut-off is a Reply; a call that failed is a Failure."""
+    """What a model wrote. A refusal or a cut-off is a Reply. A call that failed is a Failure."""
 
     text: str
     stop: Stop
@@ -105,10 +105,10 @@ class Reply:
 class Scores:
     """Log-probabilities of every answer at every read of one request, from one forward pass.
 
-    ``answers`` (reads, symbols), natural logarithm over the whole vocabulary; ``argmax`` (reads,) the token the model
-    ranks first among all; ``argmax_symbol`` (reads,) the symbol that this token is, or -1 when it is no answer.
+    ``answers`` (reads, symbols), natural logarithm over the whole vocabulary. ``argmax`` (reads,) the token the model
+    ranks first among all. ``argmax_symbol`` (reads,) the symbol that this token is, or -1 when it is no answer.
     ``bounds`` are the (read, symbol) places in ``answers`` that hold only what the log-probability is at most, because
-    a server shows no more; at such a read another answer is known to be more probable.
+    a server shows no more. At such a read another answer is known to be more probable.
     """
 
     answers: NDArray[np.float64]
@@ -128,7 +128,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A dialogue as far as it went. ``failure`` is the call that ended it early; its turn has no reply.
+    """A dialogue as far as it went. ``failure`` is the call that ended it early. Its turn has no reply.
 
     For every reply, ``reads`` is how many answers it was to hold and ``shown`` what stands for it in the conversation:
     its text, word for word, or what takes the place of an empty one.
@@ -168,7 +168,14 @@ class Backend(Protocol):
         ...
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Audit requests before anything is asked: tokens, context. Raises AuditError; returns what was found."""
+        """Audit requests before anything is asked: their tokens, whether they fit into the context.
+
+        Returns:
+            What was found, for the record of the run.
+
+        Raises:
+            AuditError: a request cannot be asked as it stands.
+        """
         ...
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
@@ -228,9 +235,9 @@ class RemoteBackend(Backend, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """How far a batch is. ``state`` is the provider's own word for it; ``ended``: what it holds will not change.
+    """How far a batch is. ``state`` is the provider's own word for it. ``ended``: what it holds will not change.
 
-    ``answered`` and ``failed`` count requests of ``total``; some providers count them only once a batch has ended.
+    ``answered`` and ``failed`` count requests of ``total``. Some providers count them only once a batch has ended.
     """
 
     state: str
@@ -280,9 +287,9 @@ class Batcher(Protocol):
     async def recover(
         self, marker: str, file: str | None, count: int, since: dt.datetime, known: Collection[str]
     ) -> str | None:
-        """The id of a batch that was to be created at ``since`` and whose id was lost; None: it was not created.
+        """The id of a batch that was to be created at ``since`` and whose id was lost. None: it was not created.
 
-        All custom ids of the batch begin with ``marker``; ``known`` are ids of other batches. Raises RunFailedError
+        All custom ids of the batch begin with ``marker``. ``known`` are ids of other batches. Raises RunFailedError
         while it cannot be told.
         """
         ...

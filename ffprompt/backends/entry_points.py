@@ -21,12 +21,17 @@ BACKENDS = {
     "reference": "ffprompt.backends.local.reference:SPEC",
     "scripted": "ffprompt.backends.scripted:SPEC",
 }
+# A backend that was handed over as an object. It has a name in records and none on the command line.
+OBJECT = "object"
+_OBJECT_SPEC = "ffprompt.backends.own_object:SPEC"
 
 
 def find_backend(name: str) -> EntryPoint | None:
     """Return where a backend's ``BackendSpec`` is, or None for an unknown name. Those of this package come first."""
     if name in BACKENDS:
         return EntryPoint(name, BACKENDS[name], GROUP)
+    if name == OBJECT:
+        return EntryPoint(name, _OBJECT_SPEC, GROUP)
     return next(iter(entry_points(group=GROUP, name=name)), None)
 
 

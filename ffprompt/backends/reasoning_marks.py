@@ -112,7 +112,7 @@ _LONGEST = 64  # characters of a mark
 
 
 class _Walk(NamedTuple):
-    """A text without its reasoning; ``open`` is the family whose block is open at the end, ``at`` where it began."""
+    """A text without its reasoning. ``open`` is the family whose block is open at the end, ``at`` where it began."""
 
     kept: Sequence[str]
     open: Family | None = None
@@ -130,7 +130,7 @@ def strip_reasoning(text: str, tags: Sequence[str] = ()) -> str | None:
 
 
 def first_said(text: str, tags: Sequence[str] = ()) -> str | None:
-    """Return what a reply says outside its reasoning before any open block; None where it says nothing but that.
+    """Return what a reply says outside its reasoning before any open block. None where it says nothing but that.
 
     A base model goes on writing after its answer, and what it goes on with does not count.
     """
@@ -166,7 +166,7 @@ def opens_reasoning(text: str, tags: Sequence[str] = ()) -> bool:
 
 
 def closing(text: str, tags: Sequence[str] = ()) -> str:
-    """Return the text that closes the block in which a prompt ends; empty where none is open.
+    """Return the text that closes the block in which a prompt ends. Empty where none is open.
 
     >>> closing("<|im_start|>assistant\\n<think>\\n")
     '\\n</think>\\n\\n'
@@ -224,7 +224,7 @@ def _walk(text: str, tags: tuple[str, ...], turns: bool) -> _Walk:
 
 
 def _marks_of(text: str, tags: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Every mark of a text in order; no two overlap."""
+    """Every mark of a text in order. No two overlap."""
     starts, pattern = _scanner(tags)
     at = 0
     while at < len(text) and (start := starts.search(text, at)):

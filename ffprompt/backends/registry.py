@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ffprompt._util.secrets import shown_setting
-from ffprompt.backends.entry_points import BACKENDS, backend_names, find_backend
+from ffprompt.backends.entry_points import BACKENDS, OBJECT, backend_names, find_backend
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.config.settings import ROWS
 from ffprompt.errors import ModelError, did_you_mean
@@ -24,7 +24,7 @@ def backend_spec(name: str) -> BackendSpec:
     entry_point = find_backend(name)
     if entry_point is None:
         raise ModelError(f"backend {name!r} is unknown{did_you_mean(name, backend_names())}")
-    if name in BACKENDS:
+    if name in BACKENDS or name == OBJECT:
         spec: BackendSpec = entry_point.load()
         return spec
     try:
@@ -45,10 +45,16 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
         ModelError: where the model cannot be opened, or a setting is given that the backend does not honour.
     """
     spec = backend_spec(config.backend)
+    check_settings(config)
+    return spec.open(config, weights)
+
+
+def check_settings(config: RunConfig) -> None:
+    """Raise ModelError where a setting is given that the backend does not honour."""
+    spec = backend_spec(config.backend)
     if config.temperature == "default" and not spec.own_temperature:
         raise ModelError(f"--temperature default: the {config.backend} backend samples at a number; give one")
     _refuse_others(config, spec)
-    return spec.open(config, weights)
 
 
 def needs_batches(config: RunConfig) -> None:

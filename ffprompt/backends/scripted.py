@@ -1,6 +1,6 @@
 """Models that follow a script: to try a set-up without a model, and to see what a rule or a fault does to the table.
 
-They are told (in ``Request.hints``) what the rules they play would answer; no real model ever sees that.
+They are told (in ``Request.hints``) what the rules they play would answer. No real model ever sees that.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.from_name import FAULTS, scripted_names
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.json_schema import write_answers
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError, did_you_mean
-from ffprompt.tasks import registry
 
-FAULTS = ("coin", "malformed", "refusing", "truncating", "failing", "slow")
 _DELAY = 0.05  # seconds a request of the slow model takes
 
 
@@ -37,15 +36,14 @@ class ScriptedBackend:
     """
 
     def __init__(self, model: str) -> None:
-        rules = ("oracle", *registry.rule_names())
         constant = model.removeprefix("constant-")
         glitch = _glitch(model)
         if (
-            model not in (*rules, *FAULTS)
+            model not in scripted_names()
             and not (constant != model and constant.isdigit() and int(constant) < 256)
             and glitch is None
         ):
-            known = (*rules, *FAULTS, "constant-0", "glitch-0.01")
+            known = (*scripted_names(), "constant-0", "glitch-0.01")
             raise ModelError(f"scripted model {model!r} is unknown{did_you_mean(model, known)}")
         self.model, self.glitch = model, glitch
         self.identity = ScriptedIdentity(backend="scripted", model=model)

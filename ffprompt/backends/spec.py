@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ffprompt._util.extras import needs
 from ffprompt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class BackendSpec:
     without them a dry run can still check and count prompts. ``batches`` opens the provider's batch interface for an
     open backend, where there is one. ``own_temperature``: the model can be left to sample at its own temperature.
     ``extra`` is what installs the libraries: ``pip install "ffprompt[extra]"``. ``docs`` is the backend's page.
-    ``settings`` are the settings that a backend of another package honours; those of this package stand in the table
+    ``settings`` are the settings that a backend of another package honours. Those of this package stand in the table
     of settings.
     """
 
@@ -35,5 +36,5 @@ class BackendSpec:
 
 
 def not_installed(backend: str, error: ImportError) -> ModelError:
-    """Return the error for a backend whose library is missing. Extras are named like their backend."""
-    return ModelError(f'the {backend} backend needs {error.name}; run: pip install "ffprompt[{backend}]"')
+    """Return the error for a backend whose libraries are missing. Extras are named like their backend."""
+    return needs(f"the {backend} backend", backend, error)

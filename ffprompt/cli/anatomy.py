@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes
+from ffprompt._util.formatting import share, span
 from ffprompt.analysis.accuracy import Accuracy, AccuracyBin, Drift
 from ffprompt.analysis.calibration import Calibration
 from ffprompt.analysis.error_analysis import ConditionErrors, anatomy
 from ffprompt.analysis.rule_fits import RuleDifference, RuleFits
 from ffprompt.analysis.template_sensitivity import TemplateDifference, TemplateSensitivity
 from ffprompt.cli.console import line
-from ffprompt.report.wording import share, span
 from ffprompt.runs.folder import replace_file
 
 

@@ -15,8 +15,10 @@ from ffprompt.backends.base import Backend, Batcher
 from ffprompt.backends.registry import needs_batches, open_backend, open_batcher
 from ffprompt.cli import run_flags
 from ffprompt.cli.console import line
+from ffprompt.cli.output import Output
 from ffprompt.cli.progress import waiting as shown_waiting
-from ffprompt.cli.result_table import bill, show_results
+from ffprompt.cli.result_screen import Ending
+from ffprompt.cli.result_table import bill
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.errors import ConfigError, ModelError, StoreError
 from ffprompt.evaluation.batch_runner import Batching, carry_out_step, describe
@@ -50,14 +52,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Submit, look at, collect or cancel the batches of a run. Returns 0, or 3 where something is still to come."""
-    from ffprompt.cli.run import config_of, in_batches, one_run
+    from ffprompt.cli.run import Resume, config_of, in_batches, one_run
 
     if options.action != "submit":
         step = {"status": status, "collect": collect, "cancel": cancel}
         return step[options.action](Path(options.run), options.key_file)
     ask, settings = in_batches(options, only_submit=True), run_flags.given_settings(options)
     if options.run is None:
-        one_run(config_of(settings), Path(options.out), options.resume, options.dry_run, reuse=False, ask=ask)
+        resume = Resume(options.resume, options.new)
+        one_run(config_of(settings), Path(options.out), resume, options.dry_run, ask=ask)
         return 0
     if given := sorted(settings.keys() - {"key_file"}):
         raise ConfigError(f"--{given[0].replace('_', '-')}: {options.run} has its own settings; give a run or flags")
@@ -128,11 +131,7 @@ def collect(path: Path, key_file: str | None) -> int:
     """Log what the ended batches hold. Returns 3 while the run is not complete."""
     with opened(path, key_file) as (folder, plan, backend):
         rows, waiting = carry_out_step(folder, plan, open_batcher(backend), Batching.collect, line)
-    show_results([{"model": folder.info.model_name, **row.to_json()} for row in rows])
-    for text in bill(folder.info.to_json()):
-        line(text)
-    for text in waiting:
-        line(text)
+    Ending([(folder.info.model_name, row) for row in rows], [*bill(folder.info.to_json()), *waiting]).show(Output())
     return 3 if waiting or not complete(rows) else 0
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextvars import ContextVar
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,14 +32,30 @@ def make_console(error: bool = False) -> Console:
     return _Terminal(file=stream, width=None if stream.isatty() else _FILE_WIDTH, highlight=False, soft_wrap=False)
 
 
+# Where plain lines and tables go.
+_where: ContextVar[Literal["stdout", "stderr"] | None] = ContextVar("where", default="stdout")
+
+
+@contextlib.contextmanager
+def elsewhere(where: Literal["stderr"] | None) -> Iterator[None]:
+    """Send what ``line`` and ``show`` print to standard error, or nowhere."""
+    token = _where.set(where)
+    try:
+        yield
+    finally:
+        _where.reset(token)
+
+
 def line(text: str) -> None:
-    """Print one line of plain text."""
-    make_console().print(escape(printable(text)), soft_wrap=True)
+    """Print one line of plain text. It is never cut or broken, so that a reader can copy it."""
+    if (where := _where.get()) is not None:
+        make_console(error=where == "stderr").print(escape(printable(text)), soft_wrap=True)
 
 
 def show(made: Table) -> None:
     """Print a table."""
-    make_console().print(made)
+    if (where := _where.get()) is not None:
+        make_console(error=where == "stderr").print(made)
 
 
 def new_table(*columns: str, right: Collection[str] = ()) -> Table:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from ffprompt._util.formatting import dollars
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.cli.console import line, make_console, new_table
+from ffprompt.cli.progress import duration
 from ffprompt.cli.prompts import show_prompt
-from ffprompt.cost.prices import Price, dollars, unknown
+from ffprompt.config.run_config import RunConfig
+from ffprompt.cost.prices import Price, unknown
+from ffprompt.errors import StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.early_stopping import forecast
 from ffprompt.evaluation.estimate import Estimate, of_plan
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import audit
+from ffprompt.runs.folder import RunFolder
 
 _SIZES = {"mean_prompt_tokens": "prompt tokens", "mean_prompt_characters": "prompt characters"}
 _WRITTEN = (
@@ -29,21 +35,103 @@ _THOUGHT = (
 _MOST = "at most: a token a byte, each at its dearest (a cache write), replies up to their limit, no attempt repeated"
 
 
-def dry_run(plan: Plan, backend: Backend, batch: bool) -> None:
-    """Print the plan of a run, what it would cost, and its first prompt."""
+def dry_run(plan: Plan, backend: Backend, batch: bool, out: Path) -> None:
+    """Print the plan of a run, what it would cost, about how long it takes, and its first prompt.
+
+    Args:
+        batch: Whether it goes through the provider's batches.
+        out: The results folder, whose earlier runs of the model tell how fast it is.
+    """
     audits = audit(plan, backend)
     identity = backend.identity.to_json()
     if isinstance(backend, RemoteBackend):
         price = spending.price_of(plan.config, identity)
-        show_plan(
-            plan, backend.identity.to_json(), audits, of_plan(plan, backend, price, batch), price, thinks=backend.thinks
-        )
+        estimates = of_plan(plan, backend, price, batch)
+        show_plan(plan, backend.identity.to_json(), audits, estimates, price, thinks=backend.thinks)
+        for text in budgets(plan.config, sum(estimates[1:], estimates[0])):
+            line(text)
+        calls: int | None = sum(one.calls for one in estimates)
     else:
         show_plan(plan, identity, audits)
+        calls = None
+    line(time_needed(plan, audits, out, None if batch else calls, batch))
     for text in forecast(plan):
         line(text)
     first = plan.batch(plan.conditions[0], 0, 1)
     show_prompt(f"first prompt, {first.trial_id(0, plan.seed)}", plan.prompt(first, 0))
+
+
+_SECONDS = 2.0  # of a call, where nothing is known
+_CONCURRENCY = 64  # requests in flight, unless --max-concurrency says otherwise
+
+
+def time_needed(
+    plan: Plan, audits: Sequence[Mapping[str, Any]], out: Path, calls: int | None = None, batch: bool = False
+) -> str:
+    """Return one line that says about how long a run takes.
+
+    Earlier runs of the model in the results folder tell how fast it is. Without one, calls of an API are taken to last
+    two seconds each.
+    """
+    if batch:
+        return "time: batches are answered within a day, most of them much sooner"
+    sizes = [found.get("mean_prompt_tokens") for found in audits]
+    lengths = [condition.length for condition in plan.conditions]
+    if (known := _pace(plan, out)) is not None:
+        folder, seconds, tokens, instructions = known
+        by_tokens = tokens > 0 and None not in sizes
+        now = plan.trials * (sum(size or 0.0 for size in sizes) if by_tokens else sum(lengths))
+        return f"time: about {duration(seconds * now / (tokens if by_tokens else instructions))}, as fast as {folder}"
+    if calls is not None:
+        config = plan.config
+        least = calls * _SECONDS / (config.max_concurrency or _CONCURRENCY)
+        if config.requests_per_minute:
+            least = max(least, 60 * calls / config.requests_per_minute)
+        return f"time: about {duration(max(_SECONDS, least))}, if a call takes {_SECONDS:g} s"
+    return "time: not known before a first run of this model here; one with --trials 2 tells"
+
+
+def _pace(plan: Plan, out: Path) -> tuple[Path, float, float, float] | None:
+    """The latest finished run of a model: its folder, seconds, tokens of all prompts (0: not known), instructions."""
+    config = plan.config
+    for path in sorted(out.glob("*/run.json"), key=lambda one: one.parent.name, reverse=True):
+        try:
+            info = RunFolder.open(path.parent).info
+        except StoreError:
+            continue
+        if (info.backend_name, info.model_name, info.status) != (config.backend, config.model, "done"):
+            continue
+        trials, conditions = info.plan.trials_per_condition, info.plan.conditions
+        if not info.seconds or not trials or not conditions:
+            continue
+        sizes = [one.get("mean_prompt_tokens") for one in info.audit if "condition" in one]
+        tokens = 0.0 if None in sizes else trials * sum(size or 0.0 for size in sizes)
+        return path.parent, info.seconds, tokens, float(trials * sum(one.length for one in conditions))
+    return None
+
+
+def budgets(config: RunConfig, estimate: Estimate) -> list[str]:
+    """Return whether the budgets of a run hold, one line each."""
+    tokens = None if estimate.reply is None else estimate.prompt + estimate.reply
+    most = estimate.prompt_most + estimate.reply_most
+    found = []
+    if config.max_usd is not None:
+        found.append(_holds(f"--max-usd {config.max_usd:g}", config.max_usd, estimate.usd, estimate.usd_most, dollars))
+    if config.max_tokens_total is not None:
+        limit = config.max_tokens_total
+        found.append(_holds(f"--max-tokens-total {limit}", limit, tokens, most, lambda n: f"{n:,.0f} tokens"))
+    return found
+
+
+def _holds(flag: str, limit: float, expected: float | None, most: float | None, shown: Callable[[float], str]) -> str:
+    if most is not None and most <= limit:
+        return f"{flag}: holds, as the run takes at most {shown(most)}"
+    if expected is None:
+        return f"{flag}: it is not known whether it holds; the run stops before it is exceeded"
+    if expected <= limit:
+        worst = f", at most {shown(most)}" if most is not None else ""
+        return f"{flag}: holds if all goes as expected ({shown(expected)}{worst})"
+    return f"{flag}: does not hold, as about {shown(expected)} are expected; the run stops before it is exceeded"
 
 
 def show_plan(

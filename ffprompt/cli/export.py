@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ffprompt._util.extras import needs
 from ffprompt.cli.console import line
-from ffprompt.errors import ModelError
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def execute(options: Namespace) -> int:
         from ffprompt.reference.checkpoints.checkpoint import load, resolve
         from ffprompt.reference.export.export import check_free, export
     except ImportError as error:
-        raise ModelError(f'an export needs {error.name}; run: pip install "ffprompt[reference]"') from error
+        raise needs("an export", "reference", error) from error
 
     check_free(Path(options.folder))  # before seconds go into a large checkpoint
     made = export(load(resolve(options.checkpoint)), Path(options.folder), options.length)

@@ -30,43 +30,37 @@ _EXIT_CODES = (
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its name, its help, and the modules in ``ffprompt.cli`` that add its flags and carry it out.
+    """A command: its name, its help, and the module in ``ffprompt.cli`` that adds its flags and carries it out.
 
-    Only the modules of the command that is given are imported.
+    Only the module of the command that is given is imported.
     """
 
     name: str
     help: str
-    module: str = ""  # what carries it out; default: the name
-    flags: str = ""  # what adds its flags, where that has to stay light; default: the module
+    flags: str = ""  # the module that adds its flags, where that has to stay light; default: the name
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags and the epilog of the command to its parser."""
-        module = import_module(f"ffprompt.cli.{self.flags or self.module or self.name}")
-        if self.module:  # one of several commands in its module
-            module.FLAGS[self.name](parser)
-            parser.epilog = module.EPILOGS.get(self.name)
-        else:
-            module.add_flags(parser)
-            parser.epilog = getattr(module, "EPILOG", None)
+        module = import_module(f"ffprompt.cli.{self.flags or self.name}")
+        module.add_flags(parser)
+        parser.epilog = getattr(module, "EPILOG", None)
 
     def execute(self, options: argparse.Namespace) -> int:
         """Carry out the command and return its exit code."""
-        exit_code: int = import_module(f"ffprompt.cli.{self.module or self.name}").execute(options)
+        exit_code: int = import_module(f"ffprompt.cli.{self.name}").execute(options)
         return exit_code
 
 
-_COMPARISON = ("compare", "compare_flags")
 COMMANDS = (
     Command("run", "Evaluate a model.", flags="run_flags"),
     Command("score", "Compute every number of a run again from its raw lines."),
     Command("anatomy", "Show what the errors of a run have in common."),
     Command("batch", "Run by a provider's batches: submit, status, collect, cancel."),
-    Command("compare", "Differences between runs, or between conditions of one, on the same reads.", *_COMPARISON),
-    Command("gate", "Is a candidate non-inferior to its baseline, within a margin?", *_COMPARISON),
-    Command("baseline", "Which run a gate compares with: set, show.", *_COMPARISON),
-    Command("trend", "Accuracy over all runs of a results folder, by model, condition and date.", *_COMPARISON),
-    Command("power", "How many strings a question needs, from a pilot run.", *_COMPARISON),
+    Command("compare", "Differences between runs, or between conditions of one, on the same reads."),
+    Command("gate", "Is a candidate non-inferior to its baseline, within a margin?"),
+    Command("baseline", "Which run a gate compares with: set, show."),
+    Command("trend", "Accuracy over all runs of a results folder, by model, condition and date."),
+    Command("power", "How many strings a question needs, from a pilot run."),
     Command("report", "One HTML file: tables, figures, trials, prompts and provenance of runs."),
     Command("suites", "List the bundled suites."),
     Command("prompts", "List the templates, or show what a model will see."),
@@ -74,6 +68,7 @@ COMMANDS = (
     Command("export", "Write a reference Transformer as a folder that transformers and vLLM load."),
     Command("sweep", "Train every cell of a study, with every seed."),
     Command("sample", "Write strings to a file in the format of the released data."),
+    Command("doctor", "Which backends can run here, and what to install or set where one cannot."),
 )
 
 

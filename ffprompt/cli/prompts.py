@@ -1,4 +1,4 @@
-"""``ffprompt prompts``: list the templates, or show what a model will see."""
+"""``ffprompt prompts``: list the templates, show what a model will see, start a template of one's own and check it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from ffprompt.cli.console import line, make_console, new_table, show
 from ffprompt.elicitation.base import Elicitation, Form, elicitation_names, find_elicitation
 from ffprompt.elicitation.question import Prompt
 from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.tasks import registry
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates import template as templates
-from ffprompt.templates.template import Template
+from ffprompt.templates import loading as templates
+from ffprompt.templates import new_template
+from ffprompt.templates.remarks import remarks
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``prompts``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="every bundled template").set_defaults(parser=parser)
     one = actions.add_parser("show", help="one prompt, every read marked", allow_abbrev=False)
     one.set_defaults(parser=one)
     one.add_argument("template", metavar="NAME", help="a bundled template or a .toml file")
-    one.add_argument("--length", type=int, default=20, metavar="T")
-    one.add_argument("--p-ignore", type=float, default=0.6, metavar="P")
-    one.add_argument("--symbols", type=int, default=2, metavar="M")
-    one.add_argument("--seed", type=int, default=0, metavar="S")
-    one.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed")
-    one.add_argument("--shots", type=int, default=0, metavar="K")
-    one.add_argument("--shot-length", type=int, default=16, metavar="T")
+    one.add_argument("--length", type=int, default=20, metavar="T", help="length of the string (default: 20)")
+    one.add_argument("--p-ignore", type=float, metavar="P", help="probability of ignore (default: 0.6)")
+    one.add_argument("--symbols", type=int, default=2, metavar="M", help="data symbols (default: 2)")
+    one.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the string (default: 0)")
+    one.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed (default: 0)")
+    one.add_argument("--shots", type=int, default=0, metavar="K", help="solved strings before it (default: 0)")
+    one.add_argument("--shot-length", type=int, default=16, metavar="T", help="length of the shots (default: 16)")
     names = elicitation_names()
     elicitations = f"{', '.join(names[:-1])} or {names[-1]} (default: forced, and list as chat)"
     one.add_argument("--elicitation", metavar="NAME", help=elicitations)
@@ -41,13 +45,45 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="instructions a turn of a dialogue (default: all up to the next read)",
     )
     one.add_argument("--form", metavar="NAME", help="completion or chat")
+    text = "write a small file with comments, which is a valid template"
+    new = actions.add_parser("new", help=text, description=text, allow_abbrev=False)
+    new.set_defaults(parser=new)
+    new.add_argument("name", metavar="NAME", help="its name, or the path of the new .toml file")
+    new.add_argument("--task", default=registry.DEFAULT, metavar="NAME", help="task to word (default: flipflop)")
+    text = "say everything that is wrong with templates, and what is worth a second look"
+    check = actions.add_parser("check", help=text, description=text, allow_abbrev=False)
+    check.set_defaults(parser=check)
+    check.add_argument("template", nargs="+", metavar="NAME", help="bundled templates or .toml files")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """List the templates or show prompts of one."""
+    """Carry out an action. Returns 2 where ``check`` finds a mistake."""
     if options.action == "list":
         _list([templates.load(name) for name in templates.names()])
         return 0
+    if options.action == "new":
+        path = new_template.write(options.name, options.task)
+        line(f"{path}: change its words, then look at it with: ffprompt prompts show {path}")
+        return 0
+    if options.action == "check":
+        return max([_check(name) for name in options.template])
+    return _show(options)
+
+
+def _check(name: str) -> int:
+    """Print what is wrong with a template and what is worth a second look."""
+    template, problems = templates.check(name)
+    for problem in problems:
+        line(f"{name}: error: {problem}")
+    noted = remarks(template) if template is not None and not problems else []
+    for remark in noted:
+        line(f"{name}: remark: {remark}")
+    if not problems and not noted:
+        line(f"{name}: fine")
+    return 2 if problems else 0
+
+
+def _show(options: argparse.Namespace) -> int:
     elicitation = find_elicitation(options.elicitation) if options.elicitation is not None else None
     if options.form not in (None, "completion", "chat"):
         raise ConfigError(f"form {options.form!r} is unknown{did_you_mean(options.form, ('completion', 'chat'))}")
@@ -56,16 +92,25 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigError(f"shots {options.shots}: 0 to 64 are possible")
     if options.index < 0:
         raise ConfigError(f"index {options.index}: expected a whole number from 0 on")
-    words = templates.Renderer(templates.load(options.template), options.symbols)
-    spec = words.task.spec(options.length, options.symbols, {"ignore": options.p_ignore})
+    template = templates.load(options.template)
+    task = registry.example(template.task)
+    symbols = options.symbols if task.symbols is None else task.symbols
+    words = Renderer(template, symbols)
+    spec = task.spec(options.length, symbols, {} if options.p_ignore is None else {"ignore": options.p_ignore})
     strings = spec.sample(options.seed, options.index, options.index + 1)
     shot_spec = spec.with_length(options.shot_length) if options.shots else spec
     shots = sample_shots(shot_spec, options.seed, options.index, strings, options.shots)
     solved = [shot.string(0) for shot in shots]
     line(f"{spec}, seed {options.seed}, string {options.index}: {strings.texts()[0]}")
     for shown, form in _shown(elicitation, options.form):
+        if elicitation is None and (missing := [key for key in shown.texts(form, bool(shots)) if not words.has(key)]):
+            line(f"{shown.name}, {form}: the template has no {' and no '.join(missing)}")
+            continue
+        shown.check_wording(words, form, bool(shots))
         prompt = shown.prompt(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
         show_prompt(f"{shown.name}, {form}", prompt)
+    for remark in remarks(template) if template.name not in templates.names() else ():
+        line(f"remark: {remark}")
     return 0
 
 

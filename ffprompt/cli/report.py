@@ -20,8 +20,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="folders of runs and of trainings, results folders and folders of a study; any number of them",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="default: report.html in the one folder named, or here")
-    parser.add_argument("--figures", metavar="DIR", help="also write every figure as PNG and SVG")
-    parser.add_argument("--table", metavar="FILE", help="also write the table, as .tex or .md")
+    parser.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="also write every figure as PDF, PNG and SVG; or one to FILE.pdf",
+    )
+    parser.add_argument("--table", metavar="FILE", help="also write the table, as .tex (one tabular a file) or .md")
     parser.add_argument("--incomplete", action="store_true", help="also report runs that lack answers, and mark them")
 
 
@@ -36,23 +40,33 @@ def execute(options: argparse.Namespace) -> int:
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"output {out}: the file's name must end in .html")
     table = Path(options.table) if options.table else None
+    target = Path(options.figures) if options.figures else None
     for path in (out, table):
         if path is not None and not path.parent.is_dir():
             raise StoreError(f"{path}: the folder {path.parent} is not there")
     if table is not None:
         tables.writable(table)
+    if target is not None:
+        printed.writable(target)
     made = data.build(given, options.incomplete)
+    drawn = figures.figures(made) if target is not None else []
+    if target is not None:
+        printed.writable(target, len(drawn))
     for text in made["left_out"]:
         line(f"left out: {text}")
     page.write(made, out)
     line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
     if table is not None:
-        tables.save(made, table)
-        cells = tables.of_cells(made["study"]) if made["study"] else []
-        line(f"{table}: {len(made['rows']) + len(cells)} rows")
-    if options.figures:
-        files = printed.save(figures.figures(made), Path(options.figures))
-        line(f"{options.figures}: {len(files)} files")
+        found = tables.of_report(made)
+        files = tables.write(found, table)
+        # Tables that share a file are counted together.
+        if len(files) == len(found):
+            for file, one in zip(files, found, strict=True):
+                line(f"{file}: {len(one.body)} rows")
+        else:
+            line(f"{table}: {sum(len(one.body) for one in found)} rows")
+    if target is not None:
+        line(f"{target}: {len(printed.save(drawn, target))} files")
     return 0
 
 
@@ -69,21 +83,21 @@ def place(given: Sequence[Path]) -> Path:
     return given[0] / "report.html" if len(given) == 1 else Path("report.html")
 
 
-def after(runs: Sequence[Path], out: Path, suite: str | None) -> None:
-    """The report at the end of a run: in its folder, or beside the runs of a suite, which it is named after.
+def after(runs: Sequence[Path], out: Path, suite: str | None) -> str | None:
+    """Write the report at the end of a run: in its folder, or beside the runs of a suite, which it is named after.
 
-    Nothing happens where plotly is not installed. Whatever goes wrong is said in one line: the run itself is done.
+    Returns:
+        One line that says where it is, or what went wrong, since the run itself is done. None without plotly.
     """
     import importlib.util
 
     if not runs or importlib.util.find_spec("plotly") is None:
-        return
+        return None
     path = runs[0] / "report.html" if suite is None else out / f"{suite}.html"
     try:
         from ffprompt.report import data, page
 
         page.write(data.build(runs, incomplete=True, title=suite), path)
     except Exception as error:  # numbers are safe on disk, and a picture of them is not worth an exit code
-        line(f"no report: {' '.join(str(error).split()) or type(error).__name__}")
-    else:
-        line(f"report: {path}")
+        return f"no report: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"report: {path}"

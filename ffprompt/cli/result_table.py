@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ffprompt._util.files import printable
+from ffprompt._util.formatting import dollars, share
 from ffprompt.cli.console import line, make_console
-from ffprompt.cost.prices import dollars, unknown
+from ffprompt.cost.prices import unknown
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, interval, legend, notes, repeated, share, traced
+from ffprompt.report.wording import failures, interval, legend, notes, repeated, traced
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.condition_result import Stopping
 from ffprompt.scoring.score import Outcome

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,17 @@ from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches, open_backend
 from ffprompt.cli import batch
-from ffprompt.cli.compare import AfterRun, few_shot
+from ffprompt.cli.compare import few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
+from ffprompt.cli.gate import AfterRun
+from ffprompt.cli.output import Output
 from ffprompt.cli.progress import progress
 from ffprompt.cli.report import after as write_report
-from ffprompt.cli.result_table import bill, show_errors, show_results
+from ffprompt.cli.result_screen import Ending
+from ffprompt.cli.result_table import bill, show_errors
 from ffprompt.cli.run_flags import given_settings
+from ffprompt.comparison.gate import GateReport
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.config.suites import Suite, load_suite
 from ffprompt.errors import ConfigError, FFPromptError, StoreError
@@ -28,73 +34,158 @@ from ffprompt.evaluation.batch_runner import batchable
 from ffprompt.evaluation.early_stopping import stops, verdict
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import errors_of
-from ffprompt.evaluation.runner import carry_out, complete, make_plan, remaining, start
+from ffprompt.evaluation.runner import carry_out, complete, finished, make_plan, remaining, start
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.condition_result import ConditionResult
 
 BARE_SUITE = "quick"
-Ask = Callable[[RunFolder, Plan, Backend], list[ConditionResult]]  # what gets a run its answers and gives its table
+Ask = Callable[[RunFolder, Plan, Backend], list[ConditionResult]]  # gets a run its answers and returns its table
+
+
+@dataclass
+class Done:
+    """What came of the runs of a command."""
+
+    folders: list[RunFolder] = field(default_factory=list)
+    report: str | None = None  # a line that says where it is
+    gate: GateReport | None = None
+    exit_code: int = 0
+
+    @property
+    def rows(self) -> list[tuple[str, ConditionResult]]:
+        """The model and the result of each condition."""
+        return [(folder.info.model_name, row) for folder in self.folders for row in folder.info.results or ()]
 
 
 def execute(options: Namespace) -> int:
-    """Evaluate one model, or all runs of a suite; without any setting the bundled quick suite.
+    """Evaluate one model, or all runs of a suite. Without any setting, that is the bundled quick suite.
 
-    Returns 0, or 3 when a run is incomplete; with a rule that stops it what ``verdict`` says, with ``--gate`` the gate.
+    Returns:
+        0, or 3 when a run is incomplete. With a rule that stops a run it is what ``verdict`` says, with ``--gate``
+        the exit code of the gate.
     """
-    settings = given_settings(options)
-    out = Path(options.out)
+    output = Output.of(options)
+    _check(options, output)
+    with output.beside():
+        done = _carry_out(options, output)
+        if output.shows and done.rows:
+            _ending(done, options).show(output)
+            if done.gate is not None:
+                line("")
+    if output.quiet and done.rows:
+        _ending(done, options).show(output)
+    if done.gate is not None:
+        AfterRun.show(done.gate, output)
+    if not options.dry_run:
+        output.write(_document(done))
+    return done.exit_code
+
+
+def _check(options: Namespace, output: Output) -> None:
+    """Refuse flags that do not go together before anything is asked or paid for."""
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"
-        raise ConfigError(f"{flag}: cannot be had with --batch, which hands over all strings at once")
-    ask = in_batches(options) if options.batch else _live
+        raise ConfigError(f"{flag}: cannot be combined with --batch, which submits all strings at once")
     if options.batch_part is not None and not options.batch:
-        raise ConfigError(f"--batch-part {options.batch_part}: goes with --batch")
-    suite = None
-    suite_name: str | None = None
+        raise ConfigError(f"--batch-part {options.batch_part}: requires --batch")
+    if options.new and not options.resume:
+        raise ConfigError("--new: goes with --resume; without it every run is a new one")
+    if options.dry_run and output.json is not None:
+        raise ConfigError("--json: cannot be combined with --dry-run, which has no result")
+
+
+def _carry_out(options: Namespace, output: Output) -> Done:
+    """Carry out every run, then write the report and hold the gate."""
+    settings = given_settings(options)
+    out = Path(options.out)
+    ask = in_batches(options) if options.batch else partial(_live, shown=not output.quiet)
+    suite: Suite | None = None
     if (options.suite or not settings) and not options.batch:
         suite = load_suite(options.suite or BARE_SUITE, settings)
-        runs, suite_name = suite.runs, suite.name
+        runs = list(suite.runs)
         line(f"{suite.name}: {suite.summary}")
     else:
         runs = [(config_of(settings), False)]
     gate = _gate_of(options, suite)
-    rows: list[dict[str, Any]] = []
-    results: list[ConditionResult] = []
-    remarks: list[str] = []
-    made: list[Path] = []
-    incomplete = False
+    reuse = len(runs) > 1 or gate is not None or output.json is not None
+    done = Done()
     for config, optional in runs:
         if optional and (missing := _missing(config)):
             line(f"left out: {missing}")
             continue
-        folder = one_run(config, out, options.resume, options.dry_run, reuse=len(runs) > 1, ask=ask)
+        resume = Resume(options.resume, options.new, reuse)
+        folder = one_run(config, out, resume, options.dry_run, ask=ask, before=gate.before if gate else None)
         if folder is not None:
-            done = folder.info.results or ()
-            results += done
-            incomplete |= not complete(done)
-            rows += [{"model": config.model, **row.to_json()} for row in done]
-            remarks += [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]
-            made.append(folder.path)
-    if rows:
-        show_results(rows)
-    for remark in remarks:
-        line(remark)
-    few_shot(made)
+            done.folders.append(folder)
+    results = [row for _, row in done.rows]
+    paths = [folder.path for folder in done.folders]
     if not options.no_report:
-        write_report(made, out, suite_name)
-    if incomplete or gate is None or options.dry_run:
-        return 3 if incomplete else verdict(results)
-    return gate.gate(made).exit_code
+        done.report = write_report(paths, out, suite.name if suite else None)
+    if not all(complete(folder.info.results or ()) for folder in done.folders):
+        done.exit_code = 3
+    elif gate is None or options.dry_run or not paths:
+        done.exit_code = verdict(results)
+    else:
+        done.gate = gate.gate(paths)
+        done.exit_code = done.gate.exit_code
+    return done
+
+
+def _ending(done: Done, options: Namespace) -> Ending:
+    """What stands at the end: the table, the bill, few-shot against zero-shot, the report, and what to run next."""
+    infos = [folder.info.to_json() for folder in done.folders]
+    bills = [text for info in infos for text in bill(info)]
+    notes = [text for info in infos for text in audit_notes(info)]
+    shots = few_shot([folder.path for folder in done.folders])
+    folder = [f"run: {done.folders[0].path}"] if len(done.folders) == 1 else []
+    report = [done.report] if done.report else []
+    return Ending(done.rows, [*bills, *shots, *folder, *report, *_next(done, options)], notes)
+
+
+def _next(done: Done, options: Namespace) -> list[str]:
+    """The command that a reader of the result most likely wants, in one line."""
+    last = done.folders[-1]
+    path = shlex.quote(str(last.path))
+    if not complete(last.info.results or ()):
+        return [f"next: ask again what has no answer, with the same command and --resume; or: ffprompt score {path}"]
+    if options.suite is None and not given_settings(options):
+        return ["next: your own model, python run_eval.py --backend transformers --model MODEL (see --help)"]
+    if any(row.count("wrong") for row in last.info.results or ()):
+        return [f"next: what its errors have in common, ffprompt anatomy {path}"]
+    if any(row.count("invalid") for row in last.info.results or ()):
+        return [f"next: replies that could not be read, {shlex.quote(str(last.invalid_path))}"]
+    return []
+
+
+def _document(done: Done) -> dict[str, Any]:
+    """What ``--json`` writes."""
+    return {
+        "exit_code": done.exit_code,
+        "runs": [
+            {
+                "folder": str(folder.path),
+                "run_id": folder.info.run_id,
+                "model": folder.info.model_name,
+                "backend": folder.info.backend_name,
+                "status": folder.info.status,
+                "seconds": folder.info.seconds,
+            }
+            for folder in done.folders
+        ],
+        "report": done.report.removeprefix("report: ") if done.report and done.report.startswith("report: ") else None,
+        **Ending(done.rows).to_json(),
+        "gate": done.gate and done.gate.to_json(),
+    }
 
 
 def _gate_of(options: Namespace, suite: Suite | None) -> AfterRun | None:
     """The gate that is to follow, with its baseline found before anything is asked or paid for."""
     if options.gate:
         return AfterRun(options, suite)
-    if options.baseline is not None or options.margin is not None:
-        flag = f"--baseline {options.baseline}" if options.baseline is not None else f"--margin {options.margin}"
-        raise ConfigError(f"{flag}: goes with --gate")
+    for name in ("baseline", "margin", "junit", "markdown"):
+        if (value := getattr(options, name)) is not None:
+            raise ConfigError(f"--{name} {value}: requires --gate")
     return None
 
 
@@ -108,7 +199,7 @@ def config_of(settings: dict[str, Any]) -> RunConfig:
 
 
 def _missing(config: RunConfig) -> str | None:
-    """Why an optional run cannot be had here, or None."""
+    """Why the model of an optional run is not available here, or None."""
     if config.backend != "transformers":
         return None
     from ffprompt.backends.local.weights import SHIPPED, installed
@@ -118,38 +209,77 @@ def _missing(config: RunConfig) -> str | None:
     return None
 
 
-def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, ask: Ask) -> RunFolder | None:
-    """Carry out a run and return its folder; None where it was only looked at (``dry``)."""
-    if ask is not _live:
+@dataclass(frozen=True)
+class Resume:
+    """Which earlier run of a plan is taken up.
+
+    Attributes:
+        unfinished: The newest unfinished run goes on.
+        new: A new run begins where none is unfinished, whether or not one is finished.
+        reuse: A finished run stands for a new one.
+    """
+
+    unfinished: bool = False
+    new: bool = False
+    reuse: bool = False
+
+
+def one_run(
+    config: RunConfig,
+    out: Path,
+    resume: Resume,
+    dry: bool,
+    ask: Ask,
+    before: Callable[[Plan], Sequence[str]] | None = None,
+) -> RunFolder | None:
+    """Carry out a run.
+
+    Args:
+        before: Says what there is to say of a plan before anything is asked, one line each.
+
+    Returns:
+        Its folder. None where it was only looked at (``dry``), and where ``--resume`` finds it finished.
+    """
+    batches = not isinstance(ask, partial) or ask.func is not _live
+    if batches:
         needs_batches(config)
         spending.unlimited(config)
     backend = open_backend(config, weights=not dry)
     try:
         plan = make_plan(config, backend)
-        if ask is not _live:
+        if batches:
             batchable(plan)
         if plan.repeats > 1 and config.temperature == 0:
             line(
-                f"--repeats {plan.repeats} at temperature 0: a deterministic model answers {plan.repeats} times the "
-                "same, so what differs is its server's doing; to repeat sampled replies: --temperature 1"
+                f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer "
+                f"{plan.repeats} times, so differences come from its server; to repeat sampled replies: --temperature 1"
             )
+        for text in before(plan) if before else ():
+            line(text)
         if dry:
-            dry_run(plan, backend, batch=ask is not _live)
+            dry_run(plan, backend, batch=batches, out=out)
             return None
-        folder, found = start(config, backend, plan, out, resume, reuse)
+        reuse = resume.reuse and not resume.new
+        if resume.unfinished and not resume.new and not reuse and (known := finished(backend, plan, out)):
+            line(
+                f"nothing to resume: {known.path} is finished. Its table: ffprompt score {known.path}; to ask "
+                "everything again: --resume --new"
+            )
+            return None
+        folder, found = start(config, backend, plan, out, resume.unfinished, reuse)
         if found and folder.info.status == "done":
             line(f"{folder.path}: already complete")
             return folder
-        state = f"{'at most ' if stops(plan.config) else ''}{len(plan):,} trials"
+        state = trial_count(plan)
         if found:
-            state = f"going on, {remaining(folder, plan):,} of {state} are left"
-        elif resume:
+            state = f"going on, {remaining(folder, plan):,} of {len(plan):,} trials are left"
+        elif resume.unfinished:
             state += ", a new run: there is no unfinished one of this plan"
-        line(f"{folder.path}: {state}")
+        line(f"{config.model}: {state} ({folder.path})")
         try:
             ask(folder, plan, backend)
         except FFPromptError:
-            # What stopped it is told last, and may not be what most of its calls failed of.
+            # The error that stopped the run is shown last, and most of its calls may have failed for another reason.
             with contextlib.suppress(StoreError):  # a damaged log must not hide what went wrong
                 show_errors(errors_of(folder, plan))
             raise
@@ -158,8 +288,30 @@ def one_run(config: RunConfig, out: Path, resume: bool, dry: bool, reuse: bool, 
         backend.close()
 
 
-def _live(folder: RunFolder, plan: Plan, backend: Backend) -> list[ConditionResult]:
-    with progress(len(plan)) as watch:
+def trial_count(plan: Plan) -> str:
+    """Return how many trials a run has and what they are the product of.
+
+    For example ``30 strings x 2 shots x 2 elicitations = 120 trials``.
+    """
+    config = plan.config
+    most = "at most " if stops(config) else ""
+    several = {
+        "templates": config.template,
+        "shots": config.shots,
+        "elicitations": config.elicitation,
+        "lengths": config.length,
+        "p-ignore": config.p_ignore,
+    }
+    factors = [f"{len(values)} {name}" for name, values in several.items() if values and len(values) > 1]
+    factors += [f"{plan.repeats} repeats"] if plan.repeats > 1 else []
+    if not factors:
+        return f"{most}{len(plan):,} trials"
+    return f"{most}{' x '.join([f'{plan.string_count:,} strings', *factors])} = {len(plan):,} trials"
+
+
+def _live(folder: RunFolder, plan: Plan, backend: Backend, shown: bool = True) -> list[ConditionResult]:
+    names = [condition.name for condition in plan.conditions]
+    with progress(plan.config.model, names, len(plan), shown) as watch:
         return carry_out(folder, plan, backend, watch)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ffprompt import __version__
-from ffprompt.cli import compare_flags
-from ffprompt.config.settings import BY_NAME, GROUPS, ROWS, Setting
+from ffprompt.cli import comparison_flags, output_flags
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import BY_NAME, GROUPS, ROWS
 
 EPILOG = """\
 Without any flags, run evaluates the bundled reference models, and SmolLM2 if its weights are installed (about two
@@ -28,11 +29,13 @@ def add_flags(parser: argparse.ArgumentParser, submits: bool = False) -> None:
     run.add_argument("--suite", metavar="FILE", help="TOML file or bundled suite to run (see: ffprompt suites list)")
     run.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
     run.add_argument("--resume", action="store_true", help="continue the newest unfinished run of this plan")
+    run.add_argument("--new", action="store_true", help="with --resume: start a new run even if one is finished")
     run.add_argument(
         "--dry-run", action="store_true", help="print the plan, a prompt, token counts and cost without asking anything"
     )
     if not submits:
-        compare_flags.run_flags(parser)
+        output_flags.add_flags(parser, "print only the verdict on each model")
+        comparison_flags.add_gate_to_run(parser)
     batch = parser.add_argument_group("batches of openai and anthropic: half the price, answers within a day")
     if not submits:
         run.add_argument("--no-report", action="store_true", help="do not write report.html")

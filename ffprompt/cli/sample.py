@@ -6,18 +6,20 @@ import argparse
 from pathlib import Path
 
 from ffprompt.cli.console import line
-from ffprompt.errors import UsageError
+from ffprompt.errors import ConfigError, SpecError, UsageError
 from ffprompt.tasks import datasets, registry
+from ffprompt.tasks.base import Spec
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``sample``."""
+    parser.add_argument("--task", metavar="NAME", help="the automaton (default: flipflop)")
+    parser.add_argument("--task-arg", action="append", metavar="KEY=VALUE", help="setting of the task; repeatable")
     parser.add_argument(
-        "--spec",
-        default="FFL(0.8)",
-        metavar="SPEC",
-        help="FFL(0.8), FFL(100, 0.6) or FFL(100, 0.2, 0.2, 0.6): T, write, read, ignore",
-    )
+        "--spec", metavar="SPEC",
+        help="FFL(0.8), FFL(100, 0.6) or FFL(100, 0.2, 0.2, 0.6): T, write, read, ignore; or, of another task, s5(100)",
+    )  # fmt: skip
+    parser.add_argument("--length", type=int, metavar="T", help="in place of --spec: instructions in each string")
     parser.add_argument("--strings", type=int, default=1000, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--symbols", type=int, default=2, metavar="M")
@@ -25,11 +27,27 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Write strings to a file."""
+    """Write strings to a file. With ``--task``, a line of .jsonl also lists the events and the true answers."""
     if options.strings < 1:
         raise UsageError(f"strings {options.strings}: expected at least 1")
     path = Path(options.out)
-    spec = registry.get(registry.DEFAULT).parse_spec(options.spec, options.symbols)
-    datasets.write(path, spec, options.seed, options.strings)
+    datasets.write(path, _spec(options), options.seed, options.strings, listed=options.task is not None)
     line(f"{path}: {options.strings:,} strings, {path.stat().st_size:,} bytes")
     return 0
+
+
+def _spec(options: argparse.Namespace) -> Spec:
+    """The language that the flags name."""
+    if options.spec is not None and options.length is not None:
+        raise ConfigError("--length: give either it or --spec")
+    try:
+        task = registry.get(options.task or registry.DEFAULT, options.task_arg or ())
+    except SpecError as error:
+        raise ConfigError(f"--{error}") from error
+    if options.spec is not None:
+        if options.task_arg:
+            raise ConfigError(f"--task-arg {options.task_arg[0]}: give either it or --spec, which has its own settings")
+        return task.parse_spec(options.spec, options.symbols)
+    if options.length is not None or options.task not in (None, registry.DEFAULT):
+        return task.spec(options.length if options.length is not None else task.lengths[-1], options.symbols)
+    return task.parse_spec("FFL(0.8)", options.symbols)

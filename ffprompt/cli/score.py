@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
-from ffprompt.cli.result_table import bill, show_results
+from ffprompt.cli.output import Output
+from ffprompt.cli.result_screen import Ending
+from ffprompt.cli.result_table import bill
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.early_stopping import verdict
 from ffprompt.evaluation.rescore import plan_of, rebuild
@@ -19,14 +22,15 @@ from ffprompt.runs.log import Log
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``score``."""
     parser.add_argument("run", metavar="RUN", help="a folder under results/")
+    output_flags.add_flags(parser, "print only the verdict on the model")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Compute the table of a run again. Returns 3 when the run is not complete."""
-    return score(Path(options.run))
+    return score(Path(options.run), Output.of(options))
 
 
-def score(path: Path) -> int:
+def score(path: Path, output: Output = Output()) -> int:  # noqa: B008
     """Compute a run's table again, and save it unless the run is being written. Returns 3 when it is not complete."""
     folder = RunFolder.open(path)
     try:
@@ -41,9 +45,13 @@ def score(path: Path) -> int:
         line(f"{error}; nothing is saved")
         rows, differing = rebuild(folder, plan_of(folder), write=False)
         folder.update(results=rows, spent=spending.record(folder, rows))
-    show_results([{"model": folder.info.model_name, **row.to_json()} for row in rows])
-    for remark in [*audit_notes(folder.info.to_json()), *bill(folder.info.to_json())]:
-        line(remark)
-    if differing:
-        line(f"{differing:,} trials are judged differently now than when they were logged")
-    return verdict(rows) if complete(rows) else 3
+    info = folder.info.to_json()
+    differing_text = (
+        [f"{differing:,} trials are judged differently now than when they were logged"] if differing else []
+    )
+    ending = Ending([(folder.info.model_name, row) for row in rows], [*bill(info), *differing_text], audit_notes(info))
+    exit_code = verdict(rows) if complete(rows) else 3
+    if not output.is_json:
+        ending.show(output)
+    output.write({"exit_code": exit_code, "run": str(path), "status": folder.info.status, **ending.to_json()})
+    return exit_code

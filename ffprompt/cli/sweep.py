@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt import __version__
+from ffprompt._util.extras import needs
 from ffprompt._util.storage import write_atomically
 from ffprompt.cli import sweep_output
 from ffprompt.cli.console import line
 from ffprompt.cli.train import configure
-from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, ModelError, StoreError
+from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, StoreError
 from ffprompt.reference.training.studies import Study, load_study
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def execute(options: Namespace) -> int:
     try:
         from ffprompt.reference.training.sweep import locally, on_ray
     except ImportError as error:
-        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+        raise needs("training", "reference", error) from error
     study = load_study(options.suite)
     out = Path(options.out or Path("results") / "studies" / study.name)
     jobs = _jobs(study, out.absolute())

@@ -8,9 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ffprompt._util.extras import needs
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
-from ffprompt.errors import ConfigError, ModelError, did_you_mean
+from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.reference.training import settings as training_settings
 from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING
 
@@ -32,7 +33,7 @@ def execute(options: Namespace) -> int:
     try:
         from ffprompt.reference.training import run as session
     except ImportError as error:
-        raise ModelError(f'training needs {error.name}; run: pip install "ffprompt[reference]"') from error
+        raise needs("training", "reference", error) from error
     from ffprompt.reference.training.evaluate import TEST_SEED
     from ffprompt.stats.clusters import FEW_CLUSTERS
 
@@ -46,7 +47,7 @@ def execute(options: Namespace) -> int:
     with training_progress(training.steps) as watch:
         made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
     for one in made.evaluation:
-        few = f"; few strings, {FEW_CLUSTERS} or more are wanted" if one.strings < FEW_CLUSTERS else ""
+        few = f"; few strings, {FEW_CLUSTERS} or more are needed" if one.strings < FEW_CLUSTERS else ""
         line(
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"

@@ -17,6 +17,7 @@ from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.comparison.prompt_differences import other_prompts
 from ffprompt.errors import ConfigError
+from ffprompt.runs.folder import each_run
 from ffprompt.scoring.score import Outcome
 from ffprompt.stats.paired import Difference, difference
 from ffprompt.stats.pvalues import Test, holm, mcnemar, sign_flip
@@ -124,7 +125,7 @@ def compare(
     StoreError for damaged ones, and IncompleteRunError for those that are not done, unless ``incomplete``.
     """
     checked_level(level)
-    paths = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    paths = each_run(runs)
     if not paths:
         raise ConfigError("compare: expected at least one run")
     sides = [conditions_of(path, incomplete) for path in paths]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ffprompt._util.records import JsonObject
 from ffprompt.backends.base import OWN
-from ffprompt.config.settings import ROWS
+from ffprompt.config.settings import ROWS, recorded_in
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import IncompleteRunError, StoreError
 from ffprompt.runs.folder import RunFolder
@@ -85,7 +85,7 @@ def conditions_of(run: str | os.PathLike[str], incomplete: bool = False) -> list
         StoreError: The folder is no run, is damaged, or its table does not agree with its record.
         IncompleteRunError: Trials have no answer and ``incomplete`` does not ask for what there is.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(run)
     info = folder.info.to_json()
     complete = info.get("status") == "done"
     if not (complete or incomplete):
@@ -131,7 +131,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
 def _language(info: JsonObject, condition: JsonObject) -> str:
     if info["config"]["data"] is not None:
         return f"file({condition['length']})"
-    task = registry.get(info["config"].get("task", registry.DEFAULT))
+    task = registry.get(info["config"].get("task", registry.DEFAULT), info["config"].get("task_arg") or ())
     given = {name: condition[f"p_{name}"] for name in PROBABILITIES}
     probabilities = {name: value for name, value in given.items() if value is not None}
     return str(task.spec(condition["length"], condition["symbols"], probabilities))
@@ -153,7 +153,7 @@ def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:
     model |= {name: None for name in ("thinking", "reasoning_room") if model[name] in (OWN, 0)}
     temperature = {"temperature": OWN} if identity.get("temperature") == OWN and "temperature" in plays else {}
     return {
-        **{row.name: row.recorded_in(config) if row.name in plays else None for row in asked},
+        **{row.name: recorded_in(row, config) if row.name in plays else None for row in asked},
         **{name: condition.get(name) for name in KEY},
         **model,
         **temperature,

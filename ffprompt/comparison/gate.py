@@ -11,15 +11,19 @@ different elicitations are different measurements.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ffprompt._util.plain import Plain
+from ffprompt.comparison.compare import Paths
 from ffprompt.comparison.conditions import RunCondition, conditions_of
+from ffprompt.comparison.gate_strings import strings_that_settle
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, CountsError
+from ffprompt.runs.folder import each_run
 from ffprompt.stats.gate import Gate, Verdict, noninferior
 from ffprompt.stats.paired import Pairs
 from ffprompt.stats.quantiles import checked_level
@@ -36,7 +40,10 @@ class GateCheck:
     """The verdict on one condition, and why in one line.
 
     ``low``: the bound of the difference that *pass* rests on; ``high``: the one that *regression* rests on; None
-    without a pair. ``unpaired``: reads that only one of the runs has.
+    without a pair. ``unpaired``: reads that only one of the runs has. ``lost_to``: what became of the reads that only
+    the baseline has right, by outcome. ``mass_baseline`` and ``mass_candidate``: the mean probability of all answers
+    together, where answers were scored. ``strings_needed``: about how many strings an equal model needs to pass, where
+    the verdict is inconclusive.
     """
 
     condition: str
@@ -55,6 +62,31 @@ class GateCheck:
     gained: int
     unpaired: int
     warnings: tuple[str, ...] = ()
+    lost_to: Mapping[str, int] = field(default_factory=dict)
+    mass_baseline: float | None = None
+    mass_candidate: float | None = None
+    strings_needed: int | None = None
+
+    @property
+    def consists(self) -> str:
+        """What a loss consists of: ``7 reads lost (5 invalid, 2 wrong), answer mass 0.93 to 0.05``, or nothing."""
+        found = []
+        if self.lost:
+            kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(self.lost_to.items()))
+            found.append(f"{self.lost:,} reads lost ({kinds})" if kinds else f"{self.lost:,} reads lost")
+        if self.mass_fell:
+            found.append(f"answer mass {self.mass_baseline:.2g} to {self.mass_candidate:.2g}")
+        return ", ".join(found)
+
+    @property
+    def mass_fell(self) -> bool:
+        """Whether the model would much more often write something other than an answer."""
+        before, now = self.mass_baseline, self.mass_candidate
+        return before is not None and now is not None and before - now > _MASS_FALL
+
+
+# A fall of the mean answer mass by more than this is said beside the accuracy, which does not see it.
+_MASS_FALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +105,40 @@ class GateReport(Plain):
     not_gated: tuple[str, ...] = ()
 
     @property
+    def sentence(self) -> str:
+        """The verdict over all conditions, and what a loss consists of, in one line."""
+        count = len(self.checks)
+        hit = [check for check in self.checks if check.verdict == self.verdict]
+        where = "in its one condition" if count == 1 else f"in {len(hit)} of {count} conditions"
+        if self.verdict == "pass":
+            text = f"pass: a loss of {self.margin:g} or more is ruled out in {'all ' if count > 1 else ''}{count} "
+            return f"{text}condition{'s' if count > 1 else ''}{self._fallen_mass()}"
+        if self.verdict == "regression":
+            kinds: Counter[str] = Counter()
+            for check in hit:
+                kinds.update(check.lost_to)
+            lost = sum(kinds.values())
+            said = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
+            return (
+                f"regression: accuracy fell by more than {self.margin:g} {where}. The {lost:,} reads lost there are "
+                f"{said}{self._fallen_mass()}"
+            )
+        needed = [check.strings_needed for check in hit if check.strings_needed is not None]
+        more = f". {_settles(max(needed), min(check.n_strings for check in hit)).capitalize()}" if needed else ""
+        return (
+            f"inconclusive: a loss of {self.margin:g} is neither ruled out nor shown {where}{more}{self._fallen_mass()}"
+        )
+
+    def _fallen_mass(self) -> str:
+        fallen = [check for check in self.checks if check.mass_fell]
+        if not fallen:
+            return ""
+        worst = min(fallen, key=lambda check: check.mass_candidate or 0.0)
+        more = f" and in {len(fallen) - 1} more" if len(fallen) > 1 else ""
+        masses = f"from {worst.mass_baseline:.2g} to {worst.mass_candidate:.2g}"
+        return f". Answer mass fell {masses} in {worst.condition}{more}, which accuracy does not see"
+
+    @property
     def exit_code(self) -> int:
         """0 pass, 1 regression, 3 inconclusive."""
         return EXIT_CODES[self.verdict]
@@ -83,8 +149,8 @@ class GateReport(Plain):
 
 
 def gate(
-    baseline: Path | Sequence[Path],
-    candidate: Path | Sequence[Path],
+    baseline: Paths,
+    candidate: Paths,
     margin: float,
     level: float = 0.95,
     allow: Collection[str] = (),
@@ -99,13 +165,9 @@ def gate(
     if not 0 < margin < 1:
         raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
-        [cell for path in _several(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
+        [cell for path in each_run(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )
     return gate_conditions(before, after, margin, level, allow)
-
-
-def _several(paths: Path | Sequence[Path]) -> list[Path]:
-    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
 def gate_conditions(
@@ -138,6 +200,10 @@ def _check(one: Match, margin: float, level: float, strict: float) -> GateCheck:
     made = paired(one.reference, one.other)
     passing, failing = noninferior(made.pairs, margin, level), noninferior(made.pairs, margin, strict)
     verdict, reason = _verdict(made.pairs, passing, failing)
+    needed = None
+    if verdict == "inconclusive" and len(made.pairs):
+        needed = strings_that_settle(made.pairs, margin, level)
+        reason += f"; {_settles(needed, len(made.pairs))}" if needed else ""
     n = made.n_reads
     found, wide = passing.found, failing.found
     return GateCheck(
@@ -157,7 +223,24 @@ def _check(one: Match, margin: float, level: float, strict: float) -> GateCheck:
         found.gained if found else 0,
         made.only_a + made.only_b,
         found.warnings if found else (),
+        made.lost_to,
+        _mass(one.reference),
+        _mass(one.other),
+        needed,
     )
+
+
+def _settles(needed: int, strings: int) -> str:
+    """What more strings would do, given how many an equal model needs to pass and how many there are."""
+    if needed > strings:
+        return f"about {needed:,} strings in each condition would let an equal model pass"
+    return f"an equal model would probably have passed with these {strings:,} strings, so more may well show a loss"
+
+
+def _mass(cell: RunCondition) -> float | None:
+    """The mean answer mass of a condition, from the table of its run."""
+    rows = cell.source.info.get("results") or []
+    return rows[cell.number].get("mean_answer_mass") if cell.number < len(rows) else None
 
 
 def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
@@ -170,7 +253,7 @@ def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
     if not len(pairs) or failing.found is None or passing.found is None:
         return "inconclusive", passing.reason
     least = f"from {-failing.found.high:.2g}" if failing.found.high < 0 else "from none"
-    return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}; more strings are wanted"
+    return "inconclusive", f"the loss may be anything {least} to {-passing.found.low:.2g}"
 
 
 def _not_run(cell: RunCondition) -> GateCheck:

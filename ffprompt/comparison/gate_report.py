@@ -18,7 +18,7 @@ from ffprompt.runs.folder import replace_file
 
 def to_json(path: Path, value: Any) -> None:
     """Write plain values; what is not a number is null. Raises StoreError."""
-    _write(path, json_bytes(_finite(value), indent=2) + b"\n")
+    _write(path, json_bytes(finite(value), indent=2) + b"\n")
 
 
 def to_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
@@ -98,11 +98,12 @@ def markdown(report: GateReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values in which what is not a finite number is None."""
     if isinstance(value, dict):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):

@@ -12,13 +12,23 @@ import numpy as np
 
 from ffprompt.comparison.conditions import RunCondition
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.runs.reads import CORRECT, ERROR, Ints
+from ffprompt.runs.reads import CORRECT, ERROR, OUTCOMES, Ints
 from ffprompt.stats.paired import Pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Pairs of answers; ``errors``: pairs left out as a call failed on either side; reads that only one side has."""
+    """Pairs of answers.
+
+    Attributes:
+        pairs: Strings with their reads that were lost and gained from A to B.
+        right_a: Reads that A has right, of those answered on both sides.
+        right_b: Reads that B has right.
+        errors: Pairs left out because a call failed on either side.
+        only_a: Reads that only A has.
+        only_b: Reads that only B has.
+        lost_to: What became in B of the reads that only A has right, by outcome.
+    """
 
     pairs: Pairs
     right_a: int
@@ -26,6 +36,7 @@ class Paired:
     errors: int
     only_a: int
     only_b: int
+    lost_to: dict[str, int]
 
     @property
     def n_reads(self) -> int:
@@ -58,7 +69,14 @@ def paired(a: RunCondition, b: RunCondition) -> Paired:
         int(len(answered) - answered.sum()),
         len(a.outcome) - len(rows_a),
         len(b.outcome) - len(rows_b),
+        _counts(outcome_b[answered][right_a & ~right_b]),
     )
+
+
+def _counts(outcomes: Ints) -> dict[str, int]:
+    """How often each outcome occurs, without those that never do."""
+    found = np.bincount(outcomes, minlength=len(OUTCOMES)).tolist()
+    return {str(name): count for name, count in zip(OUTCOMES, found, strict=True) if count}
 
 
 def _common(a: RunCondition, b: RunCondition) -> tuple[Ints, Ints]:

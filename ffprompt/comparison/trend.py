@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,11 +53,13 @@ class Trend(Plain):
         return [names, *([getattr(point, name) for name in names] for point in self.points)]
 
 
-def trend(results: str | Path = "results") -> Trend:
+def trend(results: str | os.PathLike[str] = "results") -> Trend:
     """All runs under a results folder. Raises StoreError where it is no folder or holds no run.
 
     Reads counted in ``reads`` are those of the accuracy: failed calls are in ``errors`` instead.
     """
+    if not isinstance(results, (str, os.PathLike)):
+        raise StoreError(f"results folder {results!r:.80}: expected the path of a folder")
     folder = Path(results)
     if not folder.is_dir():
         raise StoreError(f"results folder {folder}: not there")

@@ -26,13 +26,15 @@ from pydantic import (
 )
 
 from ffprompt._util.secrets import shown_setting
+from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
-from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Setting, Settings
-from ffprompt.elicitation.base import find_elicitation
+from ffprompt.config.setting import Setting
+from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Settings
+from ffprompt.elicitation.base import find_elicitation, use_replies
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Spec
+from ffprompt.tasks.base import Spec, Task
 
 
 class _UnknownNameError(ValueError):
@@ -145,16 +147,51 @@ class RunConfig(_Fields):
         try:
             return registry.get(value).name
         except SpecError as error:
+            if str(error).startswith(f"task {value}: its"):
+                return value  # its settings decide
             raise _SettingsError(f"--{error}") from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_symbols(cls, settings: Any) -> Any:
+        """Give a task that has a number of answers of its own that number, so that nobody needs to ask the task."""
+        if not isinstance(settings, dict) or "task" not in settings:
+            return settings
+        try:
+            task = registry.get(settings["task"], _texts(settings.get("task_arg")))
+        except (SpecError, TypeError):
+            return settings  # reported as what it is
+        if task.symbols is None:
+            return settings
+        given = settings.get("symbols", task.symbols)
+        if str(given) != str(task.symbols):
+            raise _SettingsError(
+                f"--symbols {given}: task {task.name} has {task.symbols} different answers; leave it out"
+            )
+        return {**settings, "symbols": task.symbols}
+
+    @model_validator(mode="after")
+    def _check_task_settings(self) -> RunConfig:
+        try:
+            task = self.made_task()
+        except SpecError as error:
+            raise _SettingsError(f"--{error}") from error
+        for name in ("write", "read", "ignore"):
+            if getattr(self, f"p_{name}") is not None and name not in task.takes:
+                known = f"it takes {' and '.join(f'--p-{one}' for one in task.takes)}" if task.takes else "leave it out"
+                raise _SettingsError(f"--p-{name}: task {task.name} has no such probability; {known}")
+        return self
 
     @model_validator(mode="after")
     def _check_strings(self) -> RunConfig:
-        if (self.p_write is None) != (self.p_read is None):
+        if "write" in self.made_task().takes and (self.p_write is None) != (self.p_read is None):
             given, other = ("--p-write", "--p-read") if self.p_read is None else ("--p-read", "--p-write")
             raise _SettingsError(f"{given}: also give {other}; ignore has the rest of the probability")
         if self.p_write is not None and self.p_ignore is not None:
             raise _SettingsError("--p-ignore: give either it or --p-write and --p-read")
-        if self.data is not None and (self.length or self.p_ignore or self.p_write is not None):
+        if self.data is not None and (
+            self.length or self.p_ignore or self.p_write is not None or self.p_read is not None
+        ):
             raise _SettingsError(
                 f"--data {self.data}: the file has its own strings; leave out length and probabilities"
             )
@@ -204,12 +241,20 @@ class RunConfig(_Fields):
         Raises:
             SpecError: A length, a probability or a number of symbols is out of range.
         """
-        assert self.length is not None and (self.p_ignore is not None or self.p_write is not None)
-        probabilities = [{"ignore": p} for p in self.p_ignore or ()]
-        if self.p_write is not None and self.p_read is not None:
-            probabilities = [{"write": self.p_write, "read": self.p_read}]
-        task = registry.get(self.task)
+        assert self.length is not None
+        given = {"write": self.p_write, "read": self.p_read}
+        fixed = {name: value for name, value in given.items() if value is not None}
+        task = self.made_task()
+        probabilities = [fixed | {"ignore": p} for p in self.p_ignore] if self.p_ignore else [fixed]
         return tuple(task.spec(length, self.symbols, p) for p in probabilities for length in self.length)
+
+    def made_task(self) -> Task:
+        """Return the task, with its own settings.
+
+        Raises:
+            SpecError: The task has no such setting.
+        """
+        return registry.get(self.task, self.task_arg or ())
 
     def settled(self, can: Capabilities) -> RunConfig:
         """Return this configuration with every None that a plan needs replaced by what suits the backend.
@@ -219,14 +264,33 @@ class RunConfig(_Fields):
         """
         can_score = can.scores and self.backend != "scripted"
         defaults = _REFERENCE if self.backend == "reference" else _SCORED if can_score else _CHAT
+        task = self.made_task()
+        if task.family != registry.DEFAULT:
+            defaults = _of_task(defaults, task)
         given = {name for name in defaults._fields if getattr(self, name) is not None}
         given |= (
             {"length", "p_ignore"} if self.data is not None else {"p_ignore"} if self.p_write is not None else set()
         )
+        if "write" not in task.takes:
+            given.add("p_ignore")
         missing = {name: value for name, value in defaults._asdict().items() if name not in given}
         if self.repeats > 1 and (scored := _scored(missing.get("elicitation", ()))):
             raise ConfigError(_no_repeats(self.repeats, scored))
         return self.model_copy(update=missing)
+
+
+def _of_task(defaults: _Defaults, task: Task) -> _Defaults:
+    """The same defaults for another task than the flip-flop: its own templates and lengths."""
+    templates = task.templates[: len(defaults.template)] if task.templates else defaults.template
+    return defaults._replace(template=templates, length=task.lengths)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts as it was given. Raises TypeError for what is none."""
+    values = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(isinstance(text, str) for text in values):
+        raise TypeError
+    return values
 
 
 def make(settings: Mapping[str, Any], where: str = "") -> RunConfig:
@@ -252,18 +316,18 @@ def digest_of(value: Any) -> str:
 
 def _message(error: ValidationError) -> str:
     """The first problem in one line. A misspelt name comes before one that is missing."""
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    cause = problem.get("ctx", {}).get("error")
+    problem = first_problem(error)
+    cause = problem.cause
     if isinstance(cause, _SettingsError):
         return str(cause)
-    name = str(problem["loc"][0]) if problem["loc"] else ""
+    name = str(problem.path[0]) if problem.path else ""
     if name not in BY_NAME:
         return f"{name}: unknown setting{did_you_mean(name, BY_NAME)}"
     row = BY_NAME[name]
-    if problem["type"] == "missing" and len(problem["loc"]) == 1:
+    if problem.kind == "missing" and len(problem.path) == 1:
         return f"{row.flag}: required"
     unknown = isinstance(cause, _UnknownNameError)
-    value = str(cause) if unknown else problem["input"]
+    value = str(cause) if unknown else problem.value
     expected = str(cause) if row.product and cause is not None and not unknown else row.expectation
     close = difflib.get_close_matches(str(value), row.choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -283,7 +347,4 @@ def _scored(names: Iterable[str]) -> str | None:
 
 
 def _no_repeats(repeats: int, scored: str) -> str:
-    return (
-        f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; use --elicitation next, "
-        "list or dialogue"
-    )
+    return f"--repeats {repeats}: {scored} samples nothing, so every repeat would be the same; {use_replies()}"

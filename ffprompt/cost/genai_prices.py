@@ -33,7 +33,7 @@ _BATCH = {"processing": "batch"}
 
 
 def installed() -> bool:
-    """Return whether the package is there; it is not loaded."""
+    """Return whether the package is there. It is not loaded."""
     try:
         return importlib.util.find_spec("genai_prices") is not None
     except ValueError:  # another module of this name stands in for it
@@ -50,7 +50,7 @@ def undated(model: str) -> str:
 
 
 def host(base_url: str) -> str | None:
-    """Return the host of a URL; None where it has none or is no URL."""
+    """Return the host of a URL. None where it has none or is no URL."""
     try:
         return urlsplit(base_url).hostname
     except ValueError:
@@ -58,7 +58,7 @@ def host(base_url: str) -> str | None:
 
 
 def provider_host(base_url: str) -> str | None:
-    """Return the host of a URL that may be a provider's global endpoint; None for local servers and regional ones.
+    """Return the host of a URL that may be a provider's global endpoint. None for local servers and regional ones.
 
     >>> [provider_host(f"{url}/v1") for url in ("https://openrouter.ai/api", "http://localhost:8000", "https://[::1]")]
     ['openrouter.ai', None, None]
@@ -107,7 +107,7 @@ def _model(model: str, provider: Any, providers: Sequence[Any]) -> Any:
 
 
 def _rates(model: Any, when: dt.datetime) -> dict[str, Any] | None:
-    """The rates of a model with its tiers; None where they depend on the hour, or on more than tokens."""
+    """The rates of a model with its tiers. None where they depend on the hour, or on more than tokens."""
     prices = model.get_prices(when)
     hours = (when.replace(hour=half // 2, minute=half % 2 * 30) for half in range(48))
     if any(model.get_prices(hour) != prices for hour in hours):

@@ -16,10 +16,12 @@ from typing import Annotated, Any, Protocol, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ffprompt._util.extras import install_command
 from ffprompt._util.files import read_text
+from ffprompt._util.validation import in_one_line
 from ffprompt.cost import genai_prices
 from ffprompt.cost.usage import Bound, Usage
-from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.errors import ConfigError
 
 PICO = 10**12  # picodollars in a dollar
 _BUNDLED = Path(__file__).with_name("prices.toml")
@@ -79,7 +81,7 @@ class Price(Rates):
         return tiers
 
     def picos(self, usage: Usage) -> int | None:
-        """Return what a call has cost, in picodollars; None for longer prompts and batches that have no price."""
+        """Return what a call has cost, in picodollars. None for longer prompts and batches that have no price."""
         if self.up_to is not None and usage.prompt > self.up_to:
             return None
         if usage.batch and self.batch_discount is None:
@@ -90,7 +92,7 @@ class Price(Rates):
         return math.ceil(cost * (1 - (self.batch_discount or 0.0))) if usage.batch else cost
 
     def max_cost(self, bound: Bound) -> int | None:
-        """Return the most that a call can cost, in picodollars; None where its prompt may be too long for the row.
+        """Return the most that a call can cost, in picodollars. None where its prompt may be too long for the row.
 
         The prompt may have any length up to the bound, so every tier that it can reach counts at its longest prompt.
         """
@@ -196,18 +198,6 @@ def usd(picos: int | None) -> float | None:
     return None if picos is None else picos / PICO
 
 
-def dollars(amount: float | None) -> str:
-    """Format an amount: in cents, or with as many digits as a small amount needs.
-
-    >>> [dollars(amount) for amount in (1234.5, 0.25, 0.00315, 0.0, None)]
-    ['$1,234.50', '$0.25', '$0.0032', '$0.00', 'unknown']
-    """
-    if amount is None:
-        return "unknown"
-    digits = 2 if amount == 0 or amount >= 0.1 else min(12, 1 - math.floor(math.log10(amount)))
-    return f"${amount:,.{digits}f}"
-
-
 def find(model: str, base_url: str, file: str | None = None) -> Price | None:
     """Return the price of a model at a server, or None. Raises ConfigError for a bad file.
 
@@ -228,7 +218,7 @@ def unknown(model: str, base_url: str = "") -> str:
     said = f"no price is known for {model}; give one with --prices FILE"
     if genai_prices.provider_host(base_url) is None or genai_prices.installed():
         return said
-    return f'{said}, or pip install "ffprompt[prices]", which may know it'
+    return f"{said}, or {install_command('prices')}, which may know it"
 
 
 def _named(table: Mapping[str, Price], model: str) -> Price | None:
@@ -256,21 +246,8 @@ def _table(path: Path) -> Mapping[str, Price]:
         try:
             price = Price.model_validate(row)
         except ValidationError as error:
-            raise ConfigError(f"prices {path}, price {number}: {_problem(error)}") from error
+            raise ConfigError(f"prices {path}, price {number}: {in_one_line(error, Price)}") from error
         if twice := [name for name in price.models if name in table]:
             raise ConfigError(f"prices {path}, price {number}: {twice[0]!r} has a price already")
         table |= dict.fromkeys(price.models, price)
     return table
-
-
-def _problem(error: ValidationError) -> str:
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    *within, key = [str(part + 1) if isinstance(part, int) else part for part in problem["loc"]] or ["row"]
-    where = f"{' '.join(within)}: " if within else ""
-    if problem["type"] == "extra_forbidden":
-        return f"{where}{key}: unknown key{did_you_mean(key, (Tier if within else Price).model_fields)}"
-    if problem["type"] == "missing":
-        return f"{where}{key} is missing"
-    if problem["type"] == "value_error":
-        return f"{where}{key}: {problem['ctx']['error']}"
-    return f"{where}{key} {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

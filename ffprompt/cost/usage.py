@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Usage:
     """Tokens of one call. ``cached`` and ``written`` are parts of ``prompt``, ``reasoning`` is part of ``reply``.
 
-    ``cached`` were read from the provider's cache and ``written`` put into it; None where the provider does not say.
+    ``cached`` were read from the provider's cache and ``written`` put into it. None where the provider does not say.
     """
 
     prompt: int

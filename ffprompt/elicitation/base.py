@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ffprompt.errors import ConfigError, ModelError, did_you_mean
+from ffprompt.errors import ConfigError, ModelError, TemplateError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
     from ffprompt.tasks.base import String
-    from ffprompt.templates.template import Renderer
+    from ffprompt.templates.renderer import Renderer
 
 Form = Literal["completion", "chat"]
 AskOne = Callable[["Request"], Awaitable["Reply | Scores | Failure"]]
@@ -91,7 +91,7 @@ class Elicitation(ABC):
         if self.scored_by_logprobs and not can.scores:
             raise ModelError(
                 f"{config.backend} model {config.model} gives no log-probabilities, which {self.name} needs"
-                f"{f' ({can.unscored})' if can.unscored else ''}; use --elicitation list or next"
+                f"{f' ({can.unscored})' if can.unscored else ''}; {use_replies()}"
             )
         if config.answers == "schema":
             self._check_schema(config, can)
@@ -117,7 +117,7 @@ class Elicitation(ABC):
     def _check_schema(self, config: RunConfig, can: Capabilities) -> None:
         if not self.takes_schema:
             why = "scores given answers and has no reply" if self.scored_by_logprobs else "writes more than its answers"
-            raise ConfigError(f"--answers schema: {self.name} {why}; use --elicitation list, next or dialogue")
+            raise ConfigError(f"--answers schema: {self.name} {why}; {use_replies()}")
         if config.form == "completion" or not can.chats:
             why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
             raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
@@ -127,8 +127,23 @@ class Elicitation(ABC):
                 "leave --answers out"
             )
 
-    def check_wording(self, words: Renderer) -> None:  # noqa: B027 (most need no check)
-        """Raise TemplateError for a template that has no wording for this elicitation."""
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts of a template that it needs, such as ``chat.list``.
+
+        Args:
+            form: The form of the prompt.
+            shots: Whether solved strings are shown before the question.
+        """
+        return ()
+
+    def check_wording(self, words: Renderer, form: Form, shots: bool) -> None:
+        """Raise TemplateError for a template that lacks a text that this elicitation needs."""
+        if missing := [key for key in self.texts(form, shots) if not words.has(key)]:
+            raise TemplateError(
+                f"template {words.template.name!r} has no {' and no '.join(missing)}, which {self.name} in {form} form "
+                f"needs{' with shots' if shots else ''}; add {'it' if len(missing) == 1 else 'them'} or use another "
+                "--elicitation"
+            )
 
     def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
         """Return the numbers, from 0, of the reads that are asked of a string with ``count`` of them.
@@ -214,6 +229,12 @@ class Elicitation(ABC):
 def elicitation_names() -> tuple[str, ...]:
     """Return the names of all elicitations: those that come with the package, then those that were registered."""
     return (*_BUNDLED, *(name for name in _REGISTERED if name not in _BUNDLED))
+
+
+def use_replies() -> str:
+    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``."""
+    *names, last = [name for name in elicitation_names() if not find_elicitation(name).scored_by_logprobs]
+    return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 
 
 def find_elicitation(name: str) -> Elicitation:

@@ -23,12 +23,12 @@ from ffprompt._util.files import well_formed
 from ffprompt.backends.base import Backend, Failure, Message, Reply, Request, Scores, Talk
 from ffprompt.elicitation.base import AskOne, Elicitation, Form
 from ffprompt.elicitation.question import Prompt, Question, Turn
-from ffprompt.elicitation.wording import Span, answers, events, system_message
-from ffprompt.errors import AuditError, RunFailedError, TemplateError
+from ffprompt.elicitation.wording import Span, again, answers, events, system_message
+from ffprompt.errors import AuditError, RunFailedError
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
 from ffprompt.tasks.base import Bools, String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 Complete = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Failure]]]
 
@@ -43,13 +43,9 @@ class DialogueElicitation(Elicitation):
     has_turns = True
     settings = Elicitation.settings | {"turn_instructions"}
 
-    def check_wording(self, words: Renderer) -> None:
-        """Raise TemplateError for a template without a wording for dialogues."""
-        if words.template.chat.dialogue is None:
-            raise TemplateError(
-                f"template {words.template.name!r} has no wording for dialogues; add dialogue and dialogue_again to "
-                "its [chat], or use --elicitation list"
-            )
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the first turn's texts."""
+        return again("chat.dialogue", shots)
 
     def prompt(
         self,
@@ -61,7 +57,7 @@ class DialogueElicitation(Elicitation):
         turn_instructions: int | None = None,
     ) -> Prompt:
         """Render the turns of a string. The form is chat, whatever ``form`` says."""
-        self.check_wording(words)
+        self.check_wording(words, "chat", bool(shots))
         messages = system_message(words)
         blanks: list[tuple[int, int, int]] = []
         for number, shot in enumerate(shots):
@@ -244,7 +240,7 @@ def _user_turns(words: Renderer, string: String, frame: str, size: int | None) -
     """Yield (text, where blanks stand in it, true reply) of each user turn. ``frame`` is the first one's key."""
     for first, last in chunks(string.is_read, size):
         part = string[first:last]
-        before, after = words.around(words.chat["turn" if first else frame], part.read_count)
+        before, after = words.around(words.frame(f"chat.{'turn' if first else frame}"), part.read_count)
         text, spans = events(words, part, blank=True)
         shifted = [(start + len(before), end + len(before)) for start, end in spans]
         yield before + text + after, shifted, answers(words, part)

@@ -21,7 +21,7 @@ from ffprompt.elicitation.wording import Span, events, solved_in_place
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 
 class Forced(Elicitation):
@@ -31,6 +31,10 @@ class Forced(Elicitation):
     scored_by_logprobs = True
     sees_answers = True
     settings = frozenset()
+
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts that it needs."""
+        return LIST.texts(form, shots) if form == "chat" else []
 
     def prompt(
         self,

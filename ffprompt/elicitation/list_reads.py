@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.replies import ReplyElicitation
-from ffprompt.elicitation.wording import Exchange, answers, conversation, events
+from ffprompt.elicitation.wording import Exchange, again, answers, conversation, events
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import ANSWER, Renderer
+from ffprompt.templates.frame import ANSWER
+from ffprompt.templates.renderer import Renderer
 
 
 class List(ReplyElicitation):
@@ -23,6 +24,10 @@ class List(ReplyElicitation):
 
     name = "list"
     prefers_chat = True
+
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts that it needs."""
+        return again("chat.list", shots) if form == "chat" else ["completion.list_string"]
 
     def prompt(
         self,
@@ -40,10 +45,10 @@ class List(ReplyElicitation):
             return Prompt("", messages, (), asked, (), tuple(blanks))
         text = words.intro
         for shot in shots:
-            before, after = words.around(words.list_string, shot.read_count)
+            before, after = words.around(words.frame("completion.list_string"), shot.read_count)
             text += before + events(words, shot, blank=True)[0] + after.replace(ANSWER, answers(words, shot))
             text += words.template.completion.between
-        before, after = words.around(words.list_string, string.read_count)
+        before, after = words.around(words.frame("completion.list_string"), string.read_count)
         text += before
         blank_events, spans = events(words, string, blank=True)
         blanks = [(-1, start + len(text), end + len(text)) for start, end in spans]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.replies import ReplyElicitation
-from ffprompt.elicitation.wording import Exchange, conversation, events, solved_in_place
+from ffprompt.elicitation.wording import Exchange, again, conversation, events, solved_in_place
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 
 class Next(ReplyElicitation):
@@ -28,6 +28,10 @@ class Next(ReplyElicitation):
     def asked(self, count: int, which: str = "last", digest: str = "0") -> tuple[int, ...]:
         """Return the number of the one read."""
         return ({"first": 0, "last": count - 1}.get(which, int(digest, 16) % count),)
+
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts that it needs."""
+        return again("chat.next", shots) if form == "chat" else []
 
     def prompt(
         self,
@@ -61,7 +65,9 @@ def _exchange(words: Renderer, string: String, read: int) -> Exchange:
     blank = words.template.instructions.blank
     text = events(words, string, until=read)[0]
     span = (len(text), len(text) + len(blank))
-    return Exchange(text + blank + words.read_after, [span], read + 1, words.surfaces[string.truth[read]])
+    argument = int(string.arguments[string.is_read][read]) if len(words.reads) > 1 else 0
+    after = words.reads[argument][1]
+    return Exchange(text + blank + after, [span], read + 1, words.surfaces[string.truth[read]])
 
 
 NEXT = Next()

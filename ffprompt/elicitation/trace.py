@@ -23,13 +23,15 @@ from functools import lru_cache
 import numpy as np
 
 from ffprompt.elicitation.base import Form
+from ffprompt.elicitation.list_reads import LIST
 from ffprompt.elicitation.question import Prompt, Question
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, conversation, events
 from ffprompt.errors import TemplateError
 from ffprompt.scoring.parse_trace import Steps
 from ffprompt.tasks.base import String, Strings
-from ffprompt.templates.template import ANSWER, Renderer
+from ffprompt.templates.frame import ANSWER
+from ffprompt.templates.renderer import Renderer
 
 ARROW = " -> "
 CLOSING = "Answers: "
@@ -63,6 +65,21 @@ class Trace(ReplyElicitation):
     def takes_schema(self) -> bool:
         """Whether a reply can be held to a schema, which is one of a list of answers."""
         return False
+
+    def texts(self, form: Form, shots: bool) -> Sequence[str]:
+        """Return the keys of the texts that it needs, where the template words no traces itself."""
+        return LIST.texts(form, shots)
+
+    def check_wording(self, words: Renderer, form: Form, shots: bool) -> None:
+        """Raise TemplateError for a template that lacks a text, and for a task in which no one answer is the state."""
+        if form == "chat" and words.has("chat.trace"):
+            if shots and not words.has("chat.trace_again"):
+                raise TemplateError(
+                    f"template {words.template.name!r} has chat.trace and no chat.trace_again, which trace needs with "
+                    "shots; add it"
+                )
+        else:
+            super().check_wording(words, form, shots)
 
     def prompt(
         self,
@@ -106,7 +123,7 @@ def _chat(words: Renderer, string: String, shots: Sequence[String]) -> Prompt:
         made = _solved(words, one, CLOSING)
         solved.append(made)
         exchanges.append(Exchange(text, spans, one.read_count, _filled(words, made)))
-    own = "trace" in words.chat
+    own = words.has("chat.trace")
     messages, blanks = conversation(words, "trace" if own else "list", exchanges)
     if not own:
         asking = [number for number, message in enumerate(messages) if message.role == "user"]
@@ -126,11 +143,11 @@ def _completion(words: Renderer, string: String, shots: Sequence[String]) -> Pro
     between = words.template.completion.between
     text = words.intro
     for shot in shots:
-        before, _ = words.around(words.list_string, shot.read_count)
+        before, _ = words.around(words.frame("completion.list_string"), shot.read_count)
         closing, end = _after(words, shot)
         text += before + events(words, shot, blank=True)[0] + heading + "\n"
         text += _filled(words, _solved(words, shot, closing)) + end + between
-    before, _ = words.around(words.list_string, string.read_count)
+    before, _ = words.around(words.frame("completion.list_string"), string.read_count)
     text += before
     blank_events, spans = events(words, string, blank=True)
     blanks = [(-1, start + len(text), end + len(text)) for start, end in spans]
@@ -143,7 +160,7 @@ def _completion(words: Renderer, string: String, shots: Sequence[String]) -> Pro
 
 def _after(words: Renderer, string: String) -> tuple[str, str]:
     """What a completion says before its list of answers, on a line of its own, and after it."""
-    _, after = words.around(words.list_string, string.read_count)
+    _, after = words.around(words.frame("completion.list_string"), string.read_count)
     closing, end = after.split(ANSWER)
     return closing.lstrip("\n"), end
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ffprompt.backends.base import Message
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last
 Blank = tuple[int, int, int]  # a message's number, then a span of its text; -1 for the text of a completion
@@ -27,6 +27,11 @@ class Exchange:
     reply: str
 
 
+def again(key: str, shots: bool) -> list[str]:
+    """Return the keys of the texts for a string and, with shots, for the ones after the first."""
+    return [key, f"{key}_again"] if shots else [key]
+
+
 def system_message(words: Renderer) -> list[Message]:
     """Return the conversation before its first turn."""
     return [Message("system", words.system)] if words.system else []
@@ -40,7 +45,7 @@ def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> 
     messages = system_message(words)
     blanks: list[Blank] = []  # of the last exchange alone
     for number, exchange in enumerate(exchanges):
-        before, after = words.around(words.chat[frame if number == 0 else f"{frame}_again"], exchange.reads)
+        before, after = words.around(words.frame(f"chat.{frame}_again" if number else f"chat.{frame}"), exchange.reads)
         blanks = [(len(messages), start + len(before), end + len(before)) for start, end in exchange.blanks]
         messages.append(Message("user", before + exchange.events + after))
         if number < len(exchanges) - 1:
@@ -52,9 +57,9 @@ def solved_in_place(words: Renderer, string: String, shots: Sequence[String]) ->
     """Return a completion's text up to the events of the string; the answers stand in the events of the shots."""
     text = words.intro
     for shot in shots:
-        before, after = words.around(words.string, shot.read_count)
+        before, after = words.around(words.frame("completion.string"), shot.read_count)
         text += before + events(words, shot)[0] + after + words.template.completion.between
-    before, _ = words.around(words.string, string.read_count)
+    before, _ = words.around(words.frame("completion.string"), string.read_count)
     return text + before
 
 
@@ -72,20 +77,22 @@ def events(words: Renderer, string: String, blank: bool = False, until: int | No
     text: list[str] = []
     spans: list[Span] = []
     length = 0
+    arguments = string.arguments.tolist() if len(words.reads) > 1 else None
     for position, (event, value, is_read) in enumerate(string):
         if position:
             text.append(separator)
             length += len(separator)
         if not is_read:
             piece = words.pieces[event][value]
-        elif until == len(spans):
-            text.append(words.read_before)
-            break
         else:
+            before, after = words.reads[arguments[position] if arguments else 0]
+            if until == len(spans):
+                text.append(before)
+                break
             answer = words.template.instructions.blank if blank else words.surfaces[value]
-            start = length + len(words.read_before)
+            start = length + len(before)
             spans.append((start, start + len(answer)))
-            piece = words.read_before + answer + words.read_after
+            piece = before + answer + after
         text.append(piece)
         length += len(piece)
     return "".join(text), spans

@@ -207,7 +207,7 @@ class Batching:
         self.journal.note(part, id=found)
 
     async def _take(self, part: Part, batch: str, status: BatchStatus) -> None:
-        """Log what an ended batch holds; what it holds nothing about has failed."""
+        """Log what an ended batch holds. What it holds nothing about has failed."""
         answered: set[int] = set()
         named: set[int] = set()
         foreign = 0
@@ -270,7 +270,7 @@ class Batching:
 
 
 def _stretches(trials: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
-    """(condition, its first trial, last + 1) of consecutive trials; conditions have ``size`` trials each.
+    """(condition, its first trial, last + 1) of consecutive trials. Conditions have ``size`` trials each.
 
     >>> list(_stretches([0, 1, 2, 3, 7], 3))
     [(0, 0, 3), (1, 0, 1), (2, 1, 2)]

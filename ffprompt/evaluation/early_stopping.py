@@ -6,7 +6,7 @@ model looks certified because it declines to answer.
 
 Strings count in the order of their index, block by block, and a block only when every string of it has an answer, or
 all its answers where prompts are repeated. The reads of all repeats of a string count as reads of that string. Which
-strings count is thus settled before any of them is asked; counting answers as they arrive would favour those that come
+strings count is thus settled before any of them is asked. Counting answers as they arrive would favour those that come
 quickly, and leave out the ones that fail. The statistics (``stats.sequential``) hold wherever one stops, so they hold
 at the ends of blocks. A failed call leaves its block open: the condition stops there, incomplete, until that call has
 been made again. What was decided follows from the log alone, so that a run that was interrupted decides the same.
@@ -45,7 +45,7 @@ def stops(config: RunConfig) -> bool:
 
 @dataclass
 class Course:
-    """How far one condition is. ``drawn`` strings are counted, the whole blocks; ``look`` ends the block after them.
+    """How far one condition is. ``drawn`` strings are counted, the whole blocks. ``look`` ends the block after them.
 
     ``budget`` is in strings, each of which is asked ``repeats`` times.
     """
@@ -114,7 +114,7 @@ class Course:
         self.drawn = look
 
     def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
-        """The block that is to be asked, ``size`` trials at a time; always the same for one ``size``."""
+        """The block that is to be asked, ``size`` trials at a time. Always the same for one ``size``."""
         first, last = self.drawn * self.repeats, self.look * self.repeats
         for start in range(first, last, size):
             yield self.condition, start, min(start + size, last)
@@ -153,12 +153,12 @@ def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
 
 
 def courses(plan: Plan) -> list[Course]:
-    """One for each condition, in order; none for a run that asks everything."""
+    """One for each condition, in order. None for a run that asks everything."""
     return [Course.of(plan, condition) for condition in plan.conditions] if stops(plan.config) else []
 
 
 def fewest(plan: Plan, condition: Condition) -> int | None:
-    """Strings after which a condition stops where no read is answered wrongly; None: not within the budget."""
+    """Strings after which a condition stops where no read is answered wrongly. None: not within the budget."""
     course = Course.of(plan, condition)
     while not course.over:
         look = course.look

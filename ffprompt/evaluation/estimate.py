@@ -70,7 +70,7 @@ def estimate(
 ) -> Estimate:
     """Return what the calls of one trial would come to. Each is a request with the reply that is expected.
 
-    ``most`` bounds a call; replies to earlier calls of a dialogue stand in its prompt, as long as they may be.
+    ``most`` bounds a call. Replies to earlier calls of a dialogue stand in its prompt, as long as they may be.
     ``batch``: through the provider's batch interface. ``thinks``: the model thinks first, or may, and only the bounds
     hold what that takes.
     """
@@ -94,7 +94,7 @@ def estimate(
 
 
 def of_plan(plan: Plan, backend: RemoteBackend, price: Price | None = None, batch: bool = False) -> list[Estimate]:
-    """What each condition of a plan would come to; where it has more than a thousand trials, scaled up from these."""
+    """What each condition of a plan would come to. Where it has more than a thousand trials, scaled up from these."""
     return [_of_condition(plan, condition, backend, price, batch) for condition in plan.conditions]
 
 

@@ -31,14 +31,15 @@ from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates import template as templates
-from ffprompt.templates.template import Renderer, Template
+from ffprompt.templates import loading as templates
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 
 
 class Plan:
     """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
 
-    ``strings`` are those of a file; ``kept`` are templates as an earlier run has recorded them, by the names or paths
+    ``strings`` are those of a file. ``kept`` are templates as an earlier run has recorded them, by the names or paths
     in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
     ``string_count`` strings is asked ``repeats`` times.
     """
@@ -60,21 +61,23 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
-        self.task = registry.get(config.task)
+        self.task = config.made_task()
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
         self.conditions: list[Condition] = []
         self.templates = {given: kept[given] if kept else templates.load(given) for given in config.template}
-        self._words = {template.name: Renderer(template, config.symbols) for template in self.templates.values()}
+        for given, template in self.templates.items():
+            if not registry.is_worded_by(self.task, template.task):
+                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
+        words = (Renderer(template, config.symbols, self.task) for template in self.templates.values())
+        self._words = {made.template.name: made for made in words}
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
-            if template.task != self.task.name:
-                raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
             if not kept and known and known.digest != template.digest:
                 raise ConfigError(f"template {given}: {template.name!r} is a bundled template; give yours another name")
             for elicitation in map(find_elicitation, config.elicitation):
                 form = elicitation.form(config, can)
-                elicitation.check_wording(self._words[template.name])
+                elicitation.check_wording(self._words[template.name], form, any(config.shots))
                 turns = config.turn_instructions if elicitation.has_turns else None
                 answers = config.answers if elicitation.takes_schema else None
                 for spec in specs:
@@ -121,7 +124,7 @@ class Plan:
         return self._words[condition.template]
 
     def batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
-        """Every (condition, its first trial, last + 1) of the run in order; always the same for one ``size``."""
+        """Every (condition, its first trial, last + 1) of the run in order. Always the same for one ``size``."""
         for condition in self.conditions:
             for start in range(0, self.trials, size):
                 yield condition, start, min(start + size, self.trials)
@@ -217,7 +220,7 @@ class Plan:
         ]
 
     def max_tokens(self, condition: Condition, count: int) -> int:
-        """Return the longest reply with ``count`` answers; in a dialogue that of one turn."""
+        """Return the longest reply with ``count`` answers. In a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
         elicitation, spec = condition.elicitation, condition.spec

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ffprompt._util.files import printable
 from ffprompt._util.records import Reader
 from ffprompt._util.storage import replacing
+from ffprompt._util.validation import in_one_line
 from ffprompt.backends.base import OWN, Capabilities
 from ffprompt.config.run_config import make
 from ffprompt.cost.prices import Bill
@@ -32,10 +33,9 @@ from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
 from ffprompt.scoring.score import Judged, Reading, margin, mass
-from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES
 from ffprompt.tasks.datasets import read as read_strings
-from ffprompt.templates.template import Template
+from ffprompt.templates.schema import Template
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,13 +71,11 @@ def plan_of(folder: RunFolder) -> Plan:
     try:
         kept = {name: Template.model_validate(one.content) for name, one in info.plan.templates.items()}
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise StoreError(f"{where}: plan.templates: {key} {problem['input']!r:.80}: {problem['msg']}") from error
+        raise StoreError(f"{where}: plan.templates: {in_one_line(error, Template)}") from error
     if config.template and (lacking := [name for name in config.template if name not in kept]):
         raise StoreError(f"{where}: plan.templates lacks {lacking[0]}")
     capabilities = _CAPABILITIES.read(info.capabilities, f"{where}: capabilities")
-    task = registry.get(config.task)
+    task = config.made_task()
     strings = read_strings(str(folder.strings_path), config.trials, config.symbols, task) if config.data else None
     return Plan(config, capabilities, strings, kept)
 
@@ -164,7 +162,7 @@ def _write_invalid(folder: RunFolder, plan: Plan, unread: Sequence[UnreadReplies
 
 
 def counted(folder: RunFolder, plan: Plan) -> list[Course]:
-    """How far each condition is that stops by itself, from the lines of a run; none where all is asked."""
+    """How far each condition is that stops by itself, from the lines of a run. None where all is asked."""
     if not (found := courses(plan)):
         return []
     where = index(folder, len(plan))
@@ -177,7 +175,7 @@ def counted(folder: RunFolder, plan: Plan) -> list[Course]:
 
 
 def _with_lines(plan: Plan, where: Index) -> Iterator[tuple[Condition, int, int]]:
-    """The batches of a plan of which the log has something; a run that has stopped by itself may lack most."""
+    """The batches of a plan of which the log has something. A run that has stopped by itself may lack most."""
     for condition, start, stop in plan.batches(_BATCH):
         first = condition.number * plan.trials
         if (where.offset[first + start : first + stop] >= 0).any():
@@ -257,7 +255,7 @@ def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord)
 
 
 def _temperature(folder: RunFolder, plan: Plan) -> float | None:
-    """The temperature that replies were drawn at; None where the model samples by its own settings."""
+    """The temperature that replies were drawn at. None where the model samples by its own settings."""
     asked = plan.config.temperature
     return None if asked == "default" or folder.info.model.get("temperature") == OWN else asked
 
@@ -337,14 +335,14 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
 
 
 def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:
-    """A covariate of the asked reads of a trial; None where the task has nothing to say of it."""
+    """A covariate of the asked reads of a trial. None where the task has nothing to say of it."""
     positions = batch.positions(row)
     values = batch.covariates.get(name)
     return [None] * len(positions) if values is None else values[row, positions].tolist()
 
 
 def _ended(response: ResponseRecord, reads: int) -> list[str | None]:
-    """Why the reply ended that holds each read, in the words of whoever wrote it; of a dialogue, the turn's."""
+    """Why the reply ended that holds each read, in the words of whoever wrote it. Of a dialogue, the turn's."""
     if isinstance(response, DialogueRecord) and response.error is None:
         return [turn.ended for turn in response.turns for _ in range(turn.reads)]
     return [response.ended if isinstance(response, ReplyRecord) else None] * reads

@@ -33,10 +33,10 @@ from ffprompt.runs.log import Log, answered_turns, index
 from ffprompt.runs.provenance import provenance
 from ffprompt.runs.records import TrialRecord
 from ffprompt.scoring.condition_result import ConditionResult
-from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.tasks.datasets import save
-from ffprompt.templates.template import names as template_names
+from ffprompt.templates.loading import names as template_names
+from ffprompt.templates.remarks import remarks
 
 # Prompts of a condition that are audited before the first question; the others are audited when their turn comes.
 _AUDITED = 32
@@ -45,7 +45,7 @@ _AUDITED = 32
 def make_plan(config: RunConfig, backend: Backend) -> Plan:
     """The plan of a configuration for a model that is open."""
     trials = config.settled(backend.capabilities).trials
-    strings = read_strings(config.data, trials, config.symbols, registry.get(config.task)) if config.data else None
+    strings = read_strings(config.data, trials, config.symbols, config.made_task()) if config.data else None
     plan = Plan(config, backend.capabilities, strings)
     check_budget(plan)
     return plan
@@ -55,11 +55,15 @@ def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
     """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
     found = []
     once = plan.once
+    # Whoever has written a template should hear what is odd about it; the bundled ones are as they are meant to be.
+    noted = {made.name: remarks(made) for given, made in plan.templates.items() if given.endswith(".toml")}
     for condition in plan.conditions:
         batch = once.batch(condition, 0, min(_AUDITED, once.trials))
         questions = once.questions(batch)
         try:
             checked = condition.elicitation.check(backend, questions)
+            if new := [f"template {condition.template}: {text}" for text in noted.get(condition.template, ())]:
+                checked = {**checked, "notes": [*checked.get("notes", ()), *new]}
             found.append({"condition": condition.name, **checked})
         except AuditError as error:
             raise AuditError(f"{error}{_working(plan, backend, condition)}") from error
@@ -88,11 +92,11 @@ def start(
 ) -> tuple[RunFolder, bool]:
     """The folder of a run, and whether it is an earlier one.
 
-    ``resume`` looks for the newest unfinished run of this plan; with ``reuse`` a finished one will do too.
+    ``resume`` looks for the newest unfinished run of this plan. With ``reuse`` a finished one will do too.
     """
     record = plan.record()
     settings = plan.config.plain()
-    plan_digest = digest_of([settings, record, backend.identity.to_json()])
+    plan_digest = _digest(plan, backend)
     found = find(out, plan_digest, done=False) if resume else None
     if found is None and resume and reuse:
         found = find(out, plan_digest, done=True)
@@ -126,6 +130,17 @@ def start(
         **provenance(),
     }
     return RunFolder.create(out, name, info), False
+
+
+def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:
+    """The newest finished run of a plan, if none of it is unfinished; None otherwise."""
+    plan_digest = _digest(plan, backend)
+    return None if find(out, plan_digest, done=False) else find(out, plan_digest, done=True)
+
+
+def _digest(plan: Plan, backend: Backend) -> str:
+    """What identifies a plan for a model."""
+    return digest_of([plan.config.plain(), plan.record(), backend.identity.to_json()])
 
 
 def carry_out(folder: RunFolder, plan: Plan, backend: Backend, watch: Watch | None = None) -> list[ConditionResult]:

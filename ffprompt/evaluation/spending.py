@@ -16,16 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffprompt._util.formatting import dollars
 from ffprompt.backends.base import Backend, RemoteBackend
+from ffprompt.backends.call_record import CallRecord
 from ffprompt.config.run_config import RunConfig
-from ffprompt.cost.prices import PICO, Allowance, Price, Spent, dollars, find, unknown, usd
+from ffprompt.cost.prices import PICO, Allowance, Price, Spent, find, unknown, usd
 from ffprompt.cost.usage import Bound
 from ffprompt.errors import ConfigError, RunFailedError, StoreError
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import trials_of
 from ffprompt.runs.records import SpentRecord
 from ffprompt.scoring.condition_result import ConditionResult
-from ffprompt.scoring.response_records import CallRecord, SingleRecord
+from ffprompt.scoring.response_records import SingleRecord
 
 
 class Journal:
@@ -114,7 +116,7 @@ def _mark(ended: bytearray, numbers: Sequence[int]) -> bool:
 
 
 def _counted(response: SingleRecord, call: CallRecord, price: Price | None) -> tuple[int, int | None] | None:
-    """(tokens, picodollars) that a call was counted at; None where neither the record nor a usage says."""
+    """(tokens, picodollars) that a call was counted at. None where neither the record nor a usage says."""
     counted = call.counted
     if counted is not None and counted.usd is not None:
         return counted.prompt_tokens + counted.reply_tokens, round(counted.usd * PICO)
@@ -149,7 +151,7 @@ def _sent(path: Path) -> Iterator[tuple[int, Bound | None]]:
 def price_of(config: RunConfig, identity: Mapping[str, object], before: Price | None = None) -> Price | None:
     """The price of a run's model where it is served. Raises ConfigError where a budget needs one and none is known.
 
-    ``before`` is the price that an earlier part of the run has recorded; only a file of the user's replaces it.
+    ``before`` is the price that an earlier part of the run has recorded. Only a file of the user's replaces it.
     """
     price, base_url = before, str(identity.get("base_url") or "")
     if price is None or config.prices is not None:
@@ -208,7 +210,7 @@ def held(folder: RunFolder, config: RunConfig, backend: Backend) -> Iterator[Non
 
 
 def record(folder: RunFolder, results: Iterable[ConditionResult]) -> SpentRecord | None:
-    """Return what a run has spent, as ``run.json`` keeps it; None for a model that is not behind an API."""
+    """Return what a run has spent, as ``run.json`` keeps it. None for a model that is not behind an API."""
     if not folder.sent_path.exists() and not any(result.calls for result in results):
         return None
     found = spent(folder, folder.info.price)

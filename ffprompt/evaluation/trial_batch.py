@@ -61,7 +61,7 @@ class Batch:
         return self.strings.task.covariates(self.strings)
 
     def trial_id(self, row: int, seed: int) -> str:
-        """The name of a trial, unique in its run; runs that differ in other settings may use it again.
+        """The name of a trial, unique in its run. Runs that differ in other settings may use it again.
 
         The first repeat is named like the only trial of a run without repeats, and draws the same sampled reply.
         """

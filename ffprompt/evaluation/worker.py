@@ -1,7 +1,7 @@
 """Ask a model everything that has no answer yet, and log every answer as it comes.
 
 Models on this machine are asked in chunks, which they batch. Models behind an API are asked one request at a time with
-many under way; answers are logged in the order in which they arrive, several to a write where they arrive together.
+many under way. Answers are logged in the order in which they arrive, several to a write where they arrive together.
 
 A dialogue that breaks off goes on from its last answered turn when it is asked again. Behind an API, where answers are
 paid for, every turn of it is logged at once, by a line of its own until the dialogue is over.
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the condition that is being asked, so far; conditions are never pooled."""
+        """Of the condition that is being asked, so far. Conditions are never pooled."""
         right, scored = self.counts.get(self.condition, (0, 0))
         return right / scored if scored else None
 
@@ -70,7 +70,7 @@ Watch = Callable[[Progress], None]
 async def ask_in_chunks(
     log: Log, plan: Plan, backend: Backend, chunks: Batches, done: Done, watch: Watch, begun: Begun, progress: Progress
 ) -> None:
-    """Hand the backend one chunk at a time; a chunk of which anything is missing is asked whole."""
+    """Hand the backend one chunk at a time. A chunk of which anything is missing is asked whole."""
     for condition, first, last in chunks:
         progress.condition = condition.name
         start = condition.number * plan.trials + first
@@ -124,9 +124,9 @@ async def ask_each(
     begun: Begun,
     progress: Progress,
 ) -> None:
-    """Keep ``backend.in_flight`` requests under way until all are answered; memory does not grow with their number.
+    """Keep ``backend.in_flight`` requests under way until all are answered. Memory does not grow with their number.
 
-    What stops one request for good (a bad key, say) stops all; the answers that are there by then are logged.
+    What stops one request for good (a bad key, say) stops all. The answers that are there by then are logged.
     """
     answered: asyncio.Queue[TrialRecord | None] = asyncio.Queue()
     places = asyncio.Semaphore(backend.in_flight)
@@ -214,7 +214,7 @@ def log_line(
 ) -> TrialRecord:
     """Return one trial as the log keeps it, or the latest turn of a dialogue that goes on.
 
-    ``earlier`` are its turns that an earlier attempt has logged; ``prompt`` is the digest of what the model was shown,
+    ``earlier`` are its turns that an earlier attempt has logged. ``prompt`` is the digest of what the model was shown,
     by default of the question as it is. Nobody knows how many ``seconds`` a request
     of a provider's batch took.
     """

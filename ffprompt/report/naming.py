@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.files import read_text
+from ffprompt._util.formatting import exact
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import SpecError
 from ffprompt.tasks.flipflop import Spec
@@ -138,13 +139,8 @@ def _flat(settings: JsonObject) -> dict[str, str]:
         elif isinstance(value, dict):
             found |= {f"{text} {inner}": one for inner, one in _flat(value).items()}
         else:
-            found[text] = "none" if value is None else _number(value) if isinstance(value, float) else str(value)
+            found[text] = "none" if value is None else exact(value) if isinstance(value, float) else str(value)
     return found
-
-
-def _number(value: float) -> str:
-    """A number as short as it can be without being another."""
-    return text if float(text := f"{value:g}") == value else repr(value)
 
 
 def _mixture(data: JsonObject) -> str:

@@ -11,16 +11,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.extras import needs
+from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
-from ffprompt.errors import ModelError, StoreError
+from ffprompt.errors import StoreError
 from ffprompt.report.figures.figures import figures
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import REPEATS, repeated, share, traced
+from ffprompt.report.wording import REPEATS, repeated, traced
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page
@@ -35,7 +37,7 @@ def render(data: JsonObject) -> str:
     try:
         library = plotly_js()
     except ImportError as error:
-        raise ModelError(f'a report needs {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
@@ -90,15 +92,6 @@ def _record(run: JsonObject) -> str:
     if len(text) <= _MOST_PROVENANCE:
         return text
     return f"{text[:_MOST_PROVENANCE]}\n… {len(text) - _MOST_PROVENANCE:,} more characters are in run.json"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words, None where they are not known."""
-    if seconds is None:
-        return "None"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def write(data: JsonObject, path: Path) -> None:

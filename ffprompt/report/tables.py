@@ -1,17 +1,18 @@
-"""The result table for a paper or a page: LaTeX (booktabs) or Markdown."""
+"""Tables for a paper or a page: LaTeX (booktabs) or Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ffprompt._util.formatting import share
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.data import interval_of
 from ffprompt.report.figures.series import rate
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import share
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers
@@ -34,24 +35,90 @@ _LATEX = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose cells are text. Columns from ``numbers_from`` on are aligned to the right.
+
+    ``name`` tells it from others of the same report. ``note`` stands below it, one statement a line.
+    """
+
+    name: str
+    header: Sequence[str]
+    body: Sequence[Sequence[str]]
+    numbers_from: int
+    note: str
+
+    def markdown(self) -> str:
+        """Return the table and its note in Markdown."""
+        aligned = ["---" if n < self.numbers_from else "---:" for n in range(len(self.header))]
+        head, *body = ("| " + " | ".join(map(_markdown, cells)) + " |" for cells in (self.header, *self.body))
+        notes = "\n\n".join(_markdown(line) for line in self.note.splitlines())
+        return "\n".join([head, "| " + " | ".join(aligned) + " |", *body]) + f"\n\n{notes}\n"
+
+    def latex(self) -> str:
+        """Return one tabular with its note as a comment above it. It needs the package booktabs."""
+        columns = "l" * self.numbers_from + "r" * (len(self.header) - self.numbers_from)
+        head, *body = (" & ".join(map(_tex, cells)) + r" \\" for cells in (self.header, *self.body))
+        return "\n".join(
+            [
+                *(f"% {line}" for line in self.note.splitlines()),
+                f"\\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+            ]
+        )
+
+
 def writable(path: Path) -> None:
-    """Raise ConfigError where a table cannot be of the file's kind."""
+    """Check the name of a file that a table is to be written to.
+
+    Raises:
+        ConfigError: It does not end in .tex or .md.
+    """
     if path.suffix not in (".tex", ".md"):
-        raise ConfigError(f"table {path}: the file's name must end in .tex or .md")
+        raise ConfigError(f"--table {path}: expected a file name that ends in .tex or .md")
 
 
-def save(data: JsonObject, path: Path) -> None:
-    """Write the table of a report. Raises ConfigError for a name that does not end in .tex or .md, StoreError."""
+def write(tables: Sequence[TextTable], path: Path) -> list[Path]:
+    """Write tables: all into one Markdown file, or each into a LaTeX file of its own.
+
+    The first LaTeX table is written to ``path``, and each other one beside it under its own name:
+    ``table.tex`` and ``table-trainings.tex``.
+
+    Returns:
+        The files, in the order of the tables.
+
+    Raises:
+        ConfigError: The name does not end in .tex or .md.
+        StoreError: A file cannot be written.
+    """
     writable(path)
-    written = _in_latex if path.suffix == ".tex" else _in_markdown
-    parts = [written(*_shown(data["rows"]), _NUMBERS_FROM, _note(data["rows"]))] if data["rows"] else []
+    if path.suffix == ".md":
+        texts = {path: "\n".join(table.markdown() for table in tables)}
+    else:
+        texts = {
+            path.with_stem(f"{path.stem}-{table.name}") if number else path: table.latex()
+            for number, table in enumerate(tables)
+        }
+    for file, text in texts.items():
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"table {file}: cannot be written ({error.strerror or error})") from error
+    return list(texts)
+
+
+def of_report(data: JsonObject) -> list[TextTable]:
+    """Return the tables of a report: its conditions, its trainings, or both."""
+    found = [of_rows(data["rows"])] if data["rows"] else []
     if data["study"]:
-        parts.append(written(CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, _of_study(data)))
-    text = "\n".join(parts)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"table {path}: cannot be written ({error.strerror or error})") from error
+        found.append(TextTable("trainings", CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, _of_study(data)))
+    return found
 
 
 def cells(row: JsonObject) -> list[str]:
@@ -71,21 +138,12 @@ def _note(rows: Sequence[JsonObject]) -> str:
     return _NOTE.format(interval_of(rows)) + (f" {_DAGGER}" if any(row["incomplete"] for row in rows) else "")
 
 
-def _shown(rows: Sequence[JsonObject]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, without the outcomes that never occur."""
+def of_rows(rows: Sequence[JsonObject]) -> TextTable:
+    """Return the result table, without the outcomes that never occur."""
     header = [*HEADER, *OUTCOMES]
     kept = [n for n, name in enumerate(header) if n < len(HEADER) or any(r["outcomes"].get(name) for r in rows)]
-    return [header[n] for n in kept], [[cells(row)[n] for n in kept] for row in rows]
-
-
-def markdown(rows: Sequence[JsonObject]) -> str:
-    """The table in Markdown."""
-    return _in_markdown(*_shown(rows), _NUMBERS_FROM, _note(rows))
-
-
-def latex(rows: Sequence[JsonObject]) -> str:
-    """The table in LaTeX; it needs the package booktabs."""
-    return _in_latex(*_shown(rows), _NUMBERS_FROM, _note(rows))
+    body = [[cells(row)[n] for n in kept] for row in rows]
+    return TextTable("conditions", [header[n] for n in kept], body, _NUMBERS_FROM, _note(rows))
 
 
 def of_cells(study: JsonObject) -> list[list[str]]:
@@ -121,27 +179,6 @@ def _of_study(data: JsonObject) -> str:
 def _markdown(text: str) -> str:
     escaped = "".join(f"\\{letter}" if letter in "\\`*_[]<>|" else letter for letter in text)
     return " ".join(escaped.split())
-
-
-def _in_markdown(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
-    lines = [header, ["---" if n < numbers_from else "---:" for n in range(len(header))], *body]
-    table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
-    notes = "\n\n".join(_markdown(line) for line in note.splitlines())
-    return f"{table}\n\n{notes}\n"
-
-
-def _in_latex(header: Sequence[str], body: Sequence[Sequence[str]], numbers_from: int, note: str) -> str:
-    columns = "l" * numbers_from + "r" * (len(header) - numbers_from)
-    lines = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in (header, *body)]
-    parts = [
-        *(f"% {line}" for line in note.splitlines()),
-        f"\\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        lines[0],
-        r"\midrule",
-        *lines[1:],
-    ]
-    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _tex(text: str) -> str:

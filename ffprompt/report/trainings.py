@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffprompt._util.files import read_text
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
 from ffprompt.report.naming import home, study_cells
@@ -164,23 +165,16 @@ def _record(path: Path) -> JsonObject:
 
 def _lines(path: Path) -> Iterator[tuple[int, JsonObject]]:
     """The lines of a log with their numbers. What was being written when the power went is no line."""
-    try:
-        text = read_text(path) if path.exists() else ""
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read ({error})") from error
-    step = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            return
-        try:
-            found = json.loads(line)
-            known = found["event"] in _EVENTS and type(found["step"]) is int and found["step"] >= step
-        except (ValueError, TypeError, KeyError):
-            known = False
-        if not known:
-            raise StoreError(f"{path}, line {number}: not a line of a training's log, or out of order: {line:.60}")
-        step = found["step"]
-        yield number, found
+    if not path.exists():
+        return
+    before = 0
+    for number, _, line in read_lines(path):
+        event, step = line.get("event"), line.get("step")
+        if event not in _EVENTS or type(step) is not int or step < before:
+            shown = f"event {event!r:.40}, step {step!r:.40}"
+            raise StoreError(f"{path}, line {number}: not a line of a training's log, or out of order: {shown}")
+        before = step
+        yield number, line
 
 
 def _checked(path: Path, number: int, line: JsonObject) -> JsonObject:

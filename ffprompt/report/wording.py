@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffprompt._util.files import shortened
+from ffprompt._util.formatting import share, span
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.score import Outcome
 
@@ -18,24 +19,9 @@ _LOW_MASS = 0.05  # below it a choice among the answers says little about what a
 _WILSON = "Wilson over strings (computed by an earlier version; ffprompt score RUN renews it)"
 
 
-def share(value: float | None) -> str:
-    """Four decimals, or as many as show that a share is not quite 0 or 1; None where there is no data."""
-    if value is None:
-        return "None"
-    decimals = 4
-    while 0 < value < 1 and round(value, decimals) in (0, 1) and decimals < 12:
-        decimals += 1
-    return f"{value:.{decimals}f}"
-
-
 def interval(row: Mapping[str, Any]) -> str:
     """A row's interval, ``low–high``."""
     return span(row["interval_low"], row["interval_high"])
-
-
-def span(low: float | None, high: float | None) -> str:
-    """Two ends of an interval; None where there is no data."""
-    return "None" if low is None or high is None else f"{share(low)}–{share(high)}"
 
 
 def legend(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -180,3 +166,20 @@ def _bounds(row: Mapping[str, Any]) -> str:
     if reads["n"] == strings["n"]:
         return said
     return f"{said}; at most {share(reads['high'])} if {reads['needs']}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign and four decimals, or more where these would be none; None where there is no data."""
+    if value is None:
+        return "None"
+    decimals = 4
+    while value and round(value, decimals) == 0 and decimals < 12:
+        decimals += 1
+    return f"{value:+.{decimals}f}" if value else "0.0000"
+
+
+def probability(p: float | None) -> str:
+    """A p-value with two digits, never 0; None where there is no data."""
+    if p is None:
+        return "None"
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"

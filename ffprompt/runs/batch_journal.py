@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.files import json_bytes
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import Int, JsonObject, Reader, Text
 from ffprompt._util.secrets import redacted
 from ffprompt._util.storage import append_synced, cut_unfinished_line, sync_folder
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.log import lines
 from ffprompt.runs.records import PartRecord
 
 
@@ -107,7 +107,7 @@ def parts(folder: RunFolder) -> list[Part]:
     if not folder.batches_path.exists():
         return []
     found: dict[int, Part] = {}
-    for number, _, line in lines(folder.batches_path):
+    for number, _, line in read_lines(folder.batches_path):
         where = f"{folder.batches_path}, line {number}"
         if "marker" in line:
             begun = _BEGUN.read(line, where)

@@ -1,12 +1,14 @@
 """A run on disk: ``run.json`` says what was asked of which model, ``trials.jsonl`` holds one line a trial.
 
-Lines are appended and synced before the run goes on; the folder can be lost at no other moment than between two
+Lines are appended and synced before the run goes on. The folder can be lost at no other moment than between two
 trials. ``reads.parquet`` and the numbers in ``run.json`` are computed from the lines, at any time, by ``rebuild``.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes, read_text, refuse_pointer
@@ -24,7 +26,7 @@ class UnwritableError(StoreError):
 
 
 class RunFolder:
-    """One folder under ``results/``. ``info`` is what ``run.json`` holds; ``save`` writes it."""
+    """One folder under ``results/``. ``info`` is what ``run.json`` holds. ``save`` writes it."""
 
     def __init__(self, path: Path, info: RunInfo) -> None:
         self.path = path
@@ -37,7 +39,7 @@ class RunFolder:
 
     @property
     def batches_path(self) -> Path:
-        """Which trials are or were with a provider as batches, one JSON object a line; only where there are some."""
+        """Which trials are or were with a provider as batches, one JSON object a line. Only where there are some."""
         return self.path / "batches.jsonl"
 
     @property
@@ -57,7 +59,7 @@ class RunFolder:
 
     @property
     def invalid_path(self) -> Path:
-        """The commonest replies that could not be read; only where there are some."""
+        """The commonest replies that could not be read. Only where there are some."""
         return self.path / "invalid.md"
 
     @classmethod
@@ -85,12 +87,18 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
+    def open(cls, run: str | os.PathLike[str]) -> RunFolder:
         """Open an existing run.
 
+        Args:
+            run: The path of its folder, or an object that stands for it.
+
         Raises:
-            StoreError: it is no run, its ``run.json`` is damaged, or it was made by a newer version of ffprompt.
+            StoreError: It is no run, its ``run.json`` is damaged, or it was made by a newer version of ffprompt.
         """
+        if not isinstance(run, (str, os.PathLike)):
+            raise StoreError(f"run {run!r:.80}: expected a run, or the path of its folder")
+        path = Path(run)
         try:
             content = json.loads(read_text(path / "run.json"))
         except FileNotFoundError:
@@ -112,6 +120,15 @@ class RunFolder:
     def save(self) -> None:
         """Replace ``run.json`` in one step."""
         replace_file(self.path / "run.json", json_bytes(redacted(self.info.to_json()), indent=2))
+
+
+def each_run(runs: object) -> list[str | os.PathLike[str]]:
+    """Return runs as a list, whether one was given or several. Raises StoreError where neither was."""
+    if isinstance(runs, (str, os.PathLike)):
+        return [runs]
+    if isinstance(runs, Iterable) and not isinstance(runs, (bytes, Mapping)):
+        return list(runs)
+    raise StoreError(f"run {runs!r:.80}: expected a run, the path of its folder, or a list of them")
 
 
 def _refuse_pointer(path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.files import json_bytes
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import append_synced, cut_unfinished_line, hold, release
 from ffprompt.errors import RunFailedError, StoreError
@@ -93,7 +94,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Where in the log each trial's line begins; -1 for none. ``failed`` marks lines that hold an error.
+    """Where in the log each trial's line begins. -1 for none. ``failed`` marks lines that hold an error.
 
     ``parts`` are the lines that hold the answered turns of a dialogue that is not over, in order.
     """
@@ -119,7 +120,7 @@ def index(folder: RunFolder, trials: int) -> Index:
     offset, failed = np.full(trials, -1, np.int64), np.zeros(trials, bool)
     parts: dict[int, list[int]] = {}
     turns: dict[int, int] = {}
-    for number, start, line in lines(folder.trials_path):
+    for number, start, line in read_lines(folder.trials_path):
         trial = line.get("trial")
         if not isinstance(trial, int) or not 0 <= trial < trials:
             raise StoreError(f"{folder.trials_path}, line {number}: trial {trial!r} is not in the plan of this run")
@@ -138,7 +139,7 @@ def index(folder: RunFolder, trials: int) -> Index:
 
 
 def _turns(path: Path, number: int, line: JsonObject) -> tuple[int, int]:
-    """(first, last + 1) of the turns that a line holds; (0, 0) where it is about no dialogue."""
+    """(first, last + 1) of the turns that a line holds. (0, 0) where it is about no dialogue."""
     first, turns = line.get("first_turn", 0), line.get("turns", [])
     if not isinstance(first, int) or first < 0:
         raise StoreError(f"{path}, line {number}: first_turn {first!r:.80}: expected a whole number from 0 on")
@@ -148,7 +149,7 @@ def _turns(path: Path, number: int, line: JsonObject) -> tuple[int, int]:
 
 
 def answered_turns(folder: RunFolder, where: Index, trial: int) -> tuple[TrialRecord, list[TurnRecord]] | None:
-    """Return the latest line of a dialogue that is not over and all its answered turns; None where there is none.
+    """Return the latest line of a dialogue that is not over and all its answered turns. None where there is none.
 
     Raises:
         StoreError: one of its lines is damaged.
@@ -164,34 +165,10 @@ def answered_turns(folder: RunFolder, where: Index, trial: int) -> tuple[TrialRe
     return latest, turns
 
 
-def lines(path: Path) -> Iterator[tuple[int, int, JsonObject]]:
-    """Yield (line number from 1, byte offset, content) of every complete line. Raises StoreError."""
-    start = 0
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
-    with file:
-        for number, text in enumerate(file, start=1):
-            if text.endswith(b"\n"):
-                yield number, start, _content(path, number, text)
-            start += len(text)
-
-
 def trials_of(folder: RunFolder) -> Iterator[tuple[int, TrialRecord]]:
     """Yield (line number from 1, trial) of every complete line of a run's log. Raises StoreError."""
-    for number, _, line in lines(folder.trials_path):
+    for number, _, line in read_lines(folder.trials_path):
         yield number, TrialRecord.from_json(line, f"{folder.trials_path}, line {number}")
-
-
-def _content(path: Path, number: int, text: bytes) -> JsonObject:
-    try:
-        line = json.loads(text)
-    except ValueError as error:
-        raise StoreError(f"{path}, line {number}: not JSON ({error})") from error
-    if not isinstance(line, dict):
-        raise StoreError(f"{path}, line {number}: not a JSON object")
-    return line
 
 
 def read_trial(file: IO[bytes], offset: int) -> TrialRecord:

@@ -1,6 +1,6 @@
 """The reads of a run as arrays, condition by condition: the one reader of ``reads.parquet``.
 
-Example, a run of two conditions with 3 and 2 reads. ``condition`` is a column of the table; the table of an earlier
+Example, a run of two conditions with 3 and 2 reads. ``condition`` is a column of the table. The table of an earlier
 version lacks it, and there it follows from the columns that tell the conditions of one run apart::
 
     condition     0 0 0 1 1        table.of(0).outcome  ->  [0, 1, 0]   places in OUTCOMES
@@ -98,7 +98,7 @@ class ReadTable:
         return self.run / "reads.parquet"
 
     def of(self, condition: int) -> ConditionReads:
-        """Return the reads of a condition by its number; none where the table has no row of it."""
+        """Return the reads of a condition by its number. None where the table has no row of it."""
         return ConditionReads(self, self._rows.get(condition, slice(0, 0)))
 
     def read(self, *names: str) -> None:
@@ -155,7 +155,7 @@ class ReadTable:
 
     @property
     def digests(self) -> Digests | None:
-        """(n,) digests of the strings as numbers; None in the table of an earlier version."""
+        """(n,) digests of the strings as numbers. None in the table of an earlier version."""
         return self._array("string", self._digests) if "string" in self.names else None
 
     def _digests(self, column: pa.ChunkedArray) -> Digests:
@@ -170,13 +170,13 @@ class ReadTable:
 
     @property
     def prompts(self) -> Texts | None:
-        """(n,) digests of what the model was shown; None where it is not known of any read."""
+        """(n,) digests of what the model was shown. None where it is not known of any read."""
         if "prompt" not in self.names or self.column("prompt").null_count == len(self):
             return None
         return self._array("prompt", lambda column: np.asarray(column.to_numpy(), np.object_))
 
     def _array(self, name: str, make: Callable[[pa.ChunkedArray], _Array]) -> _Array:
-        """Return a column as an array, made once; the column itself is dropped, as it would take its memory again."""
+        """Return a column as an array, made once. The column itself is dropped, as it would take its memory again."""
         if name not in self._arrays:
             self._arrays[name] = make(self.column(name))
             del self._columns[name]
@@ -261,7 +261,7 @@ class ConditionReads:
 
     @property
     def repeat(self) -> Ints:
-        """Which of the repeats of its prompt; 0 in the table of an earlier version, which asked each prompt once."""
+        """Which of the repeats of its prompt. 0 in the table of an earlier version, which asked each prompt once."""
         return self.integers("repeat") if "repeat" in self.table.names else np.zeros(len(self), np.int64)
 
     @property
@@ -287,13 +287,13 @@ class ConditionReads:
 
     @property
     def digest(self) -> Digests | None:
-        """The string's digest as a number; None in the table of an earlier version."""
+        """The string's digest as a number. None in the table of an earlier version."""
         digests = self.table.digests
         return None if digests is None else digests[self.rows]
 
     @property
     def prompt(self) -> Texts | None:
-        """The digest of what the model was shown; None where it is not known."""
+        """The digest of what the model was shown. None where it is not known."""
         prompts = self.table.prompts
         return None if prompts is None else prompts[self.rows]
 
@@ -307,7 +307,7 @@ class ConditionReads:
         return whole if not isinstance(whole, pa.ChunkedArray) else whole.chunk(0)
 
     def logprobs(self, symbols: int) -> Floats | None:
-        """Return the natural log-probabilities of the answers, (n, symbols); None where no read has any.
+        """Return the natural log-probabilities of the answers, (n, symbols). None where no read has any.
 
         NaN stands where only a bound is known, and throughout where a read does not have all of them.
         """

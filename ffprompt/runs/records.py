@@ -47,7 +47,7 @@ class TrialRecord:
 
     @property
     def error(self) -> str | None:
-        """Why there is no complete answer; None where there is one."""
+        """Why there is no complete answer. None where there is one."""
         return self.response.error
 
     @property
@@ -101,7 +101,7 @@ class ConditionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateRecord:
-    """A template as a run has used it; ``content`` is all of it."""
+    """A template as a run has used it. ``content`` is all of it."""
 
     name: Text
     version: Int

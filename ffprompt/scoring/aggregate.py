@@ -24,7 +24,7 @@ _OTHER = "another reason"
 
 
 def alike(reason: str) -> str:
-    """The same text for reasons that differ in numbers, names and ids only; the status of HTTP tells them apart.
+    """The same text for reasons that differ in numbers, names and ids only. The status of HTTP tells them apart.
 
     >>> alike("HTTP 500: request req_1a is 7 too long"), alike("HTTP 500: request req_2b is 12 too long")
     ('HTTP 500: request # is # too long', 'HTTP 500: request # is # too long')
@@ -34,7 +34,7 @@ def alike(reason: str) -> str:
 
 @dataclass
 class Reasons:
-    """How many trials had an outcome for which reason; those that are ``alike`` count as one, told by the first."""
+    """How many trials had an outcome for which reason. Those that are ``alike`` count as one, told by the first."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Reasons:
 
 @dataclass
 class Tally:
-    """Counts of one condition, added up trial by trial in any order; a few numbers a string are all that grows.
+    """Counts of one condition, added up trial by trial in any order. A few numbers a string are all that grows.
 
     A string is one cluster: the reads of all its repeats are added up.
     """
@@ -177,7 +177,7 @@ def _zero_error_bounds(strings: Clusters) -> ZeroErrorBounds | None:
 
 
 def _named(warning: str, wrong: int, missed: int) -> str:
-    """A warning that calls wrong only what is; statistics know of misses alone."""
+    """A warning that calls wrong only what is. Statistics know of misses alone."""
     if wrong == missed:
         return warning
     return warning.replace("every read was wrong", "no read was right" if wrong else "no read has an answer")

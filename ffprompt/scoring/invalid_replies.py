@@ -30,7 +30,7 @@ class _Same:
 
 @dataclass
 class _Reason:
-    """Reads that are invalid for one reason; ``trials`` counts the trials that have such a read."""
+    """Reads that are invalid for one reason. ``trials`` counts the trials that have such a read."""
 
     reads: int = 0
     trials: int = 0
@@ -79,7 +79,7 @@ class UnreadReplies:
                 _count(found, text, trial_id if turn is None else f"{trial_id}, turn {turn}")
 
     def tags_used(self) -> ReasoningTags | None:
-        """Return how many replies have one of the user's tags; None where there are no tags or no replies."""
+        """Return how many replies have one of the user's tags. None where there are no tags or no replies."""
         if not self.tags or not self.replied:
             return None
         return ReasoningTags(tags=list(self.tags), replies=self.replied, tagged=self.tagged)
@@ -112,7 +112,7 @@ class UnreadReplies:
 def _replies(
     judged: Judged, response: ResponseRecord
 ) -> Iterator[tuple[str | None, Outcome, str | None, int, int | None]]:
-    """(text, outcome, reason, reads, turn) of each reply; scores have no text, and of them each read is looked at."""
+    """(text, outcome, reason, reads, turn) of each reply. Scores have no text, and of them each read is looked at."""
     if isinstance(response, DialogueRecord):
         at = 0
         for number, turn in enumerate(response.turns, start=1):
@@ -161,7 +161,7 @@ def _tail(text: str) -> str:
 
 
 def invalid_md(run: str, conditions: Sequence[tuple[str, UnreadReplies]]) -> str | None:
-    """The text of ``invalid.md``; None where every reply could be read."""
+    """The text of ``invalid.md``. None where every reply could be read."""
     parts = [part for name, unread in conditions if (part := _condition(name, unread))]
     if not parts:
         return None

@@ -19,11 +19,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from ffprompt.backends.reasoning_marks import first_said, strip_marks, strip_reasoning
+from ffprompt.scoring.reply_tokens import Token, tokenizer_of
 from ffprompt.scoring.spelling import LABEL, plain
 
 _NO_LIST = "no list of {} answers"
@@ -48,7 +48,7 @@ def parse_list(
     body = plain(strip_marks(body), values)
     if not body.strip():
         return Parsed(None, "the reply is empty")
-    lines = [*_lines(body, _tokenizer(tuple(values), count, ignore_case))]
+    lines = [*_lines(body, tokenizer_of(tuple(values), count, ignore_case))]
     found = sorted([*_tables(lines), *_blocks(lines), *_sentences(lines)], key=lambda candidate: candidate.at)
     mentioned = [token.values for line in lines for token in line.tokens if token.kind == "v"]
     parsed = _reconcile(body, found, mentioned, count)
@@ -79,45 +79,6 @@ def parse_next(
     ]
     fits = [index for index, pattern in enumerate(patterns) if re.match(pattern, said.lstrip(), re.I * ignore_case)]
     return Parsed((fits[0],), None) if len(fits) == 1 else Parsed(None, "the reply does not start with an answer")
-
-
-# A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,
-# p end of sentence, i introduction, q equals, d dash, x other; and, found out later, c values run together.
-_INNER = r"[-_'.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
-_TOKEN = (
-    r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+|,(?: ?,)+)"
-    r"|(?P<o>(?i:or|nor)\b|[/|]+)|(?P<s>[,;&]|(?i:and|then)\b)|(?P<g>[\[\](){}_]+)|(?P<i>[:：→⇒]+|->|=>)|(?P<q>=+)"
-    rf"|(?P<n>[-+−.]?[0-9][^\W_]*(?:{_INNER}+)*)|(?P<w>[^\W_]+(?:{_INNER}+)*)|(?P<p>[.!])|(?P<d>[-–—]+)"
-    r"|(?P<x>(?P<y>\S)(?P=y)*)"
-)
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    at: int
-    values: tuple[int, ...]
-
-
-@lru_cache(1024)
-def _tokenizer(values: tuple[str, ...], count: int, ignore_case: bool) -> Callable[[str, int], list[_Token]]:
-    """What turns a line that begins at some place of the reply into tokens."""
-    index = {value.casefold() if ignore_case else value: number for number, value in enumerate(values) if value}
-    whole = [re.escape(value) + (rf"(?![^\W_]|{_INNER})" if value[-1].isalnum() else "") for value in values if value]
-    pattern = re.compile(rf"(?P<v>{'|'.join(whole) or '(?!)'})|{_TOKEN}", re.IGNORECASE if ignore_case else 0)
-
-    def tokens(line: str, at: int) -> list[_Token]:
-        found: list[_Token] = []
-        for match in pattern.finditer(line):
-            kind, text = match.lastgroup or "x", match[0]
-            parts = [text] if kind == "v" else text if kind in "nw" and 1 < count == len(text) else []
-            known = tuple(index.get(part.casefold() if ignore_case else part, -1) for part in parts)
-            kind = kind.replace("v", "w") if -1 in known or not known else "v" if kind == "v" else "c"
-            kind = "x" if text == "(" and found and found[-1].kind in "vc" else kind  # a remark, and no longer a list
-            found.append(_Token(kind, text.lower(), at + match.start(), known))
-        return found
-
-    return tokens
 
 
 class _Candidate(NamedTuple):
@@ -191,7 +152,7 @@ _OPEN = re.compile(
 _REMARK = 80
 
 
-def _remark(tokens: Sequence[_Token], start: int, at: int) -> bool:
+def _remark(tokens: Sequence[Token], start: int, at: int) -> bool:
     """Whether a list is followed by a remark on it, in brackets or after a dash, which leaves it as it is."""
     opening = tokens[at] if at < len(tokens) else None
     if opening is None or not (opening.kind == "d" or opening.text == "("):
@@ -213,11 +174,11 @@ def _remark(tokens: Sequence[_Token], start: int, at: int) -> bool:
     return ends and any(token.kind == "w" for token in inside)
 
 
-def _denies(tokens: Sequence[_Token]) -> bool:
+def _denies(tokens: Sequence[Token]) -> bool:
     return any("hedges" in _SAYS.get("not" if token.text.endswith("n't") else token.text, ()) for token in tokens)
 
 
-def _after(tokens: Sequence[_Token], at: int, start: int = 0) -> str:
+def _after(tokens: Sequence[Token], at: int, start: int = 0) -> str:
     """How the text goes on after a list. One that runs into other words may be only part of a longer one."""
     if _remark(tokens, start, at):
         return "remark"
@@ -234,7 +195,7 @@ def _after(tokens: Sequence[_Token], at: int, start: int = 0) -> str:
     return "linked" if any(separators) or kind in "vcne" else "word"
 
 
-def _judge(run: Sequence[_Token], sentence: _Sentence, after: str) -> _Candidate | None:
+def _judge(run: Sequence[Token], sentence: _Sentence, after: str) -> _Candidate | None:
     """What values amount to where they stand."""
     at, before, said = run[0].at, sentence.before, sentence.said
     kinds, one = {token.kind for token in run}, len(run) == 1
@@ -263,12 +224,12 @@ _ROW = re.compile(
 
 class _Line(NamedTuple):
     kind: str  # " " empty, f brackets or the rule of a table, v a value, V several, r row, i item, w no prose, p prose
-    tokens: Sequence[_Token]
+    tokens: Sequence[Token]
     label: int = -1  # of a row, with its value unless that is not one answer
     value: int | None = None
 
 
-def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator[_Line]:
+def _lines(body: str, tokenizer: Callable[[str, int], list[Token]]) -> Iterator[_Line]:
     """What each line of the reply is."""
     ruled = False
     for match in re.finditer(r"^.*$", body, re.MULTILINE):
@@ -288,8 +249,8 @@ def _lines(body: str, tokenizer: Callable[[str, int], list[_Token]]) -> Iterator
             yield _Line("i" if line != match[0] else "w" if lone else "p", tokens)
 
 
-def _row(line: str, at: int, tokens: Sequence[_Token], ruled: bool) -> tuple[int, int | None] | None:
-    """The number at the head of a line and the one answer after it, if it is one; a remark may follow."""
+def _row(line: str, at: int, tokens: Sequence[Token], ruled: bool) -> tuple[int, int | None] | None:
+    """The number at the head of a line and the one answer after it, if it is one. A remark may follow."""
     match = _ROW.match(line)
     start = match.end() if match else 0
     if match and line.startswith("|"):
@@ -343,7 +304,7 @@ _REFUSAL = re.compile(r"(?i)\b(?:don't know|do not know|cannot|can't|unable|uncl
 
 
 def _marked(body: str, found: Sequence[_Candidate]) -> tuple[list[_Candidate], bool]:
-    """The first list after each "answer:" and before the next; and whether the last "answer:" has none."""
+    """The first list after each "answer:" and before the next, and whether the last "answer:" has none."""
     starts, marks, picks, empty = [one.at for one in found], [*_MARK.finditer(body)], [], False
     for mark, until in zip(marks, [*(mark.start() for mark in marks[1:]), len(body)], strict=False):
         at = bisect_left(starts, mark.end())
@@ -400,7 +361,7 @@ def _traced(body: str, lines: Sequence[_Line], found: Sequence[_Candidate], coun
 
 
 def _step(line: _Line) -> tuple[int, int, int | None] | None:
-    """Of a step that reads: where it stands, its number or -1, and its answer, if it is one; None for other lines."""
+    """Of a step that reads: where it stands, its number or -1, and its answer, if it is one. None for other lines."""
     tokens = [token for token in line.tokens if token.kind != "g"]
     head = next((here for here, token in enumerate(tokens[:5]) if token.text in ("read", "r")), None)
     if head is None or any(token.kind not in "vnip" and token.text not in _STEP for token in tokens[:head]):

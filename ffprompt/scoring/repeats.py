@@ -8,7 +8,7 @@ with a call that failed.
 Example, one read of one string in 5 repeats::
 
     answers   1, 1, invalid, refused, failed call
-    pairs     (1, 1) agree; (1, invalid) and (1, refused), twice each, do not: self-agreement 1/5
+    pairs     (1, 1) agree, (1, invalid) and (1, refused), twice each, do not: self-agreement 1/5
 """
 
 from __future__ import annotations

@@ -9,77 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ffprompt._util.files import shortened
 from ffprompt._util.records import Int, JsonObject, Number, Reader, Text
 from ffprompt._util.secrets import redacted
 from ffprompt.backends.base import Failure, Reply, Scores, Talk
+from ffprompt.backends.call_record import CallRecord, LoggedCall
 from ffprompt.cost.usage import Usage, count
 from ffprompt.errors import StoreError
 
 NOT_OVER = "the dialogue is not over"
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One attempt at a call. ``sent`` is its number in the run, None in a provider's batch."""
-
-    sent: Int | None = None
-    started: Text | None = None
-    status: Int | Text | None = None  # HTTP's, or the name of what happened
-    request_id: Text | None = None
-    seconds: Number | None = None
-
-    def to_json(self) -> JsonObject:
-        """Return the attempt as the log keeps it."""
-        return {
-            **({"sent": self.sent} if self.sent is not None else {}),
-            "started": self.started,
-            "status": self.status,
-            "request_id": self.request_id,
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class CountedRecord:
-    """What a call's attempts were counted at against a budget: their usage, or the most that they can have used."""
-
-    prompt_tokens: Int
-    reply_tokens: Int
-    usd: Number | None = None  # None where no price was known
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What it took to get one answer of an API."""
-
-    attempts: Sequence[AttemptRecord] = ()
-    request_id: Text | None = None
-    reasoning_tokens: Int | None = None  # part of reply_tokens
-    cached_tokens: Int | None = None  # part of prompt_tokens
-    cache_write_tokens: Int | None = None  # part of prompt_tokens
-    counted: CountedRecord | None = None
-    batch: Text | None = None  # the provider's id of the batch that the answer came in
-
-    def to_json(self) -> JsonObject:
-        """Return the call as the log keeps it."""
-        counted = self.counted
-        return {
-            "attempts": [attempt.to_json() for attempt in self.attempts],
-            "request_id": self.request_id,
-            "reasoning_tokens": self.reasoning_tokens,
-            "cached_tokens": self.cached_tokens,
-            "cache_write_tokens": self.cache_write_tokens,
-            "counted": counted
-            and {
-                "prompt_tokens": counted.prompt_tokens,
-                "reply_tokens": counted.reply_tokens,
-                "usd": counted.usd,
-            },
-            **({"batch": self.batch} if self.batch is not None else {}),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +45,11 @@ class FailureRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyRecord:
-    """What a model wrote: the text ``reply``, why it stops there, and how many tokens it took."""
+class _AnswerRecord:
+    """What all answers of one call have: the tokens, and what it took to get the answer."""
 
-    reply: Text
-    stop: Text
-    served_model: Text | None = None
     prompt_tokens: Int | None = None
     reply_tokens: Int | None = None
-    ended: Text | None = None  # why the reply ended, in the words of whoever wrote it
-    reasoning: Text | None = None
     call: CallRecord | None = None
 
     @property
@@ -123,13 +58,24 @@ class ReplyRecord:
 
     @property
     def usage(self) -> Usage | None:
-        """What the call used; None where the tokens of its prompt or of its reply are unknown."""
+        """What the call used. None where the tokens of its prompt or of its reply are unknown."""
         return _usage(self.prompt_tokens, self.reply_tokens, self.call)
 
     @property
     def calls(self) -> Iterator[SingleRecord]:
         """The call itself."""
-        yield self
+        yield cast("SingleRecord", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyRecord(_AnswerRecord):
+    """What a model wrote: the text ``reply``, why it stops there, and how many tokens it took."""
+
+    reply: Text
+    stop: Text
+    served_model: Text | None = None
+    ended: Text | None = None  # why the reply ended, in the words of whoever wrote it
+    reasoning: Text | None = None
 
     def to_json(self) -> JsonObject:
         """Return the reply as the log keeps it."""
@@ -149,7 +95,7 @@ class ReplyRecord:
 class TurnRecord(ReplyRecord):
     """One turn of a dialogue. The reply is to hold ``reads`` answers.
 
-    ``shown`` stands for the reply in the conversation; None where the reply itself does.
+    ``shown`` stands for the reply in the conversation. None where the reply itself does.
     """
 
     reads: Int
@@ -166,7 +112,7 @@ class TurnRecord(ReplyRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoresRecord:
+class ScoresRecord(_AnswerRecord):
     """Log-probabilities of every answer at every read: ``logprobs`` (reads, symbols), natural logarithm.
 
     ``argmax`` is the token that the model ranks first at each read, ``argmax_symbol`` the symbol that this token is, or
@@ -176,24 +122,8 @@ class ScoresRecord:
     logprobs: list[list[Number]]
     argmax: list[Int]
     argmax_symbol: list[Int]
-    prompt_tokens: Int | None = None
     bounds: list[tuple[Int, Int]] | None = None
     reply_tokens: Int | None = 0  # some servers write a token before they give the prompt's
-    call: CallRecord | None = None
-
-    @property
-    def error(self) -> None:
-        """There is none."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the call used; None where the tokens of its prompt or of its reply are unknown."""
-        return _usage(self.prompt_tokens, self.reply_tokens, self.call)
-
-    @property
-    def calls(self) -> Iterator[SingleRecord]:
-        """The call itself."""
-        yield self
 
     @property
     def known(self) -> list[list[float | None]]:
@@ -221,7 +151,7 @@ class DialogueRecord:
     """The answered turns of a dialogue, with the sums of their tokens.
 
     ``error`` and ``call`` are those of a call that ended it early. With ``first_turn`` the dialogue is not over and the
-    turns from that one on have just been answered; the earlier ones stand in earlier lines.
+    turns from that one on have just been answered. The earlier ones stand in earlier lines.
     """
 
     turns: list[TurnRecord]
@@ -259,7 +189,6 @@ ResponseRecord = SingleRecord | DialogueRecord
 
 _FAILURE, _REPLY = Reader(FailureRecord), Reader(ReplyRecord)
 _SCORES, _DIALOGUE = Reader(ScoresRecord), Reader(DialogueRecord)
-_CALL = Reader(CallRecord)
 
 
 def read_response(line: Mapping[str, Any], where: str = "") -> ResponseRecord:
@@ -355,7 +284,7 @@ def _sum(tokens: Sequence[int | None]) -> int | None:
 def _call_of(response: Reply | Scores | Failure) -> CallRecord | None:
     """The record of its attempts, which an API's answer brings."""
     call = getattr(response, "call", None)
-    return None if call is None else _CALL.read(redacted(call.record()))
+    return call.record() if isinstance(call, LoggedCall) else None
 
 
 def _call(call: CallRecord | None) -> JsonObject:

@@ -1,7 +1,7 @@
 """From a raw answer to one outcome a read.
 
-Rules that never bend: a failed call is not a wrong answer; a reply that cannot be read without guessing is ``invalid``
-and counts against the model; where two answers are equally probable none is chosen; no data is None.
+Rules that never bend: a failed call is not a wrong answer. A reply that cannot be read without guessing is ``invalid``
+and counts against the model. Where two answers are equally probable none is chosen. No data is None.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Judged:
 class Reading:
     """How the replies of a condition are read.
 
-    ``completes``: a base model went on with the text; ``one``: a single read was asked (``next``); ``structured``: the
-    reply is to be JSON; ``tags`` are a user's own, around reasoning. With ``steps`` it is to be a trace.
+    ``completes``: a base model went on with the text. ``one``: a single read was asked (``next``). ``structured``: the
+    reply is to be JSON. ``tags`` are a user's own, around reasoning. With ``steps`` it is to be a trace.
     """
 
     surfaces: Sequence[str]
@@ -185,5 +185,5 @@ def margin(read: Sequence[float]) -> float:
 
 
 def mass(read: Sequence[float]) -> float:
-    """Probability of all answers together; the rest went to other words."""
+    """Probability of all answers together. The rest went to other words."""
     return math.fsum(math.exp(value) for value in read)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, Ints, group, total
+from ffprompt.stats.clusters import Clusters, Ints, few_strings, group, total
 from ffprompt.stats.intervals import informative
 from ffprompt.stats.quantiles import Floats, checked_level, t
 from ffprompt.stats.score_test import FEW, RiskTest, carrying
@@ -110,7 +110,7 @@ def slope(cluster: ArrayLike, x: ArrayLike, failed: ArrayLike, level: float = 0.
 
 
 def mean(cluster: ArrayLike, values: ArrayLike, level: float = 0.95) -> tuple[float, float, float] | None:
-    """Mean of a number (n,) of each read, and the jackknife's interval for it over strings; None below two strings."""
+    """Mean of a number (n,) of each read, and the jackknife's interval for it over strings. None below two strings."""
     checked_level(level)
     values = np.asarray(values, float)
     rows, k = group(cluster, values)
@@ -124,7 +124,7 @@ def mean(cluster: ArrayLike, values: ArrayLike, level: float = 0.95) -> tuple[fl
 
 
 def _slope(sums: Floats) -> Floats:
-    """Least squares' slope from (n, Σx, Σy, Σx², Σxy), (5, …); NaN where x does not vary."""
+    """Least squares' slope from (n, Σx, Σy, Σx², Σxy), (5, …). NaN where x does not vary."""
     n, sx, sy, sxx, sxy = sums
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = n * sxx - sx * sx
@@ -149,9 +149,7 @@ def _half(estimate: float, without: Floats, df: float, level: float) -> float | 
 
 
 def _warnings(k: int, seen: int) -> tuple[str, ...]:
-    found = []
-    if k < FEW_CLUSTERS:
-        found.append(f"few strings: {k}; {FEW_CLUSTERS} or more are wanted")
+    found = few_strings(k)
     if 0 < seen < FEW:
         found.append(f"errors vary over few strings: {seen}; how they cluster is hardly known")
     return tuple(found)

@@ -26,10 +26,10 @@ _SMALLEST = 1e-12
 def cluster_bootstrap(
     clusters: Clusters, level: float = 0.95, resamples: int = 2000, seed: int = 0, method: str = "bca"
 ) -> Interval | None:
-    """The error rate with a bootstrap interval over strings; None without a read.
+    """The error rate with a bootstrap interval over strings. None without a read.
 
     ``method``: ``bca`` (bias-corrected and accelerated, Efron 1987) or ``percentile``. Strings that are all alike give
-    a bootstrap nothing to vary; then the interval is Korn & Graubard's, and says so. The bootstrap knows nothing of
+    a bootstrap nothing to vary. Then the interval is Korn & Graubard's, and says so. The bootstrap knows nothing of
     strings that it has not seen: with few errors its upper end is too low, which is why it is only a check.
     """
     if method not in ("bca", "percentile"):
@@ -59,7 +59,7 @@ def bootstrap_bounds(
 ) -> tuple[float, float]:
     """Bounds for ``statistic``, a function from weights (r, u) of the u distinct kinds of strings to (r,) values.
 
-    ``counts``, (u,): how many strings of each kind were seen; ``accelerate``: BCa, otherwise percentiles.
+    ``counts``, (u,): how many strings of each kind were seen. ``accelerate``: BCa, otherwise percentiles.
     """
     counts = np.asarray(counts, np.int64)
     values = bootstrap_values(statistic, counts, resamples, seed)

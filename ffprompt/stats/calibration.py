@@ -1,8 +1,8 @@
 """Do the probabilities mean what they say? Reliability curve, Brier score and calibration error, by string.
 
 A read's probability is that of one answer among the answers (they sum to 1), and it happened or not: of symbol 1,
-whether the truth is 1; of the answer chosen, whether it is right (:func:`from_logprobs`). *Answer mass* is what the
-answers had of the whole vocabulary's probability before; a calibrated share of a tiny mass says little.
+whether the truth is 1. Of the answer chosen, whether it is right (:func:`from_logprobs`). *Answer mass* is what the
+answers had of the whole vocabulary's probability before. A calibrated share of a tiny mass says little.
 
 Example: four reads at 0.9, three of them right: confidence 0.9, accuracy 0.75, a calibration error of 0.15.
 """
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ffprompt.errors import CountsError
 from ffprompt.stats.bootstrap import bootstrap_values, expanded
-from ffprompt.stats.clusters import FEW_CLUSTERS, effective_strings, group
+from ffprompt.stats.clusters import effective_strings, few_strings, group
 from ffprompt.stats.intervals import FEW_WITH_ERRORS, zero_bound
 from ffprompt.stats.quantiles import Floats, checked_level
 
@@ -39,9 +39,9 @@ class Bin:
 class Calibration:
     """Calibration of one condition.
 
-    ``brier``: mean of (probability - happened)²; ``ece``: mean over reads of their bin's |mean probability - share that
+    ``brier``: mean of (probability - happened)². ``ece``: mean over reads of their bin's |mean probability - share that
     happened|, each with a bootstrap interval over strings. ``ece_if_calibrated``: the error that chance alone shows on
-    average, as strings vary like these but miss in no direction; it is not 0. Where ``ece`` is not clearly above that,
+    average, as strings vary like these but miss in no direction. It is not 0. Where ``ece`` is not clearly above that,
     ``ece_low`` is 0. ``mass``: mean answer mass, None where not given. Bins without a read are left out.
     """
 
@@ -97,7 +97,7 @@ def calibration(
 ) -> Calibration | None:
     """Calibration of reads, (n,) each: string, probability, whether it happened, answer mass. None without a read.
 
-    ``edges``: of the bins, from 0 to 1; ten of equal width unless given. Raises CountsError for a probability outside
+    ``edges``: of the bins, from 0 to 1. Ten of equal width unless given. Raises CountsError for a probability outside
     0 … 1 or edges that do not rise from 0 to 1.
     """
     checked_level(level)
@@ -113,7 +113,7 @@ def calibration(
     brier, ece = scores(np.ones((1, k)), gaps, totals)[0]
     chance = _by_chance(rows, k, which, gaps, resamples, seed)
     low, high = _limits(ece, gaps, totals, chance, level, resamples, seed)
-    warnings = [f"few strings: {k}; {FEW_CLUSTERS} or more are wanted"] if k < FEW_CLUSTERS else []
+    warnings = few_strings(k)
     if _few_misses(rows, k, p, y):
         # A bootstrap knows no string that it has not seen: the bound is the exact one had none been off.
         unseen = zero_bound(float(effective_strings(totals[:, 1])), (1 + level) / 2)
@@ -167,14 +167,14 @@ def _edges(edges: ArrayLike | None) -> Floats:
 def _sums(
     rows: NDArray[np.int64], k: int, which: NDArray[np.int64], bins: int, p: Floats, y: Floats
 ) -> tuple[Floats, Floats]:
-    """Of each string, its probability less happened in each bin (k, bins); its squared errors and reads (k, 2)."""
+    """Of each string, its probability less happened in each bin (k, bins). Its squared errors and reads (k, 2)."""
     gaps = np.zeros((k, bins))
     np.add.at(gaps, (rows, which), p - y)
     return gaps, np.stack([np.bincount(rows, weights=(p - y) ** 2, minlength=k), np.bincount(rows, minlength=k)], 1)
 
 
 def scores(weights: Floats, gaps: Floats, totals: Floats) -> Floats:
-    """Brier score and calibration error, (r, 2), for weights (r, k) of the strings; a bin counts by its reads."""
+    """Brier score and calibration error, (r, 2), for weights (r, k) of the strings. A bin counts by its reads."""
     squares, reads = (weights @ totals).T
     return np.stack([squares / reads, np.abs(weights @ gaps).sum(1) / reads], 1)
 

@@ -17,6 +17,12 @@ from ffprompt.stats.quantiles import Floats
 # put "few" at fewer than 20 to 50).
 FEW_CLUSTERS = 30
 
+
+def few_strings(count: int) -> list[str]:
+    """Return the warning that so many strings are few, if they are."""
+    return [f"few strings: {count}; {FEW_CLUSTERS} or more are needed"] if count < FEW_CLUSTERS else []
+
+
 Ints = NDArray[np.int64]
 
 
@@ -43,7 +49,7 @@ class Clusters:
 
     @classmethod
     def merged(cls, cluster: ArrayLike, errors: ArrayLike, reads: ArrayLike) -> Clusters:
-        """Counts (n,) with the string of each row, (n,) of anything sortable; rows of one string are added up."""
+        """Counts (n,) with the string of each row, (n,) of anything sortable. Rows of one string are added up."""
         rows, k = group(cluster, errors, reads)
         return cls(total(rows, errors, k, "errors"), total(rows, reads, k, "reads"))
 
@@ -68,12 +74,12 @@ class Clusters:
 
     @property
     def rate(self) -> float | None:
-        """Errors a read, each read counting the same; None without a read."""
+        """Errors a read, each read counting the same. None without a read."""
         return self.n_errors / self.n_reads if len(self) else None
 
     @property
     def effective_strings(self) -> float:
-        """:func:`effective_strings` of these; 0.0 without a read."""
+        """:func:`effective_strings` of these. 0.0 without a read."""
         return float(effective_strings(self.reads)) if len(self) else 0.0
 
 

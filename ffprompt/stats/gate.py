@@ -16,7 +16,7 @@ Verdict = Literal["pass", "regression", "inconclusive"]
 class Gate:
     """The verdict, the bounds that it rests on (None: no read in common), and why in one line.
 
-    ``shown_worse``: the candidate is shown to be worse at all, by whatever amount; it can pass nevertheless.
+    ``shown_worse``: the candidate is shown to be worse at all, by whatever amount. It can pass nevertheless.
     """
 
     verdict: Verdict
@@ -39,7 +39,7 @@ def noninferior(pairs: Pairs, margin: float, level: float = 0.95) -> Gate:
     - ``pass``: the lower bound is above -margin. Where d <= -margin this happens with probability <= 1 - level.
     - ``regression``: the upper bound is below -margin: B is shown to be worse by more than the margin. Where
       d >= -margin this happens with probability <= 1 - level.
-    - ``inconclusive``: neither; more strings are wanted. Without a read in common the verdict is this one.
+    - ``inconclusive``: neither. More strings are needed. Without a read in common the verdict is this one.
 
     Identical answers do not pass by themselves: on k strings of equal length they leave room for a loss of
     1 - (1 - level)^(1 / k), 3 / k at 95 %. Raises CountsError unless 0 < margin < 1.

@@ -1,4 +1,4 @@
-"""An interval for a rate of clustered errors; and what no error at all shows.
+"""An interval for a rate of clustered errors, and what no error at all shows.
 
 :func:`rate_interval` is the one to use. Where errors are few it is that of Korn & Graubard (1998): Clopper & Pearson's
 exact interval for the number of independent reads that the observed ones are worth. That number comes from the spread
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, effective_strings
+from ffprompt.stats.clusters import FEW_CLUSTERS, Clusters, effective_strings, few_strings
 from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds, t
 from ffprompt.stats.score_test import RateTest
 
@@ -30,7 +30,7 @@ FEW_WITH_ERRORS = 8
 class Interval:
     """A rate with an interval that misses it, at either end, with probability at most (1 - level) / 2.
 
-    ``n_effective``: the independent trials that the reads are worth; ``deff``: the design effect, the variance of the
+    ``n_effective``: the independent trials that the reads are worth. ``deff``: the design effect, the variance of the
     rate over that of independent reads, None where the data do not tell. ``warnings``: what a reader has to know.
     """
 
@@ -56,7 +56,7 @@ class Interval:
 
 
 def clopper_pearson(x: int, n: int, level: float = 0.95) -> Interval | None:
-    """The exact interval for ``x`` of ``n`` independent trials (Clopper & Pearson 1934); None for no trial."""
+    """The exact interval for ``x`` of ``n`` independent trials (Clopper & Pearson 1934). None for no trial."""
     if n < 0 or not 0 <= x <= n:
         raise CountsError(f"{x} of {n}: expected a count from 0 to the number of trials")
     if n == 0:
@@ -72,7 +72,7 @@ def strings_with_an_error(clusters: Clusters, level: float = 0.95) -> Interval |
 
 
 def rate_interval(clusters: Clusters, level: float = 0.95) -> Interval | None:
-    """The error rate with its interval; None without a read.
+    """The error rate with its interval. None without a read.
 
     Korn & Graubard's where fewer than :data:`FEW_WITH_ERRORS` (effective) strings have an error, or a right answer.
     Otherwise it is the inverse of the score test. ``method`` says which.
@@ -97,7 +97,7 @@ def rate_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floa
 
 
 def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
-    """Korn & Graubard's interval of the error rate; None without a read.
+    """Korn & Graubard's interval of the error rate. None without a read.
 
     Never [0, 0] or [1, 1]: where all reads are right (or all wrong), the strings are the trials.
     """
@@ -120,9 +120,7 @@ def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
 
 
 def _warnings(clusters: Clusters) -> tuple[str, ...]:
-    found = []
-    if len(clusters) < FEW_CLUSTERS:
-        found.append(f"few strings: {len(clusters)}; {FEW_CLUSTERS} or more are wanted")
+    found = few_strings(len(clusters))
     if clusters.effective_strings < len(clusters) / 2:
         found.append(f"very unequal strings: {len(clusters)} are worth {clusters.effective_strings:.3g} equal ones")
     seen = informative(clusters)
@@ -163,7 +161,7 @@ def evidence(sides: Sequence[NDArray[np.bool_]], reads: Floats, squares: Floats)
     """How many strings tell how errors cluster, over the last axis of (…, k): the degrees of freedom, plus one.
 
     The least of: for each of the ``sides`` (strings with an error, strings with a right answer) the strings on it,
-    weighted by squared reads, as they are in the variance; and 1.5 · (sum of ``squares``)² / sum of squares², the
+    weighted by squared reads, as they are in the variance, and 1.5 · (sum of ``squares``)² / sum of squares², the
     strings that carry the variance, so that one huge string is not taken for a hundred. The 1.5 was chosen by
     simulation (benchmarks/coverage.py): the two ends of the interval make up for each other when errors are skewed.
     """
@@ -181,7 +179,7 @@ def effective_reads(n: ArrayLike, strings: ArrayLike, deff: ArrayLike, df: Array
     df = k - 1. When errors are rare, nearly all of the k strings have none and say nothing about the variance, and
     that interval covers as little as 83 % (rate 0.001, 1,000 strings, intra-string correlation 0.5). Here df counts
     only the strings that differ: :func:`evidence`, less one. The correction does not go below ``strings``, the
-    effective number of strings, which is right however strongly their reads correlate; there it also ends where deff
+    effective number of strings, which is right however strongly their reads correlate. There it also ends where deff
     is NaN.
     """
     n, strings, deff, df = (np.asarray(value, float) for value in (n, strings, deff, df))
@@ -203,7 +201,7 @@ class ZeroErrorBound:
 
 
 def zero_error_bounds(clusters: Clusters, level: float = 0.95) -> tuple[ZeroErrorBound, ZeroErrorBound] | None:
-    """What no error shows, by strings and by reads; None where there is an error, or no read.
+    """What no error shows, by strings and by reads. None where there is an error, or no read.
 
     One-sided and exact: 1 - (1 - level)^(1 / n), about 3 / n at 95 %. (A two-sided interval's upper end is larger, as
     it keeps half of its risk for the other side.) Reads of one string are hardly ever independent, so the second bound

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import FEW_CLUSTERS, Ints, effective_strings, group, total, whole
+from ffprompt.stats.clusters import Ints, effective_strings, few_strings, group, total, whole
 from ffprompt.stats.quantiles import Floats, checked_level, clopper_pearson_bounds
 from ffprompt.stats.score_test import FEW, DifferenceTest
 
@@ -71,7 +71,7 @@ class Difference:
     """Accuracy of B less that of A on the same reads, with an interval.
 
     ``p``: how often chance alone gives a difference as large, on either side, if there is none. ``n_effective``: the
-    independent pairs of reads that the reads are worth; ``deff``: the variance over that of independent pairs, None
+    independent pairs of reads that the reads are worth. ``deff``: the variance over that of independent pairs, None
     where the data do not tell.
     """
 
@@ -92,7 +92,7 @@ class Difference:
 
 
 def difference(pairs: Pairs, level: float = 0.95) -> Difference | None:
-    """The difference with a two-sided interval; None without a read. Never [0, 0], however alike the answers are."""
+    """The difference with a two-sided interval. None without a read. Never [0, 0], however alike the answers are."""
     return bounded(pairs, level, (1 + checked_level(level)) / 2, one_sided=False)
 
 
@@ -136,10 +136,8 @@ def difference_bounds(
 
 
 def _warnings(pairs: Pairs, q: float) -> tuple[str, ...]:
-    warnings = []
+    warnings = few_strings(len(pairs))
     differing = int((pairs.lost + pairs.gained > 0).sum())
-    if len(pairs) < FEW_CLUSTERS:
-        warnings.append(f"few strings: {len(pairs)}; {FEW_CLUSTERS} or more are wanted")
     worth = float(effective_strings(pairs.reads))
     if worth < len(pairs) / 2:
         warnings.append(f"very unequal strings: {len(pairs)} are worth {worth:.3g} equal ones")

@@ -30,7 +30,7 @@ class Sample:
     """What strings are like: ``share`` of reads that err (or, of pairs, differ), ``reads`` a string, and clustering.
 
     ``deff``: variance over that of independent reads, at least 1. ``strings_worth``: how many equally long strings one
-    string is worth if its reads all fall together; below 1 where lengths differ.
+    string is worth if its reads all fall together. Below 1 where lengths differ.
     """
 
     share: float
@@ -55,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Plan:
-    """``strings`` are enough, with ``reads`` in all; ``assumed``: what for. ``notes``: what that rests on."""
+    """``strings`` are enough, with ``reads`` in all. ``assumed``: what for. ``notes``: what that rests on."""
 
     strings: int
     reads: int
@@ -115,7 +115,7 @@ def strings_for_width(half_width: float, sample: Sample, level: float = 0.95, se
 def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0) -> Plan:
     """Strings for a two-sided interval that leaves 0 out, with probability ``power``, if the difference is ``gap``.
 
-    ``sample.share`` is the share of reads where the two models differ; it is at least ``gap``.
+    ``sample.share`` is the share of reads where the two models differ. It is at least ``gap``.
     """
     gap = abs(gap)
     if not 0 < gap < 1:
@@ -130,8 +130,13 @@ def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, powe
     return _plan(start, simulated, sample, level, power, seed)
 
 
-def strings_for_margin(margin: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0) -> Plan:
-    """Strings for :func:`.gate.noninferior` to pass with probability ``power`` a candidate that is just as good."""
+def strings_for_margin(
+    margin: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0, simulated: bool = True
+) -> Plan:
+    """Strings for :func:`.gate.noninferior` to pass with probability ``power`` a candidate that is just as good.
+
+    Without ``simulated`` the answer is the formula's alone: at once, and a little too low.
+    """
     if not 0 < margin < 1:
         raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
     # At the margin at least so many reads differ.
@@ -140,10 +145,14 @@ def strings_for_margin(margin: float, sample: Sample, level: float = 0.95, power
     # Identical answers, too, leave room for a loss: that of so many strings.
     alike = np.log1p(-level) / np.log1p(-margin) / sample.strings_worth
 
-    def simulated(strings: int, rng: np.random.Generator) -> bool:
+    start = max(start, int(alike) + 1)
+    if not simulated:
+        return Plan(start, round(start * sample.reads), level, power, sample, _notes(sample))
+
+    def agrees(strings: int, rng: np.random.Generator) -> bool:
         return _lower_above(-margin, 0.0, strings, sample, level, True, rng) >= power
 
-    return _plan(max(start, int(alike) + 1), simulated, sample, level, power, seed)
+    return _plan(start, agrees, sample, level, power, seed)
 
 
 def _score_test(gap: float, sample: Sample, power: float, q: float, null: float, alternative: float) -> int:
@@ -179,7 +188,7 @@ def _plan(
 
 
 def _strings(strings: int, runs: int, sample: Sample, rng: np.random.Generator) -> Iterator[Ints]:
-    """Reads a string, (experiments, strings), in blocks; their mean and spread make a string worth what it is."""
+    """Reads a string, (experiments, strings), in blocks. Their mean and spread make a string worth what it is."""
     runs = int(np.clip(_SIMULATED_STRINGS / strings, 200, runs))
     spread = sample.reads * np.sqrt(1 / sample.strings_worth - 1)
     for start in range(0, runs, 100):
@@ -212,7 +221,7 @@ def _chances(share: float, correlation: float, shape: tuple[int, ...], rng: np.r
 
 
 def _worth(strings: int, sample: Sample) -> float:
-    """The independent reads that so many strings are worth; without an error seen, the strings are the trials."""
+    """The independent reads that so many strings are worth. Without an error seen, the strings are the trials."""
     return strings * (sample.reads / sample.deff if sample.share else sample.strings_worth)
 
 

@@ -1,4 +1,4 @@
-"""Other tests of two models on the same strings, for papers that report them; and Holm's adjustment of any p-values.
+"""Other tests of two models on the same strings, for papers that report them, and Holm's adjustment of any p-values.
 
 The p-value of a comparison is that of :func:`.paired.difference`, whose interval agrees with it. Each test here looks
 at d = gained - lost, a number a string. :func:`sign_flip` is exact at any number of strings if the two models differ in
@@ -34,7 +34,7 @@ class Test:
 
 
 def mcnemar(pairs: Pairs, method: str = "yang") -> Test | None:
-    """McNemar's test for clustered pairs, a chi-square with one degree of freedom; None without a read.
+    """McNemar's test for clustered pairs, a chi-square with one degree of freedom. None without a read.
 
     ``method``: ``durkalski`` (Durkalski et al. 2003: strings count the same, whatever their number of reads),
     ``obuchowski`` (1998) or ``yang`` (Yang, Sun & Hardin 2010, a modification of Obuchowski's): reads count the same.
@@ -59,7 +59,7 @@ def mcnemar(pairs: Pairs, method: str = "yang") -> Test | None:
 
 
 def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | None:
-    """A permutation test over strings of |sum of d|; None without a read.
+    """A permutation test over strings of |sum of d|. None without a read.
 
     If it makes no difference which model answered, a string's d is as likely as its opposite. Flipping each string's
     sign gives the distribution: exactly, or by ``resamples`` draws once that is too large, with p = (b + 1) / (m + 1)
@@ -87,7 +87,7 @@ def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | N
 
 
 def _signed_sums(sizes: np.ndarray, counts: np.ndarray) -> Floats:
-    """Probabilities of the sums -S … S of numbers with random signs, ``counts`` of each of ``sizes``; S = the largest.
+    """Probabilities of the sums -S … S of numbers with random signs, ``counts`` of each of ``sizes``. S = the largest.
 
     Two of size 1: [1/4, 0, 1/2, 0, 1/4].
     """
@@ -118,7 +118,7 @@ def _drawn(sizes: np.ndarray, counts: np.ndarray, resamples: int, seed: int, see
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p-values for tests of several conditions, in their order; None (no test) stays None.
+    """Holm's (1979) adjusted p-values for tests of several conditions, in their order. None (no test) stays None.
 
     Rejecting what is at most alpha keeps the risk of any false rejection at alpha, however the tests depend.
 

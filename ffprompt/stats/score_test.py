@@ -5,7 +5,7 @@ The test compares (estimate - x)² with t² · scale · v(x):
 
 v(x)
     The variance of one independent read if the truth is x. For a difference it is that of Tango (1998), with lost and
-    gained reads taken for rare; for a rate x (1 - x). It belongs to x and not to the estimate, so the interval reaches
+    gained reads taken for rare. For a rate x (1 - x). It belongs to x and not to the estimate, so the interval reaches
     far enough where errors are few.
 scale
     The jackknife's variance over strings, divided by v(estimate): one over the number of independent reads that the
@@ -45,7 +45,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How much the strings of each experiment vary; all arrays have one shape, the number of experiments.
+    """How much the strings of each experiment vary. All arrays have one shape, the number of experiments.
 
     ``scale``, ``df`` and ``df_skewed``: see the module. ``worst``: the scale if all reads of a string fall together.
     ``strings``: the effective number of strings. ``differing``: how many of them differ. ``skew``, -1 to 1: how skewed
@@ -112,7 +112,7 @@ class ScoreTest(ABC):
         """v(x), and how skewed the errors are if the truth is x, 0 to 1, as far as that makes bounds too short."""
 
     def bounds(self, q: float, least: float, one_sided: bool = False) -> tuple[Floats, Floats]:
-        """Lower and upper bound at the ``q`` quantile each; ``least`` is the smallest value that is possible.
+        """Lower and upper bound at the ``q`` quantile each. ``least`` is the smallest value that is possible.
 
         Where no read differs the bound is exact: that of as many trials as there are strings.
         """
@@ -142,7 +142,7 @@ class ScoreTest(ABC):
 
 
 def _edges(kept: Callable[[Floats], Bools], start: Floats, least: float) -> Floats:
-    """By halving: the last points that are kept, from ``start`` down to ``least`` and up to 1; (2, …)."""
+    """By halving: the last points that are kept, from ``start`` down to ``least`` and up to 1. (2, …)."""
     near = np.stack([start, start])
     far = np.stack([np.full_like(start, least), np.ones_like(start)])
     for _ in range(_HALVINGS):
@@ -192,7 +192,7 @@ class DifferenceTest(ScoreTest):
 def most_likely_share(differing: Floats, grows: Floats) -> Floats:
     """The share of reads that differ if the difference is x, by maximum likelihood.
 
-    As in Tango (1998), but for lost and gained counts that are Poisson. ``differing``: the share seen; ``grows``:
+    As in Tango (1998), but for lost and gained counts that are Poisson. ``differing``: the share seen. ``grows``:
     x (x - difference seen).
     """
     return np.asarray((differing + np.sqrt(np.maximum(differing**2 + 4 * grows, 0))) / 2)
@@ -210,7 +210,7 @@ class RateTest(ScoreTest):
         return cls(rate, spread, (rate == 0) | (rate == 1))
 
     def variance(self, x: Floats, one_sided: bool) -> tuple[Floats, Floats]:
-        """x (1 - x); skewed towards a half."""
+        """x (1 - x). Skewed towards a half."""
         skewed = np.where(self.estimate > 0.5, x < self.estimate, x > self.estimate)
         return x * (1 - x), np.where(skewed, np.abs(1 - 2 * self.estimate), 0.0)
 
@@ -219,7 +219,7 @@ class RateTest(ScoreTest):
 class RiskTest(ScoreTest):
     """Of the difference between the error rates of two kinds of reads in the same strings.
 
-    ``exposed`` and ``unexposed``: the two rates; ``reads`` and ``other_reads``: how many reads there are of each kind.
+    ``exposed`` and ``unexposed``: the two rates. ``reads`` and ``other_reads``: how many reads there are of each kind.
     """
 
     exposed: Floats
@@ -242,7 +242,7 @@ class RiskTest(ScoreTest):
         return cls(p - q, spread, np.zeros(np.shape(p), bool), p, q, n, m)
 
     def variance(self, x: Floats, one_sided: bool) -> tuple[Floats, Floats]:
-        """Miettinen & Nurminen's (1985); skewed towards where the rarer and smaller kind has more errors."""
+        """Miettinen & Nurminen's (1985). Skewed towards where the rarer and smaller kind has more errors."""
         p, q = most_likely_rates(self.exposed, self.unexposed, self.reads, self.other_reads, x)
         third = [
             rate * (1 - rate) / reads**2
@@ -260,7 +260,7 @@ def _of_one_read(p: Floats, q: Floats, reads: Floats, others: Floats) -> Floats:
 
 
 def most_likely_rates(p: Floats, q: Floats, reads: Floats, others: Floats, x: Floats) -> tuple[Floats, Floats]:
-    """Two rates whose difference is x, by maximum likelihood (Farrington & Manning 1990); ``p``, ``q``: those seen."""
+    """Two rates whose difference is x, by maximum likelihood (Farrington & Manning 1990). ``p``, ``q``: those seen."""
     ratio = others / reads
     a = 1 + ratio
     b = -(1 + ratio + p + ratio * q + x * (ratio + 2))
@@ -279,7 +279,7 @@ def _wide(values: Floats) -> Floats:
 
 
 def left_out(counts: Floats, reads: Floats, rate: Floats) -> Floats:
-    """How far each string moves sum(counts) / sum(reads), (…, k); NaN for a string that holds all reads."""
+    """How far each string moves sum(counts) / sum(reads), (…, k). NaN for a string that holds all reads."""
     n = reads.sum(-1)[..., None]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((counts - rate[..., None] * reads) / (n - reads))

@@ -1,18 +1,18 @@
 """Go on drawing strings until a bound on the glitch rate is shown, looking as often as one likes.
 
 The rate is errors / reads in the long run: E[e] / E[m] for a string with m reads and e errors. Nothing is assumed of
-how the reads of one string depend; strings are independent draws of one language.
+how the reads of one string depend. Strings are independent draws of one language.
 
 It is a bet (Waudby-Smith & Ramdas 2024). If the rate is at least b, then e - b m has no negative mean, and a capital
-that is multiplied by 1 - g (e - b m) / c with every string is not expected to grow; c is the most reads that a string
-can have, so that it stays positive, and 0 < g <= 1 the stake. By Ville's inequality such a capital ever reaches
+that is multiplied by 1 - g (e - b m) / c with every string is not expected to grow. Here c is the most reads that a
+string can have, so that it stays positive, and 0 < g <= 1 the stake. By Ville's inequality such a capital ever reaches
 1 / alpha with probability at most alpha, at whatever moment one looks. When it does, the rate is below b. The bet
 against a rate of at most b is 1 + g (e - b m) / (b c). Many stakes are held at once, and what counts is their mean
 capital. As no stake depends on what was seen, neither does the capital on the order of strings: the number of strings
 of each (e, m) is the whole state.
 
 A string hardly ever has the most reads it could, so that c would be too cautious. c may be smaller if ``excess`` >=
-E[max(m - c, 0)] is given, by :func:`read_cap` for one; each bet then gives away what the cut could hide.
+E[max(m - c, 0)] is given, by :func:`read_cap` for one. Each bet then gives away what the cut could hide.
 
 Example, b = 0.01, strings of 20 reads, no errors: the full stake, which has half of the capital, grows by the factor
 1 + 0.01 · 20 / 20 a string, and 367 strings show it at 95 %: :func:`fewest_strings`.
@@ -45,7 +45,7 @@ _HALVINGS = 50
 class Draws:
     """What was seen so far: how many strings had e errors in m reads.
 
-    ``most_reads``: c above; ``excess``: see there. ``unit``: what is independent. ``"reads"`` takes every read for a
+    ``most_reads``: c above. ``excess``: see there. ``unit``: what is independent. ``"reads"`` takes every read for a
     string of its own, which needs fewer of them, and shows nothing if reads of one string fail together.
     """
 
@@ -140,7 +140,7 @@ def mixed(side: Decision, logs: Floats) -> Floats:
 
 
 def _turn(holds: Callable[[float], bool]) -> float:
-    """Where in [0, 1] a condition that holds at small bounds ceases to; 1.0 if it never does.
+    """Where in [0, 1] a condition that holds at small bounds ceases to. 1.0 if it never does.
 
     Both capitals are monotone in the bound, because no stake depends on it but through a fixed fraction.
     """

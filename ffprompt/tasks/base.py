@@ -8,13 +8,16 @@ works on :class:`Strings` and on the members of :class:`Task` and :class:`Spec`,
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ffprompt.errors import SpecError
 
 # Arguments and answers are kept in one byte each.
 MAX_SYMBOLS = 256
@@ -32,16 +35,26 @@ Effect = Literal["reset", "step", "idle", "read"]
 class Event:
     """One kind of instruction.
 
-    ``name`` is its key in a template, ``letter`` its sign in a task's own notation. ``arguments`` is how many
-    arguments it can have: 0 for none, None for one of the symbols that answers are made of. ``effect`` is what it does
-    to the state: ``reset`` sets it whatever it was, ``step`` changes it depending on what it was, ``idle`` leaves it,
-    and ``read`` leaves it and asks for it.
+    Attributes:
+        name: Its key in a template.
+        letter: Its sign in a task's own notation.
+        effect: What it does to the state. ``reset`` sets it whatever it was, ``step`` changes it depending on what it
+            was, ``idle`` leaves it, and ``read`` leaves it and asks for it.
+        arguments: How many different arguments it can have: 0 for none, None for one of the symbols that answers are
+            made of. A tuple is for several arguments at once, such as (4, None) for one of four names and a symbol.
+        keys: What a template calls the arguments.
+        words: How the values of a single argument are called where they are no plain numbers from 0.
+
+    Several arguments are kept as one number, the last of them counting fastest: with (4, None) and 2 symbols the name
+    3 and the symbol 1 are 3 * 2 + 1 = 7.
     """
 
     name: str
     letter: str
     effect: Effect
-    arguments: int | None = 0
+    arguments: int | tuple[int | None, ...] | None = 0
+    keys: tuple[str, ...] = ("value",)
+    words: tuple[str, ...] = ()
 
     @property
     def is_read(self) -> bool:
@@ -51,7 +64,28 @@ class Event:
     @property
     def has_argument(self) -> bool:
         """Whether something stands behind the name that is no answer."""
-        return self.arguments is None or self.arguments > 0
+        return self.arguments != 0
+
+    def sizes(self, symbols: int) -> tuple[int, ...]:
+        """Return how many values each argument can have; nothing for an event without arguments."""
+        sizes = self.arguments if isinstance(self.arguments, tuple) else (self.arguments,) if self.has_argument else ()
+        return tuple(symbols if size is None else size for size in sizes)
+
+    def count(self, symbols: int) -> int:
+        """Return how many different arguments, or combinations of them, it can have; 1 for none."""
+        return math.prod(self.sizes(symbols))
+
+    def split(self, number: int, symbols: int) -> tuple[int, ...]:
+        """Return the arguments that one number stands for.
+
+        >>> Event("write", "w", "reset", arguments=(4, None)).split(7, symbols=2)
+        (3, 1)
+        """
+        found: list[int] = []
+        for size in reversed(self.sizes(symbols)):
+            number, value = divmod(number, size)
+            found.append(value)
+        return tuple(reversed(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +174,7 @@ class Strings:
     @property
     def length(self) -> int:
         """T, as the task counts it."""
-        return self.task.stride * self.instructions
+        return self.task.length_of(self.instructions)
 
     @cached_property
     def is_read(self) -> Bools:
@@ -173,6 +207,8 @@ class Strings:
 
     def texts(self, separator: str = "") -> list[str]:
         """Each string in the task's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""
+        if any(event.is_read and event.has_argument for event in self.task.events):
+            return self._long_texts(separator)
         # Pieces for the values that occur alone: with all 256 a single string would take a millisecond.
         width = int(self.values.max(initial=0)) + 1
         pieces = [
@@ -182,6 +218,21 @@ class Strings:
         ]
         numbers = self.events.astype(np.int64) * width + self.values
         return [separator.join([pieces[number] for number in row]) for row in numbers.tolist()]
+
+    def _long_texts(self, separator: str) -> list[str]:
+        """Each string where a read has both an argument and an answer: ``w7r3:1``, or ``w 7 r 3 1``."""
+        texts = []
+        for row in range(len(self)):
+            numbers = zip(*(array[row].tolist() for array in (self.events, self.arguments, self.answers)), strict=True)
+            pieces = []
+            for number, argument, answer in numbers:
+                event = self.task.events[number]
+                piece = f"{event.letter}{separator}{argument}" if event.has_argument else event.letter
+                if event.is_read:
+                    piece += (separator or (":" if event.has_argument else "")) + str(answer)
+                pieces.append(piece)
+            texts.append(separator.join(pieces))
+        return texts
 
     def digests(self) -> list[str]:
         """16 hex digits a string, of its compact text; a log line carries it to prove which string it is about."""
@@ -200,7 +251,7 @@ def concatenate(parts: Sequence[Strings]) -> Strings:
 class Spec(Protocol):
     """How the strings of one task are drawn. Equal specs draw equal strings; ``str`` prints what the task parses.
 
-    Every string ends with a read. The events before it are drawn independently, but for the first, which is no read.
+    Every string begins with an event that is no read and ends with a read.
     """
 
     @property
@@ -209,7 +260,7 @@ class Spec(Protocol):
 
     @property
     def length(self) -> int:
-        """T, as the task counts it: ``task.stride`` times ``instructions``."""
+        """T, as the task counts it: ``task.length_of(instructions)``."""
 
     @property
     def instructions(self) -> int:
@@ -223,7 +274,7 @@ class Spec(Protocol):
     def probabilities(self) -> Mapping[str, float]:
         """Probabilities of events at a position where all can stand, under the names of the settings ``p_…``.
 
-        ``read`` is among them. ``ignore`` is that of an event which leaves the state alone. ``task.spec`` takes them.
+        ``read`` is among them. ``ignore`` is that of an event which leaves the state alone.
         """
 
     @property
@@ -245,11 +296,19 @@ class Spec(Protocol):
 
 
 class Task(Protocol):
-    """An automaton with its strings."""
+    """An automaton with its strings.
+
+    A class of a task is derived from this one, which gives it what it does not say itself.
+    """
 
     @property
     def name(self) -> str:
-        """What templates and settings call it."""
+        """What settings call it."""
+
+    @property
+    def family(self) -> str:
+        """What templates call it: one name for tasks that are worded alike, such as counters of any size."""
+        return self.name
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -258,14 +317,75 @@ class Task(Protocol):
     @property
     def stride(self) -> int:
         """What an event adds to T: 2 where T counts the event and the value behind it."""
+        return 1
+
+    @property
+    def symbols(self) -> int | None:
+        """How many different answers it has; None where the setting ``symbols`` chooses it."""
+        return None
+
+    @property
+    def read_function(self) -> str:
+        """What a read asks for: ``state``, or the name of a function of it, as in the settings of the task."""
+        return "state"
+
+    @property
+    def parts(self) -> Mapping[str, int]:
+        """What an answer is made of, and how many values each part has; nothing for an answer without parts."""
+        return {}
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The settings ``p_…`` that it takes, without their ``p_``."""
+        return PROBABILITIES
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Its bundled templates: the story, which chat models get unless told otherwise, and the symbols."""
+        return ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """T of a run that does not say it."""
+        return (10, 50, 100)
 
     @property
     def presets(self) -> Mapping[str, Spec]:
         """Published test sets, if it has any: ``in distribution``, ``sparse tail`` and ``dense tail``."""
+        return {}
 
     @property
     def rule_names(self) -> tuple[str, ...]:
         """The rules of ``floors``, but for the constant ones."""
+
+    def length_of(self, instructions: int) -> int:
+        """Return T of a string of so many events."""
+        return self.stride * instructions
+
+    def instructions_of(self, length: int) -> int:
+        """Return how many events a string of length T has."""
+        return length // self.stride
+
+    def configured(self, arguments: Mapping[str, str]) -> Task:
+        """Return the task with its own settings, as texts by name. Raises SpecError for one that it does not have."""
+        if arguments:
+            raise SpecError(f"task-arg {next(iter(arguments))}: task {self.name} has no settings of its own")
+        return self
+
+    def part_values(self, answer: int) -> Mapping[str, int | tuple[int, ...]]:
+        """Return the parts of an answer, by name: a number each, or several where a part is a list."""
+        return {}
+
+    def plain_answer(self, answer: int) -> Any:
+        """Return an answer as a file of strings holds it: a number, a text, or a list."""
+        return answer
+
+    def plain_argument(self, event: Event, argument: int, symbols: int) -> Any:
+        """Return the argument of an event as a file of strings holds it; None for none, a list for several."""
+        values = event.split(argument, symbols)
+        words = [int(word) if word.isdigit() else word for word in event.words]
+        found = [words[value] if words else value for value in values]
+        return None if not found else found[0] if len(found) == 1 else found
 
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
         """A spec from the settings ``p_…`` by name (``ignore``); those that are not given follow from the others.

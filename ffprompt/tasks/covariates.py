@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ffprompt.tasks import floors
 from ffprompt.tasks.base import U8, Bools, Ints, Rule, Strings
 
 
@@ -29,25 +30,24 @@ def _since_write(mask: Bools, strings: Strings) -> Ints:
 
 
 def rules(strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
-    """The rules that may explain wrong answers; only reads matter. ``see_reads`` as in :mod:`.floors`.
+    """Return the rules that may explain wrong answers. Only reads matter. ``see_reads`` as in :mod:`.floors`.
 
-    ``copy-last-bit``, ``copy-last-read`` (only where reads are visible), ``first-write`` and ``constant-k`` are those
-    of :mod:`.floors`; ``previous-write`` repeats the write before the one that counts (that one, if it is the first).
+    ``copy-last-bit``, ``copy-last-read`` (only where reads are visible), ``first-write`` and ``constant-k`` answer as
+    :mod:`.floors` says. ``previous-write`` repeats the write before the one that counts (that one, if it is the first).
     """
-    visible = np.ones_like(strings.is_read) if see_reads else ~strings.is_read
-    latest = _latest(visible)
+    copied = floors.copies(strings, see_reads)
+    latest = _latest(np.ones_like(strings.is_read) if see_reads else ~strings.is_read)
     ignored = np.take_along_axis(strings.having("idle"), np.maximum(latest, 0), 1)
-    found = {"copy-last-bit": Rule(_at(strings, latest), ignored)}
+    found = {"copy-last-bit": Rule(copied["copy-last-bit"], ignored)}
     if see_reads:
         read = _latest(strings.is_read)
-        # Without an earlier read the rule copies the latest symbol; that is another rule's doing, so it is not open.
-        answers = _at(strings, np.where(read >= 0, read, latest))
-        found["copy-last-read"] = Rule(answers, (read >= 0) & (read < strings.anchors))
+        # Without an earlier read the rule copies the latest symbol. That is another rule's doing, so it is not open.
+        found["copy-last-read"] = Rule(copied["copy-last-read"], (read >= 0) & (read < strings.anchors))
     rewritten = strings.anchors > 0
     # The latest write before the governing one, which itself stands there where it is the first.
     previous = np.take_along_axis(_latest(strings.having("reset")), strings.anchors, 1)
     found["previous-write"] = Rule(_at(strings, previous), rewritten)
-    found["first-write"] = Rule(np.broadcast_to(strings.values[:, :1], strings.values.shape), rewritten)
+    found["first-write"] = Rule(copied["first-write"], rewritten)
     for symbol in range(strings.symbols):
         everywhere = np.ones_like(strings.is_read)
         found[f"constant-{symbol}"] = Rule(np.full(strings.values.shape, symbol, np.uint8), everywhere)

@@ -10,10 +10,11 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ffprompt._util.extras import needs
 from ffprompt._util.files import refuse_other_text, refuse_pointer
 from ffprompt._util.storage import replacing
 from ffprompt.errors import StringError, UsageError, did_you_mean
@@ -27,8 +28,12 @@ _BLOCK = 1 << 14
 _SUFFIXES = (".parquet", ".jsonl")
 
 
-def write(path: Path, spec: Spec, seed: int, count: int) -> None:
-    """Sample strings 0 … ``count - 1`` into a file, a block at a time; the file appears when it is complete."""
+def write(path: Path, spec: Spec, seed: int, count: int, listed: bool = False) -> None:
+    """Sample strings 0 … ``count - 1`` into a file, a block at a time; the file appears when it is complete.
+
+    ``listed``: each line of JSON Lines also has ``events``, [name, argument] each, and ``reads``, [index of the event,
+    answer] each. Several arguments are a list, and null stands for none.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -44,9 +49,33 @@ def write(path: Path, spec: Spec, seed: int, count: int) -> None:
             else:
                 with temporary.open("w") as lines:
                     for strings in _sampled(spec, seed, count):
-                        lines.writelines(f'{{"text": "{text}"}}\n' for text in _column(strings).to_pylist())
+                        if listed:
+                            lines.writelines(json.dumps(one) + "\n" for one in as_lists(strings))
+                        else:
+                            lines.writelines(f'{{"text": "{text}"}}\n' for text in _column(strings).to_pylist())
     except OSError as error:
         raise UsageError(f"file {path}: cannot be written ({error.strerror or error})") from error
+
+
+def as_lists(strings: Strings) -> Iterator[dict[str, Any]]:
+    """Yield each string as plain values: its text, its events and its reads, as in :func:`write`."""
+    task = strings.task
+    for row, text in enumerate(strings.texts()):
+        string = strings.string(row)
+        numbers = zip(string.events.tolist(), string.arguments.tolist(), string.is_read.tolist(), strict=True)
+        events = []
+        for number, argument, is_read in numbers:
+            event = task.events[number]
+            plain = (
+                None if is_read and not event.has_argument else task.plain_argument(event, argument, strings.symbols)
+            )
+            events.append([event.name, plain])
+        reads = zip(np.flatnonzero(string.is_read).tolist(), string.truth.tolist(), strict=True)
+        yield {
+            "text": text,
+            "events": events,
+            "reads": [[index, task.plain_answer(answer)] for index, answer in reads],
+        }
 
 
 def save(path: Path, strings: Strings) -> None:
@@ -83,7 +112,8 @@ def _column(strings: Strings) -> pa.Array:
 def _is_pairs(task: Task, symbols: int) -> bool:
     """Whether every event of a task is written as one letter and one digit."""
     return symbols <= 10 and all(
-        len(event.letter) == 1 and (event.is_read or event.arguments is None) for event in task.events
+        len(event.letter) == 1 and (not event.has_argument if event.is_read else event.arguments is None)
+        for event in task.events
     )
 
 
@@ -202,7 +232,7 @@ def _from_hub(source: str) -> Path:
         from huggingface_hub import HfApi, hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
-        raise UsageError(f'data {source}: needs huggingface_hub; run: pip install "ffprompt[transformers]"') from error
+        raise needs(f"data {source}", "transformers", error) from error
     try:
         files = HfApi().list_repo_files(name, repo_type="dataset")
         wanted = [f for f in files if f.endswith(_SUFFIXES) and Path(f).name.split(".")[0].split("-")[0] == split]

@@ -17,7 +17,7 @@ NAMES = ("copy-last-bit", "copy-last-read", "first-write", "majority")
 
 
 def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
-    """The symbol, (N, n), that each rule would answer at every instruction; only reads matter.
+    """Return the symbol, (N, n), that each rule would answer at every instruction. Only reads matter.
 
     ``copy-last-bit`` repeats the latest visible symbol of any kind, ``copy-last-read`` that of the latest earlier read
     (before the first read: the latest of any kind), ``first-write`` the first symbol, ``majority`` the most frequent
@@ -25,14 +25,19 @@ def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     """
     values, reads, symbols = strings.values, strings.is_read, strings.symbols
     visible = np.ones_like(reads) if see_reads else ~reads
-    latest, _ = _latest(visible, values, symbols)
+    copied = copies(strings, see_reads)
+    constant = {f"constant-{symbol}": np.full(values.shape, symbol, np.uint8) for symbol in range(symbols)}
+    return copied | {"majority": majority(visible, values, copied["copy-last-bit"], symbols)} | constant
+
+
+def copies(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
+    """The rules of ``predictions`` that copy one symbol, (N, n): the latest, the first, that of the latest read."""
+    values, reads, symbols = strings.values, strings.is_read, strings.symbols
+    latest, _ = _latest(np.ones_like(reads) if see_reads else ~reads, values, symbols)
     rules = {"copy-last-bit": latest, "first-write": np.broadcast_to(values[:, :1], values.shape)}
     if see_reads:
         read, found = _latest(reads, values, symbols)
         rules["copy-last-read"] = np.where(found, read, latest)
-    rules["majority"] = _majority(visible, values, latest, symbols)
-    for symbol in range(symbols):
-        rules[f"constant-{symbol}"] = np.full(values.shape, symbol, np.uint8)
     return rules
 
 
@@ -53,7 +58,8 @@ def _latest(mask: Bools, values: U8, symbols: int) -> tuple[U8, Bools]:
     return (before % symbols).astype(np.uint8), before > 0
 
 
-def _majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+def majority(visible: Bools, values: U8, latest: U8, symbols: int) -> U8:
+    """Return the most frequent visible symbol before each place; in a tie the latest, and ``latest`` where none is."""
     n = values.shape[1]
     best = latest.copy()
     most = np.zeros(values.shape, np.int64)

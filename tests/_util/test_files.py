@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffprompt._util.files import json_bytes, printable, shortened, well_formed
+from ffprompt._util.jsonl import read_lines
 from ffprompt.backends.base import Message, Reply
 from ffprompt.cli.main import main
 from ffprompt.comparison import gate_report
@@ -26,7 +27,7 @@ from ffprompt.elicitation.dialogue import Dialogue
 from ffprompt.elicitation.question import Turn
 from ffprompt.runs.batch_journal import Journal, parts
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.log import Log, lines, trials_of
+from ffprompt.runs.log import Log, trials_of
 from tests.conftest import only_run
 from tests.support.elicitations import dialogue
 from tests.support.faulty_server import KEY, FaultyServer
@@ -103,7 +104,10 @@ def test_a_line_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
     bad = [replace(trial(1, "1"), seconds=float("nan")), replace(trial(2, "1"), spec={1})]  # type: ignore[arg-type]
     with Log(folder) as log, pytest.raises((ValueError, TypeError)):
         log.append([trial(0, "1"), *bad, trial(3, "\ud83d")])
-    assert [(line["trial"], line["reply"]) for _, _, line in lines(folder.trials_path)] == [(0, "1"), (3, "\ud83d")]
+    assert [(line["trial"], line["reply"]) for _, _, line in read_lines(folder.trials_path)] == [
+        (0, "1"),
+        (3, "\ud83d"),
+    ]
     assert [one for _, one in trials_of(folder)] == [trial(0, "1"), trial(3, "\ud83d")]
 
 
@@ -116,7 +120,7 @@ def test_a_run_with_odd_replies_is_logged_scored_resumed_and_reported(tmp_path: 
     with OddServer(text, f"1, 0 {text}", faults=fault) as server:
         assert run(server, tmp_path, "--no-report") == 3
         folder = only_run(tmp_path)
-        found = {line["trial"]: line for _, _, line in lines(folder / "trials.jsonl")}
+        found = {line["trial"]: line for _, _, line in read_lines(folder / "trials.jsonl")}
         assert len(found) == 8
         assert [line for line in found.values() if "error" in line]
         replies = [line["reply"] for line in found.values() if "reply" in line]
@@ -137,7 +141,7 @@ def test_a_run_with_odd_replies_is_logged_scored_resumed_and_reported(tmp_path: 
 def test_odd_text_is_in_the_log_and_in_the_table_of_reads(tmp_path: Path, text: str) -> None:
     with OddServer(text, f"1, 0 {text}", faults=lambda number: "400" if number else None) as server:
         assert run(server, tmp_path, "--trials", "4", "--no-report") == 3
-    found = [line for _, _, line in lines(only_run(tmp_path) / "trials.jsonl")]
+    found = [line for _, _, line in read_lines(only_run(tmp_path) / "trials.jsonl")]
     assert [line["reply"] for line in found if "reply" in line] == [f"1, 0 {text}"]
     reasons = pq.read_table(only_run(tmp_path) / "reads.parquet")["reason"].to_pylist()
     assert any("broke at" in reason for reason in reasons if reason)

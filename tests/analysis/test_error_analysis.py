@@ -303,7 +303,7 @@ def test_a_run_that_is_not_complete_is_marked_and_shown(tmp_path: Path, capsys: 
 def test_one_string_is_enough_to_be_shown_and_comes_with_a_warning(tmp_path: Path) -> None:
     for one in ffprompt.anatomy(scripted(tmp_path, "copy-last-bit", "--trials", 1)).conditions:
         assert one.all.strings == 1
-        assert "few strings: 1; 30 or more are wanted" in one.all.warnings
+        assert "few strings: 1; 30 or more are needed" in one.all.warnings
         assert one.rules.best == []
         assert one.drift is None
 

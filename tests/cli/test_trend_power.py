@@ -158,4 +158,4 @@ def test_the_command_prints_and_writes_what_it_found(
     part = altered(coin, "part", outcome_on("error", 1), lambda info: info.update(status="incomplete"))
     assert main(["power", str(part), "--half-width", "0.1"]) == 3
     assert main(["power", str(part), "--half-width", "0.1", "--incomplete"]) == 0
-    assert "* of an incomplete run" in capsys.readouterr().out
+    assert "* from an incomplete run" in capsys.readouterr().out

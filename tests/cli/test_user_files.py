@@ -21,8 +21,8 @@ from ffprompt.reference.checkpoints.folder import read_record
 from ffprompt.reference.training.studies import load_study, studies_folder
 from ffprompt.runs.folder import RunFolder
 from ffprompt.tasks.datasets import read as read_strings
-from ffprompt.templates.template import folder as template_folder
-from ffprompt.templates.template import load as load_template
+from ffprompt.templates.loading import folder as template_folder
+from ffprompt.templates.loading import load as load_template
 from tests.conftest import only_run
 from tests.support.records import run_content
 

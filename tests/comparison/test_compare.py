@@ -386,7 +386,7 @@ def test_an_incomplete_run_is_refused_unless_asked_for_and_then_marked(
     assert main(["compare", str(one), str(part), "--incomplete"]) == 0
     shown = capsys.readouterr().out
     assert "1.0000*" in shown
-    assert "* of an incomplete run" in shown
+    assert "* from an incomplete run" in shown
     assert "call failed" in shown
     assert ffprompt.compare([one, part], incomplete=True).incomplete
 
@@ -403,7 +403,8 @@ def test_the_command_prints_a_table_and_writes_every_number(
     assert main(["compare", str(oracle), str(coin), "--json", str(tmp_path / "c.json")]) == 0
     shown = capsys.readouterr().out
     assert "A: oracle" in shown
-    assert "game, 0-shot, list, chat, FFL(50, 0.6)" in shown
+    assert "coin against oracle: worse in 8 of 8 conditions" in shown
+    assert "0-shot, list, chat, FFL(50, 0.6)" in shown
     assert "McNemar" not in shown
     assert main(["compare", str(oracle), str(coin), "--tests"]) == 0
     assert "sign flips" in (more := capsys.readouterr().out) and "McNemar" in more

@@ -156,7 +156,7 @@ def test_the_experiment_is_every_setting_but_how_the_model_is_reached() -> None:
         "key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute",
         "timeout", "connect_timeout", "first_byte_timeout",
         "prices", "max_usd", "max_tokens_total",
-        "task",  # another than the flip-flop is among them: tests/tasks/test_second_task.py
+        "task", "task_arg",  # another than the flip-flop is among them: tests/tasks/test_second_task.py
     }  # fmt: skip
     assert run(shots=[0]).plain() == run(shots=0).plain() == run(shots=(0,)).plain()
 

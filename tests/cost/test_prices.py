@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprompt.cost.prices import PICO, Bill, Price, dollars, find, usd
+from ffprompt._util.formatting import dollars
+from ffprompt.cost.prices import PICO, Bill, Price, find, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.runs.records import RunInfo
@@ -80,14 +81,17 @@ def test_a_users_file_goes_first_and_holds_for_any_server(tmp_path: Path) -> Non
         (("as_of = 2026-11-20", 'as_of = "soon"'), "price 1: as_of 'soon'"),
         (('["mine", "gpt-4o"]', "[]"), r"price 1: models \[\]"),
         (('["mine", "gpt-4o"]', '["mine", "mine"]'), None),
-        (("output = 2.0", "output = 2.0\ntiers = [{ above = 9, input = 1.0 }]"), "price 1: tiers 1: output is missing"),
+        (
+            ("output = 2.0", "output = 2.0\ntiers = [{ above = 9, input = 1.0 }]"),
+            r"price 1: tiers\[0\].output is missing",
+        ),
         (
             ("output = 2.0", "output = 2.0\ntiers = [{ abov = 9, input = 1.0, output = 1.0 }]"),
-            "price 1: tiers 1: abov: unknown key; did you mean 'above'",
+            r"price 1: tiers\[0\].abov: unknown key; did you mean 'above'",
         ),
         (
             ("output = 2.0", "output = 2.0\ntiers = [{ above = 0, input = 1.0, output = 1.0 }]"),
-            "price 1: tiers 1: above 0: input should be greater than or equal to 1",
+            r"price 1: tiers\[0\].above 0: expected at least 1",
         ),
         (
             ("output = 2.0", f"output = 2.0\ntiers = [{', '.join(['{ above = 9, input = 1.0, output = 1.0 }'] * 2)}]"),

@@ -23,7 +23,9 @@ from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Reading, judge
 from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import READ, Spec, parse, sample
-from ffprompt.templates.template import Renderer, Template, load, names
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 from tests.conftest import ROOT
 from tests.support.elicitations import dialogue, prompt
 from tests.support.hypothesis_profile import examples
@@ -265,7 +267,7 @@ def _events_in(template: Template, text: str) -> str:
 def _blank(words: Renderer, string: Strings) -> str:
     """The whole string in words with blank reads, as a list shows it."""
     made = prompt(words, "list", "chat", string.string(0))
-    before, after = words.around(words.chat["list"], len(made.asked))
+    before, after = words.around(words.frame("chat.list"), len(made.asked))
     return made.messages[-1].text.removeprefix(before).removesuffix(after)
 
 
@@ -377,7 +379,9 @@ def test_a_template_without_dialogues_serves_the_other_elicitations_and_says_wha
     begin, end = text.index('dialogue = """'), text.index("[reply]")
     path = own_template(tmp_path, (text[begin:end], ""))
     assert plan(template=path, elicitation="list").conditions
-    with pytest.raises(TemplateError, match="template 'mine' has no wording for dialogues; add dialogue and dialogue_"):
+    with pytest.raises(
+        TemplateError, match=r"template 'mine' has no chat\.dialogue, which dialogue in chat form needs"
+    ):
         plan(template=path)
 
 
@@ -396,8 +400,10 @@ def test_a_wording_that_cannot_work_is_refused(tmp_path: Path, new: str, message
     assert message in str(caught.value)
 
 
-def test_both_beginnings_of_a_dialogue_go_together(tmp_path: Path) -> None:
+def test_later_beginnings_of_a_dialogue_are_needed_with_shots_alone(tmp_path: Path) -> None:
     text = (ROOT / "prompts" / "light-switch.toml").read_text()
     begin, end = text.index('dialogue_again = """'), text.index("[reply]")
-    with pytest.raises(TemplateError, match=r"chat\.dialogue_again: is missing"):
-        load(own_template(tmp_path, (text[begin:end], "")))
+    path = own_template(tmp_path, (text[begin:end], ""))
+    assert plan(template=path, shots=0).conditions
+    with pytest.raises(TemplateError, match=r"no chat\.dialogue_again, which dialogue in chat form needs with shots"):
+        plan(template=path, shots=1)

@@ -21,7 +21,7 @@ from ffprompt.elicitation.wording import events, solved_in_place
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 
 class Last(ReplyElicitation):

@@ -15,14 +15,16 @@ from ffprompt.elicitation.wording import answers
 from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import EVENTS, READ, Spec, as_strings, parse, sample
 from ffprompt.tasks.shots import sample_shots
-from ffprompt.templates.template import Renderer, Reply, Template, load, names
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Reply, Template
 from tests.support.elicitations import prompt
 from tests.support.hypothesis_profile import examples
 
 ELICITATIONS: tuple[str, ...] = ("forced", "next", "list")  # others: test_dialogue.py, test_trace.py
 FORMS: tuple[Form, ...] = get_args(Form)
 
-quick = settings(max_examples=examples(80), deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=examples(40), deadline=None, derandomize=True, database=None)
 
 
 def renderer(name: str, symbols: int) -> Renderer:
@@ -165,7 +167,7 @@ def by_hand(case: Case) -> tuple[str, list[tuple[str, str]]]:
     return list_of(case.string) if case.elicitation == "forced" else "", turns
 
 
-@settings(quick, max_examples=examples(300))
+@settings(quick, max_examples=examples(150))
 @given(case=cases())
 def test_a_prompt_is_what_its_template_says_put_together_by_hand(case: Case) -> None:
     text, turns = by_hand(case)

@@ -20,7 +20,9 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Judged, Reading
 from ffprompt.tasks.flipflop import Spec, oracle, parse
-from ffprompt.templates.template import Renderer, Template, load, names
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 from tests.conftest import only_run
 from tests.support.elicitations import prompt
 

@@ -434,11 +434,12 @@ def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
     kept = files.load(files.resolve(name))
     assert [one.data for one in kept.evaluation] == [Spec.ffl(p) for p in TRAINING_SETS]
     for recorded in kept.evaluation:
-        found = evaluate(kept.model, recorded.data, recorded.seed, 64)
+        found = evaluate(kept.model, recorded.data, recorded.seed, 32)
         if not recorded.errors:
             assert found.errors == 0
-        elif recorded.rate * found.reads > 10:
-            # Of 64 strings a rate is known within a factor of two, with much to spare.
+        elif recorded.errors > 1000:
+            # More than ten errors are expected in 32 strings, which tell a rate within a factor of two.
+            assert recorded.rate * found.reads > 10
             assert recorded.rate / 2 < found.rate < recorded.rate * 2
 
 

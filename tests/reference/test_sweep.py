@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,9 +92,9 @@ def test_cells_are_variants_times_the_grid_times_the_seeds(tmp_path):
         ("width = 8", "widht = 8", r"base\.widht: unknown key; did you mean 'width'\?"),
         ("width = 8", "seed = 8", "base.seed: unknown key; seeds = N stands at the top"),
         ("width = 8", "strings = 8", r"base\.strings: unknown key; it is said in \[evaluation\]"),
-        ("width = 8", 'width = "8"', "base.width '8': input should be a valid integer"),
+        ("width = 8", 'width = "8"', "base.width '8': expected a whole number"),
         ("every = 0", "evry = 0", r"evaluation\.evry: unknown key; did you mean 'every'\?"),
-        ("replicates = 2", "replicates = 0", "together.replicates 0: input should be greater than or equal to 1"),
+        ("replicates = 2", "replicates = 0", "together.replicates 0: expected at least 1"),
         ("[together]", "[grid]\nhaeds = [1]\n[together]", r"grid\.haeds: unknown key; did you mean 'heads'\?"),
         ("[together]", "[grid]\nheads = []\n[together]", "grid.heads: expected a list of values"),
         ("[together]", "[grid]\nheads = [1, 1]\n[together]", "two trainings would have the folder 'heads-1_s0'"),
@@ -171,15 +174,23 @@ def test_a_dry_run_shows_cells_and_hours_and_makes_nothing(tmp_path, capsys):
 # --- what becomes of its trainings ---
 
 
-def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path, capsys):
-    file, out = write(tmp_path, TINY), tmp_path / "out"
-    assert main(["sweep", file, "--out", str(out)]) == 0
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a finished sweep, for copies, and what the sweep has shown."""
+    folder = tmp_path_factory.mktemp("finished")
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        assert main(["sweep", write(folder, TINY), "--out", str(folder / "out")]) == 0
+    return folder / "out", shown.getvalue()
+
+
+def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path, capsys, finished):
+    file, (out, shown) = write(tmp_path, TINY), finished
     record = json.loads((out / "sweep.json").read_text())
     assert record["file"] == TINY and [cell["name"] for cell in record["cells"]] == ["s0", "s1"]
     job = _jobs(load_study(file), tmp_path / "alone")[1]
     alone, swept = session.run(job.folder, job.config, job.training, job.plan), load(out / "s1" / "model.safetensors")
     assert alone.sha256 == swept.sha256 and alone.evaluation == swept.evaluation
-    shown = capsys.readouterr().out
     for row in tables.of_cells(data.build([out])["study"]):
         cell, name, median, least, most, zeros = row[0], row[1], *row[6:10]
         told = [*["2", "of", "2"], median, f"({least}–{most})", zeros.split()[0]]
@@ -237,12 +248,12 @@ def test_the_last_table_counts_what_is_not_begun_and_the_same_training_once(tmp_
         ("final_strings = 2", "final_strings = 5", "finished, and evaluated with --final-strings 2, not 5"),
     ],
 )
-def test_a_study_that_was_changed_does_not_go_on_in_the_folders_of_the_old_one(tmp_path, capsys, before, after, says):
+def test_a_study_that_was_changed_does_not_go_on_in_the_folders_of_the_old_one(
+    tmp_path, capsys, before, after, says, finished
+):
     assert before in TINY
-    out = tmp_path / "out"
-    assert main(["sweep", write(tmp_path, TINY), "--out", str(out)]) == 0
+    out = Path(shutil.copytree(finished[0], tmp_path / "out"))
     kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    capsys.readouterr()
     assert main(["sweep", write(tmp_path, TINY.replace(before, after)), "--out", str(out)]) == 2
     assert says.format(out=out) in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept

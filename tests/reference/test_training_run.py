@@ -315,7 +315,7 @@ def test_the_command_trains_and_says_how_to_evaluate(tmp_path: Path, capsys: pyt
     assert command("lstm", "--symbols=3", "--steps=1", "--batch=1", "--final-strings=1", "--out", f"{out}-3") == 0
     assert f"--model {out}-3 --symbols 3 --seed 1000" in capsys.readouterr().out
     assert "the 6 steps end within the warm-up of 50" in shown
-    assert shown.count("of 4 strings, glitch rate") == shown.count("few strings, 30 or more are wanted") == 3
+    assert shown.count("of 4 strings, glitch rate") == shown.count("few strings, 30 or more are needed") == 3
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 2
     assert command("transformer", *TINY, "--data", "2*FFL(0.98)", "--out", out) == 2
     assert "data FFL(16, 0.8)+FFL(16, 0.1), not FFL(16, 0.98)" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 from ffprompt._util.secrets import register_secret
 from ffprompt.backends.api.retry import Call, LoggedFailure, LoggedReply
 from ffprompt.backends.base import Failure, Reply, Talk
+from ffprompt.backends.call_record import AttemptRecord
 from ffprompt.errors import StoreError
 from ffprompt.runs.records import RunInfo, TrialRecord
 from ffprompt.scoring.aggregate import Tally
@@ -98,9 +99,7 @@ def test_a_response_about_other_reads_is_damaged(response: dict[str, Any], messa
 
 def test_no_text_of_a_response_shows_a_secret() -> None:
     register_secret(secret := "s3cr3t-of-this-test")
-    call = Call(
-        attempts=[{"started": secret, "status": secret, "request_id": secret, "seconds": 1.0}], request_id=secret
-    )
+    call = Call([AttemptRecord(0, secret, secret, secret, 1.0)], secret)
     reply = LoggedReply(secret, "stop", secret, ended=secret, reasoning=secret, call=call)
     assert all(getattr(reply, each.name) for each in fields(Reply) if "tokens" not in each.name)
     talk = Talk((reply,), (1,), (f"shown {secret}",), LoggedFailure(secret, call))

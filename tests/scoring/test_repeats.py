@@ -27,9 +27,9 @@ from ffprompt.evaluation.estimate import of_plan
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of, rebuild
 from ffprompt.evaluation.runner import make_plan
+from ffprompt.interface.run import load
 from ffprompt.report.data import build
 from ffprompt.runs.folder import RunFolder
-from ffprompt.runs.frames import load
 from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import ReplyRecord

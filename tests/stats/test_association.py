@@ -73,7 +73,7 @@ def test_one_string_gives_a_difference_and_says_how_little_it_is() -> None:
     found = risk_difference([5] * 4, [True, True, False, False], [True, True, False, False])
     assert found is not None
     assert found.low < 0 < found.high
-    assert "few strings: 1; 30 or more are wanted" in found.warnings
+    assert "few strings: 1; 30 or more are needed" in found.warnings
 
 
 def test_the_slope_and_its_interval_are_those_of_leaving_strings_out() -> None:

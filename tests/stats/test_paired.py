@@ -233,7 +233,7 @@ def test_drawn_flips_agree_with_the_exact_ones_and_are_never_zero(monkeypatch: p
     assert sure is not None and sure.p == 1 / 1001
 
 
-@settings(quick, max_examples=10)  # a call of theirs takes a quarter of a second
+@settings(quick, max_examples=5)  # a call of theirs takes a quarter of a second
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holms_values_are_those_of_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

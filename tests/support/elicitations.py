@@ -9,7 +9,7 @@ from ffprompt.elicitation.base import Form, find_elicitation
 from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Prompt, Question, Turn
 from ffprompt.tasks.base import String
-from ffprompt.templates.template import Renderer
+from ffprompt.templates.renderer import Renderer
 
 
 def prompt(

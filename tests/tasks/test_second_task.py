@@ -27,7 +27,7 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.report import data
 from ffprompt.tasks import datasets, registry
 from ffprompt.tasks.base import U8, Event, Ints, Rule, Strings, Task
-from ffprompt.templates.template import load
+from ffprompt.templates.loading import load
 from tests.conftest import only_run
 
 # ------------------------------------------------------------------------------------------------ the task's module
@@ -171,7 +171,6 @@ def parity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     registry.register(PARITY)
     yield
-    load.cache_clear()
 
 
 @pytest.fixture
@@ -309,7 +308,7 @@ def test_two_of_its_runs_can_be_compared(tmp_path: Path, coin: str) -> None:
     ("change", "said"),
     [
         (('task = "parity"', 'task = "pariti"'), ["task pariti: unknown task", "did you mean 'parity'?"]),
-        (('keep = "Leave it."\n', ""), ["instructions.keep: field required"]),
+        (('keep = "Leave it."\n', ""), ["instructions.keep is missing"]),
         (('keep = "', 'write = "Write."\nkeep = "'), ["instructions.write: unknown key", "flip, keep"]),
         (('"Leave it."', '"Leave it {{ value }}."'), ["instructions.keep: unknown name 'value'"]),
         (('"Leave it."', '["Leave it.", "Leave."]'), ["instructions.keep: 2 texts"]),

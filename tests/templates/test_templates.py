@@ -9,9 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt.backends.base import Capabilities
+from ffprompt.config.run_config import make
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import TemplateError
+from ffprompt.evaluation.plan import Plan
+from ffprompt.tasks import registry
 from ffprompt.tasks.flipflop import IGNORE, LETTERS, WRITE, parse
-from ffprompt.templates.template import Renderer, Template, folder, load, names
+from ffprompt.templates.loading import check, folder, load, names
+from ffprompt.templates.new_template import write
+from ffprompt.templates.remarks import remarks
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Chat, Completion, Instructions, Reply, Template
+from tests.conftest import ROOT
 
 BUNDLED = [
     "code",
@@ -186,7 +196,7 @@ def test_the_plain_template_is_fine(tmp_path: Path) -> None:
     assert plain.pieces[IGNORE] == ("Say off.", "Say on.")
     assert (plain.read_before, plain.read_after) == ("It is ", ".")
     assert (plain.intro, plain.system) == ("Values: off, on.\n", "Be exact.")
-    assert plain.around(plain.chat["list"], 7) == ("", "\n7 answers?")
+    assert plain.around(plain.frame("chat.list"), 7) == ("", "\n7 answers?")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +223,8 @@ def test_a_frame_may_depend_on_the_count(tmp_path: Path) -> None:
     plain = words(
         tmp_path, ("{{ count }} answers?", "{% if count == 1 %}Which?{% else %}Which {{ count }}?{% endif %}")
     )
-    assert plain.around(plain.chat["list"], 1) == ("", "\nWhich?")
-    assert plain.around(plain.chat["list"], 3) == ("", "\nWhich 3?")
+    assert plain.around(plain.frame("chat.list"), 1) == ("", "\nWhich?")
+    assert plain.around(plain.frame("chat.list"), 3) == ("", "\nWhich 3?")
 
 
 def test_instructions_may_be_worded_one_by_one(tmp_path: Path) -> None:
@@ -290,33 +300,31 @@ def test_a_digest_does_not_change_with_comments_order_and_layout(tmp_path: Path)
         ("[reply]", "[reply]\nignorecase = true", ["reply.ignorecase: unknown key", "did you mean 'ignore_case'?"]),
         ("[reply]", "[extra]\n[reply]", ["extra: unknown key", "known: chat, completion"]),
         ('read = "', 'qqqq = 1\nread = "', ["instructions.qqqq: unknown key", "known: blank, ignore, read"]),
-        ('name = "plain"\n', "", ["name: field required"]),
-        ("version = 1\n", "", ["version: field required"]),
-        ('values = ["off", "on"]\n', "", ["values: field required"]),
-        ('write = "Set it {{ value }}."\n', "", ["instructions.write: field required"]),
-        ('read = "It is {{ answer }}."\n', "", ["instructions.read: field required"]),
-        ('list_string = "{{ events }}\\nAnswers: {{ answers }}"\n', "", ["completion.list_string: field required"]),
-        ('next_again = "{{ events }}\\nWhich now?"\n', "", ["chat.next_again: field required"]),
+        ('name = "plain"\n', "", ["name is missing"]),
+        ("version = 1\n", "", ["version is missing"]),
+        ('values = ["off", "on"]\n', "", ["values is missing"]),
+        ('write = "Set it {{ value }}."\n', "", ["instructions.write is missing"]),
+        ('read = "It is {{ answer }}."\n', "", ["instructions.read is missing"]),
         # types
-        ('name = "plain"', "name = 5", ["name: ", "string", "5"]),
-        ('name = "plain"', 'name = "Plain One"', ["name: ", "pattern", "Plain One"]),
-        ('name = "plain"', 'name = ""', ["name: ", "pattern"]),
-        ("version = 1", 'version = "1"', ["version: ", "integer", "'1'"]),
-        ("version = 1", "version = 1.0", ["version: ", "integer", "1.0"]),
-        ("version = 1", "version = 0", ["version: ", "greater than or equal to 1", "0"]),
+        ('name = "plain"', "name = 5", ["name 5: expected a text"]),
+        ('name = "plain"', 'name = "Plain One"', ["name 'Plain One': expected a text that matches"]),
+        ('name = "plain"', 'name = ""', ["name '': expected a text that matches"]),
+        ("version = 1", 'version = "1"', ["version '1': expected a whole number"]),
+        ("version = 1", "version = 1.0", ["version 1.0: expected a whole number"]),
+        ("version = 1", "version = 0", ["version 0: expected at least 1"]),
         ('["off", "on"]', '"letters"', ["values", "letters"]),
-        ('["off", "on"]', '["off", 1]', ["values", "string", "1"]),
-        ('["off", "on"]', "[0, 1]", ["values", "string", "0"]),
+        ('["off", "on"]', '["off", 1]', ["values[1] 1: expected a text"]),
+        ('["off", "on"]', "[0, 1]", ["values[0] 0: expected a text"]),
         ('write = "Set it {{ value }}."', "write = 1", ["instructions.write", "1"]),
         ('write = "Set it {{ value }}."', 'write = ["a", 2]', ["instructions.write"]),
         (
             'read = "It is {{ answer }}."',
             'read = ["a {{ answer }}", "b {{ answer }}"]',
-            ["instructions.read", "string"],
+            ["instructions.read [", "expected a text"],
         ),
-        ('joiner = ", "', 'ignore_case = "yes"', ["reply.ignore_case", "boolean", "yes"]),
-        ('joiner = ", "', "ignore_case = 1", ["reply.ignore_case", "boolean", "1"]),
-        ('[reply]\njoiner = ", "\n', '[[reply]]\njoiner = ", "\n', ["reply: "]),
+        ('joiner = ", "', 'ignore_case = "yes"', ["reply.ignore_case 'yes': expected true or false"]),
+        ('joiner = ", "', "ignore_case = 1", ["reply.ignore_case 1: expected true or false"]),
+        ('[reply]\njoiner = ", "\n', '[[reply]]\njoiner = ", "\n', ["reply [", "expected a table of keys"]),
         # values
         ('["off", "on"]', '["on", "on"]', ["values: 'on' stands for two"]),
         ('["off", "on"]', '["on", "one"]', ["values: 'on' is a prefix of 'one'"]),
@@ -643,3 +651,176 @@ def test_numbers_that_read_the_same_are_refused(tmp_path: Path) -> None:
     path = file_with(tmp_path, NUMBERS, ("Set it {{ value }}.", "Set it {{ value|last }}."))
     with pytest.raises(TemplateError, match=r"both read 'Set it 0\.'"):
         Renderer(load(path), 16)
+
+
+# --------------------------------------------------------------------------------------------- everything at once
+
+
+def test_everything_that_is_wrong_with_keys_is_said_at_once(tmp_path: Path) -> None:
+    path = file_with(
+        tmp_path,
+        ('name = "plain"', 'name = "Plain"'),
+        ("version = 1\n", ""),
+        ("ignore = ", "ignor = "),
+        ('list = "', 'lst = "'),
+        ('joiner = ", "', "ignore_case = 1"),
+    )
+    _, problems = check(path)
+    assert [problem.split(":")[0] for problem in problems] == [
+        "chat.lst", "instructions.ignor", "name 'Plain'", "version is missing", "reply.ignore_case 1",
+    ]  # fmt: skip
+    message = refusal(path)
+    assert message.startswith("5 problems: (1) chat.lst: unknown key; did you mean 'list'?")
+    assert all(problem in message for problem in problems)
+
+
+def test_everything_that_is_wrong_with_texts_is_said_at_once(tmp_path: Path) -> None:
+    path = file_with(
+        tmp_path,
+        ('["off", "on"]', '["on", "on"]'),
+        ("Set it {{ value }}.", "Set it {{ valeu }}."),
+        ("It is {{ answer }}.", "It is."),
+        ("Be exact.", "{{ foo }}"),
+        ("{{ events }}\\nWhich?", "Which?"),
+        ('joiner = ", "', 'joiner = "\\n"'),
+    )
+    _, problems = check(path)
+    assert [problem.split(":")[0] for problem in problems] == [
+        "values", "reply.joiner", "instructions.write", "instructions.read", "chat.next", "chat.system",
+    ]  # fmt: skip
+
+
+def test_a_value_of_no_possible_type_is_one_problem(tmp_path: Path) -> None:
+    assert check(file_with(tmp_path, ('["off", "on"]', '["off", 1]')))[1] == ["values[1] 1: expected a text"]
+
+
+def test_a_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    path = file_with(tmp_path)
+    assert load(path).version == 1
+    Path(path).write_text(PLAIN.replace("version = 1", "version = 2"), encoding="utf-8")
+    assert load(path).version == 2
+
+
+def test_a_name_of_a_file_without_its_ending_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(PLAIN, encoding="utf-8")
+    with pytest.raises(TemplateError, match=r"'mine' is unknown; its file is given with its ending: mine\.toml"):
+        load("mine")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../prompts/game", ".toml", "game.toml", "a\0b", "a\0b.toml", "é" * 300])
+def test_what_is_no_name_is_refused_in_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TemplateError) as caught:
+        load(name)
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------- what nobody uses is no need
+
+AGAIN = (
+    ('list_again = "{{ events }}\\n{{ count }} answers again?"\n', ""),
+    ('next_again = "{{ events }}\\nWhich now?"\n', ""),
+)
+
+
+def plan(template: str, **settings: object) -> Plan:
+    config = make({"backend": "scripted", "model": "oracle", "template": template, "length": 20, **settings})
+    return Plan(config, Capabilities(scores=True, completes=True, chats=True))
+
+
+def test_texts_after_shots_are_needed_with_shots_alone(tmp_path: Path) -> None:
+    path = file_with(tmp_path, *AGAIN)
+    assert plan(path, elicitation=["list", "next"], form="chat", shots=0)
+    with pytest.raises(TemplateError, match=r"no chat\.list_again, which list in chat form needs with shots"):
+        plan(path, elicitation="list", form="chat", shots=[0, 2])
+    with pytest.raises(TemplateError, match=r"chat\.next_again"):
+        plan(path, elicitation="next", form="chat", shots=1)
+    assert plan(path, elicitation=["forced", "next", "list"], form="completion", shots=2)
+
+
+def test_a_template_for_base_models_needs_no_words_for_chat_models(tmp_path: Path) -> None:
+    text = PLAIN[: PLAIN.index("[completion]")]
+    path = tmp_path / "base.toml"
+    path.write_text(text, encoding="utf-8")
+    assert plan(str(path), elicitation=["forced", "next"], form="completion", shots=[0, 1])
+    for elicitation, form, key in (
+        ("list", "completion", "completion.list_string"), ("list", "chat", "chat.list"),
+        ("forced", "chat", "chat.list"), ("next", "chat", "chat.next"), ("dialogue", "chat", "chat.dialogue"),
+    ):  # fmt: skip
+        with pytest.raises(TemplateError, match=re.escape(f"has no {key}, which {elicitation} in {form} form needs")):
+            plan(str(path), elicitation=elicitation, form=form, shots=0)
+
+
+# ----------------------------------------------------------------------------------------------------- a second look
+
+
+@pytest.mark.parametrize("name", ["code", "explain", "game", "html", "raw-compact", "raw-spaced"])
+def test_nothing_is_remarked_on(name: str) -> None:
+    assert remarks(load(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("It is {{ answer }}.", "Is it {{ answer }} now?", ["instructions.read: 'now?' follows the answer"]),
+        ('"Say {{ value }}."', '["A cat.", "A dog."]', ["one text for each symbol ('A cat.' for 'off', 'A dog.'"]),
+        (
+            '"Say {{ value }}."', '["On and on.", "A cat now."]',
+            ["one text for each symbol", "'On and on.' names an answer and 'A cat now.' does not"],
+        ),
+        (
+            '"Say {{ value }}."', '["A cat.", "A dog that barks at the moon."]',
+            ["one text for each symbol", "4.8 times as long as 'A cat.'"],
+        ),
+        ('"Say {{ value }}."', '["A cat, {{ value }}.", "A dog, {{ value }}."]', []),
+    ],
+)  # fmt: skip
+def test_what_may_measure_something_else_is_remarked_on(tmp_path: Path, old: str, new: str, said: list[str]) -> None:
+    found = remarks(load(file_with(tmp_path, (old, new))))
+    assert len(found) == len(said)
+    assert all(part in remark for part, remark in zip(said, found, strict=True)), found
+
+
+# -------------------------------------------------------------------------------------------------- a file to change
+
+
+@pytest.mark.parametrize("task", [*registry.names(), "counter", "symmetric"])
+def test_a_new_file_is_a_valid_template_of_its_task(tmp_path: Path, task: str) -> None:
+    path = write("mine", task, tmp_path)
+    assert path == tmp_path / "mine.toml"
+    template = load(str(path))
+    assert (template.name, template.task) == ("mine", task)
+    assert remarks(template) == []
+    one = registry.example(task)
+    words = Renderer(template, one.symbols or 2)
+    string = one.spec(20, one.symbols or 2, {}).sample(0, 0, 1).string(0)
+    for elicitation in map(find_elicitation, ("forced", "next", "list")):
+        elicitation.check_wording(words, "chat", shots=False)
+        assert elicitation.prompt(words, "completion", string).text
+        assert elicitation.prompt(words, "chat", string).messages
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "said"),
+    [
+        ("Mine", "flipflop", "'Mine': expected small letters"),
+        ("game", "flipflop", "'game': a bundled template has this name"),
+        ("", "flipflop", "'.toml': expected small letters"),
+        ("mine", "flipfolp", "did you mean 'flipflop'?"),
+        ("there", "flipflop", "there.toml: is there already"),
+        ("no/such/folder/mine.toml", "flipflop", "cannot be written"),
+    ],
+)
+def test_a_new_file_replaces_nothing(tmp_path: Path, name: str, task: str, said: str) -> None:
+    (tmp_path / "there.toml").write_text("mine")
+    with pytest.raises(TemplateError, match=re.escape(said)):
+        write(name, task, tmp_path)
+    assert (tmp_path / "there.toml").read_text() == "mine"
+
+
+def test_every_key_is_on_the_page_about_templates() -> None:
+    page = (ROOT / "docs" / "reference" / "templates.md").read_text(encoding="utf-8")
+    sections = {"instructions": Instructions, "completion": Completion, "chat": Chat, "reply": Reply}
+    keys = [*Template.model_fields, *(f"{name}.{key}" for name, one in sections.items() for key in one.model_fields)]
+    assert [key for key in keys if f"`{key}`" not in page and f"`[{key}]`" not in page] == []

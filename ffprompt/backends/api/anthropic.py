@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.api.anthropic_payloads import PayloadSettings, Thinking, message_payload, payload_settings
-from ffprompt.backends.api.base import ApiBackend, common_settings, trimmed
+from ffprompt.backends.api.base import ApiBackend
 from ffprompt.backends.api.call_errors import as_call_error
+from ffprompt.backends.api.common_settings import common_settings
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
 from ffprompt.backends.api.model_retirement import announced
 from ffprompt.backends.api.parameter_fallback import LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
+from ffprompt.backends.api.reply_text import trimmed
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.transport import patience
 from ffprompt.backends.api.usage_fields import anthropic_usage
@@ -71,6 +73,16 @@ class AnthropicIdentity(Identity):
     learned: LearnedRecord | None = dataclasses.field(default=None, metadata=OPTIONAL)
 
 
+def _sdk() -> Any:
+    """The SDK. Raises ModelError where it or the library of retries is not installed."""
+    try:
+        import anthropic
+        import tenacity  # noqa: F401
+    except ImportError as error:
+        raise not_installed("anthropic", error) from error
+    return anthropic
+
+
 class AnthropicBackend(ApiBackend):
     """A Claude model. Raises ModelError when it cannot be reached or cannot do what is asked.
 
@@ -101,11 +113,7 @@ class AnthropicBackend(ApiBackend):
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
     ) -> None:
-        try:
-            import anthropic
-            import tenacity  # noqa: F401
-        except ImportError as error:
-            raise not_installed("anthropic", error) from error
+        anthropic = _sdk()
         if api not in APIS:
             raise ModelError(f"--api {api!r} is unknown{did_you_mean(api, APIS)}")
         self.api, self.live = api, live
@@ -126,7 +134,6 @@ class AnthropicBackend(ApiBackend):
         if live:
             self._probe()
         self.capabilities = Capabilities(scores=False, completes=False, chats=True, schemas=True)
-        headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
         known = live or api == "messages"  # a cloud's address is that of its region
         self.identity = AnthropicIdentity(
             backend="anthropic",
@@ -141,7 +148,7 @@ class AnthropicBackend(ApiBackend):
             effort=effort,
             thinking=OWN if thinking is None else thinking,
             extra_body=shown_body(extra_body),
-            extra_headers=headers,
+            extra_headers=shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items()),
         )
 
     def _read_key(self, key_file: str | None) -> str:

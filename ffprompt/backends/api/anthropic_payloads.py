@@ -13,6 +13,7 @@ from typing import Literal
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import Request
 from ffprompt.backends.json_schema import object_schema
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError, did_you_mean
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -83,7 +84,7 @@ class PayloadSettings:
 
     @property
     def version(self) -> str | None:
-        """The version of the API that the parameters need; None for the SDK's own."""
+        """The version of the API that the parameters need. None for the SDK's own."""
         return _WITH_TEMPERATURE[self.api] if self.sampled else None
 
 
@@ -167,7 +168,7 @@ def message_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
-    """(system blocks, turns). System messages stand before all others; turns of one role in a row become one turn."""
+    """(system blocks, turns). System messages stand before all others. Turns of one role in a row become one turn."""
     if not request.is_chat:
         raise ModelError("Anthropic's API answers messages only; use --form chat")
     system: list[Payload] = []
@@ -187,7 +188,7 @@ def _turns(request: Request) -> tuple[list[Payload], list[Payload]]:
     if not turns or turns[0]["role"] != "user" or turns[-1]["role"] != "user" or request.text:
         raise ModelError(
             f"trial {request.key}: in Anthropic's API the first and the last turn are the user's, and a reply that was "
-            "begun is not continued; use --elicitation list or next"
+            f"begun is not continued; {use_replies()}"
         )
     return system, turns
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 from ffprompt._util.crash import named
 from ffprompt._util.secrets import redact, shown_url, split_base_url
@@ -26,65 +26,28 @@ from ffprompt.backends.api.retry import (
     LoggedReply,
     LoggedScores,
     Policy,
-    PolicyOf,
     Sleep,
-    policy_of,
     post,
 )
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
-from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, Stop, without_system
+from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
 from ffprompt.backends.identity import Identity
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError, RunFailedError
-
-if TYPE_CHECKING:
-    from ffprompt.config.run_config import RunConfig
 
 # Tokens beyond those of the text: marks around messages, and what providers put in front of them.
 _FRAME, _FRAME_EACH = 64, 16
 # How payloads call the limit of a reply, reasoning included.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-# Characters of a prompt that stand in a reply only where all of it is repeated.
-_REPEATED = 200
 MOST_PLAIN_REPLY = 2000  # tokens; a reply that may be longer leaves room for reasoning
-
-
-class CommonSettings(TypedDict):
-    """The settings of a run that every provider's backend takes under the same name."""
-
-    model: str
-    base_url: str | None
-    key_file: str | None
-    temperature: float | None
-    thinking: Literal["on", "off"] | int | None
-    policy: PolicyOf
-    live: bool
-    extra_body: JsonObject | None
-    extra_headers: Sequence[str]
-    reasoning_tags: Sequence[str]
-
-
-def common_settings(config: RunConfig, live: bool) -> CommonSettings:
-    """Return the settings of a run that every provider's backend takes. A temperature of None is the model's own."""
-    return {
-        "model": config.model,
-        "base_url": config.base_url,
-        "key_file": config.key_file,
-        "temperature": None if config.temperature == "default" else config.temperature,
-        "thinking": config.thinking,
-        "policy": partial(policy_of, config),
-        "live": live,
-        "extra_body": config.extra_body,
-        "extra_headers": config.extra_header or (),
-        "reasoning_tags": config.reasoning_tags or (),
-    }
 
 
 class ApiBackend(ABC):
     """A model behind an API. A subclass says what is sent (``body``) and what came back (``read``).
 
-    ``in_flight`` is how many ``ask`` may be under way at once; the limiter decides how many of them are in flight.
+    ``in_flight`` is how many ``ask`` may be under way at once. The limiter decides how many of them are in flight.
     ``required`` are the parameters that a user asked for by name: the run ends where a model refuses one of them.
     A subclass says whether the model ``thinks`` before it replies, or may.
     """
@@ -217,7 +180,7 @@ class ApiBackend(ABC):
         return _most(self.payload(request))
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Return the size of the prompts in characters; only the provider can count their tokens.
+        """Return the size of the prompts in characters. Only the provider can count their tokens.
 
         Raises:
             ModelError: for a request that this API cannot express.
@@ -351,7 +314,7 @@ class ApiBackend(ABC):
         """Score all requests at once. Return the scores in order. Raises ModelError for a model that is not scored."""
         if not self.capabilities.scores:
             why = f" ({self.capabilities.unscored})" if self.capabilities.unscored else ""
-            raise ModelError(f"{self.name} gives no log-probabilities of a prompt{why}; use --elicitation list or next")
+            raise ModelError(f"{self.name} gives no log-probabilities of a prompt{why}; {use_replies()}")
         return cast("list[Scores | Failure]", await self._ask_all(requests))
 
     async def _ask_all(self, requests: Sequence[Request]) -> list[Reply | Scores | Failure]:
@@ -399,32 +362,3 @@ def _most(payload: JsonObject) -> Bound:
     turns = payload.get("messages") or payload.get("input") or ()
     size = len(json.dumps(payload, ensure_ascii=False).encode(errors="surrogatepass"))
     return Bound(size + _FRAME + _FRAME_EACH * len(turns), max(payload.get(name, 0) for name in _LIMITS))
-
-
-def trimmed(text: str, stop: Stop, request: Request) -> tuple[str, Stop]:
-    """Return a reply without an echo of the prompt and what follows a stop text, and how it ended."""
-    text = _without_echo(text, request)
-    if stop == "refusal" or (shorter := _cut_at_stop(text, request.stop)) is None:
-        return text, stop
-    return shorter, "stop"
-
-
-def _without_echo(text: str, request: Request) -> str:
-    """Return a text without the prompt, which some servers send back with the reply.
-
-    A prompt may hold an example with its answers, and these are not the reply's.
-    """
-    prompt = (request.messages[-1].text if request.messages else request.text).strip()
-    if len(prompt) < _REPEATED:
-        return text
-    before, *rest = text.split(prompt)
-    return "\n".join(rest if rest and not before.strip() else [before, *rest])
-
-
-def _cut_at_stop(text: str, stop: Sequence[str]) -> str | None:
-    """Return a text up to the first of the stop texts, or None where it holds none.
-
-    Some APIs have no such setting and some servers ignore it.
-    """
-    places = [place for word in stop if (place := text.find(word)) >= 0]
-    return text[: min(places)] if places else None

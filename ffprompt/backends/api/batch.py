@@ -19,7 +19,6 @@ from typing import IO, Any
 
 from ffprompt._util.secrets import redact
 from ffprompt.backends.api.base import ApiBackend, with_call
-from ffprompt.backends.api.budget import Counted
 from ffprompt.backends.api.call_errors import (
     FILTERED,
     Answered,
@@ -31,6 +30,7 @@ from ffprompt.backends.api.call_errors import (
 from ffprompt.backends.api.payloads import JsonObject, Payload
 from ffprompt.backends.api.retry import Call, Caller, LoggedFailure, LoggedReply
 from ffprompt.backends.base import BatchResult, BatchStatus, Failure, Reply, Request, Scores
+from ffprompt.backends.call_record import AttemptRecord
 from ffprompt.errors import FFPromptError, GoneError, ModelError, RunFailedError
 
 # Files of hundreds of megabytes go up and down; the times of single calls are too short for them. Seconds.
@@ -40,14 +40,6 @@ NO_BATCHES = "the server has no batches of requests; run without --batch"
 _NOT_RECEIVED = (429, "ConnectError")
 # Statuses of a refusal that leave open whether something was done.
 _UNSURE = (408, 409)
-
-
-@dataclasses.dataclass(slots=True)
-class BatchCall(Call):
-    """What it took to get one answer of a batch: no attempts of its own, and no budget."""
-
-    counted: Counted | None = None
-    batch: str = ""
 
 
 class ApiBatches(ABC):
@@ -109,9 +101,9 @@ class ApiBatches(ABC):
         return len(json_of(self.item(custom_id, request))) + 2
 
     def read(self, request: Request, result: BatchResult, batch: str) -> Reply | Scores | Failure:
-        """What a result means; everything but the transport is that of a single call."""
-        attempt = {"started": None, "status": result.status, "request_id": result.request_id, "seconds": None}
-        call = BatchCall([attempt], result.request_id, batch=batch)
+        """What a result means. Everything but the transport is that of a single call."""
+        attempt = AttemptRecord(status=result.status, request_id=result.request_id)
+        call = Call([attempt], result.request_id, counted=None, batch=batch)
         if result.code in FILTERED:
             return LoggedReply("", "refusal", prompt_tokens=0, reply_tokens=0, call=call)
         if result.body is None:
@@ -134,7 +126,7 @@ class ApiBatches(ABC):
         return (await self._call(lambda: self._once(send), missing)).body
 
     async def create_once(self, send: Callable[[], Awaitable[Any]], missing: str) -> str:
-        """The call that costs; returns the new batch's id. Made again only where it surely was not received."""
+        """The call that costs. Returns the new batch's id. Made again only where it surely was not received."""
 
         async def attempt() -> Answered:
             try:

@@ -1,6 +1,6 @@
 """What a run may spend, held call by call.
 
-Before an attempt is sent the most that it can cost is reserved; when its usage is known, that takes the place of the
+Before an attempt is sent the most that it can cost is reserved. When its usage is known, that takes the place of the
 reservation. So what is spent and what is in flight together never exceed the limits, whatever happens to the calls.
 """
 
@@ -11,7 +11,9 @@ import itertools
 from collections import deque
 from dataclasses import dataclass
 
-from ffprompt.cost.prices import PICO, Allowance, dollars, unknown, usd
+from ffprompt._util.formatting import dollars
+from ffprompt.backends.call_record import CountedRecord
+from ffprompt.cost.prices import PICO, Allowance, unknown, usd
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import RunFailedError
 
@@ -24,14 +26,14 @@ class Counted:
     reply_tokens: int = 0
     picos: int | None = 0
 
-    def record(self) -> dict[str, int | float | None]:
-        """Plain values, as a line of the log keeps them."""
-        return {"prompt_tokens": self.prompt_tokens, "reply_tokens": self.reply_tokens, "usd": usd(self.picos)}
+    def record(self) -> CountedRecord:
+        """Return the counts as the log keeps them."""
+        return CountedRecord(self.prompt_tokens, self.reply_tokens, usd(self.picos))
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an attempt may use and cost (picodollars; None where no price is known)."""
+    """What an attempt may use and cost (picoNone where no price is known)."""
 
     bound: Bound
     picos: int | None

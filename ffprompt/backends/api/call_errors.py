@@ -207,7 +207,7 @@ def transient(status: int, code: str) -> bool:
 
 
 def _status_of(code: str) -> int:
-    """The HTTP status that belongs to the code of an error; 200 for a code that says nothing."""
+    """The HTTP status that belongs to the code of an error. 200 for a code that says nothing."""
     if re.fullmatch(r"[45]\d\d", code, re.ASCII):
         return int(code)
     return _STATUS_OF.get(code.lower(), 200)

@@ -16,6 +16,7 @@ from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.prompt_tokens import PromptTokens, extended, short
 from ffprompt.backends.api.served_model import ServedModel
 from ffprompt.backends.base import Failure, Reply, Request, Scores
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _ALIKE = 8
 _CERTAIN = -1e-4
 # How often it is tried to find out whether prompts are cut, where the answer to that is an error.
 _TRIES = 3
-_CURE = "score with --backend vllm or transformers, or use --elicitation list or next"
 
 
 class Consistency:
@@ -59,7 +59,10 @@ class Consistency:
         self._shifts[0] += (counted := shifts(tokens))[0]
         self._shifts[1] += counted[1]
         if why := why or misplaced(self._shifts) or self._same(request, tokens):
-            raise RunFailedError(f"{self.name}: the server contradicts itself: {why}; {_CURE}")
+            raise RunFailedError(
+                f"{self.name}: the server contradicts itself: {why}; score with --backend vllm or transformers, or "
+                f"{use_replies()}"
+            )
         return read_scores(request, body, tokens)
 
     def _same(self, request: Request, tokens: Sequence[Token]) -> str:

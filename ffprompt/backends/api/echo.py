@@ -32,7 +32,7 @@ class Token:
 
     @property
     def bound(self) -> float | None:
-        """What the log-probability of a token that is not shown is at most; None where nothing says.
+        """What the log-probability of a token that is not shown is at most. None where nothing says.
 
         Servers show the written token beside the most probable ones, however improbable it is.
         """

@@ -103,7 +103,7 @@ def _everywhere(later: Sequence[Token]) -> str:
 def shifts(tokens: Sequence[Token]) -> Counter[int]:
     """Count, by distance, where the token stands that is ranked first: 0 is in its own place, 1 is one place on.
 
-    Only the nearest counts; places of which nothing is known do not.
+    Only the nearest counts. Places of which nothing is known do not.
     """
     found: Counter[int] = Counter()
     for place, token in enumerate(tokens):
@@ -115,7 +115,7 @@ def shifts(tokens: Sequence[Token]) -> Counter[int]:
 
 
 def doubt(tokens: Sequence[Token], asked: int, given: int | None) -> str:
-    """Return why the log-probabilities of the echoed probe are of no use; empty where they are.
+    """Return why the log-probabilities of the echoed probe are of no use. Empty where they are.
 
     ``given`` is how many of the most probable tokens a user insists on.
     """

@@ -21,7 +21,7 @@ _ADVICE = re.compile(r"\b(use|using|only|mean|try|switch|supports?|supported|req
 
 
 def api_named(text: str) -> Api | None:
-    """Return the one of OpenAI's APIs that an error text sends a caller to; None where it names none or several.
+    """Return the one of OpenAI's APIs that an error text sends a caller to. None where it names none or several.
 
     >>> api_named("This model is only supported in v1/responses and not in v1/chat/completions.")
     'responses'
@@ -42,7 +42,7 @@ def api_named(text: str) -> Api | None:
 
 
 def likely_cure(status: int | str, text: str, missing_key: str = "") -> str:
-    """Return `` (…)`` to put behind an error: what to try; empty where nothing is known.
+    """Return `` (…)`` to put behind an error: what to try. Empty where nothing is known.
 
     ``missing_key`` is the variable of the key that is not set, where the server was sent none.
     """

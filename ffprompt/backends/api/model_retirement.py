@@ -15,7 +15,7 @@ _MOST_SHOWN = 80  # characters of a model's name
 
 
 def shutdown(entry: JsonObject, today: dt.date | None = None) -> str | None:
-    """Return one line on the end of a model from its entry in ``/v1/models``; None where no end is announced.
+    """Return one line on the end of a model from its entry in ``/v1/models``. None where no end is announced.
 
     A date that cannot be read is taken for none. ``today`` is the day from which a date counts as past.
 

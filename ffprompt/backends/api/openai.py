@@ -1,6 +1,6 @@
 """OpenAI's APIs and every server that speaks them: vLLM, SGLang, llama.cpp, Ollama, routers and others.
 
-``chat`` and ``responses`` answer messages; ``completions`` goes on with a text and, where the server echoes the
+``chat`` and ``responses`` answer messages. ``completions`` goes on with a text and, where the server echoes the
 prompt with log-probabilities, scores the answers in it.
 """
 
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
-from ffprompt.backends.api.base import ApiBackend, common_settings
+from ffprompt.backends.api.base import ApiBackend
 from ffprompt.backends.api.call_errors import CallError
+from ffprompt.backends.api.common_settings import common_settings
 from ffprompt.backends.api.error_hints import api_named
 from ffprompt.backends.api.extra_fields import check_extra_body, parse_headers
 from ffprompt.backends.api.ignored_settings import IgnoredSettings
@@ -137,10 +138,10 @@ class OpenAIIdentity(Identity):
 class OpenAIBackend(ApiBackend):
     """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
 
-    ``provider`` is a name from ``providers.toml``; ``base_url`` names another server, which may take no key.
+    ``provider`` is a name from ``providers.toml``. ``base_url`` names another server, which may take no key.
     ``key_file`` holds the key in place of the provider's environment variable. ``temperature`` None leaves it to the
     model. ``reasoning_room`` is how many tokens may be spent on reasoning before a reply, ``top_logprobs`` how many of
-    the most probable tokens a server must show where it scores; None takes what it shows. Without ``live`` nothing is
+    the most probable tokens a server must show where it scores. None takes what it shows. Without ``live`` nothing is
     sent and no key is read: prompts can be checked and counted.
     """
 
@@ -279,7 +280,7 @@ class OpenAIBackend(ApiBackend):
 
 
 def _address(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
-    """The base URL; None for the SDK's own. Raises ModelError where a provider has none and none is given."""
+    """The base URL. None for the SDK's own. Raises ModelError where a provider has none and none is given."""
     if base_url is None and named and provider.base_url is None:
         raise ModelError(
             f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"

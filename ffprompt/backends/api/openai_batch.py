@@ -78,7 +78,7 @@ class OpenAIBatches(ApiBatches):
         )
 
     async def results(self, batch: str) -> AsyncIterator[BatchResult]:
-        """The file of answers, then that of errors; either may be missing."""
+        """The file of answers, then that of errors. Either may be missing."""
         body = await self.retrieve(batch)
         content = self.backend.own_client().files.with_streaming_response.content
         for key in ("output_file_id", "error_file_id"):

@@ -8,6 +8,7 @@ import re
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.base import AnswerSchema, Request
 from ffprompt.backends.json_schema import array_schema
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError
 
 MOST_SHOWN = 20  # of the most probable tokens, unless a user asks for another number
@@ -56,7 +57,7 @@ def chat_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def responses_payload(settings: PayloadSettings, request: Request) -> Payload:
-    """The body of a response. Nothing is kept at the provider; this API has neither seed nor stop texts."""
+    """The body of a response. Nothing is kept at the provider. This API has neither seed nor stop texts."""
     # Some servers do not take a turn of the assistant for a message unless it says that it is one.
     turns = [{"type": "message", **turn} for turn in _turns(request)]
     payload: Payload = {"model": settings.model, "input": turns, "store": False, "stream": False}
@@ -70,7 +71,7 @@ def responses_payload(settings: PayloadSettings, request: Request) -> Payload:
 
 
 def completions_payload(settings: PayloadSettings, request: Request) -> Payload:
-    """The body of a completion; with reads, of one that echoes the prompt with log-probabilities."""
+    """The body of a completion. With reads, of one that echoes the prompt with log-probabilities."""
     if request.is_chat:
         raise ModelError("the completions API goes on with a text and answers no messages; use --form completion")
     payload: Payload = {"model": settings.model, "prompt": request.text, "stream": False}
@@ -90,12 +91,12 @@ def _turns(request: Request) -> list[dict[str, str]]:
     if not request.is_chat:
         raise ModelError("this API answers messages only; use --form chat, or --api completions for a base model")
     if request.text or request.reads:
-        raise ModelError("the beginning of a reply cannot be given to this API; use --elicitation list or next")
+        raise ModelError(f"the beginning of a reply cannot be given to this API; {use_replies()}")
     return [{"role": message.role, "content": message.text} for message in request.messages]
 
 
 def _sampling(settings: PayloadSettings, request: Request) -> Payload:
-    """How a reply is drawn. Reasoning models refuse all of it; their replies are cut at stop texts when they come."""
+    """How a reply is drawn. Reasoning models refuse all of it. Their replies are cut at stop texts when they come."""
     if not settings.sampled:
         return {}
     sampling: Payload = {} if request.temperature is None else {"temperature": request.temperature}

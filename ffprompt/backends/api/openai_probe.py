@@ -35,7 +35,7 @@ class OpenAIProbe:
         self.pause = pause or sleep
 
     def look(self) -> str:
-        """Why the server does not score prompts; empty where it does. Raises ModelError where it cannot be asked."""
+        """Why the server does not score prompts. Empty where it does. Raises ModelError where it cannot be asked."""
         backend = self.backend
         try:
             found = self._models(self.client.with_options(max_retries=0))
@@ -54,7 +54,7 @@ class OpenAIProbe:
         return (models.list() if self.backend.base_url else models.retrieve(self.backend.settings.model)).http_response
 
     def _patiently(self) -> Any | None:
-        """The same, tried again where that may help; None where the server has no such list."""
+        """The same, tried again where that may help. None where the server has no such list."""
         try:
             return self._models(self.client)
         except self.sdk.APIError as error:
@@ -62,7 +62,7 @@ class OpenAIProbe:
             return None
 
     def _loading(self) -> str:
-        """What a server says that is still loading its model, which answers everything with 503; empty for others."""
+        """What a server says that is still loading its model, which answers everything with 503. Empty for others."""
         client = self.client.with_options(max_retries=0)
         try:
             self._models(client)
@@ -103,7 +103,7 @@ class OpenAIProbe:
         return Request("probe", "" if turns else _QUESTION, turns, max_tokens=1)
 
     def _replies(self) -> bool:
-        """Whether a question brings an answer; asked only where the list of models looks wrong."""
+        """Whether a question brings an answer. Asked only where the list of models looks wrong."""
         try:
             self._post(self.backend.payload(self._question()), self.client)
         except (self.sdk.APIError, CallError):
@@ -111,7 +111,7 @@ class OpenAIProbe:
         return True
 
     def _unscored(self) -> str:
-        """Why an echo of a prompt does not spell it with log-probabilities; OpenAI's own limit of five is tried too."""
+        """Why an echo of a prompt does not spell it with log-probabilities. OpenAI's own limit of five is tried too."""
         backend, given, why = self.backend, self.backend.reply_settings.top_logprobs, ""
         for most in [given] if given else [MOST_SHOWN, 5]:
             settings = dataclasses.replace(backend.settings, top_logprobs=most)

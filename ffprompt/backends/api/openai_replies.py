@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ffprompt.backends.api.base import trimmed
 from ffprompt.backends.api.finish_reasons import stop_of, why_not
 from ffprompt.backends.api.payloads import JsonObject
+from ffprompt.backends.api.reply_text import trimmed
 from ffprompt.backends.api.retry import Call
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import Failure, Reply, Request, Stop

@@ -25,14 +25,14 @@ def speaks(response: Any) -> bool:
 
 
 def refusal(response: Any) -> str:
-    """Return the error that a response with a good status holds; some servers have no other for a wrong path."""
+    """Return the error that a response with a good status holds. Some servers have no other for a wrong path."""
     body = json.loads(response.content)
     error = body.get("error") if isinstance(body, dict) else None
     return str(error.get("message") or error) if isinstance(error, dict) else str(error or "")
 
 
 def other_url(sdk: Any, client: Any, base_url: str) -> str:
-    """``; did you mean …/v1?`` where the API is found there; empty otherwise."""
+    """``; did you mean …/v1?`` where the API is found there. Empty otherwise."""
     if re.search(r"/v\d+(beta)?/?$", base_url):
         return ""
     there = base_url.rstrip("/") + "/v1"

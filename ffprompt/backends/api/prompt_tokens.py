@@ -74,7 +74,7 @@ class PromptTokens:
         self._trusted = True
 
     def suspicion(self, request: Request, count: int | None) -> str:
-        """What is odd about the tokens that are reported for a prompt; empty where nothing is."""
+        """What is odd about the tokens that are reported for a prompt. Empty where nothing is."""
         if not count or not self._trusted or count <= self.proven:
             return ""  # 0 is what servers say that do not count
         characters = size(request)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 class Limiter:
     """How many attempts are in flight at once: doubles a round until the first overload, halves at each, then creeps.
 
-    Waiters are futures in a queue; a place that becomes free wakes the first of them and nobody else.
+    Waiters are futures in a queue. A place that becomes free wakes the first of them and nobody else.
     """
 
     def __init__(self, most: int, first: int = 8) -> None:
@@ -68,7 +68,7 @@ class Limiter:
 
 
 class Bucket:
-    """A rate a minute. Each comer reserves its moment and sleeps once; a burst is five seconds' worth."""
+    """A rate a minute. Each comer reserves its moment and sleeps once. A burst is five seconds' worth."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = per_minute / 60

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ffprompt.backends.api.budget import Budget, Counted
@@ -30,6 +30,7 @@ from ffprompt.backends.api.rate_limit import Bucket, Limiter
 from ffprompt.backends.api.transport import ConnectionPool, LateError, deadline, patience
 from ffprompt.backends.api.usage_fields import UsageFields
 from ffprompt.backends.base import Failure, Reply, Scores
+from ffprompt.backends.call_record import AttemptRecord, CallRecord
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.errors import FFPromptError, RunFailedError
 
@@ -86,12 +87,13 @@ def policy_of(config: RunConfig, thinks: bool) -> Policy:
 class Call:
     """The attempts that one answer took, for the log. ``sent`` is an attempt's number in the run."""
 
-    attempts: list[dict[str, Any]] = field(default_factory=list)  # sent, started, seconds, status, request_id
+    attempts: list[AttemptRecord] = field(default_factory=list)
     request_id: str | None = None
     reasoning_tokens: int | None = None  # part of reply_tokens
     cached_tokens: int | None = None  # part of prompt_tokens
     cache_write_tokens: int | None = None  # part of prompt_tokens
     counted: Counted | None = field(default_factory=Counted)  # what the attempts were counted at against a budget
+    batch: str | None = None  # the provider's id of the batch that the answer came in
 
     def note(self, fields: UsageFields) -> UsageFields:
         """Keep the token counts that a Reply has no field for."""
@@ -99,15 +101,22 @@ class Call:
         self.cache_write_tokens = fields.written
         return fields
 
-    def record(self) -> dict[str, Any]:
-        """Return plain values, as a line of the log keeps them."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        return plain | {"counted": None if self.counted is None else self.counted.record()}
+    def record(self) -> CallRecord:
+        """Return the call as the log keeps it, without secrets."""
+        return CallRecord(
+            attempts=self.attempts,
+            request_id=self.request_id,
+            reasoning_tokens=self.reasoning_tokens,
+            cached_tokens=self.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            counted=None if self.counted is None else self.counted.record(),
+            batch=self.batch,
+        ).checked()
 
     @property
     def spent(self) -> float:
         """Seconds in flight."""
-        return math.fsum(attempt["seconds"] for attempt in self.attempts)
+        return math.fsum(attempt.seconds or 0.0 for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +185,7 @@ class Breaker:
 
 
 class Caller:
-    """Makes calls under one policy and one budget. ``name`` is the model in error texts; waits are spent in ``sleep``.
+    """Makes calls under one policy and one budget. ``name`` is the model in error texts. Waits are spent in ``sleep``.
 
     ``usage`` reads from the body of an answer what was used.
     """
@@ -281,23 +290,24 @@ class Caller:
 
     async def _timed(self, attempt: Callable[[], Awaitable[Answered]], call: Call, number: int) -> Answered:
         """Make one attempt and add its line to the record."""
-        now = dt.datetime.now(dt.UTC)
-        line: dict[str, Any] = {"sent": number, "started": now.isoformat(timespec="milliseconds")}
+        started = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        status: int | str | None = None
+        request_id: str | None = None
         clock = time.monotonic()
         try:
             async with deadline(self.policy.first_byte, self.policy.whole):
                 answered = await attempt()
-            line |= {"status": 200, "request_id": answered.request_id}
+            status, request_id = 200, answered.request_id
         except LateError as late:
             error = self._late(late.began)
-            line |= {"status": error.status, "request_id": None}
+            status = error.status
             raise error from None
         except CallError as error:
-            line |= {"status": error.status, "request_id": error.request_id}
+            status, request_id = error.status, error.request_id
             raise
         finally:
-            line["seconds"] = round(time.monotonic() - clock, 6)
-            call.attempts.append(line)
+            seconds = round(time.monotonic() - clock, 6)
+            call.attempts.append(AttemptRecord(number, started, status, request_id, seconds))
         return answered
 
     def _late(self, began: bool) -> CallError:

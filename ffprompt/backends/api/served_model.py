@@ -43,7 +43,7 @@ class ServedModel:
         return [f"the server says that it answers with {self.known!r}"]
 
     def differs(self, model: object) -> str:
-        """Why an answer cannot stand beside the earlier ones; empty where it can."""
+        """Why an answer cannot stand beside the earlier ones. Empty where it can."""
         if not isinstance(model, str) or not model:
             return ""
         if self.known and not same_model(self.known, model):

@@ -116,7 +116,7 @@ class Limits(TypedDict, total=False):
 def patience(
     thinks: bool, timeout: float | None = None, connect: float | None = None, first_byte: float | None = None
 ) -> Limits:
-    """The time limits of a Policy, in seconds; those that are given hold, also for a model that ``thinks``.
+    """The time limits of a Policy, in seconds. Those that are given hold, also for a model that ``thinks``.
 
     Thinking is silence, and so is all of an answer that is not streamed: no other limit may end it sooner.
     """
@@ -194,6 +194,6 @@ class ConnectionPool:
 
 
 def http_library(sdk: Any) -> Any:
-    """The HTTP library that an SDK is built on; its versions differ in which one that is."""
+    """The HTTP library that an SDK is built on. Its versions differ in which one that is."""
     client = next(base for base in sdk.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient")
     return importlib.import_module(client.__module__.partition(".")[0])

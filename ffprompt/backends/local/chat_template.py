@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ffprompt.backends.base import Message, without_system
 from ffprompt.backends.reasoning_marks import closing, opens_reasoning
+from ffprompt.elicitation.base import use_replies
 from ffprompt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class ChatTemplate:
         if self.thinking.mode == "on":
             raise ModelError(
                 f"model {self.name}: --thinking on opens a block of reasoning, and given answers cannot stand in it; "
-                "leave it out, or use --elicitation list or next without a schema"
+                f"leave it out, or {use_replies()} without a schema"
             )
         if self.switch is not None:
             off = self._apply(messages, self.settings | {self.switch.name: self.switch.off})
@@ -209,7 +210,7 @@ class ChatTemplate:
         if not mark or self._open(text + mark):
             raise ModelError(
                 f"model {self.name}: its chat template begins a block of reasoning that cannot be closed, and answers "
-                "in it mean nothing; use --elicitation list or next, or --form completion"
+                f"in it mean nothing; {use_replies()}, or --form completion"
             )
         self._say_closed(repr(mark.strip()))
         return text + mark
@@ -218,7 +219,7 @@ class ChatTemplate:
         self.notes[f"its chat template begins a block of reasoning, closed before given answers by {how}"] = None
 
     def begun(self, prompt: str) -> str:
-        """The part of a prompt's end that opens a block of reasoning, which belongs to the reply; or nothing.
+        """The part of a prompt's end that opens a block of reasoning, which belongs to the reply, or nothing.
 
         >>> begun("<|im_start|>assistant\\n<think>\\n")  # doctest: +SKIP
         '<think>\\n'
@@ -232,7 +233,7 @@ class ChatTemplate:
         return opens_reasoning(text, self.thinking.tags)
 
     def _plain(self, settings: TemplateSettings) -> str | None:
-        """The prompt of the smallest conversation; None where the template refuses that one."""
+        """The prompt of the smallest conversation. None where the template refuses that one."""
         try:
             return self._apply((Message("user", _USER),), settings)
         except ModelError:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt._util.extras import needs
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
@@ -42,7 +43,7 @@ class ReferenceIdentity(Identity):
 class ReferenceBackend:
     """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
 
-    ``device`` is a torch device; without one it is the CPU, which is fast enough for a network of this size.
+    ``device`` is a torch device. Without one it is the CPU, which is fast enough for a network of this size.
     ``batch_size`` is in strings of equal length. Raises ModelError when torch or the model is missing or the model
     cannot be used, ConfigError for a batch size below 1.
     """
@@ -61,9 +62,7 @@ class ReferenceBackend:
             from ffprompt.reference.networks.base import parameters, predict
             from ffprompt.reference.networks.threads import Workers
         except ImportError as error:
-            raise ModelError(
-                f'reference models need torch and safetensors ({error}): pip install "ffprompt[reference]"'
-            ) from error
+            raise needs("the reference backend", "reference", error) from error
         checkpoint = load(resolve(model))
         try:
             self._model = checkpoint.model.to(torch.device(device or "cpu"))
@@ -109,7 +108,7 @@ class ReferenceBackend:
         return {"tokens": "one per symbol", "longest": longest, "notes": notes}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """The distribution at each read, from the symbols before it; raises ModelError as ``check`` does.
+        """The distribution at each read, from the symbols before it. Raises ModelError as ``check`` does.
 
         A model whose numbers are none, because its weights hold a NaN, gives a Failure.
         """
@@ -126,7 +125,7 @@ class ReferenceBackend:
         return scores
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Write the one symbol that follows a text which ends with r; an instruction comes back as its letter.
+        """Write the one symbol that follows a text which ends with r. An instruction comes back as its letter.
 
         At a temperature above 0 the symbol is drawn by Gumbel noise from the request's own seed. Raises ModelError as
         ``check`` does, and for a text that ends otherwise.
@@ -152,7 +151,7 @@ class ReferenceBackend:
         return replies
 
     def close(self) -> None:
-        """End the threads; the weights go with this object."""
+        """End the threads. The weights go with this object."""
         self._workers.close()
 
     def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
@@ -173,7 +172,7 @@ class ReferenceBackend:
         return tokenise([request.text for request in requests], self._symbols)
 
     def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
-        """Log-probabilities (R, V) at the positions of each string; strings of equal length share a pass."""
+        """Log-probabilities (R, V) at the positions of each string. Strings of equal length share a pass."""
         by_length: dict[int, list[int]] = {}
         for index, one in enumerate(tokens):
             by_length.setdefault(len(one), []).append(index)

@@ -54,9 +54,9 @@ ROOM = 4096
 class Encoder:
     """A Hugging Face tokenizer, with one rule for the token at the beginning of a text.
 
-    ``adds_bos`` says that the model was trained with such a token; it is then put in front exactly once, whatever the
+    ``adds_bos`` says that the model was trained with such a token. It is then put in front exactly once, whatever the
     tokenizer or the chat template do by themselves. ``vocabulary`` is how many tokens the model's embedding matrix
-    has; some tokenizers have more. Raises ModelError for a tokenizer without a BOS token where one is added, and where
+    has. Some tokenizers have more. Raises ModelError for a tokenizer without a BOS token where one is added, and where
     ``thinking`` cannot be had.
     """
 
@@ -223,7 +223,7 @@ class Encoder:
         return Tokenised(true, self._kind(text, spans, position), position, answers)
 
     def _kind(self, text: str, spans: Sequence[tuple[int, int]], position: NDArray[np.int64]) -> Kind:
-        """Whether each token is its answer and nothing more; without offsets that cannot be known."""
+        """Whether each token is its answer and nothing more. Without offsets that cannot be known."""
         encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=self.tokenizer.is_fast)
         if "offset_mapping" not in encoding:
             return "merged"
@@ -283,7 +283,7 @@ class Encoder:
 
 
 def context_of(config: Any) -> int | None:
-    """How many tokens a model takes, by its Hugging Face config; None where it does not say."""
+    """How many tokens a model takes, by its Hugging Face config. None where it does not say."""
     text = config.get_text_config()
     for key in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"):
         value = getattr(text, key, None)
@@ -329,7 +329,7 @@ def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int
 
 
 def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
-    """Audit requests before a run; what was found goes into the record of the run. Raises AuditError, ModelError."""
+    """Audit requests before a run. What was found goes into the record of the run. Raises AuditError, ModelError."""
     kinds: dict[str, int] = {}
     lengths = []
     for request in requests:

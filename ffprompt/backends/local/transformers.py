@@ -62,7 +62,7 @@ class TransformersIdentity(Identity):
 class TransformersBackend:
     """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
 
-    ``batch_size`` is prompts in one forward pass; without it as many as a budget of tokens allows. No code from the
+    ``batch_size`` is prompts in one forward pass. Without it as many as a budget of tokens allows. No code from the
     model's folder runs unless ``trust_remote_code``, and weights that are not safetensors are refused. Without
     ``weights`` only the tokenizer is loaded, to check and count prompts.
     """
@@ -225,7 +225,7 @@ class TransformersBackend:
         return [found[index] for index in range(len(rows))]
 
     def _shared_prefix(self, rows: Sequence[Ids]) -> int:
-        """How many leading tokens all rows share, where computing them once is exact and pays; otherwise 0."""
+        """How many leading tokens all rows share, where computing them once is exact and pays. Otherwise 0."""
         from ffprompt.backends.local.transformers_model import keeps_plain_cache
 
         if len(rows) < 2:
@@ -241,7 +241,7 @@ class TransformersBackend:
         return shared if pays and keeps_plain_cache(self.model) else 0
 
     def _in_batches(self, lengths: Sequence[int], most: int, run: Callable[[Sequence[int]], None]) -> None:
-        """Call ``run`` with the indices of each batch, longest first; halve the batches when memory runs out."""
+        """Call ``run`` with the indices of each batch, longest first. Halve the batches when memory runs out."""
         import torch
 
         order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
@@ -315,7 +315,7 @@ def _dtype(dtype: str | None, device: str) -> str:
 
 
 class _Opening:
-    """Loads the parts of a model; whatever goes wrong becomes one ModelError."""
+    """Loads the parts of a model. Whatever goes wrong becomes one ModelError."""
 
     def __init__(self, name: str, source: str, revision: str | None, trust_remote_code: bool) -> None:
         self.name, self.source = name, source

@@ -53,7 +53,7 @@ class Forward:
     ) -> list[tuple[list[list[float]], list[int]]]:
         """For each row and each index in its ``at``: log-probabilities of the wanted tokens, and the first-ranked one.
 
-        ``at`` are indices of tokens in the whole row; each is predicted from the token before it.
+        ``at`` are indices of tokens in the whole row. Each is predicted from the token before it.
         """
         return self._scores(rows, [[index - 1 for index in indices] for indices in at], wanted, {})
 
@@ -194,7 +194,7 @@ class _Sample(LogitsProcessor):
 
 
 class _Finite(LogitsProcessor):
-    """Remembers for each row the first step at which the model's logits said nothing; never waits for the device."""
+    """Remembers for each row the first step at which the model's logits said nothing. Never waits for the device."""
 
     def __init__(self, rows: int, device: Any) -> None:
         self.step = 0

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import ValidationError
 
+from ffprompt._util.extras import needs
+from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import OPTIONAL, PART, Identity
 from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_scores, plan_rows
@@ -27,7 +29,7 @@ from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
-from ffprompt.backends.spec import BackendSpec
+from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
 EngineArguments = dict[str, Any]  # vLLM's own, under its names
-_INSTALL = 'pip install "ffprompt[vllm]"'
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
 # float32 copies of them may be there at once; together they stay below this many bytes.
 _LOGITS = 1 << 30
@@ -83,10 +84,10 @@ class VllmIdentity(Identity):
 class VllmBackend:
     """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
 
-    ``settings`` are vLLM's engine arguments under their own names; one that vLLM does not have is an error that names
+    ``settings`` are vLLM's engine arguments under their own names. One that vLLM does not have is an error that names
     the nearest. ``lora`` is a folder with an adapter. ``scores`` says whether prompts will be scored, which wants
     memory for logits. Without ``weights`` vLLM is not started and need not be installed: prompts can be checked where
-    the tokenizer is at hand, and are not counted where it is not; ``chats`` is what is then taken for granted.
+    the tokenizer is at hand, and are not counted where it is not. ``chats`` is what is then taken for granted.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class VllmBackend:
         self.name = model
         there = importlib.util.find_spec("vllm") is not None
         if weights and not there:
-            raise ModelError(f"the vllm backend needs vllm; run: {_INSTALL}")
+            raise needs("the vllm backend", "vllm")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what is on the terminal is the run's
         located = locate(model, revision, weights)
         adapter = _adapter(lora) if lora is not None else {}
@@ -152,12 +153,12 @@ class VllmBackend:
     def _tokenizer(
         self, located: Located, revision: str | None, trust_remote_code: bool, needed: bool
     ) -> tuple[Any, Any]:
-        """The model's config and tokenizer; (None, None) where they are not needed and cannot be had."""
+        """The model's config and tokenizer. (None, None) where they are not needed and cannot be had."""
         try:
             from transformers import AutoConfig, AutoTokenizer
         except ImportError as error:
             if needed:
-                raise ModelError(f"the vllm backend needs {error.name}; run: {_INSTALL}") from error
+                raise not_installed("vllm", error) from error
             return None, None
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
@@ -177,14 +178,14 @@ class VllmBackend:
             return Engine(self.arguments, lora)
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """The tokenisation audit of ``requests``; without a tokenizer, that nothing was counted."""
+        """The tokenisation audit of ``requests``. Without a tokenizer, that nothing was counted."""
         if self.encoder is None:
             return {"audited": 0, "notes": self.notes}
         found = audit(self.encoder, requests)
         return found | {"notes": [*self.notes, *found["notes"]]}
 
     def rendered(self, request: Request) -> str:
-        """The text that the model is given; without a tokenizer, the messages themselves."""
+        """The text that the model is given. Without a tokenizer, the messages themselves."""
         if self.encoder is None:
             return "\n".join([*(f"{message.role}: {message.text}" for message in request.messages), request.text])
         return self.encoder.text(request)[0]
@@ -219,7 +220,7 @@ class VllmBackend:
 
     @contextlib.contextmanager
     def _translated(self, kind: type[ModelError] | type[RunFailedError]) -> Iterator[None]:
-        """vLLM's errors in one line; those of an engine in its own process are on its log above."""
+        """vLLM's errors in one line. Those of an engine in its own process are on its log above."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, NotImplementedError) as error:
@@ -232,7 +233,7 @@ class VllmBackend:
 
 
 def parse_engine_arguments(given: Sequence[str]) -> EngineArguments:
-    """``name=value`` pairs; a value is JSON where it can be, and otherwise a text. Raises ModelError.
+    """``name=value`` pairs. A value is JSON where it can be, and otherwise a text. Raises ModelError.
 
     >>> parse_engine_arguments(["swap_space=8", "kv-cache-dtype=fp8", "enable_expert_parallel=true"])
     {'swap_space': 8, 'kv_cache_dtype': 'fp8', 'enable_expert_parallel': True}
@@ -276,7 +277,7 @@ def _check(arguments: EngineArguments, given: EngineArguments, there: bool) -> N
 def _told(error: BaseException) -> str:
     """One line. What pydantic found in vLLM's settings stands after its heading."""
     if isinstance(error, ValidationError):
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ").splitlines()[0]
+        return first_problem(error).expected.splitlines()[0]
     return first_line(error)
 
 

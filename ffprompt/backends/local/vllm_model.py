@@ -1,4 +1,4 @@
-"""A vLLM engine in this process: rows in, log-probabilities out; prompts in, replies out.
+"""A vLLM engine in this process: rows in, log-probabilities out. Prompts in, replies out.
 
 Only what vLLM has had for long is taken for granted. What newer versions do better is used where it is found by
 looking at ``SamplingParams``: the scoring of fixed tokens of a prompt, flat containers, log-probabilities of chosen
@@ -51,7 +51,7 @@ class Engine:
         """Log-probabilities of every wanted token, and the token ranked first, from one request a row.
 
         Where vLLM shows the most probable tokens only, a wanted one that is not among them is asked for by name in a
-        request of its own; nothing is filled in.
+        request of its own. Nothing is filled in.
         """
         match self.scoring:
             case "fixed":
@@ -123,13 +123,13 @@ class Engine:
         return SamplingParams(temperature=0.0, max_tokens=1, **{**also, **more})
 
     def _score_top(self, rows: Sequence[Row]) -> list[RowScores]:
-        """What the most probable tokens tell; NaN for a wanted token that is not among them."""
+        """What the most probable tokens tell. NaN for a wanted token that is not among them."""
         most = min(TOP_LOGPROBS, self.config.model_config.get_vocab_size())  # a model of raw symbols has fewer tokens
         outputs = self._run([_whole(row) for row in rows], [self._parameters(prompt_logprobs=most)] * len(rows))
         return [_from_top(row, output.prompt_logprobs) for row, output in zip(rows, outputs, strict=True)]
 
     def _fill_in(self, rows: Sequence[Row], found: list[RowScores]) -> list[RowScores]:
-        """Ask by name for what is still NaN; all answers of such a read, so that they are of one forward pass."""
+        """Ask by name for what is still NaN. All answers of such a read, so that they are of one forward pass."""
         missing = [
             (number, place)
             for number, (logprobs, _) in enumerate(found)
@@ -155,7 +155,7 @@ class Engine:
         return found
 
     def _naming(self, tokens: Ids) -> SamplingParams:
-        """One step whose log-probabilities include those of ``tokens``; vLLM reports them before any mask."""
+        """One step whose log-probabilities include those of ``tokens``. vLLM reports them before any mask."""
         if "logprob_token_ids" in self.known:
             return self._parameters(logprob_token_ids=tokens, skip_reading_prefix_cache=False)
         return self._parameters(allowed_token_ids=tokens, logprobs=0)
@@ -256,5 +256,5 @@ def _reply(encoder: Encoder, request: Request, output: Any) -> Reply | Failure:
 
 
 def _finite(shown: Sequence[Mapping[int, Any]], ids: Ids) -> bool:
-    """Whether each written token has a log-probability; one NaN or infinite logit leaves none a number."""
+    """Whether each written token has a log-probability. One NaN or infinite logit leaves none a number."""
     return all(math.isfinite(place[token].logprob) for place, token in zip(shown, ids, strict=False))

@@ -142,7 +142,7 @@ def _encoding(file: str, head: bytes) -> str:
 
 
 def _check_json(path: Path, what: str) -> None:
-    """Raises ModelError where a file holds no JSON; of a large one only its beginning and end are looked at."""
+    """Raises ModelError where a file holds no JSON. Of a large one only its beginning and end are looked at."""
     size = path.stat().st_size
     if size > _WHOLE_JSON:
         with path.open("rb") as file:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.storage import replacing
+from ffprompt.backends.from_name import OLD_HUB_NAMES
 from ffprompt.backends.local.weight_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
 
@@ -92,17 +93,13 @@ def locate(model: str, revision: str | None = None, weights: bool = True) -> Loc
         return _convert(path)
     if path.is_absolute() or model.startswith((".", "~")) or model.endswith(".gguf") or model.count("/") > 1:
         raise ModelError(f"model {model}: no such file or folder")
-    if "/" not in model and model.lower() not in _OLD_HUB_NAMES:
+    if "/" not in model and model.lower() not in OLD_HUB_NAMES:
         raise ModelError(f"model {model!r} is no folder and no owner/name on a hub{did_you_mean(model, SHIPPED)}")
     return Located(model, {"hub": model, "revision": revision})
 
 
-# Ids without an owner that the hub still knows and that people use for this task.
-_OLD_HUB_NAMES = frozenset({"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"})
-
-
 def _shipped_file(name: str) -> Path:
-    """The GGUF file of a short name; parts are joined in the cache."""
+    """The GGUF file of a short name. Parts are joined in the cache."""
     shipped = SHIPPED[name]
     try:
         distribution = importlib.metadata.distribution(shipped.distribution)
@@ -205,7 +202,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """A digest over config and weights; of large weights the headers and sizes, and it says so."""
+    """A digest over config and weights. Of large weights the headers and sizes, and it says so."""
     kinds = {".json", ".safetensors", ".model", ".jinja"}
     files = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
     full = sum(path.stat().st_size for path in files) <= _FULL_HASH_BYTES

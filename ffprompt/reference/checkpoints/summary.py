@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ffprompt._util.formatting import percent
 from ffprompt.reference.checkpoints.checkpoint import bundled, load
 from ffprompt.reference.networks.base import parameters
 from ffprompt.reference.training.evaluate import Evaluation
@@ -33,11 +34,6 @@ def cell(one: Evaluation) -> str:
     # Below one in a million a lower bound says no more than that there was an error.
     within = f"{low}–{high}" if one.low >= 1e-6 else f"< {high}"
     return f"{one.errors:,} / {one.reads:,}: {rate} % ({within})"
-
-
-def percent(share: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{float(f'{100 * share:.3g}'):.7f}".rstrip("0").rstrip(".")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt import __version__
+from ffprompt._util.jsonl import read_lines
 from ffprompt._util.storage import LOCK, hold, release, write_atomically
 from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
@@ -215,15 +216,14 @@ class _Session:
         """Drop the lines after ``step``, and a last evaluation that was not finished: they are about to come again."""
         path = self.folder / LOG
         with writing(path):
-            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-            kept = []
-            for line in lines:
-                if not line.endswith("\n") or (event := json.loads(line))["step"] > step:
+            content = path.read_bytes() if path.exists() else b""
+            end = content.rfind(b"\n") + 1
+            for _, start, event in read_lines(path) if content else ():
+                unfinished = event["event"] == "evaluation" and event["step"] == self.training.steps
+                if event["step"] > step or unfinished:
+                    end = start
                     break
-                if event["event"] == "evaluation" and event["step"] == self.training.steps:
-                    break
-                kept.append(line)
-            write_atomically(path, "".join(kept).encode())
+            write_atomically(path, content[:end])
 
     def _identity(self) -> dict[str, Any]:
         mine = {
@@ -309,8 +309,8 @@ class _Session:
         return f"{path} is the model after step {step:,}"
 
     def _last_loss(self) -> float:
-        lines = (self.folder / LOG).read_text().splitlines()
-        return float(next(json.loads(line)["loss"] for line in reversed(lines) if '"step", ' in line[:20]))
+        losses = [line["loss"] for _, _, line in read_lines(self.folder / LOG) if line["event"] == "step"]
+        return float(losses[-1])
 
     def _evaluate(self, most: int | None) -> list[Evaluation]:
         found = []

@@ -44,6 +44,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
+from ffprompt._util.validation import first_problem, in_one_line
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.reference.training.settings import MODEL, PLAN, RECIPE, SHARPENING
 
@@ -222,28 +223,19 @@ def _checked(kind: type[BaseModel], given: Mapping[str, Any], where: str) -> Bas
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        parts = [str(part) for part in problem["loc"]]
-        key = parts[0]
-        if problem["type"] == "extra_forbidden":
-            inner: dict[str, type[BaseModel]] = {
-                "evaluation": _Evaluation,
-                "together": _Together,
-                "estimate": _Estimate,
-            }
-            known = (inner[key] if len(parts) > 1 else kind).model_fields
-            raise ConfigError(f"{where}{'.'.join(parts)}: unknown key{_hint(kind, parts, known)}") from error
-        message = problem["msg"]
-        shown = ".".join(parts[: 2 if key in ("evaluation", "together", "estimate") else 1])
-        raise ConfigError(f"{where}{shown} {problem['input']!r}: {message[:1].lower()}{message[1:]}") from error
+        problem = first_problem(error)
+        if problem.kind == "extra_forbidden" and (hint := _hint(kind, problem.path)):
+            raise ConfigError(f"{where}{problem.key}: unknown key; {hint}") from error
+        raise ConfigError(f"{where}{in_one_line(error, kind)}") from error
 
 
-def _hint(kind: type[BaseModel], parts: Sequence[str], known: Mapping[str, Any]) -> str:
-    if kind is _Settings and parts[0] in ("seed", "seeds"):
-        return "; seeds = N stands at the top of the file"
-    if kind is _Settings and parts[0] in _EVALUATION.values():
-        return "; it is said in [evaluation]: every, strings, final_strings"
-    return did_you_mean(parts[-1], known)
+def _hint(kind: type[BaseModel], path: Sequence[str | int]) -> str | None:
+    """Where a key belongs that a study has, but not here."""
+    if kind is _Settings and path[0] in ("seed", "seeds"):
+        return "seeds = N stands at the top of the file"
+    if kind is _Settings and path[0] in _EVALUATION.values():
+        return "it is said in [evaluation]: every, strings, final_strings"
+    return None
 
 
 def _slug(value: Any, also: str = "") -> str:

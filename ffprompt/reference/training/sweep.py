@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.crash import told
+from ffprompt._util.extras import needs
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.reference.checkpoints.folder import LOG, read_record
 from ffprompt.reference.networks.base import NetworkConfig
@@ -112,7 +113,7 @@ def on_ray(
     try:
         import ray
     except ImportError as error:
-        raise ModelError(f'a sweep on Ray needs {error.name}; run: pip install "ffprompt[ray]"') from error
+        raise needs("a sweep on Ray", "ray", error) from error
     try:
         ray.init(address=address or "local", log_to_driver=False, include_dashboard=None if address else False)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ffprompt._util.formatting import share
 from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
 from ffprompt.report.figures.series import (
@@ -21,7 +22,6 @@ from ffprompt.report.figures.series import (
 )
 from ffprompt.report.figures.trainings import figures as of_trainings
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.wording import share
 
 
 def figures(data: JsonObject) -> list[Figure]:

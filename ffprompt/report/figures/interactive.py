@@ -43,6 +43,10 @@ def chart(figure: Figure) -> JsonObject:
     for letter, rates in (("x", figure.x_rates), ("y", figure.y_rates)):
         if rates is not None:
             _logarithmic(layout, letter, rates)
+    if figure.x_mark is not None:
+        ends = {"x0": figure.x_mark, "x1": figure.x_mark, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
+        line = {"color": NEUTRAL, "width": 1.5, "dash": "dash"}
+        layout.setdefault("shapes", []).append({"type": "line", "layer": "below", "line": line} | ends)
     if figure.x_dates:
         layout["xaxis"]["type"] = "date"
     if figure.x_range:

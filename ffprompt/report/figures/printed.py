@@ -1,17 +1,21 @@
-"""Figures as files for print: PNG and SVG by matplotlib, from the same data as the page's."""
+"""Figures as files for print: PDF, PNG and SVG by matplotlib, from the same data as the page's."""
 
 from __future__ import annotations
 
 import datetime as dt
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ffprompt.errors import ModelError, StoreError
+from ffprompt._util.extras import needs
+from ffprompt.errors import ConfigError, StoreError
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Sheet
 
 _WIDTH, _HEIGHT = 7.0, 4.2  # inches
 _SMALL = 7  # points, of names
@@ -23,17 +27,72 @@ _MARKERS = {"circle": "o", "cross": "x", "triangle": "^"}
 _GAP = float("nan")  # breaks a line
 
 
-def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write each figure as ``name.png`` and ``name.svg``. Raises ModelError without matplotlib, StoreError."""
+# Kinds of files, and what is put into them so that the same data give the same bytes.
+KINDS: Mapping[str, Mapping[str, None]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+    "svg": {"Date": None},
+}
+
+
+def writable(target: Path, figures: int | None = None) -> None:
+    """Check where figures are to be written: into a folder, or a single one into a file.
+
+    ``figures`` is how many there are, None where that is not known yet.
+
+    Raises:
+        ConfigError: The target has the ending of a file of another kind, or of one that several figures do not fit in.
+        StoreError: It is a file where a folder was expected, or the other way round, or its folder is not there.
+    """
+    kind = target.suffix[1:].lower()
+    kinds = " or ".join(f".{name}" for name in KINDS)
+    if not kind:
+        if target.exists() and not target.is_dir():
+            raise StoreError(f"--figures {target}: a file of that name is there; expected a folder")
+        return
+    if target.is_dir() and kind not in KINDS:
+        return
+    if kind not in KINDS:
+        raise ConfigError(f"--figures {target}: expected a folder, or the name of one file that ends in {kinds}")
+    if target.is_dir():
+        raise StoreError(f"--figures {target}: a folder of that name is there; expected the name of a file")
+    if figures is not None and figures != 1:
+        raise ConfigError(
+            f"--figures {target}: one file holds one figure, and there are {figures}; expected the name of a folder, "
+            f"such as {target.with_suffix('')}"
+        )
+    if not target.parent.is_dir():
+        raise StoreError(f"--figures {target}: the folder {target.parent} is not there")
+
+
+def save(figures: Sequence[Figure], target: Path) -> list[Path]:
+    """Write figures as PDF, PNG and SVG into a folder, or a single figure into the one file that is named.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ModelError: matplotlib is not installed.
+        ConfigError: The name ends in something else than .pdf, .png or .svg, or there are several figures for it.
+        StoreError: A file cannot be written.
+    """
+    writable(target, len(figures))
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Sheet
     except ImportError as error:
-        raise ModelError(f'figures as files need {error.name}; run: pip install "ffprompt[report]"') from error
+        raise needs("a figure as a file", "report", error) from error
     written = []
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
-    with mpl.rc_context({"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
+    look: dict[Any, object] = {
+        "svg.hashsalt": "ffprompt",
+        "font.size": 9,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "pdf.fonttype": 42,
+    }
+    with mpl.rc_context(look):
         for figure in figures:
             lines = max((_folded(name, _NAME).count("\n") + 1 for name in figure.categories), default=1)
             row = max(0.9 if figure.placed else 0.3, _LINE * lines + 0.05)
@@ -43,19 +102,21 @@ def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
                 # A name may hold what the font does not, and is then drawn with a box in its place.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from")
                 _draw(sheet.add_subplot(), figure)
-                written += _written(sheet, figure.name, folder)
+                written += _written(sheet, figure.name, target)
     return written
 
 
-def _written(sheet: Any, name: str, folder: Path) -> list[Path]:
-    paths = []
+def _written(sheet: Sheet, name: str, target: Path) -> list[Path]:
+    one = target.suffix[1:].lower() in KINDS and not target.is_dir()
+    paths = [target] if one else [target / f"{name}.{kind}" for kind in KINDS]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            paths.append(folder / f"{name}.{kind}")
-            sheet.savefig(paths[-1], dpi=160, metadata=metadata)
+        if not one:
+            target.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            kind = path.suffix[1:].lower()
+            sheet.savefig(path, dpi=160, format=kind, metadata=dict(KINDS[kind]))
     except OSError as error:
-        raise StoreError(f"figures {folder}: cannot be written ({error.strerror or error})") from error
+        raise StoreError(f"figures {target}: cannot be written ({error.strerror or error})") from error
     return paths
 
 
@@ -152,7 +213,15 @@ def _logarithmic(axes: Any, letter: str, rates: RateAxis) -> None:
 
 
 def _axes(axes: Any, figure: Figure) -> None:
-    axes.set_title(_plain(figure.title), loc="left", fontsize=10)
+    axes.set_title(_plain(figure.title), loc="left", fontsize=10, pad=18 if figure.subtitle else None)
+    if figure.subtitle:
+        subtitle = _plain(_folded(figure.subtitle, _FOLDS[0]))
+        axes.annotate(
+            subtitle, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=_SMALL,
+            color=NEUTRAL, annotation_clip=False,
+        )  # fmt: skip
+    if figure.x_mark is not None:
+        axes.axvline(figure.x_mark, color=NEUTRAL, linestyle="--", linewidth=1)
     axes.set_xlabel(_plain(figure.x_title))
     axes.set_ylabel(_plain(figure.y_title))
     if figure.categories:

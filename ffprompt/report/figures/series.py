@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ffprompt._util.formatting import share
 from ffprompt._util.records import JsonObject
-from ffprompt.report.wording import share
 
 MOST_SERIES = 40
 MOST_BARS = 120
@@ -103,7 +103,9 @@ def _power(mark: float) -> str:
 class Figure:
     """``categories``: the y axis holds these, from the top; ``x_values``: ticks of a logarithmic x axis.
 
-    With ``placed`` the y of a series are numbers: 0 is the middle of the first category, 1 that of the next one.
+    ``subtitle`` names what all series share: model, template, shots and so on. ``x_mark`` is where an upright line
+    stands that is no series. With ``placed`` the y of a series are numbers: 0 is the middle of the first category, 1
+    that of the next one.
     """
 
     name: str
@@ -120,6 +122,8 @@ class Figure:
     x_rates: RateAxis | None = None
     y_rates: RateAxis | None = None
     placed: bool = False
+    subtitle: str = ""
+    x_mark: float | None = None
 
 
 def rate(value: float | None) -> str:

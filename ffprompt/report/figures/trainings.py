@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ffprompt._util.formatting import counted
 from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.density import outline
 from ffprompt.report.figures.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
@@ -338,7 +339,7 @@ def _gaps(study: Study, data: str) -> Figure | None:
                 + _share(one, found, expected)
                 for one, errors in bins.items()
             ]
-            name = f"{cell['name']}: {_count(found['errors'], 'error')} of {_count(found['trainings'], 'training')}"
+            name = f"{cell['name']}: {counted(found['errors'], 'error')} of {counted(found['trainings'], 'training')}"
             shares = [errors / found["errors"] for errors in bins.values()]
             series.append(Series(name, [_middle(one) for one in bins], shares, "line", number, hover=hover))
     if not series:
@@ -360,10 +361,6 @@ def _gaps(study: Study, data: str) -> Figure | None:
     return Figure(
         f"error-gaps-{_slug(data)}", title, _note(study, note), "gap", "share", series, x_values=ticks
     )  # fmt: skip
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _bins(gaps: Sequence[tuple[int, float]]) -> dict[int, Any]:

@@ -19,6 +19,7 @@ from ffprompt.backends.api.budget import Budget, Counted, Reservation
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.api.retry import Answered, Call, Caller, CallError, Policy
 from ffprompt.backends.base import Message, Request
+from ffprompt.backends.call_record import CountedRecord
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.cost.prices import PICO, Allowance, Price, Spent
 from ffprompt.cost.usage import Bound, Usage
@@ -263,7 +264,7 @@ GOOD = Answered({"usage": Usage(7, 3)}, None)
 def test_an_attempt_counts_as_what_is_known_of_it(ends: list[Any], tokens: tuple[int, int]) -> None:
     caller, call = outcome(ends)
     cost = (tokens[0] + tokens[1] * 10) / 1e6
-    assert call.record()["counted"] == {"prompt_tokens": tokens[0], "reply_tokens": tokens[1], "usd": cost}
+    assert call.record().counted == CountedRecord(tokens[0], tokens[1], cost)
     assert (caller.budget.tokens, caller.budget.in_flight) == (sum(tokens), 0)
 
 
@@ -320,7 +321,7 @@ def test_real_clients_tell_what_is_free_from_what_is_unknown(
         request = Request("k", "", (Message("user", "w1 i0 r?"),), max_tokens=40)
         answer: Any = await backend.ask(request)
         await backend.aclose()
-        return answer.call.record()["counted"], backend.max_usage(request)
+        return answer.call.record().counted, backend.max_usage(request)
 
     reported = {"prompt_tokens": 11, "completion_tokens": 5, "input_tokens": 11, "output_tokens": 5}
     with FaultyServer([fault] if fault else [], usage=lambda _: reported) as server:
@@ -330,7 +331,7 @@ def test_real_clients_tell_what_is_free_from_what_is_unknown(
         sum(n * counted.split().count(word) for word, n in (("usage", used), ("most", bound)))
         for used, bound in zip(usage, (most.prompt, most.reply), strict=True)
     )
-    assert found == {"prompt_tokens": prompt, "reply_tokens": reply, "usd": None}
+    assert found == CountedRecord(prompt, reply, None)
 
 
 def test_a_connection_that_was_never_made_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +342,7 @@ def test_a_connection_that_was_never_made_costs_nothing(monkeypatch: pytest.Monk
     with FaultyServer() as server:
         backend = OpenAIBackend("a-model", base_url=server.v1, sleep=nap)
     answer: Any = asyncio.run(backend.ask(Request("k", "", (Message("user", "r?"),))))
-    assert answer.call.record()["counted"]["prompt_tokens"] == 0
+    assert answer.call.record().counted.prompt_tokens == 0
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])

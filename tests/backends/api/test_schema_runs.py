@@ -54,8 +54,8 @@ def test_free_text_asks_for_no_schema_and_keeps_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "can", "error", "said"),
     [
-        ({"elicitation": "forced"}, CAN, ConfigError, "--elicitation list"),
-        ({"elicitation": ("list", "forced")}, CAN, ConfigError, "--elicitation list"),
+        ({"elicitation": "forced"}, CAN, ConfigError, "--elicitation next, list or dialogue"),
+        ({"elicitation": ("list", "forced")}, CAN, ConfigError, "--elicitation next, list or dialogue"),
         ({"form": "completion"}, CAN, ConfigError, "--form chat"),
         ({}, Capabilities(scores=True, completes=True, chats=False, schemas=True), ConfigError, "chat model"),
         ({}, Capabilities(scores=True, completes=True, chats=True), ModelError, "leave --answers out"),

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ffprompt.runs.frames import Run, load
+from ffprompt.interface.run import Run, load
 from ffprompt.scoring.score import NEAR_TIE
 from tests.conftest import ROOT, only_run
 from tests.support.servers import MODEL, Server, binaries, block, running

@@ -70,9 +70,9 @@ def test_an_answer_that_does_not_begin_and_one_that_does_not_end_are_told_apart(
         (answer,) = asked(opened(kind, server, **policy))
     assert isinstance(answer, LoggedReply)
     first, *more = answer.call.attempts
-    assert (first["status"], [attempt["status"] for attempt in more]) == (status, [] if status == 200 else [200])
+    assert (first.status, [attempt.status for attempt in more]) == (status, [] if status == 200 else [200])
     if fault == "stall":  # an answer that has begun has all of the time
-        assert first["seconds"] > 2.5
+        assert first.seconds > 2.5
 
 
 @both
@@ -99,7 +99,7 @@ def test_an_address_that_takes_no_connections_is_left_after_the_time_for_connect
         for one in waiting:
             one.close()
     assert answer.error == "the server took no connection in time"
-    assert answer.call.attempts[0]["status"] == "connect"
+    assert answer.call.attempts[0].status == "connect"
 
 
 @both

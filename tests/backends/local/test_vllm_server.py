@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ffprompt.runs.frames import Run, load
+from ffprompt.interface.run import Run, load
 from ffprompt.scoring.score import NEAR_TIE
 from tests.conftest import ROOT, only_run
 from tests.support.servers import MODEL, VLLM, Server
