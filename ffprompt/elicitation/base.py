@@ -117,7 +117,7 @@ class Elicitation(ABC):
     def _check_schema(self, config: RunConfig, can: Capabilities) -> None:
         if not self.takes_schema:
             why = "scores given answers and has no reply" if self.scored_by_logprobs else "writes more than its answers"
-            raise ConfigError(f"--answers schema: {self.name} {why}; {use_replies()}")
+            raise ConfigError(f"--answers schema: {self.name} {why}; {use_replies(schema=True)}")
         if config.form == "completion" or not can.chats:
             why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
             raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
@@ -231,9 +231,13 @@ def elicitation_names() -> tuple[str, ...]:
     return (*_BUNDLED, *(name for name in _REGISTERED if name not in _BUNDLED))
 
 
-def use_replies() -> str:
-    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``."""
-    *names, last = [name for name in elicitation_names() if not find_elicitation(name).scored_by_logprobs]
+def use_replies(schema: bool = False) -> str:
+    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``.
+
+    With ``schema`` only those whose replies can be held to one are named.
+    """
+    every = [find_elicitation(name) for name in elicitation_names()]
+    *names, last = [one.name for one in every if not one.scored_by_logprobs and (one.takes_schema or not schema)]
     return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 
 

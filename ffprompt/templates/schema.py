@@ -22,7 +22,6 @@ from ffprompt.tasks import registry
 from ffprompt.tasks.base import Event, Task
 from ffprompt.templates.frame import Frame
 
-
 # Keys that came after the digests of templates: one that is left out is no part of a template's content.
 _ADDED = (("completion", "steps"), ("chat", "trace"), ("chat", "trace_again"))
 
