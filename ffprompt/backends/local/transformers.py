@@ -156,15 +156,18 @@ class TransformersBackend:
             scores |= zip(others, self._score_rows([rows[number] for number in others]), strict=True)
         return collect_scores(tokenised, owners, [scores[number] for number in range(len(rows))])
 
-    def _score_trees(self, rows: Sequence[Row], strings: Sequence[Sequence[Sequence[int]]]) -> dict[int, RowScores]:
-        """Score the rows of strings by their number, in one pass a string; none where the model does not allow it.
+    def _score_trees(
+        self, rows: Sequence[Row], strings: Sequence[Sequence[Sequence[int]]], only_check: bool = False
+    ) -> dict[int, RowScores]:
+        """Score the rows of strings by their number, in one pass a string. None are where the model does not allow it.
 
-        ``strings`` are, for each string and each of its reads, the numbers of the rows of its answers.
+        ``strings`` are, for each string and each of its reads, the numbers of the rows of its answers. ``only_check``
+        finds out whether the model allows it, and scores nothing.
         """
         while True:
             trees = [tree for reads in strings for tree in plan_trees(rows, reads, self.most_nodes)]
             try:
-                if not self.trees.passes(trees, rows, self._trees_at_once, self._score_rows):
+                if not self.trees.passes(trees, rows, self._trees_at_once, self._score_rows) or only_check:
                     return {}
                 return {
                     number: row
@@ -202,7 +205,7 @@ class TransformersBackend:
         rows, owners = plan_rows(several)
         lengths = [max(len(rows[number].ids) for number in owner) for owner in owners]
         longest = lengths.index(max(lengths))
-        self._score_trees(rows, [_by_read(several[longest], owners[longest])])
+        self._score_trees(rows, [_by_read(several[longest], owners[longest])], only_check=True)
 
     def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""
