@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ffprompt.backends.base import Backend, Capabilities, Failure, Reply, Request, Scores, Talk
     from ffprompt.config.run_config import RunConfig
-    from ffprompt.elicitation.question import Prompt, Question
+    from ffprompt.elicitation.question import Prompt, PromptParts, Question
     from ffprompt.scoring.parse_trace import Steps
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
@@ -153,19 +153,8 @@ class Elicitation(ABC):
         return tuple(range(count))
 
     @abstractmethod
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render one string with its shots.
-
-        ``asked`` are the numbers of the reads that are asked, by default as :meth:`asked` says. ``turn_instructions``
-        is how many instructions a turn has, None for all up to the next read.
 
         Raises:
             TemplateError: where the template has no wording for it.

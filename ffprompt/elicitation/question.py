@@ -11,7 +11,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ffprompt.backends.base import AnswerSchema, Message, Request
+from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.condition import Condition
+from ffprompt.tasks.base import String
+from ffprompt.templates.renderer import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """What a prompt is made of.
+
+    Attributes:
+        words: The template.
+        form: Whether it is one text or messages.
+        string: The string that is asked.
+        shots: Solved strings before it.
+        asked: The numbers, from 0, of the reads that are asked. Empty: as the elicitation says.
+        turn_instructions: Instructions a turn. None: all up to the next read.
+    """
+
+    words: Renderer
+    form: Form
+    string: String
+    shots: Sequence[String] = ()
+    asked: Sequence[int] = ()
+    turn_instructions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

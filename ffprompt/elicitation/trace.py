@@ -24,7 +24,7 @@ import numpy as np
 
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.list_reads import LIST
-from ffprompt.elicitation.question import Prompt, Question
+from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, conversation, events
 from ffprompt.errors import TemplateError
@@ -81,22 +81,14 @@ class Trace(ReplyElicitation):
         else:
             super().check_wording(words, form, shots)
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render a string with all reads left blank, after shots whose traces are written out.
 
         Raises:
             TemplateError: for a task in which no one answer is the state.
         """
-        asked = tuple(asked or self.asked(string.read_count))
-        prompt = (_chat if form == "chat" else _completion)(words, string, shots)
+        asked = tuple(parts.asked or self.asked(parts.string.read_count))
+        prompt = (_chat if parts.form == "chat" else _completion)(parts.words, parts.string, parts.shots)
         return replace(prompt, asked=asked)
 
     def trace_tokens(self, words: Renderer, events: int) -> int:
