@@ -172,7 +172,7 @@ class Elicitation(ABC):
         return 0
 
     def steps(self, words: Renderer, string: String, asked: Sequence[int]) -> Steps | None:
-        """Return what the lines of a trace are about; None where no trace is written."""
+        """Return what the lines of a trace are about. None where no trace is written."""
         return None
 
     def counts(self, prompt: Prompt) -> tuple[int, ...]:
@@ -188,10 +188,10 @@ class Elicitation(ABC):
 
     @abstractmethod
     def right_replies(self, question: Question) -> Sequence[str]:
-        """Return what a model that is always right writes in each call; "" where that is not counted."""
+        """Return what a model that is always right writes in each call. "" where that is not counted."""
 
     def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
-        """Audit questions before anything is asked. Raises AuditError; returns what was found."""
+        """Audit questions before anything is asked, and return what was found. Raises AuditError."""
         return backend.check([question.request for question in questions])
 
     async def ask(

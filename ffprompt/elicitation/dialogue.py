@@ -141,7 +141,7 @@ class Dialogue:
 
     @property
     def request(self) -> Request | None:
-        """The request of the turn that is to be asked now; None when the dialogue is over, or a call of it failed."""
+        """The request of the turn that is to be asked now. None when the dialogue is over or a call failed."""
         if self.failure is not None or len(self.replies) == len(self.turns):
             return None
         return request_of_turn(self.question, [self._shown(reply) for reply in self.replies])
@@ -216,7 +216,7 @@ def request_of_turn(question: Question, replies: Sequence[str]) -> Request:
 
 
 def chunks(is_read: Bools, size: int | None) -> list[tuple[int, int]]:
-    """Return (first, last + 1) of the instructions of each turn; nothing is said after the last read.
+    """Return (first, last + 1) of the instructions of each turn. Nothing is said after the last read.
 
     >>> import numpy as np
     >>> is_read = np.array([False, True, False, False, True, True])

@@ -40,12 +40,12 @@ class Next(ReplyElicitation):
         if not 0 <= read < string.read_count:
             raise IndexError(f"read {read} of a string with {string.read_count}")
         if parts.form == "chat":
-            # A shot shows its last read answered; the question stops at the read that is asked.
+            # A shot shows its last read answered. The question stops at the read that is asked.
             exchanges = [_exchange(words, shot, shot.read_count - 1) for shot in shots]
             messages, blanks = conversation(words, "next", [*exchanges, _exchange(words, string, read)])
             return Prompt("", messages, (), (read,), (), tuple(blanks))
         text = solved_in_place(words, string, shots) + events(words, string, until=read)[0]
-        # A trailing space would be a token of its own; models write it together with the word that follows.
+        # A trailing space would be a token of its own. Models write it together with the word that follows.
         return Prompt(text.rstrip(" "), (), (), (read,))
 
     def max_tokens(self, form: Form, structured: bool, count: int) -> int:

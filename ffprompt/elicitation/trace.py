@@ -22,7 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ffprompt.elicitation.base import Form
+from ffprompt.elicitation.base import Form, use_replies
 from ffprompt.elicitation.list_reads import LIST
 from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.elicitation.replies import ReplyElicitation
@@ -182,7 +182,7 @@ def _states(words: Renderer, string: String) -> tuple[int, ...]:
     if states is None:
         raise TemplateError(
             f"template {words.template.name!r}: the reads of task {words.task.name} ask for different things, so no "
-            "one answer is its state; use --elicitation list, next or dialogue in place of trace"
+            f"one answer is its state and trace cannot be asked; {use_replies(schema=True)}"
         )
     return tuple(states[0].tolist())
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
-# Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
+# Tokens in one forward pass. On a CPU more does not help. On a GPU the first batch that does not fit halves it.
 _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
 _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
@@ -177,7 +177,7 @@ class TransformersBackend:
             except OutOfMemoryError:
                 if all(tree.reads == 1 for tree in trees):
                     raise
-                # Smaller trees say the same; what their reads have in common is computed more than once.
+                # Smaller trees say the same. What their reads have in common is computed more than once.
                 self.most_nodes = max(len(tree.ids) for tree in trees if tree.reads > 1) // 2
 
     def _trees_at_once(self, trees: Sequence[AnswerTree]) -> list[list[RowScores]]:
