@@ -211,7 +211,11 @@ class RemoteBackend(Backend, Protocol):
     thinks: bool
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
-        """Send one request. Raises RunFailedError or ModelError where later requests would fail too."""
+        """Send one request.
+
+        Raises:
+            RunFailedError, ModelError: where later requests would fail too.
+        """
         ...
 
     def max_usage(self, request: Request) -> Bound:
@@ -299,7 +303,11 @@ class Batcher(Protocol):
         ...
 
     def results(self, batch: str) -> AsyncIterator[BatchResult]:
-        """What an ended batch says about its requests, in any order. Raises GoneError where it is kept no longer."""
+        """What an ended batch says about its requests, in any order.
+
+        Raises:
+            GoneError: the provider keeps it no longer.
+        """
         ...
 
     def read(self, request: Request, result: BatchResult, batch: str) -> Reply | Scores | Failure:

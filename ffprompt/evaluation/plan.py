@@ -37,11 +37,14 @@ from ffprompt.templates.schema import Template
 
 
 class Plan:
-    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
+    """What a run asks.
 
     ``strings`` are those of a file. ``kept`` are templates as an earlier run has recorded them, by the names or paths
     in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
     ``string_count`` strings is asked ``repeats`` times.
+
+    Raises:
+        ConfigError, SpecError, TemplateError: where the settings cannot be carried out.
     """
 
     def __init__(

@@ -178,7 +178,11 @@ class ConditionResult:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], where: str = "") -> ConditionResult:
-        """Return the row that a JSON object holds. Raises StoreError where it is damaged."""
+        """Return the row that a JSON object holds.
+
+        Raises:
+            StoreError: it is damaged.
+        """
         return _RESULT.read(row, where)
 
 

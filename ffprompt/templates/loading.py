@@ -236,6 +236,6 @@ def _check_plain(key: str, text: str) -> None:
     if key in ("chat.ack", "chat.silence") and not text.strip():
         raise TemplateError(f"{key}: is empty; most chat models refuse an empty turn")
     if key == "completion.steps" and (not text.strip() or "\n" in text.strip("\n")):
-        raise TemplateError(f"completion.steps: {text!r}; expected one line of text")
+        raise TemplateError(f"{key}: {text!r}; expected one line of text")
     if key == "reply.joiner" and "\n" in text:
         raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")

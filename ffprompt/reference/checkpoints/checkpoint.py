@@ -29,6 +29,8 @@ from ffprompt.reference.networks.architectures import ARCHITECTURES, configure, 
 from ffprompt.reference.networks.base import Network, NetworkConfig
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.evaluate import Evaluation
+from ffprompt.reference.vocabulary import Vocabulary
+from ffprompt.tasks.flipflop import FLIP_FLOP
 
 FORMAT = 2
 BUNDLED = Path(__file__).parent
@@ -48,6 +50,13 @@ class Checkpoint:
     evaluation: tuple[Evaluation, ...]
     path: Path
     sha256: str
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that the model knows; a model that was built by hand is one of the flip-flop."""
+        if self.training is not None:
+            return self.training.vocabulary
+        return Vocabulary(FLIP_FLOP, self.model.config.symbols)
 
 
 def bundled() -> dict[str, Path]:
