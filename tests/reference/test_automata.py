@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from ffprompt.backends.local.reference_prompts import PromptReader
 from ffprompt.cli.main import main
 from ffprompt.cli.train import configure
 from ffprompt.elicitation.wording import events
@@ -26,6 +25,7 @@ from ffprompt.reference.training.evaluate import Evaluation, evaluate, sets_for
 from ffprompt.reference.training.loop import targets
 from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks import registry
+from ffprompt.templates.reader import PromptReader
 from tests.conftest import only_run
 from tests.tasks import test_second_task as toy
 

@@ -91,7 +91,7 @@ class DifferentialAttention(_Heads):
     def share(self) -> Tensor:
         """λ, a scalar."""
         q1, k1, q2, k2 = self.vectors.float()
-        return (q1 @ k1).exp() - (q2 @ k2).exp() + self.least
+        return torch.as_tensor((q1 @ k1).exp() - (q2 @ k2).exp() + self.least)
 
 
 class HardAttention(_Heads):
