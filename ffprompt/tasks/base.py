@@ -335,6 +335,11 @@ class Task(Protocol):
         return {}
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """Numbers that a template may name, such as ``size``, and ``last`` for one less."""
+        return {}
+
+    @property
     def takes(self) -> tuple[str, ...]:
         """The settings ``p_…`` that it takes, without their ``p_``."""
         return PROBABILITIES
