@@ -70,7 +70,11 @@ def needs_batches(config: RunConfig) -> None:
 
 
 def open_batcher(backend: Backend) -> Batcher:
-    """Return the batches of the provider behind an open backend. Raises ModelError where there are none."""
+    """Return the batches of the provider behind an open backend.
+
+    Raises:
+        ModelError: where there are none.
+    """
     name = backend.identity.backend
     batches = backend_spec(name).batches
     if batches is None:

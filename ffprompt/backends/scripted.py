@@ -114,6 +114,9 @@ class ScriptedBackend:
             return Reply("", "refusal")
         answers = self._answers(request)
         text = ", ".join(request.surfaces[symbol] for symbol in answers)
+        if request.frame:
+            pieces = (piece if isinstance(piece, str) else request.surfaces[answers[piece]] for piece in request.frame)
+            text = "".join(pieces)
         if request.schema is not None:
             text = write_answers(request.schema, answers)
         if self.model == "truncating":

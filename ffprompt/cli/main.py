@@ -62,13 +62,18 @@ COMMANDS = (
     Command("trend", "Accuracy over all runs of a results folder, by model, condition and date."),
     Command("power", "How many strings a question needs, from a pilot run."),
     Command("report", "One HTML file: tables, figures, trials, prompts and provenance of runs."),
+    Command("import", "Make a run of a log of lm-evaluation-harness or Inspect.", "import_log"),
+    Command("tasks-path", "Print the folder of the tasks for lm-evaluation-harness.", "import_log"),
     Command("suites", "List the bundled suites."),
-    Command("prompts", "List the templates, or show what a model will see."),
+    Command("prompts", "List, show, check and start templates."),
     Command("train", "Train a reference model from scratch."),
     Command("export", "Write a reference Transformer as a folder that transformers and vLLM load."),
     Command("sweep", "Train every cell of a study, with every seed."),
     Command("sample", "Write strings to a file in the format of the released data."),
     Command("doctor", "Which backends can run here, and what to install or set where one cannot."),
+    Command("docs", "Where the documentation is, or one page of it."),
+    Command("completion", "A script that completes commands, flags and names in bash, zsh or fish."),
+    Command("help", "A short text on a topic: concepts, elicitations, outcomes, floors, models, costs and more."),
 )
 
 

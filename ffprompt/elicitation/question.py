@@ -43,6 +43,8 @@ class Prompt:
     stop: tuple[str, ...] = ()
     blanks: tuple[tuple[int, int, int], ...] = ()  # (message, start, end) of what the model is to fill in; -1: ``text``
     turns: tuple[Turn, ...] = ()  # what is said and asked after ``messages``; ``blanks`` counts on into them
+    frame: tuple[str | int, ...] = ()  # of a reply that is more than a list of answers, as in Request
+    states: tuple[int, ...] = ()  # the true answers to fill in there
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,15 @@ class Question:
         """What a model that is always right writes in each call; "" where that is not counted."""
         return self.condition.elicitation.right_replies(self)
 
+    def reply(self, answers: Sequence[int]) -> str:
+        """Return a reply with these answers, in a prompt that has a frame for it."""
+        pieces = (piece if isinstance(piece, str) else self.surfaces[answers[piece]] for piece in self.prompt.frame)
+        return "".join(pieces)
+
     def call(self, messages: tuple[Message, ...], turn: int = 0, text: str = "") -> Request:
         """Return the request of one call: its messages and text, and the number of its turn from 0."""
         first, count = sum(self.counts[:turn]), self.counts[turn]
+        part = slice(first, first + count if not self.prompt.frame else None)
         in_turns = self.condition.elicitation.has_turns
         key = f"{self.key}/turn-{turn}" if in_turns else self.key
         seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{turn}".encode()).digest()[:8]) if in_turns else self.seed
@@ -105,6 +113,7 @@ class Question:
             temperature=self.temperature,
             seed=seed,
             stop=self.prompt.stop,
-            hints={name: answers[first : first + count] for name, answers in self.hints.items()},
+            hints={name: answers[part] for name, answers in self.hints.items()},
+            frame=self.prompt.frame,
             schema=AnswerSchema(self.surfaces, count) if self.condition.structured else None,
         )

@@ -51,6 +51,14 @@ def repeated(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def traced(row: Mapping[str, Any]) -> list[str]:
+    """How many traces end with other answers than their own lines give, in words; nothing where there are none."""
+    if not (traces := row.get("traces")):
+        return []
+    against = row["contradicting_traces"]
+    return [f"traces contradicted by their final answers {share(against / traces)} ({against:,} of {traces:,})"]
+
+
 def _ends(row: Mapping[str, Any], name: str) -> str:
     """The interval of a number in parentheses; none where a run stopped by itself, for which it would not hold."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]

@@ -342,6 +342,10 @@ class FlipFlop(Task):
         """The rules that may explain wrong answers: :func:`.covariates.rules`."""
         return covariates.rules(strings, see_reads)
 
+    def answers_everywhere(self, strings: Strings) -> U8:
+        """The symbol in memory after every event."""
+        return oracle(strings.events, strings.values, strings.symbols)
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap of each read, the ignores that contradict it and the earlier reads of the same symbol."""
         return {

@@ -98,7 +98,7 @@ def test_a_new_elicitation_is_a_name_that_settings_know(last: Last) -> None:
     settings = {"backend": "scripted", "model": "oracle", "template": "raw-spaced", "length": 20, "trials": 2}
     plan = Plan(make(settings | {"elicitation": "last"}), Capabilities(scores=False, completes=True, chats=False))
     assert plan.conditions[0].elicitation is last
-    with pytest.raises(ConfigError, match="expected one of forced, next, list, dialogue, last; did you mean 'last'"):
+    with pytest.raises(ConfigError, match=f"expected one of {', '.join(elicitation_names())}; did you mean 'last'"):
         make(settings | {"elicitation": "lasst"})
 
 

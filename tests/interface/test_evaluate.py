@@ -55,6 +55,7 @@ def test_the_table_holds_the_numbers_of_the_record(run: ffprompt.Run) -> None:
     counted = run.reads.groupby("length").outcome.agg(lambda found: (found == "correct").mean())
     assert counted.tolist() == table.accuracy.tolist()
     assert len(run.trials) == 10
+    assert table.against_floor.tolist() == [verdict.word for verdict in run.verdicts]
 
 
 def test_a_notebook_shows_the_table(run: ffprompt.Run) -> None:
@@ -62,6 +63,7 @@ def test_a_notebook_shows_the_table(run: ffprompt.Run) -> None:
     assert page.count("<tr>") == 3
     assert f"{run.table.accuracy[0]:.4f}" in page
     assert "game/0-shot/forced/completion/FFL(30, 0.6)" in page
+    assert run.verdict.sentence in page
 
 
 def test_what_comes_from_outside_is_escaped_in_a_notebook(run: ffprompt.Run, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     job = _jobs(load_study(file), tmp_path / "alone")[1]
     alone, swept = session.run(job.folder, job.config, job.training, job.plan), load(out / "s1" / "model.safetensors")
     assert alone.sha256 == swept.sha256 and alone.evaluation == swept.evaluation
-    for row in tables.of_cells(data.build([out])["study"]):
+    for row in tables.of_cells(data.build([out]).study):
         cell, name, median, least, most, zeros = row[0], row[1], *row[6:10]
         told = [*["2", "of", "2"], median, f"({least}–{most})", zeros.split()[0]]
         assert cell == "tiny" and row_of(shown, cell, name) == told

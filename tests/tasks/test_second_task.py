@@ -269,10 +269,10 @@ def test_its_reads_table_anatomy_and_report_are_made(tmp_path: Path, coin: str) 
     assert condition.rules.best == ["last-event"]
     assert sum(gap.reads for gap in condition.by_gap) == len(reads)
     made = data.build([found.path])
-    assert [row["language"] for row in made["rows"]] == ["parity(6, 0.6, 0.2)"]
-    assert [row["accuracy"] for row in made["rows"]] == [found.row["accuracy"]]
-    assert [row["letters"] for row in made["rows"]] == [{"read": "r", "reset": ""}]
-    assert len(made["trials"]) == 200
+    assert [row.result.language for row in made.rows] == ["parity(6, 0.6, 0.2)"]
+    assert [row.result.accuracy for row in made.rows] == [found.row["accuracy"]]
+    assert [row.letters for row in made.rows] == [{"read": "r", "reset": ""}]
+    assert len(made.trials) == 200
     assert main(["report", str(found.path), "--output", str(tmp_path / "report.html")]) == 0
 
 

@@ -45,7 +45,11 @@ class Thinking:
 
     @classmethod
     def of(cls, config: RunConfig) -> Thinking:
-        """Return what the settings of a run say. Raises ModelError for a number of tokens."""
+        """Return what the settings of a run say.
+
+        Raises:
+            ModelError: for a number of tokens.
+        """
         if isinstance(config.thinking, int):
             raise ModelError(
                 f"--thinking {config.thinking}: a number of tokens is for models behind an API; the {config.backend} "

@@ -29,10 +29,13 @@ _AGAIN = "download it again"
 
 
 def check_folder(folder: Path, what: str, weights: bool = True) -> None:
-    """Look at the files of a model that are going to be read. Raises ModelError with the first that cannot be.
+    """Look at the files of a model that are going to be read.
 
     ``what`` begins the error, such as ``model NAME``. Without ``weights`` those need not be there, as only prompts are
     looked at.
+
+    Raises:
+        ModelError: a file cannot be read. The message names the first.
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{what}: no {CONFIG} in this folder{_elsewhere(folder)}")
@@ -60,13 +63,21 @@ def _named(path: Path) -> bool:
 
 
 def check_adapter(folder: Path, what: str) -> None:
-    """Look at the files of a LoRA adapter. Raises ModelError with the first that cannot be read."""
+    """Look at the files of a LoRA adapter.
+
+    Raises:
+        ModelError: a file cannot be read. The message names the first.
+    """
     for file in _ADAPTER:
         _check(folder / file, what)
 
 
 def check_gguf(path: Path, what: str) -> None:
-    """Look at a GGUF file. Raises ModelError where it is none, or is cut off."""
+    """Look at a GGUF file.
+
+    Raises:
+        ModelError: the file is no GGUF file, or is cut off.
+    """
     _check(path, what)
     if _head(path)[:4] != b"GGUF":
         raise ModelError(f"{what}: {path.name} is no GGUF file: it does not begin with GGUF; {_AGAIN}")

@@ -91,7 +91,8 @@ class DifferentialAttention(_Heads):
     def share(self) -> Tensor:
         """λ, a scalar."""
         q1, k1, q2, k2 = self.vectors.float()
-        return torch.as_tensor((q1 @ k1).exp() - (q2 @ k2).exp() + self.least)
+        share: Tensor = (q1 @ k1).exp() - (q2 @ k2).exp() + self.least
+        return share
 
 
 class HardAttention(_Heads):

@@ -12,7 +12,7 @@ from ffprompt.report.figures import depth
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
-_SYMBOLS = {"circle": "circle", "cross": "x", "triangle": "triangle-up"}
+_SYMBOLS = {"circle": "circle", "cross": "x", "triangle": "triangle-up", "down": "triangle-down"}
 
 
 def plotly_js() -> str:
@@ -83,9 +83,13 @@ def _trace(series: Series, number: int, figure: Figure) -> JsonObject:
         "y": list(series.y),
         "hovertext": [escape(text).replace("\n", "<br>") for text in series.hover],
         "hoverinfo": "text" if series.hover else "skip",
-        "legendgroup": str(number - 1 if series.twin else number),
+        "legendgroup": series.group or str(number - 1 if series.twin else number),
         "showlegend": not series.twin,
     }
+    if series.shift:
+        made["meta"] = {"shift": series.shift}  # the page moves what is drawn, and the numbers stay
+    if not len(series.x) and not series.twin:
+        made |= {"x": [None], "y": [None]}  # an entry in the legend alone
     if series.style == "bars":
         return made | {"type": "bar", "orientation": "h", "marker": {"color": shade}}
     if series.style == "shape":

@@ -66,6 +66,8 @@ def _note(study: Study, note: str) -> str:
 
 def _loss(study: Study) -> Figure | None:
     """Loss against step: a line a training, which ends with a gap where the loss was no number."""
+    if all(len(one["curve"]) < 2 for one in study["trainings"]):
+        return None  # a single point is no curve
     axis = RateAxis.of(point["loss"] for one in study["trainings"] for point in one["curve"])
     series, marks = [], []
     for number, name, members in _members(study):
@@ -138,7 +140,9 @@ def _axis(evaluations: Sequence[JsonObject], bars: bool = True) -> RateAxis:
 
 
 def _glitches(study: Study, data: str) -> Figure | None:
-    """Glitch rate against step on one data set."""
+    """Glitch rate against step on one data set; None where no training was evaluated on the way."""
+    if all(len(one["evaluations"].get(data, ())) < 2 for one in study["trainings"]):
+        return None
     bars = len(study["trainings"]) <= MOST_WITH_BARS
     having = [one for one in study["trainings"] if one["evaluations"].get(data)]
     axis = _axis([found for one in having for found in one["evaluations"][data]], bars)
