@@ -1,4 +1,4 @@
-"""Every bundled task goes through a run: the oracle is right however it is asked, wrong rules are wrong as they should."""
+"""Every bundled task goes through a run: the oracle is right however it is asked, and wrong rules are wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ffprompt.templates.template import Renderer, load, names
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.cli.main import main
@@ -16,7 +17,6 @@ from ffprompt.elicitation.base import elicitation_names
 from ffprompt.errors import ConfigError, SpecError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.tasks import registry
-from ffprompt.templates.template import Renderer, load, names
 from tests.conftest import only_run
 
 NAMES = [name for name in registry.names() if name != "flipflop"]
@@ -93,10 +93,12 @@ def test_suites_can_be_planned(suite: str) -> None:
     tasks = {config.task for config, _ in runs}
     assert tasks == {
         "base-units": {"flipflop", "parity"},
-        "automata": {"parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5", "dyck-4-8"},
+        "automata": {
+            "parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5", "dyck-4-8",
+        },
         "relatives": {"flipflop", "registers-4", "undo", "dense-then-sparse"},
         "addition": {"addition"},
-    }[suite]  # fmt: skip
+    }  # fmt: skip[suite]  # fmt: skip
 
 
 @pytest.mark.parametrize(
