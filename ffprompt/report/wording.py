@@ -56,10 +56,14 @@ def repeated(row: ConditionResult) -> list[str]:
 
 def traced(row: ConditionResult) -> list[str]:
     """Return how many traces end with other answers than their own lines give. Nothing where there are none."""
-    if not row.traces:
-        return []
-    against = row.contradicting_traces or 0
-    return [f"traces contradicted by their final answers {share(against / row.traces)} ({against:,} of {row.traces:,})"]
+    found = []
+    if row.traces:
+        against = row.contradicting_traces or 0
+        share_against = share(against / row.traces)
+        found.append(f"traces contradicted by their final answers {share_against} ({against:,} of {row.traces:,})")
+    if free := row.replies_without_a_trace:
+        found.append(f"{free:,} replies without a trace")
+    return found
 
 
 def _ends(low: float | None, high: float | None) -> str:
