@@ -31,7 +31,6 @@ from ffprompt.report.records import ReportRow, name_apart
 from ffprompt.report.series import Tails, Trend
 from ffprompt.report.source import OUTCOMES
 
-
 _GAP_NONE = 0.5  # where a gap of 0 stands on the logarithmic axis
 
 
