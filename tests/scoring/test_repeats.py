@@ -276,7 +276,9 @@ def test_the_first_repeats_are_the_run_without_repeats(tmp_path: Path) -> None:
 
 def test_a_greedy_model_is_told_to_give_the_same_and_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "first-write", "--trials", 5, "--repeats", 2, "--temperature", 0, elicitation="next") == 0
-    assert "--repeats 2 at temperature 0: a deterministic model answers 2 times the same" in capsys.readouterr().out
+    assert (
+        "--repeats 2 at temperature 0: a deterministic model gives the same answer 2 times" in capsys.readouterr().out
+    )
     found = row(tmp_path)
     assert found["self_agreement"] == 1.0
     assert found["self_agreement_low"] < 1.0
