@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ffprompt.cli.console import line, make_console, new_table, show
 from ffprompt.elicitation.base import Elicitation, Form, elicitation_names, find_elicitation
-from ffprompt.elicitation.question import Prompt
+from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks import registry
 from ffprompt.tasks.shots import sample_shots
@@ -114,7 +114,8 @@ def _show(options: argparse.Namespace) -> int:
             line(f"{shown.name}, {form}: the template has no {' and no '.join(missing)}")
             continue
         shown.check_wording(words, form, bool(shots))
-        prompt = shown.prompt(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
+        parts = PromptParts(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
+        prompt = shown.prompt(parts)
         show_prompt(f"{shown.name}, {form}", prompt)
     for remark in remarks(template) if template.name not in templates.names() else ():
         line(f"remark: {remark}")

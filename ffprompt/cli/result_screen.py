@@ -221,7 +221,10 @@ def other(row: ConditionResult) -> str:
         found.append(f"{row.missing_trials:,} trials missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
-    return ", ".join([*found, *repeated(row.to_json()), *traced(row.to_json())])
+    found += repeated(row.to_json())
+    if row.contradicting_traces or row.replies_without_a_trace:
+        found += traced(row.to_json())
+    return ", ".join(found)
 
 
 def rows_of(infos: Sequence[Mapping[str, Any]]) -> list[tuple[str, ConditionResult]]:

@@ -53,10 +53,15 @@ def repeated(row: Mapping[str, Any]) -> list[str]:
 
 def traced(row: Mapping[str, Any]) -> list[str]:
     """How many traces end with other answers than their own lines give, in words; nothing where there are none."""
-    if not (traces := row.get("traces")):
-        return []
-    against = row["contradicting_traces"]
-    return [f"traces contradicted by their final answers {share(against / traces)} ({against:,} of {traces:,})"]
+    found = []
+    if traces := row.get("traces"):
+        against = row["contradicting_traces"]
+        found.append(
+            f"traces contradicted by their final answers {share(against / traces)} ({against:,} of {traces:,})"
+        )
+    if free := row.get("replies_without_a_trace"):
+        found.append(f"{free:,} replies without a trace")
+    return found
 
 
 def _ends(row: Mapping[str, Any], name: str) -> str:

@@ -59,7 +59,7 @@ class Located:
 
     source: str
     identity: Mapping[str, str | None]
-    adds_bos: bool | None = None  # what a GGUF file says about its tokenizer; None where nobody says
+    adds_bos: bool | None = None  # what a GGUF file says about its tokenizer. None: nobody says
 
 
 def installed(name: str) -> bool:
@@ -168,7 +168,7 @@ def _convert(file: Path, expected: str | None = None) -> Located:
             for item in list(Path(temporary).iterdir()):
                 if item != made:
                     item.rename(made / item.name)
-            with contextlib.suppress(OSError):  # another process was faster; its folder is the same
+            with contextlib.suppress(OSError):  # another process was faster, and its folder is the same
                 made.rename(folder)
     record = _read_record(folder)
     identity = {"gguf": record["gguf"], "gguf_sha256": record["gguf_sha256"]}
