@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ffprompt.templates.template import Renderer, load, names
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.cli.main import main
@@ -99,7 +100,7 @@ def test_suites_can_be_planned(suite: str) -> None:
         },
         "relatives": {"flipflop", "registers-4", "undo", "dense-then-sparse"},
         "addition": {"addition"},
-    }[suite]  # fmt: skip
+    }  # fmt: skip[suite]  # fmt: skip
 
 
 @pytest.mark.parametrize(
