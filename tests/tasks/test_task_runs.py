@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ffprompt.templates.template import Renderer, load, names
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.cli.main import main
