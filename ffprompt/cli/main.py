@@ -7,11 +7,13 @@ inconclusive run, 4 a defect of ffprompt (its traceback is in a file that is nam
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
@@ -37,7 +39,7 @@ class Command:
 
     name: str
     help: str
-    flags: str = ""  # the module that adds its flags, where that has to stay light; default: the module
+    flags: str = ""  # the module that adds its flags, where that has to stay light; default: the one below
     module: str = ""  # the module that carries it out; default: the name
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
@@ -120,6 +122,24 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
     """Run a command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare()
+    with _quiet_libraries():
+        return _run(given, prog)
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep warnings that libraries address to programmers out of the output, unless Python was asked for them."""
+    shown = warnings.showwarning
+    if not sys.warnoptions:
+        warnings.showwarning = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
+def _run(given: Sequence[str], prog: str) -> int:
+    """Run a command and return its exit code, whatever it ends with."""
     try:
         register_environment()
         shown_command(given)  # which remembers the secrets in it

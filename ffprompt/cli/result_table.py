@@ -104,7 +104,7 @@ def used(row: Mapping[str, Any]) -> str:
 
 
 def bill(info: Mapping[str, Any]) -> list[str]:
-    """What a run has used and cost in all, in one line; none for a model that is not behind an API."""
+    """Return in one line what a run has used and cost in all, and nothing for a model that is not behind an API."""
     spent, price, model = info.get("spent"), info.get("price"), info["config"]["model"]
     base_url = str((info.get("model") or {}).get("base_url") or "")
     if spent is None:

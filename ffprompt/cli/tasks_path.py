@@ -1,4 +1,4 @@
-"""``ffprompt tasks-path``: print the folder of the tasks for lm-evaluation-harness."""
+"""``ffprompt tasks-path``: where lm-evaluation-harness finds its tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EPILOG = 'Use: lm_eval run --include_path "$(ffprompt tasks-path)" --tasks flipf
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
+    """Add nothing: the command takes no flags."""
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -41,7 +41,15 @@ ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _
 
 @dataclass(frozen=True)
 class Match:
-    """A condition and what it is compared with; ``condition`` names what they share."""
+    """A condition and what it is compared with.
+
+    Attributes:
+        condition: The name of what they share.
+        reference: The side that is compared with.
+        other: The side that is compared.
+        reference_label: What to call the first.
+        other_label: What to call the second.
+    """
 
     condition: str
     reference: RunCondition
