@@ -67,7 +67,7 @@ class Ending:
         if output.verbose:
             for one in found:
                 line(str(one))
-            show_results([{"model": model, **row.to_json()} for model, row in self.rows])
+            show_results(self.rows)
             for text in (*self.notes, *self.after):
                 line(text)
             return
@@ -139,7 +139,7 @@ def _height(text: str, width: int) -> int:
 def _warnings(rows: Rows, doubts: Sequence[str]) -> list[str]:
     """What changes how the table is to be read, the most serious first. ``doubts``: about results that there are."""
     missing = sum(row.missing_trials for _, row in rows)
-    found = failures([row.to_json() for _, row in rows])
+    found = failures([row for _, row in rows])
     if missing:
         found.append(f"incomplete: {missing:,} trials have no answer yet, and what is missing may differ from the rest")
     return [*found, *doubts]
@@ -221,7 +221,10 @@ def other(row: ConditionResult) -> str:
         found.append(f"{row.missing_trials:,} trials missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
-    return ", ".join([*found, *repeated(row.to_json()), *traced(row.to_json())])
+    found += repeated(row)
+    if row.contradicting_traces or row.replies_without_a_trace:
+        found += traced(row)
+    return ", ".join(found)
 
 
 def rows_of(infos: Sequence[Mapping[str, Any]]) -> list[tuple[str, ConditionResult]]:

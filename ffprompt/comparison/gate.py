@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ffprompt._util.numbers import is_number
 from ffprompt._util.plain import Plain
 from ffprompt.comparison.compare import Paths
 from ffprompt.comparison.conditions import RunCondition, conditions_of
@@ -183,8 +184,8 @@ def gate(
     part of a run.
     """
     checked_level(level)
-    if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
+    if not is_number(margin) or not 0 < margin < 1:
+        raise CountsError(f"margin {margin!r:.80}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
         [cell for path in each_run(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ffprompt._util.plain import Plain
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import is_folder
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
 from ffprompt.errors import StoreError
@@ -79,7 +80,7 @@ def trend(results: str | os.PathLike[str] = "results") -> Trend:
     if not isinstance(results, (str, os.PathLike)):
         raise StoreError(f"results folder {results!r:.80}: expected the path of a folder")
     folder = Path(results)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise StoreError(f"results folder {folder}: not there")
     points: list[TrendPoint] = []
     untold: list[str] = []
