@@ -173,6 +173,6 @@ def _condition(plan: Plan, condition: Condition, stored: ConditionReads, reads: 
         drift=drift_of(reads),
         rules=explained(reads),
         p_ignore=condition.spec.probabilities.get("ignore") if condition.spec else None,
-        by_steps=[] if np.array_equal(reads.steps, reads.gap) else by_steps(reads),
+        by_steps=[] if reads.steps is None or np.array_equal(reads.steps, reads.gap) else by_steps(reads),
         by_kind=by_kind(reads),
     )
