@@ -17,6 +17,8 @@ from ffprompt.elicitation.base import elicitation_names
 from ffprompt.errors import ConfigError, SpecError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.tasks import registry
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
 from tests.conftest import only_run
 
 NAMES = [name for name in registry.names() if name != "flipflop"]
