@@ -1,4 +1,4 @@
-"""Every bundled task goes through a run: the oracle is right however it is asked, wrong rules are wrong as they should."""
+"""Every bundled task goes through a run: the oracle is always right, wrong rules are right at their own rates."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def test_suites_can_be_planned(suite: str) -> None:
     tasks = {config.task for config, _ in runs}
     assert tasks == {
         "base-units": {"flipflop", "parity"},
-        "automata": {"parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5", "dyck-4-8"},
+        "automata": {"parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5",
+                     "dyck-4-8"},
         "relatives": {"flipflop", "registers-4", "undo", "dense-then-sparse"},
         "addition": {"addition"},
     }[suite]  # fmt: skip
