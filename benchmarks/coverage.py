@@ -1,9 +1,9 @@
 """Do the statistics keep what they promise? Simulated experiments with a known truth; prints a page of tables.
 
-OMP_NUM_THREADS=1 python benchmarks/coverage.py --processes 2 > benchmarks/coverage.md
+OMP_NUM_THREADS=1 python benchmarks/coverage.py --processes 2 > docs/methods/coverage.md
 
-It also draws the two pictures of docs/methods.md. ``--experiments`` and ``--part`` make it shorter. The number of
-processes does not change the results.
+It also draws the two pictures of docs/methods/statistics.md. ``--experiments`` and ``--part`` make it shorter. The
+number of processes does not change the results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from coverage_tests import no_errors, power, risk_differences, slopes, tests
 from rivals import RIVALS
 from simulate import percent, table
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "docs" / "methods"
 TITLES = {"difference": "Two models on the same strings", "rate": "One rate"}
 Jobs = list[tuple[int, int, int]]
 
@@ -80,7 +80,7 @@ def summary(outcomes: Iterable[Outcome]) -> None:
         "8 strings or more differ on average": lambda one: all_cells()[one.cell].promised and one.differ >= 8,
         "20 or more": lambda one: all_cells()[one.cell].promised and one.differ >= 20,
         "fewer than 8": lambda one: all_cells()[one.cell].promised and one.differ < 8,
-        "not promised (see docs/methods.md)": lambda one: not all_cells()[one.cell].promised,
+        "not promised (see [Methods](statistics.md))": lambda one: not all_cells()[one.cell].promised,
     }
     for name, belongs in groups.items():
         mine = [one for one in outcomes if belongs(one)]

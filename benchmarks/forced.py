@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,9 @@ def batches(backend: TransformersBackend, asked: list[Request]) -> list[torch.Te
     seen: list[torch.Tensor] = []
     original = transformers_model.Forward._logits
 
-    def record(self: Any, ids: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    def record(self: Any, ids: torch.Tensor, before: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
         seen.append(ids)
-        return original(self, ids, before)
+        return original(self, ids, before, options)
 
     transformers_model.Forward._logits = record  # type: ignore[method-assign]
     try:

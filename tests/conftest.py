@@ -37,7 +37,7 @@ _SLOW_IMPORTS = re.compile(
     r"|tests\.golden|ffprompt\.reference|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
     re.MULTILINE,
 )
-_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser"}
+_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser", "harness"}
 
 
 @functools.cache
@@ -61,6 +61,25 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("whole", deadline=None)
     settings.register_profile("fast", deadline=None, max_examples=FEW)
     settings.load_profile("fast" if config.option.markexpr == "fast" else "whole")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every client load one certificate, and not the hundred and more that the usual file has.
+
+    A client takes 20 ms for them, a run makes three clients, and no test speaks to a server over TLS.
+    """
+    if importlib.util.find_spec("certifi") is None:
+        yield
+        return
+    import certifi
+
+    whole, end = Path(certifi.where()).read_text("utf-8"), "-----END CERTIFICATE-----"
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(whole[whole.index("-----BEGIN") : whole.index(end) + len(end)] + "\n", "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
 
 
 @pytest.fixture(autouse=True)

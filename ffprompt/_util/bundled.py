@@ -1,4 +1,4 @@
-"""Find the folders that ship with the package: templates and suites."""
+"""Find the folders that ship with the package: templates, suites and pages of the documentation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def bundled_folder(name: str) -> Path:
-    """Return the bundled folder ``prompts`` or ``suites``: inside an installed package, or beside it in a checkout."""
+    """Return the bundled folder ``prompts``, ``suites`` or ``docs``.
+
+    It is inside an installed package, or beside the package in a checkout.
+    """
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

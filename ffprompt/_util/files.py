@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -80,7 +81,7 @@ def shortened(text: str, most: int = 2000) -> str:
 
 
 def printable(value: T) -> T:
-    r"""A value with every string in it, at any depth, as UTF-8, XML and terminals can hold it.
+    r"""A value with every string in it, at any depth and in dataclasses too, as UTF-8, XML and terminals can hold it.
 
     >>> printable(["half \ud83d", {"bell": "\x07"}])
     ['half \\ud83d', {'bell': '\\x07'}]
@@ -93,6 +94,8 @@ def _printable(value: Any) -> Any:
         return _UNPRINTABLE.sub(_escape, value)
     if isinstance(value, dict):
         return {_printable(key): _printable(one) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _printable(getattr(value, one.name)) for one in fields(value)})
     return type(value)(map(_printable, value)) if type(value) in (list, tuple) else value
 
 

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ffprompt.analysis.reads import LEVEL, Reads
 from ffprompt.runs.reads import Bools, Ints
 from ffprompt.stats.association import slope
@@ -99,6 +101,22 @@ def by_earlier_read(reads: Reads) -> list[AccuracyBin]:
         return []
     first = binned(reads, reads.earlier == 0, "first read", 0, 0)
     return first + binned(reads, reads.earlier > 0, "asked before", 1, 1)
+
+
+def by_steps(reads: Reads) -> list[AccuracyBin]:
+    """Return accuracy by events since the anchor that have changed the state; nothing where there never is one."""
+    return by_number(reads, reads.steps, doubling(reads.steps)) if reads.steps.any() else []
+
+
+def by_kind(reads: Reads) -> list[AccuracyBin]:
+    """Return accuracy by what is read; nothing where every read asks for the same."""
+    if len(np.unique(reads.kinds)) < 2:
+        return []
+    return [
+        one
+        for number, name in enumerate(reads.kind_names)
+        for one in binned(reads, reads.kinds == number, name, number, number)
+    ]
 
 
 def doubling(values: Ints) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from ffprompt.analysis.accuracy import (
     accuracy,
     by_contradictions,
     by_earlier_read,
+    by_kind,
     by_number,
+    by_steps,
     doubling,
     tenths,
 )
@@ -39,12 +41,25 @@ SCHEMA = 1
 class ConditionErrors(Plain):
     """The errors of one condition.
 
-    ``outcomes``: reads of each outcome, "error" among them, which nothing else counts; ``missing_trials``: trials that
-    have no read in the table; ``all``: the accuracy of all reads, None without one. The ``by_…`` hold accuracies: by
-    instructions since the governing write and by ignores since that write whose symbol is not the stored one (edges at
-    powers of two), by tenths of the string, by whether a read of the same bit stands before, by the true symbol.
-    ``reads_visible``: whether earlier reads show the true bit (forced, next) or not (list: blank, dialogue: its own).
-    ``drift`` is None where nothing varies, ``calibration`` without log-probabilities.
+    Attributes:
+        p_ignore: Probability of an event that leaves the state alone, None for strings of a file.
+        outcomes: Reads of each outcome, "error" among them, which nothing else counts.
+        missing_trials: Trials that have no read in the table.
+        all: The accuracy of all reads, None without one.
+        by_gap: Accuracy by instructions since the one that the state rests on, in bins of 0, 1, 2, 3 to 4, 5 to 8 and
+            so on: they end at powers of two. The other numbers are in bins of this kind, too.
+        by_contradictions: By distractors since then whose symbol is not the stored one.
+        by_position: By tenths of the string.
+        by_earlier_read: By whether a read of the same symbol stands before.
+        reads_visible: Whether earlier reads show the true answer (forced, next) or not (list: blank, dialogue: the
+            model's own).
+        by_truth: By the true symbol.
+        drift: Change of accuracy along the string, None where nothing varies.
+        rules: Which rules without memory the wrong answers follow.
+        calibration: None without log-probabilities.
+        by_steps: By events since the one that set the state (or since the start) that have changed it. Empty for a
+            task without such events.
+        by_kind: By what is read. Empty where every read asks for the same.
     """
 
     condition: str
@@ -67,6 +82,9 @@ class ConditionErrors(Plain):
     drift: Drift | None
     rules: RuleFits
     calibration: Calibration | None = None
+    p_ignore: float | None = None
+    by_steps: list[AccuracyBin] = field(default_factory=list)
+    by_kind: list[AccuracyBin] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -154,4 +172,7 @@ def _condition(plan: Plan, condition: Condition, stored: ConditionReads, reads: 
         by_truth=by_number(reads, reads.truth, range(plan.config.symbols + 1)),
         drift=drift_of(reads),
         rules=explained(reads),
+        p_ignore=condition.spec.probabilities.get("ignore") if condition.spec else None,
+        by_steps=by_steps(reads),
+        by_kind=by_kind(reads),
     )

@@ -14,7 +14,7 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.runs.reads import CORRECT, ERROR, WRONG, Bools, ConditionReads, Ints
 from ffprompt.stats.clusters import Clusters, group
-from ffprompt.tasks.base import Rule
+from ffprompt.tasks.base import Rule, Strings
 
 LEVEL = 0.95
 # Strings whose history is held in memory at a time.
@@ -25,9 +25,17 @@ _BLOCK = 2048
 class Reads:
     """Reads of one condition whose call did not fail, (n,) each; ``rules`` hold (n,) arrays too.
 
-    ``index``: which string of its language; ``answer``: -1 where there is none; ``instructions``: of a string;
-    ``logprobs``: (n, symbols), NaN where not known, None where the elicitation gives none; ``repeat``: which
-    of the repeats of the prompt, None where each was asked once.
+    Attributes:
+        index: Which string of its language.
+        answer: The symbol answered, -1 where there is none.
+        contradictions: Distractors since the anchor that show another symbol, None where the task has none.
+        earlier: Earlier reads of the same symbol, None where the task does not say.
+        steps: Events since the anchor that change the state. The anchor is the latest event that sets the state, or
+            the start of the string.
+        kinds: What is read, as places in ``kind_names``.
+        instructions: Events of a string.
+        logprobs: (n, symbols), NaN where not known, None where the elicitation gives none.
+        repeat: Which of the repeats of the prompt, None where each was asked once.
     """
 
     index: Ints
@@ -37,8 +45,11 @@ class Reads:
     answer: Ints
     correct: Bools
     wrong: Bools
-    contradictions: Ints | None  # None where the task has nothing to say of them
+    contradictions: Ints | None
     earlier: Ints | None
+    steps: Ints
+    kinds: Ints
+    kind_names: tuple[str, ...]
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int
@@ -67,7 +78,7 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
     outcome, index, position, truth = (
         column[answered] for column in (stored.outcome, stored.string, stored.position, stored.truth)
     )
-    covariates, found = _history(plan, condition, stored, index, position, truth)
+    history = _history(plan, condition, stored, index, position, truth)
     scores = stored.logprobs(plan.config.symbols) if logprobs else None
     return Reads(
         index=index,
@@ -77,9 +88,12 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
         answer=stored.answer[answered],
         correct=outcome == CORRECT,
         wrong=outcome == WRONG,
-        contradictions=covariates.get("contradictions"),
-        earlier=covariates.get("earlier_reads"),
-        rules=found,
+        contradictions=history.covariates.get("contradictions"),
+        earlier=history.covariates.get("earlier_reads"),
+        steps=history.steps,
+        kinds=history.kinds,
+        kind_names=_kind_names(plan),
+        rules=history.rules,
         symbols=plan.config.symbols,
         instructions=plan.task.instructions_of(condition.length),
         logprobs=None if scores is None else scores[answered],
@@ -89,16 +103,15 @@ def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, log
 
 def _history(
     plan: Plan, condition: Condition, stored: ConditionReads, index: Ints, position: Ints, truth: Ints
-) -> tuple[dict[str, Ints], dict[str, Rule]]:
-    """Covariates and rules of each read by their names, from the plan's strings, which also prove the reads."""
+) -> _History:
+    """What stood before each read, from the plan's strings, which also prove the reads."""
     path, again = stored.table.path, f"run: ffprompt score {stored.table.run}"
     n, reads = plan.task.instructions_of(condition.length), len(index)
     if reads and not (
         index.min() >= 0 and index.max() < plan.string_count and position.min() >= 0 and position.max() < n
     ):
         raise StoreError(f"{path}: reads that are not in its plan; {again}")
-    covariates: dict[str, Ints] = {}
-    found: dict[str, Rule] = {}
+    found = _History({}, {}, np.zeros(reads, np.int64), np.zeros(reads, np.int64))
     order = np.argsort(index, kind="stable")
     in_order = index[order]
     for start in range(0, plan.string_count, _BLOCK):
@@ -111,8 +124,53 @@ def _history(
         if (strings.answers[at] != truth[here]).any() or not strings.is_read[at].all():
             raise StoreError(f"{path}: its reads are not those of the plan; {again}")
         for name, values in strings.task.covariates(strings).items():
-            covariates.setdefault(name, np.zeros(reads, np.int64))[here] = values[at]
+            found.covariates.setdefault(name, np.zeros(reads, np.int64))[here] = values[at]
         for name, rule in strings.task.rules(strings, condition.elicitation.sees_answers).items():
-            whole = found.setdefault(name, Rule(np.zeros(reads, np.uint8), np.zeros(reads, np.bool_)))
+            whole = found.rules.setdefault(name, Rule(np.zeros(reads, np.uint8), np.zeros(reads, np.bool_)))
             whole.answers[here], whole.open[here] = rule.answers[at], rule.open[at]
-    return covariates, found
+        found.steps[here] = steps_since_anchor(strings)[at]
+        found.kinds[here] = _kinds(strings)[at]
+    return found
+
+
+@dataclass(frozen=True)
+class _History:
+    """What stood before each read: covariates and rules by name, steps and kinds as in :class:`Reads`."""
+
+    covariates: dict[str, Ints]
+    rules: dict[str, Rule]
+    steps: Ints
+    kinds: Ints
+
+
+def steps_since_anchor(strings: Strings) -> Ints:
+    """Return how many events since the anchor have changed the state, (N, n).
+
+    Example, parity, which no event resets: ``flip keep flip read`` has 1 1 2 2.
+    """
+    counts = np.cumsum(strings.having("step"), axis=1, dtype=np.int64)
+    # Without a reset the anchor is the start of the string, and the first event counts.
+    at_anchor = np.where(strings.having("reset"), counts, 0)
+    return np.asarray(counts - np.take_along_axis(at_anchor, strings.anchors, 1))
+
+
+def _kind_names(plan: Plan) -> tuple[str, ...]:
+    """What is read, for each event that reads and each of its arguments: ``read``, or ``read place``."""
+    names: list[str] = []
+    for event in plan.task.events:
+        count = event.count(plan.config.symbols) if event.is_read and event.has_argument else 1
+        words = [str(event.words[n]) if n < len(event.words) else str(n) for n in range(count)]
+        names += [f"{event.name} {word}" if event.is_read and event.has_argument else event.name for word in words]
+    return tuple(names)
+
+
+def _kinds(strings: Strings) -> Ints:
+    """What is read at each event, (N, n), as a place in :func:`_kind_names`; only reads matter."""
+    kinds = np.zeros(strings.events.shape, np.int64)
+    place = 0
+    for number, event in enumerate(strings.task.events):
+        here = strings.events == number
+        several = event.is_read and event.has_argument
+        kinds += here * (place + (strings.arguments.astype(np.int64) if several else 0))
+        place += event.count(strings.symbols) if several else 1
+    return kinds

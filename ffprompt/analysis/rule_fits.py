@@ -53,12 +53,21 @@ class RuleFit:
 
 @dataclass(frozen=True)
 class RuleFits:
-    """All rules, best first; ``best`` names the one that explains most, none or several alike."""
+    """All rules, best first.
+
+    Attributes:
+        answered: Reads with an answer.
+        wrong: Wrong answers among them.
+        best: The rule that explains most, none, or several alike.
+        rules: Each rule.
+        largest_p: The p-value below which a rule explains something: 0.05, divided by the number of rules tried.
+    """
 
     answered: int
     wrong: int
     best: list[str]
     rules: list[RuleFit]
+    largest_p: float | None = None
 
 
 def explained(reads: Reads) -> RuleFits:
@@ -83,6 +92,7 @@ def explained(reads: Reads) -> RuleFits:
         wrong=int((answered & reads.wrong).sum()),
         best=[name for name, estimate in estimates.items() if estimate == most],
         rules=fits,
+        largest_p=largest_p,
     )
 
 

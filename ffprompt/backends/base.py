@@ -61,6 +61,7 @@ class Request:
     stop: tuple[str, ...] = ()
     hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
     schema: AnswerSchema | None = None  # the reply is to be JSON of this form
+    frame: tuple[str | int, ...] = ()  # how a scripted model words its reply: texts, and places of answers in ``hints``
 
     @property
     def is_chat(self) -> bool:
@@ -210,7 +211,11 @@ class RemoteBackend(Backend, Protocol):
     thinks: bool
 
     async def ask(self, request: Request) -> Reply | Scores | Failure:
-        """Send one request. Raises RunFailedError or ModelError where later requests would fail too."""
+        """Send one request.
+
+        Raises:
+            RunFailedError, ModelError: where later requests would fail too.
+        """
         ...
 
     def max_usage(self, request: Request) -> Bound:
@@ -298,7 +303,11 @@ class Batcher(Protocol):
         ...
 
     def results(self, batch: str) -> AsyncIterator[BatchResult]:
-        """What an ended batch says about its requests, in any order. Raises GoneError where it is kept no longer."""
+        """What an ended batch says about its requests, in any order.
+
+        Raises:
+            GoneError: the provider keeps it no longer.
+        """
         ...
 
     def read(self, request: Request, result: BatchResult, batch: str) -> Reply | Scores | Failure:

@@ -21,17 +21,20 @@ BACKENDS = {
     "reference": "ffprompt.backends.local.reference:SPEC",
     "scripted": "ffprompt.backends.scripted:SPEC",
 }
-# A backend that was handed over as an object. It has a name in records and none on the command line.
+# A backend that was handed over as an object.
 OBJECT = "object"
-_OBJECT_SPEC = "ffprompt.backends.own_object:SPEC"
+# Names in records that nobody can ask for on the command line: that one, and harnesses whose logs become runs.
+RECORDED = {
+    OBJECT: "ffprompt.backends.own_object:SPEC",
+    "lm-eval": "ffprompt.integrations.recorded:LM_EVAL",
+    "inspect": "ffprompt.integrations.recorded:INSPECT",
+}
 
 
 def find_backend(name: str) -> EntryPoint | None:
     """Return where a backend's ``BackendSpec`` is, or None for an unknown name. Those of this package come first."""
-    if name in BACKENDS:
-        return EntryPoint(name, BACKENDS[name], GROUP)
-    if name == OBJECT:
-        return EntryPoint(name, _OBJECT_SPEC, GROUP)
+    if known := BACKENDS.get(name) or RECORDED.get(name):
+        return EntryPoint(name, known, GROUP)
     return next(iter(entry_points(group=GROUP, name=name)), None)
 
 

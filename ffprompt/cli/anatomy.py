@@ -3,57 +3,181 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes
-from ffprompt._util.formatting import share, span
+from ffprompt._util.formatting import share, signed, span
 from ffprompt.analysis.accuracy import Accuracy, AccuracyBin, Drift
 from ffprompt.analysis.calibration import Calibration
-from ffprompt.analysis.error_analysis import ConditionErrors, anatomy
-from ffprompt.analysis.rule_fits import RuleDifference, RuleFits
+from ffprompt.analysis.error_analysis import ConditionErrors, ErrorAnalysis, anatomy
+from ffprompt.analysis.rule_fits import RuleFit, RuleFits
+from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.analysis.template_sensitivity import TemplateDifference, TemplateSensitivity
 from ffprompt.cli.console import line
+from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.report.labels import apart, parts_of
 from ffprompt.runs.folder import replace_file
+
+_MOST_ROWS = 12  # conditions of the short table
+_MOST_RULES = 6  # rules that are defined below it
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``anatomy``."""
     parser.add_argument("run", metavar="RUN", help="a folder under results/")
+    parser.add_argument(
+        "--condition", action="append", default=[], metavar="TEXT",
+        help="only conditions with TEXT in their name, such as list or T=100; repeatable, and all must be there",
+    )  # fmt: skip
+    parser.add_argument("--verbose", action="store_true", help="print every bin, rule and calibration")
     parser.add_argument("--json", metavar="FILE", help="also write every number to a file")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Show the anatomy of a run's errors."""
-    return show(Path(options.run), options.json and Path(options.json))
+    json_file = Path(options.json) if options.json else None
+    return show(Path(options.run), json_file, options.condition, options.verbose)
 
 
-def show(path: Path, json_file: Path | None) -> int:
-    """Print the anatomy of a run, and write it to a file if one is given. Returns 3 when the run is not complete."""
+def show(path: Path, json_file: Path | None, chosen: Sequence[str] = (), verbose: bool = False) -> int:
+    """Print the anatomy of a run, and write it to a file if one is given.
+
+    One condition is shown with its rules and its bins, several with a line each. ``verbose`` shows everything.
+
+    Returns:
+        3 when the run is not complete, else 0.
+
+    Raises:
+        ConfigError: No condition has the texts of ``chosen`` in its name.
+    """
     found = anatomy(path)
     if json_file is not None:
         replace_file(json_file, json_bytes(found.to_json(), indent=2) + b"\n")
+    names, shared = apart([_parts(one) for one in found.conditions])
+    named = [
+        (one, name)
+        for one, name in zip(found.conditions, names, strict=True)
+        if all(_has(one, text) for text in chosen)
+    ]
+    if not named:
+        known = [part for one in found.conditions for part in _parts(one) if part]
+        raise ConfigError(
+            f"--condition {' '.join(chosen)}: no condition of {path} has that in its name"
+            f"{did_you_mean(chosen[-1] if chosen else '', known)}"
+        )
     line(f"{found.model}: {found.run_id}")
-    for one in found.conditions:
-        line("")
-        for text in _condition(one):
+    if verbose:
+        for text in _everything(found, [one for one, _ in named]):
             line(text)
-    for group in found.templates:
-        line("")
-        for text in _templates(group):
+    elif len(named) == 1:
+        for text in _one(named[0][0]):
             line(text)
-    line("")
-    line(_LEGEND)
+    else:
+        for text in _several(named, shared):
+            line(text)
     if not found.complete:
         line(f"the run is {found.status}, not complete: these are the reads that it has so far")
     return 0 if found.complete else 3
 
 
-_LEGEND = (
-    "accuracy and intervals (95%) as in the result table: the read is the unit, the string the cluster. "
-    "A rule explains wrong answers if the model fails more often where the rule is wrong than where it is right, "
-    "on reads where only chance decides which of the two it is."
+def _parts(one: ConditionErrors) -> tuple[str, ...]:
+    """What tells a condition from others."""
+    turns = f" by {one.turn_instructions}" if one.turn_instructions else ""
+    shots = f"{one.shots}-shot"
+    *_, task, length, p = ["", "", "", *parts_of(one.language)]
+    return one.template, shots, f"{one.elicitation}{turns}", one.form, task, length, p
+
+
+def _has(one: ConditionErrors, text: str) -> bool:
+    return text in one.condition or text in _parts(one)
+
+
+def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Iterator[str]:
+    """A line a condition: its accuracy, what explains its wrong answers, and where they are."""
+    shown = named[:_MOST_ROWS]
+    if shared:
+        yield shared
+    rows: list[Sequence[str]] = [
+        ("condition", "accuracy", "95% interval", "missed", "explained by", "its share", "along the string")
+    ]
+    for one, name in shown:
+        rows.append((name, *_in_a_line(one)))
+    yield from _aligned(rows, "", left=(0, 4))
+    if len(named) > len(shown):
+        yield f"and {len(named) - len(shown)} more conditions: --verbose, or --condition TEXT"
+    best = list(dict.fromkeys(rule for one, _ in named for rule in one.rules.best))
+    for rule in best[:_MOST_RULES]:
+        count = sum(rule in one.rules.best for one, _ in named)
+        yield f"{rule} (in {count} of {len(named)}): {meaning(rule)}"
+    if not best:
+        yield "no rule without memory explains wrong answers here"
+    yield _EXPLAINED
+    yield "its share: wrong answers that are the rule's own; along the string: change of accuracy from start to end"
+    yield f"one condition with its rules and bins: --condition {_parts(named[0][0])[2]}; everything: --verbose"
+
+
+def _in_a_line(one: ConditionErrors) -> tuple[str, ...]:
+    if one.all is None:
+        return "None", "None", "None", "no reads to count", "", ""
+    best = [fit for fit in one.rules.rules if fit.rule in one.rules.best]
+    rule = " and ".join(one.rules.best) + " *" if best else "none is wrong" if not one.rules.wrong else "no rule"
+    drift = signed(one.drift.change) if one.drift else "–"
+    missed = f"{one.all.misses:,} of {one.all.reads:,}"
+    return share(one.all.accuracy), span(one.all.low, one.all.high), missed, rule, _own(best[0]) if best else "–", drift
+
+
+_EXPLAINED = (
+    "*: explains. Wrong more often where the rule is wrong, on reads where chance decides that (p < 0.05 / rules tried)"
 )
+_BINS = "bins: 0, 1, 2, 3–4, 5–8 and so on; tenths of the string for positions; intervals have strings as clusters"
+
+
+def _one(one: ConditionErrors) -> Iterator[str]:
+    """One condition on a screen: its rules with counts, and its accuracy by gap, position and so on in a line each."""
+    yield one.condition
+    missing = f", {one.missing_trials:,} trials are missing" if one.missing_trials else ""
+    if one.all is None:
+        yield f"no reads to count{_failed(one)}{missing}"
+        return
+    yield f"{_numbers(one.all)}{_failed(one)}{missing}"
+    yield from _rules(one.rules, "")
+    for title, bins in _bins_of(one):
+        parts = [f"{bin_.label}: {share(bin_.accuracy)} ({bin_.reads:,})" for bin_ in bins]
+        yield f"by {title} (reads): {', '.join(parts)}"
+    yield from (text.strip() for text in _drift(one.drift))
+    yield _BINS
+    yield "intervals of every bin, and calibration: --verbose"
+
+
+def _everything(found: ErrorAnalysis, chosen: Sequence[ConditionErrors]) -> Iterator[str]:
+    for one in chosen:
+        yield ""
+        yield from _condition(one)
+    for group in found.templates:
+        yield ""
+        yield from _templates(group)
+    yield ""
+    yield "accuracy and intervals (95%) as in the result table: the read is the unit, the string the cluster"
+    yield _EXPLAINED
+    yield _BINS
+    for rule in dict.fromkeys(fit.rule for one in chosen for fit in one.rules.rules):
+        yield f"{rule}: {meaning(rule)}"
+
+
+def _bins_of(one: ConditionErrors) -> Iterator[tuple[str, Sequence[AccuracyBin]]]:
+    """Each way of putting the reads of a condition into bins, but for those that have one bin."""
+    for title, bins in (
+        ("gap: instructions since what is asked for", one.by_gap),
+        ("steps since the state was set", one.by_steps),
+        ("distractors that contradict", one.by_contradictions),
+        ("position in the string", one.by_position),
+        ("what is read", one.by_kind),
+        ("whether the same was read before", one.by_earlier_read),
+        ("true answer", one.by_truth),
+    ):
+        if len(bins) > 1:  # a single one says what the line above says
+            yield title, bins
 
 
 def _condition(one: ConditionErrors) -> Iterator[str]:
@@ -63,17 +187,10 @@ def _condition(one: ConditionErrors) -> Iterator[str]:
         yield f"  no reads to count{_failed(one)}{missing}"
         return
     yield f"  {_numbers(one.all)}{_failed(one)}{missing}"
-    for title, bins in (
-        ("instructions since the write", one.by_gap),
-        ("contradicting ignores since the write", one.by_contradictions),
-        ("position in the string", one.by_position),
-        ("the same bit", one.by_earlier_read),
-        ("true symbol", one.by_truth),
-    ):
-        if len(bins) > 1:  # a single one says what the line above says
-            yield from _bins(title, bins)
+    for title, bins in _bins_of(one):
+        yield from _bins(title, bins)
     yield from _drift(one.drift)
-    yield from _rules(one.rules)
+    yield from _rules(one.rules, "  ")
     yield from _calibration(one.calibration)
 
 
@@ -89,10 +206,15 @@ def _numbers(all_reads: Accuracy) -> str:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]], indent: str) -> Iterator[str]:
+def _aligned(rows: Sequence[Sequence[str]], indent: str, left: Collection[int] = ()) -> Iterator[str]:
+    """Rows as lines whose columns stand below each other, aligned to the right but for those in ``left``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield (indent + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))).rstrip()
+        cells = [
+            text.ljust(width) if n in left else text.rjust(width)
+            for n, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield (indent + "  ".join(cells)).rstrip()
 
 
 def _bins(title: str, bins: Sequence[AccuracyBin]) -> Iterator[str]:
@@ -120,25 +242,40 @@ def _drift(drift: Drift | None) -> Iterator[str]:
         )
 
 
-def _rules(rules: RuleFits) -> Iterator[str]:
+def _rules(rules: RuleFits, indent: str) -> Iterator[str]:
+    """Every rule with its counts, a mark on those that explain, and what the rule does."""
     if not rules.wrong:
-        yield f"  no wrong answer among {rules.answered:,}: nothing for a rule to explain"
+        yield f"{indent}no wrong answer among {rules.answered:,}: nothing for a rule to explain"
         return
     best = " and ".join(rules.best)
-    yield f"  {rules.wrong:,} wrong answers: {f'explained best by {best}' if best else 'no rule explains them'}"
-    rows = [("rule", "wrong where it is", "where it is not", "difference", "95% interval", "its answer", "by chance")]
+    yield f"{indent}{rules.wrong:,} wrong answers: {f'explained best by {best}' if best else 'no rule explains them'}"
+    rows = [
+        ("rule", "wrong where it is", "where it is not", "difference", "95% interval", "its answer", "by chance", "")
+    ]
     for fit in rules.rules:
-        own = share(fit.same_answer.share if fit.same_answer else None)
-        rows.append((fit.rule, *_compared(fit.difference), own, share(fit.by_chance)))
-    yield from _aligned(rows, "    ")
+        name = f"{fit.rule} *" if fit.explains else fit.rule
+        rows.append((name, *_compared(fit), _own(fit), share(fit.by_chance), meaning(fit.rule)))
+    yield from _aligned(rows, f"{indent}  ", left=(0, 7))
+    level = f", here {rules.largest_p:.2g}" if rules.largest_p is not None else ""
+    yield f"{indent}{_EXPLAINED.removesuffix(')')}{level})"
 
 
-def _compared(found: RuleDifference | None) -> tuple[str, str, str, str]:
+def _own(fit: RuleFit) -> str:
+    """How many of the wrong answers are the rule's own."""
+    return f"{fit.same_answer.same:,} of {fit.same_answer.wrong:,}" if fit.same_answer else "None"
+
+
+def _compared(fit: RuleFit) -> tuple[str, str, str, str]:
     """How often answers are wrong where a rule is wrong and where it is right, and the difference with its interval."""
+    found = fit.difference
     if found is None:
         return "None", "None", "None", "None"
-    rates = share(found.wrong_where_rule_is_wrong), share(found.wrong_where_rule_is_right)
-    return *rates, f"{found.estimate:+.4f}", f"{found.low:+.4f} to {found.high:+.4f}"
+    sides = (
+        (found.wrong_where_rule_is_wrong, found.reads_where_rule_is_wrong),
+        (found.wrong_where_rule_is_right, found.reads_where_rule_is_right),
+    )
+    there, elsewhere = (f"{round(rate * reads):,} of {reads:,}" for rate, reads in sides)
+    return there, elsewhere, signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"
 
 
 def _calibration(found: Calibration | None) -> Iterator[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ffprompt.cli.console import line
 from ffprompt.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from ffprompt.report.data import Report
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
     drawn = figures.figures(made) if target is not None else []
     if target is not None:
         printed.writable(target, len(drawn))
-    for text in made["left_out"]:
+    for text in made.left_out:
         line(f"left out: {text}")
     page.write(made, out)
     line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
@@ -70,11 +73,11 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _what(made: Mapping[str, Any]) -> str:
+def _what(made: Report) -> str:
     """What is in a report."""
-    parts = [f"{len(made['rows'])} conditions of {len(made['runs'])} runs"] if made["runs"] else []
-    if made["study"]:
-        parts.append(f"{len(made['study']['trainings'])} trainings in {len(made['study']['cells'])} cells")
+    parts = [f"{len(made.rows)} conditions of {len(made.runs)} runs"] if made.runs else []
+    if made.study:
+        parts.append(f"{len(made.study['trainings'])} trainings in {len(made.study['cells'])} cells")
     return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ from ffprompt._util.formatting import dollars, share
 from ffprompt.cli.console import line, make_console
 from ffprompt.cost.prices import unknown
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, interval, legend, notes, repeated
+from ffprompt.report.wording import failures, interval, legend, notes, repeated, traced
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.condition_result import Stopping
 from ffprompt.scoring.score import Outcome
@@ -89,7 +89,7 @@ def outcomes(row: Mapping[str, Any]) -> str:
         found.append(f"answer mass {weight:.2f}")
     if near := row.get("near_ties"):
         found.append(f"{near:,} near ties")
-    found += repeated(row)
+    found += repeated(row) + traced(row)
     if row.get("calls"):
         found.append(used(row))
     return ", ".join(found)
@@ -104,7 +104,7 @@ def used(row: Mapping[str, Any]) -> str:
 
 
 def bill(info: Mapping[str, Any]) -> list[str]:
-    """What a run has used and cost in all, in one line; none for a model that is not behind an API."""
+    """Return in one line what a run has used and cost in all, and nothing for a model that is not behind an API."""
     spent, price, model = info.get("spent"), info.get("price"), info["config"]["model"]
     base_url = str((info.get("model") or {}).get("base_url") or "")
     if spent is None:

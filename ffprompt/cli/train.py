@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 from ffprompt._util.extras import needs
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
-from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.reference.training import settings as training_settings
-from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING
+from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING, SUPERVISE
+from ffprompt.tasks import registry
+from ffprompt.tasks.registry import DEFAULT
 
 if TYPE_CHECKING:
     from ffprompt.reference.networks.base import NetworkConfig
     from ffprompt.reference.training.config import Training
+    from ffprompt.reference.training.data import Mixture
+    from ffprompt.reference.training.evaluate import Certificate
     from ffprompt.reference.training.run import Plan
+    from ffprompt.tasks.base import Task
 
 _FINAL = 500  # strings of each set at the end, unless more are asked for
+_TASK_LENGTH = 100  # T of a task other than the flip-flop
 _PAPER_STEPS, _LSTM_STEPS, _DECAY_END = 10_000, 500, 10_001
 
 
@@ -52,11 +59,33 @@ def execute(options: Namespace) -> int:
             f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
             f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
         )
-    line(f"an error: of all tokens that of the stored bit is not the most probable; seed of the strings: {TEST_SEED}")
-    language = f" --length {training.data.length}" if training.data.length != 512 else ""
-    language += f" --symbols {training.data.symbols}" if training.data.symbols != 2 else ""
-    line(f"evaluate it with: python run_eval.py --backend reference --model {folder}{language} --seed {TEST_SEED}")
+        if one.certificate is not None:
+            line(f"  {certified(one.certificate)}")
+    line(f"an error: the most probable of all tokens is not the answer; seed of the strings: {TEST_SEED}")
+    line(
+        f"evaluate it with: python run_eval.py --backend reference --model {folder}{_language(options, training)} "
+        f"--seed {TEST_SEED}"
+    )
     return 0
+
+
+def certified(shown: Certificate) -> str:
+    """What a sequential test has shown, in a line."""
+    seen = f"{shown.errors:,} errors in {shown.reads:,} reads of {shown.strings:,} other strings"
+    if shown.decision is None:
+        return f"neither below nor above {shown.bound:g} shown at {shown.level:.0%} ({seen})"
+    limit = f"at most {shown.high:.2g}" if shown.decision == "below" else f"at least {shown.low:.2g}"
+    return f"glitch rate {shown.decision} {shown.bound:g} shown at {shown.level:.0%}: {limit} ({seen})"
+
+
+def _language(options: Namespace, training: Training) -> str:
+    """The flags of a run that asks for strings like those of a training."""
+    data, flags = training.data, ""
+    if data.task.name != DEFAULT:
+        flags += f" --task {data.task.name}" + "".join(f" --task-arg {one}" for one in options.task_arg or ())
+        return f"{flags} --length {data.length} --shots 0 --elicitation forced"
+    flags += f" --length {data.length}" if data.length != 512 else ""
+    return flags + (f" --symbols {data.symbols}" if data.symbols != 2 else "")
 
 
 def schedule(training: Training) -> list[str]:
@@ -76,22 +105,61 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     Raises UsageError for a flag that the architecture has no use for, or a value that is not possible.
     """
     from ffprompt.reference.networks import architectures
-    from ffprompt.reference.training.data import Mixture
+    from ffprompt.reference.training.certify import check
+    from ffprompt.reference.training.evaluate import sets_for
 
     architecture = given["architecture"]
-    known = ARCHITECTURES
-    if architecture not in known:
+    known, own = ARCHITECTURES, {}
+    if ".py:" in architecture:
+        from ffprompt.reference.networks.custom import describe as own_layer
+
+        architecture, own = "custom", own_layer(architecture)
+    elif architecture not in known:
         raise ConfigError(f"architecture {architecture!r} is unknown{did_you_mean(architecture, known)}")
-    data = Mixture.parse(given["data"], given["length"], given["symbols"])
+    data = _data(given)
     possible = {field.name for field in fields(architectures.ARCHITECTURES[architecture][0])}
     chosen = _given(given, MODEL)
     for flag in chosen:
         if FIELDS.get(flag, flag) not in possible:
             raise ConfigError(f"--{flag.replace('_', '-')}: a model of type {architecture} has no such setting")
-    model = {FIELDS.get(flag, flag): value for flag, value in chosen.items()} | {"symbols": data.symbols}
+    training, plan = _recipe(given, architecture, data), _plan(given)
+    for one, _ in sets_for(data, plan.tests(data.task)):  # what cannot be tested is said before anything is trained
+        if plan.certify is not None:
+            check(one, plan.certify, plan.certify_strings)
+    vocabulary = training.vocabulary
+    model = {FIELDS.get(flag, flag): value for flag, value in chosen.items()}
+    model |= {"symbols": data.symbols, "events": vocabulary.events} | own
     if "length" in possible:
-        model["length"] = data.length
-    return architectures.configure(architecture, model), _recipe(given, architecture, data), _plan(given)
+        model["length"] = vocabulary.longest(data.parts[0])
+    return architectures.configure(architecture, model), training, plan
+
+
+def _data(given: Mapping[str, Any]) -> Mixture:
+    """The strings to learn: those of ``--data``, or else those that the task has at this length."""
+    from ffprompt.reference.training.data import Mixture
+
+    task = _task(given)
+    if task.name == DEFAULT:
+        return Mixture.parse(given["data"] or "FFL(0.8)", given["length"] or 512, given["symbols"] or 2)
+    if given["data"] is not None:
+        return Mixture.parse(given["data"], symbols=given["symbols"], task=task)
+    return Mixture.of(task.spec(given["length"] or _TASK_LENGTH, given["symbols"] or 2))
+
+
+def _task(given: Mapping[str, Any]) -> Task:
+    """The task with its settings. Reads stand after every input, unless ``--data`` or something else says where."""
+    arguments, supervise = list(given["task_arg"] or ()), given["supervise"]
+    task = registry.get(given["task"] or DEFAULT, arguments)
+    if supervise not in (None, *SUPERVISE):
+        raise ConfigError(f"--supervise {supervise}: unknown{did_you_mean(supervise, SUPERVISE)}")
+    if supervise == "reads" or given["data"] is not None or any(one.startswith("reads=") for one in arguments):
+        return task
+    try:
+        return registry.get(task.name, [*arguments, "reads=every"])
+    except SpecError as error:
+        if supervise == "states":
+            raise ConfigError(f"--supervise states: task {task.name} has no reads after every input") from error
+        return task
 
 
 def _recipe(given: Mapping[str, Any], architecture: str, data: Any) -> Training:
@@ -109,6 +177,7 @@ def _recipe(given: Mapping[str, Any], architecture: str, data: Any) -> Training:
         data_seed=given["seed"] if given["data_seed"] is None else given["data_seed"],
         steps=steps,
         data_size=given["data_size"],
+        scratchpad=bool(given["scratchpad"]),
         sharpening=Sharpening(**_sharpening(given)),
         compiled=bool(given["compile"]),
         torch=str(torch.__version__),
@@ -145,18 +214,24 @@ def name(config: NetworkConfig, training: Training) -> str:
     from ffprompt.reference.networks.architectures import name_of
 
     sizes = "x".join(str(getattr(config, part)) for part in ("layers", "width", "heads") if hasattr(config, part))
-    data = str(training.data).replace(f"FFL({training.data.length}, ", "").replace(")", "").replace(" ", "")
+    data = str(training.data)
+    if training.data.task.name == DEFAULT:
+        data = data.replace(f"FFL({training.data.length}, ", "").replace(")", "").replace(" ", "")
+        data = f"ffl{data}"
+    else:
+        data = re.sub(r"[^A-Za-z0-9.+=]+", "-", data).strip("-")
     seeds = f"s{training.model_seed}"
     if training.data_seed != training.model_seed:
         seeds += f"-d{training.data_seed}"
-    if training.data.length != 512:
+    if training.data.task.name == DEFAULT and training.data.length != 512:
         data += f"-T{training.data.length}"
-    return f"{name_of(config)}-{sizes}-ffl{data}{_unusual(config, training)}-{seeds}"
+    kind = getattr(config, "layer", "").rpartition(":")[2] or name_of(config)
+    return f"{kind}-{sizes}-{data}{_unusual(config, training)}-{seeds}"
 
 
 def _unusual(config: NetworkConfig, training: Training) -> str:
     """Every other setting that changes a model and is not the default, with its name."""
-    plain = {"layers", "width", "heads", "length", "symbols"}
+    plain = {"layers", "width", "heads", "length", "symbols", "events", "layer", "sha256"}
     usual = {"data", "model_seed", "data_seed", "decay_end", "device", "threads", "compiled", "torch"}
     odd = [
         (field.name, value)

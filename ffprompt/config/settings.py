@@ -2,9 +2,9 @@
 
 From the table come the fields of ``RunConfig`` and their validation, the flags of ``run``, the refusal of a setting
 that a backend does not have, what two runs that are compared may differ in, what belongs to the plan of a run, and the
-page docs/settings.md::
+page docs/reference/settings.md::
 
-    python -m ffprompt.config.settings > docs/settings.md
+    python -m ffprompt.config.settings > docs/reference/settings.md
 
 Nothing heavy is imported here, because ``--help`` needs the table.
 """
@@ -54,7 +54,7 @@ class Settings:
         None, QUESTIONS, "K", "solved strings shown before the question", product=True, least=0, most=64,
         unset=_BY_BACKEND,
     )
-    shot_length: int = setting(16, QUESTIONS, "T", "instructions in each shot", used_with="shots")
+    shot_length: int = setting(16, QUESTIONS, "T", "length of each shot, counted in the same way", used_with="shots")
     shared_shots: bool = setting(False, QUESTIONS, "", "show the same shots before every question", used_with="shots")
     elicitation: tuple[str, ...] | None = setting(
         None, QUESTIONS, "NAME", "how reads are asked", product=True, unset=_BY_BACKEND, names=elicitation_names
@@ -73,8 +73,8 @@ class Settings:
         expected="a list of KEY=VALUE",
     )
     length: tuple[int, ...] | None = setting(
-        None, STRINGS, "T", "instructions in each string, an even number of at least 4", product=True,
-        expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
+        None, STRINGS, "T", "length of each string; of the flip-flop in symbols, even and at least 4",
+        product=True, expected="an even number of at least 4", compare="strings", unset=_BY_BACKEND,
     )
     p_ignore: tuple[float, ...] | None = setting(
         None, STRINGS, "P", "probability of ignore; write and read share the rest", product=True,
@@ -92,10 +92,12 @@ class Settings:
         2, STRINGS, "M", "number of data symbols, 2 to 256", expected="a whole number from 2 to 256", compare="equal"
     )
     data: str | None = setting(
-        None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings"
+        None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings",
+        least=1, expected="a file or owner/name:split",
     )
     trials: int | None = setting(
         None, STRINGS, "N", "strings per condition (a maximum with --certify or --until-width)", least=1,
+        most=100_000_000,
         compare="strings", unset=_BY_BACKEND,
     )
     repeats: int = setting(1, STRINGS, "K", "times that each prompt is asked", least=1, most=1000, compare="equal")
@@ -285,7 +287,7 @@ def page(table: Iterable[Setting]) -> str:
 _INTRODUCTION = """\
 # Settings of a run
 
-<!-- Made by: python -m ffprompt.config.settings > docs/settings.md -->
+<!-- Made by: python -m ffprompt.config.settings > docs/reference/settings.md -->
 
 Each setting is a flag of `ffprompt run` and of `ffprompt batch submit`, a key of a `[[run]]` table in a suite, and, if
 it belongs to the plan, a key of `config` in `run.json`. Keys have underscores: `--p-ignore` is `p_ignore`.

@@ -199,11 +199,14 @@ def usd(picos: int | None) -> float | None:
 
 
 def find(model: str, base_url: str, file: str | None = None) -> Price | None:
-    """Return the price of a model at a server, or None. Raises ConfigError for a bad file.
+    """Return the price of a model at a server, or None.
 
     A user's file goes first, then the bundled table, which is for the providers' own servers, then what the package
     genai-prices knows, where it is installed. In both tables the whole name is looked for, then the name without a
     date at its end.
+
+    Raises:
+        ConfigError: for a bad file.
     """
     if file is not None and (found := _named(_table(Path(file)), model)):
         return found

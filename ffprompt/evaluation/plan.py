@@ -25,7 +25,7 @@ from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import RunConfig
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.elicitation.condition import Condition
-from ffprompt.elicitation.question import Prompt, Question
+from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
@@ -37,11 +37,14 @@ from ffprompt.templates.schema import Template
 
 
 class Plan:
-    """What a run asks. Raises ConfigError, SpecError, TemplateError where the settings cannot be carried out.
+    """What a run asks.
 
     ``strings`` are those of a file. ``kept`` are templates as an earlier run has recorded them, by the names or paths
     in its settings, used in place of what the files hold today. ``trials`` are those of each condition: each of its
     ``string_count`` strings is asked ``repeats`` times.
+
+    Raises:
+        ConfigError, SpecError, TemplateError: where the settings cannot be carried out.
     """
 
     def __init__(
@@ -178,7 +181,7 @@ class Plan:
         condition = batch.condition
         asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
-        return condition.elicitation.prompt(words, condition.form, string, shots, asked, turns)
+        return condition.elicitation.prompt(PromptParts(words, condition.form, string, shots, asked, turns))
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""
@@ -205,10 +208,17 @@ class Plan:
         return questions
 
     def _hints(self, batch: Batch) -> list[dict[str, tuple[int, ...]]]:
-        rules = self.task.floors(batch.strings, batch.condition.elicitation.sees_answers)
+        elicitation = batch.condition.elicitation
+        rules = self.task.floors(batch.strings, elicitation.sees_answers)
         rules["oracle"] = batch.strings.answers
+        everywhere = elicitation.writes_every_answer
+        if everywhere and (states := self.task.answers_everywhere(batch.strings)) is not None:
+            rules["oracle"] = states
         return [
-            {name: tuple(answers[row, batch.positions(row)].tolist()) for name, answers in rules.items()}
+            {
+                name: tuple(answers[row, slice(None) if everywhere else batch.positions(row)].tolist())
+                for name, answers in rules.items()
+            }
             for row in range(len(batch))
         ]
 
@@ -216,7 +226,10 @@ class Plan:
         """Return the longest reply with ``count`` answers. In a dialogue that of one turn."""
         if self.config.max_tokens is not None:
             return self.config.max_tokens
-        return condition.elicitation.max_tokens(condition.form, condition.structured, count)
+        elicitation, spec = condition.elicitation, condition.spec
+        events = spec.instructions if spec else self.file.instructions if self.file is not None else 0
+        most = elicitation.max_tokens(condition.form, condition.structured, count)
+        return most + elicitation.trace_tokens(self.words(condition), events)
 
     def data_digest(self) -> str:
         """16 hex digits of all strings of the run."""

@@ -54,7 +54,7 @@ COLUMNS = {
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
     "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string", "condition": "int32",
+    "prompt": "string", "condition": "int32", "final_answer": "int16",
 }  # fmt: skip
 
 
@@ -249,6 +249,7 @@ def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord)
         ignore_case=words.template.reply.ignore_case,
         structured=condition.structured,
         tags=plan.config.reasoning_tags or (),
+        steps=condition.elicitation.steps(words, batch.strings.string(row), batch.asked[row].tolist()),
     )
     return condition.elicitation.judge(response, batch.truth(row), reading)
 
@@ -321,6 +322,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
         **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
         "answer": list(judged.answers),
+        "final_answer": none if judged.final is None else list(judged.final),
         "outcome": [str(outcome) for outcome in judged.outcomes],
         "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
         "ended": printable(_ended(response, len(positions))),

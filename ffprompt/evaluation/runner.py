@@ -52,7 +52,11 @@ def make_plan(config: RunConfig, backend: Backend) -> Plan:
 
 
 def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
-    """Check the first trials of every condition against tokenizer and context. Raises AuditError with a hint."""
+    """Check the first trials of every condition against tokenizer and context.
+
+    Raises:
+        AuditError: a prompt does not fit, or its answers cannot be scored. The message has a hint.
+    """
     found = []
     once = plan.once
     # Whoever has written a template should hear what is odd about it; the bundled ones are as they are meant to be.

@@ -31,7 +31,12 @@ from ffprompt.scoring.response_records import SingleRecord
 
 
 class Journal:
-    """``sent.tsv``, open for appending by the process that holds the run's log. Raises StoreError, RunFailedError."""
+    """``sent.tsv``, open for appending by the process that holds the run's log.
+
+    Raises:
+        StoreError: the file cannot be opened.
+        RunFailedError: it cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -149,9 +154,12 @@ def _sent(path: Path) -> Iterator[tuple[int, Bound | None]]:
 
 
 def price_of(config: RunConfig, identity: Mapping[str, object], before: Price | None = None) -> Price | None:
-    """The price of a run's model where it is served. Raises ConfigError where a budget needs one and none is known.
+    """The price of a run's model where it is served.
 
     ``before`` is the price that an earlier part of the run has recorded. Only a file of the user's replaces it.
+
+    Raises:
+        ConfigError: where a budget needs one and none is known.
     """
     price, base_url = before, str(identity.get("base_url") or "")
     if price is None or config.prices is not None:
@@ -172,7 +180,11 @@ def unlimited(config: RunConfig) -> None:
 
 
 def enough(config: RunConfig, price: Price | None, least: Bound) -> None:
-    """Whether a budget is enough for a call that may use ``least``. Raises ConfigError where it is not."""
+    """Whether a budget is enough for a call that may use ``least``.
+
+    Raises:
+        ConfigError: the budget is not enough.
+    """
     most = None if price is None else price.max_cost(least)
     if config.max_usd is not None and most is not None and most > config.max_usd * PICO:
         raise ConfigError(

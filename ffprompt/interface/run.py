@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ffprompt._util.formatting import share, span
 from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import is_folder
+from ffprompt.analysis.verdict import ConditionVerdict, Verdict, verdicts
 from ffprompt.errors import StoreError
 from ffprompt.report.wording import notes
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.records import ConditionRecord
+from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.score import Outcome
 
 if TYPE_CHECKING:
@@ -64,18 +67,35 @@ class Run:
 
         ``accuracy`` is the share of reads answered correctly among ``reads`` that are no errors, with its 95% interval
         from ``interval_low`` to ``interval_high``. ``floor`` is what the best rule without memory, ``floor_rule``,
-        scores on the same reads. ``correct`` to ``error`` count the reads with each outcome. No data is None or NaN.
+        scores on the same reads, and ``against_floor`` says whether the whole interval lies above or below it.
+        ``correct`` to ``error`` count the reads with each outcome. No data is None or NaN.
         """
         import pandas as pd
 
         info = self._folder.info
-        if info.results is None:
-            raise StoreError(f"run {self.path}: it has no table yet; compute it with: ffprompt score {self.path}")
         rows = [
-            _row(info.model_name, condition, result.to_json())
-            for condition, result in zip(info.plan.conditions, info.results, strict=True)
+            _row(info.model_name, condition, result.to_json(), verdict.word)
+            for condition, result, verdict in zip(info.plan.conditions, self._results, self.verdicts, strict=True)
         ]
         return pd.DataFrame(rows)
+
+    @property
+    def verdicts(self) -> Sequence[ConditionVerdict]:
+        """What each condition says against its floor, in the order of the table."""
+        return self.verdict.conditions
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the run says of its model: a sentence, and a verdict for each condition."""
+        info = self._folder.info
+        (found,) = verdicts([(info.model_name, result) for result in self._results])
+        return found
+
+    @property
+    def _results(self) -> Sequence[ConditionResult]:
+        if (results := self._folder.info.results) is None:
+            raise StoreError(f"run {self.path}: it has no table yet; compute it with: ffprompt score {self.path}")
+        return results
 
     @cached_property
     def reads(self) -> pd.DataFrame:
@@ -112,10 +132,12 @@ class Run:
         """
         from ffprompt.report import data, page
 
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise StoreError(f"report {path!r:.80}: expected the path of an .html file")
         target = self.path / "report.html" if path is None else Path(path)
         if target.suffix not in (".html", ".htm"):
             raise StoreError(f"report {target}: the file's name must end in .html")
-        if not target.parent.is_dir():
+        if not is_folder(target.parent):
             raise StoreError(f"report {target}: the folder {target.parent} is not there")
         page.write(data.build([self.path], incomplete=True), target)
         return target
@@ -132,14 +154,16 @@ class Run:
         if info.results is None:
             return f"<p>{escape(repr(self))}</p>"
         rows = [{"model": info.model_name, **result.to_json()} for result in info.results]
-        names = ("condition", "accuracy", "95% interval", "floor", "reads", "strings", "outcomes")
+        shown = [_cells(row, verdict) for row, verdict in zip(rows, self.verdicts, strict=True)]
+        names = ("condition", "accuracy", "95% interval", "floor", "against the floor", "reads", "strings", "outcomes")
         head = "".join(f"<th>{name}</th>" for name in names)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(row))}</tr>" for row in rows)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in shown)
         remarks = "".join(f"<li>{escape(note)}</li>" for note in notes(rows))
         below = f"<details><summary>notes</summary><ul>{remarks}</ul></details>" if remarks else ""
         status = "" if self.complete else f" ({escape(info.status)})"
         return (
-            f"<p><b>{escape(info.model_name)}</b>{status}, {escape(str(self.path))}</p>"
+            f"<p><b>{escape(info.model_name)}</b>{status}: {escape(self.verdict.sentence)}</p>"
+            f"<p>{escape(str(self.path))}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
         )
 
@@ -158,7 +182,7 @@ def load(run: str | os.PathLike[str]) -> Run:
     return Run(folder)
 
 
-def _row(model: str, condition: ConditionRecord, result: Mapping[str, Any]) -> dict[str, Any]:
+def _row(model: str, condition: ConditionRecord, result: Mapping[str, Any], verdict: str) -> dict[str, Any]:
     """A row of the table: the condition, its settings, its numbers."""
     outcomes = {str(name): result["outcomes"].get(name, 0) for name in Outcome}
     numbers = {name: value for name, value in result.items() if name not in _NESTED}
@@ -166,15 +190,16 @@ def _row(model: str, condition: ConditionRecord, result: Mapping[str, Any]) -> d
     planned = {name: getattr(condition, name) for name in _PLANNED}
     warnings = "; ".join(result.get("warnings", ()))
     return {
-        "model": model, "condition": condition.name, **planned, **first, **numbers, **outcomes, "warnings": warnings
+        "model": model, "condition": condition.name, **planned, **first, **numbers, "against_floor": verdict,
+        **outcomes, "warnings": warnings,
     }  # fmt: skip
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], verdict: ConditionVerdict) -> tuple[str, ...]:
     """A row as a notebook shows it."""
     floor = "None" if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
     outcomes = ", ".join(f"{row['outcomes'][name]:,} {name}" for name in Outcome if row["outcomes"].get(name))
     return (
-        row["condition"], share(row["accuracy"]), span(row["interval_low"], row["interval_high"]), floor,
+        row["condition"], share(row["accuracy"]), span(row["interval_low"], row["interval_high"]), floor, verdict.word,
         f"{row['reads']:,}", f"{row['strings']:,}", outcomes,
     )  # fmt: skip

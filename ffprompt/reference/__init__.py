@@ -1,5 +1,6 @@
-"""Small networks trained from scratch on the raw symbols of a flip-flop string: the yardstick for prompted models.
+"""Small networks trained from scratch on the strings of a task: the yardstick for prompted models.
 
-``models`` the networks, ``train`` the recipe, ``text`` from prompt text to tokens, ``checkpoint`` the files, ``build``
-makes those that are shipped. All but ``text`` need ``pip install "ffprompt[reference]"``.
+``vocabulary`` turns strings into tokens and ``tokens`` reads the flip-flop's raw symbols; ``networks`` holds the
+networks, ``training`` the recipe, ``checkpoints`` the files and those that are shipped, ``export`` what other libraries
+load. All but the first two need ``pip install "ffprompt[reference]"``.
 """

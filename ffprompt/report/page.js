@@ -16,7 +16,7 @@
 
   // Figures: the data come without the colours of the theme and without the room there is.
   const charts = held("chart-data");
-  const narrow = () => innerWidth < 600;
+  const narrow = () => innerWidth < 600 && !root.classList.contains("printing");
   const layoutOf = (box, data, layout) => {
     const style = getComputedStyle(root), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
     const made = structuredClone(layout);
@@ -28,11 +28,13 @@
     // Legend entries stand in as many columns as their longest name leaves room for, and none is cut or scrolled away.
     const size = narrow() ? 9 : 11, shown = data.filter((one) => one.showlegend), room = box.clientWidth - 60;
     const most = Math.max(10, Math.floor((room - 50) / (0.6 * size)));
-    for (const one of shown) one.name = one.name.match(new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}`, "gu"))?.join("<br>") ?? "";
+    // A name is broken at a blank, and inside a word that is longer than a line.
+    const line = new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}(?=\\s|$)|(?:&[a-z0-9#]+;|\\S){1,${most}}`, "gu");
+    for (const one of shown) one.name = one.name.match(line)?.map((text) => text.trim()).join("<br>") ?? "";
     const entry = 50 + 0.6 * size * Math.min(most, Math.max(...shown.map((one) => one.name.length)));
     const columns = Math.max(1, Math.min(series, Math.floor(room / entry)));
     const lines = columns > 1 ? Math.ceil(series / columns) : shown.reduce((sum, one) => sum + (1 + one.name.split("<br>").length) / 2, 0);
-    const legend = rows ? 30 : 30 * lines;
+    const legend = rows ? 30 : 30 + 20 * lines;
     if (rows) {
       const placed = made.yaxis.ticktext, names = placed || made.yaxis.categoryarray, parts = narrow() ? "<br>" : " · ";
       const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
@@ -48,21 +50,53 @@
       made.height = (narrow() ? 130 : 110) + rows * (placed ? 64 : 12 + 8 * high);
     } else {
       made.height = 340 + legend;
-      if (series) Object.assign(made.legend, { font: { size }, y: -0.3, maxheight: 30 * lines + 40 }, columns > 1 ? { entrywidth: entry - 45 } : { orientation: "v" });
+      if (series) Object.assign(made.legend, { font: { size }, y: -0.3, tracegroupgap: 0, maxheight: 30 * lines + 40 }, columns > 1 ? { entrywidth: entry - 45 } : { orientation: "v" });
       made.margin.b = 50;
     }
     return made;
   };
+  // Series of one x stand a little beside each other when they are drawn; the numbers in the page stay.
+  const moved = (one, axis) => {
+    const shift = one.meta?.shift;
+    if (shift) one.x = one.x.map((x) => x === null ? x : axis.type === "log" ? x * 10 ** shift : x + shift);
+    return one;
+  };
+  // A figure is drawn when it is first seen: what is hidden has no width.
   const draw = () => {
     for (const box of document.querySelectorAll(".chart")) {
+      if (box.offsetParent === null) { box.replaceChildren(); continue; }
       const { data, layout } = structuredClone(charts[box.dataset.name]);
+      for (const one of data) moved(one, layout.xaxis);
       Plotly.react(box, data, layoutOf(box, data, layout), { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
     }
   };
+  // The part that is chosen is the one that the address names. What is printed has all of them.
+  const parts = [...document.querySelectorAll("section.tab")];
+  const choose = () => {
+    const named = parts.find((part) => part.id === location.hash.slice(1)) ?? parts[0];
+    for (const part of parts) part.hidden = part !== named;
+    for (const link of document.querySelectorAll("nav a")) link.toggleAttribute("aria-current", link.hash === `#${named.id}`);
+    draw();
+    scrollTo(0, 0);
+  };
+  addEventListener("hashchange", choose);
+  const folded = [];
+  addEventListener("beforeprint", () => {
+    root.classList.add("printing");  // as wide as a sheet, so that figures are drawn for it
+    for (const part of parts) part.hidden = false;
+    for (const fold of document.querySelectorAll("details.model:not([open])")) { folded.push(fold); fold.open = true; }
+    draw();
+  });
+  addEventListener("afterprint", () => {
+    root.classList.remove("printing");
+    for (const fold of folded.splice(0)) fold.open = false;
+    choose();
+  });
+  for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", () => { if (fold.querySelector(".chart")) draw(); });
   let last = narrow();
   addEventListener("resize", () => { if (narrow() !== last) { last = narrow(); draw(); } });
 
-  draw();
+  choose();
   if (!at("list")) return;
 
   // Trials: whatever a model said is put in as text, never as markup.

@@ -7,30 +7,48 @@ its head forbids every request, so that a slip could not send anything either.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ffprompt._util.extras import needs
 from ffprompt._util.formatting import duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
+from ffprompt.analysis.condition_names import name_rows
+from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
-from ffprompt.report.figures.figures import figures
+from ffprompt.report.comparisons import comparison_table
+from ffprompt.report.data import Report
+from ffprompt.report.figures.figures import figures, summary
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
-from ffprompt.report.figures.series import rate
+from ffprompt.report.figures.series import Figure, rate
+from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.study_cells import ERROR
-from ffprompt.report.wording import REPEATS, repeated
+from ffprompt.report.study_cells import BESIDE_RUNS, ERROR
+from ffprompt.report.wording import REPEATS, repeated, traced
+from ffprompt.scoring.condition_result import ConditionResult
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 LARGEST = 15_000_000  # bytes
 _MOST_RECORDS = 50  # trainings whose record is in the page
 _MOST_PROVENANCE = 40_000  # characters of a run's record
+_MOST_WARNINGS = 6  # lines before the first number, beyond which they are folded
+_MOST_OPEN = 16  # rows of several models that are not folded
 
 
-def render(data: JsonObject) -> str:
-    """The page as text. Raises ModelError where plotly is not installed, StoreError for one larger than 15 MB."""
+def render(report: Report) -> str:
+    """Return the page as text.
+
+    Raises:
+        ModelError: plotly is not installed.
+        StoreError: The page is larger than 15 MB.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -40,29 +58,60 @@ def render(data: JsonObject) -> str:
         raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": share, "record": _record, "duration": duration, "rate": rate, "repeated": repeated}
-    shown = figures(data)
+    environment.filters |= {
+        "share": share,
+        "record": _record,
+        "duration": duration,
+        "rate": rate,
+        "repeated": _repeated,
+    }
+    drawn = figures(report)
+    first = summary(report) if report.rows else None
+    compared = [
+        (comparison_table(made), figure)
+        for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
+    ]
+    elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
+    others = [figure for figure in drawn if figure.name not in elsewhere]
+    beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
+    names = name_rows([(row.label, row.result) for row in report.rows])
     page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
-        data=data,
-        rows=data["rows"],
-        runs=data["runs"],
-        study=data["study"],
+        data=report,
+        rows=report.rows,
+        runs=report.runs,
+        study=report.study,
+        tabs=_tabs(report, beside, bool(others)),
+        first=first if first and first.name in {figure.name for figure in drawn} else None,
+        models=_models(report.rows, names.rows),
+        shared=names.shared,
+        most_warnings=_MOST_WARNINGS,
+        most_open=_MOST_OPEN,
+        meanings=[
+            (rule, meaning(rule))
+            for rule in dict.fromkeys(fit.rule for row in report.rows for fit in row.errors.rules.rules)
+        ],
+        statistics=_statistics(report.rows),
+        beside=beside,
+        comparisons=compared,
+        alone=_alone(report),
         error_of_training=ERROR,
+        beside_runs=BESIDE_RUNS,
         repeats_legend=REPEATS,
-        figures=shown,
+        figures=others,
+        charted=bool(drawn),
         most_records=_MOST_RECORDS,
         outcomes=OUTCOMES,
         colours=COLOURS,
         style=Markup((files / "page.css").read_text(encoding="utf-8")),
         script=Markup((files / "page.js").read_text(encoding="utf-8")),
         library=Markup(library),
-        charts=_json({figure.name: chart(figure) for figure in shown}),
+        charts=_json({figure.name: chart(figure) for figure in drawn}),
         trials=_json(
             {
                 "outcomes": OUTCOMES,
-                "trials": data["trials"],
-                "names": [row["name"] for row in data["rows"]],
-                "letters": [row["letters"] for row in data["rows"]],
+                "trials": report.trials,
+                "names": [row.name for row in report.rows],
+                "letters": [dict(row.letters) for row in report.rows],
             }
         ),
     )
@@ -71,7 +120,43 @@ def render(data: JsonObject) -> str:
     return page
 
 
-def _json(value: Any) -> Any:
+def _named(drawn: Sequence[Figure], name: str) -> list[Figure]:
+    return [figure for figure in drawn if figure.name == name or figure.name.startswith(f"{name}-")]
+
+
+def _tabs(report: Report, beside: bool, figures: bool) -> list[tuple[str, str]]:
+    """The parts of the page that can be chosen: the name of each, and its title."""
+    rows = bool(report.rows)
+    parts = [
+        ("summary", "Summary", rows), ("results", "Every number", rows), ("comparison", "Comparison", beside),
+        ("trainings", "Trainings", bool(report.study)), ("figures", "Figures", figures), ("anatomy", "Errors", rows),
+        ("trials", "Trials", rows), ("prompts", "Prompts", rows), ("runs", "Runs", rows),
+    ]  # fmt: skip
+    return [(name, title) for name, title, there in parts if there]
+
+
+def _models(rows: Sequence[ReportRow], names: Sequence[str]) -> list[tuple[str, list[tuple[ReportRow, str]]]]:
+    """The rows of each model with their short names, under its label."""
+    models: dict[str, list[tuple[ReportRow, str]]] = {}
+    for row, name in zip(rows, names, strict=True):
+        models.setdefault(row.label, []).append((row, name))
+    return list(models.items())
+
+
+def _alone(report: Report) -> list[str]:
+    """Labels of the runs that have no condition in common with another one, where there is a table of such."""
+    if not report.side_by_side:
+        return []
+    return [run.label for place, run in enumerate(report.runs) if place not in report.shown_beside]
+
+
+def _statistics(rows: Sequence[ReportRow]) -> list[str]:
+    """What the statistics say of some rows' intervals, each once, with the number of rows."""
+    counts = Counter(text for row in rows for text in row.result.warnings)
+    return [f"{text} ({count} of {len(rows)} rows)" for text, count in counts.items()]
+
+
+def _json(value: object) -> Markup:
     """JSON for a script element, which nothing in it can end: ``<``, ``>`` and ``&`` are written as escapes."""
     from markupsafe import Markup
 
@@ -81,16 +166,26 @@ def _json(value: Any) -> Any:
     return Markup(text)
 
 
-def _record(run: JsonObject) -> str:
-    text = json.dumps(run["provenance"], indent=2, ensure_ascii=False)
+def _repeated(row: ConditionResult) -> list[str]:
+    record = row.to_json()
+    return [*repeated(record), *traced(record)]
+
+
+def _record(provenance: JsonObject) -> str:
+    text = json.dumps(provenance, indent=2, ensure_ascii=False)
     if len(text) <= _MOST_PROVENANCE:
         return text
     return f"{text[:_MOST_PROVENANCE]}\n… {len(text) - _MOST_PROVENANCE:,} more characters are in run.json"
 
 
-def write(data: JsonObject, path: Path) -> None:
-    """Write the page, replacing an earlier one in one step. Raises ModelError, StoreError."""
-    text = render(data)
+def write(report: Report, path: Path) -> None:
+    """Write the page, replacing an earlier one in one step.
+
+    Raises:
+        ModelError: plotly is not installed.
+        StoreError: The page is too large, or the file cannot be written.
+    """
+    text = render(report)
     try:
         write_atomically(path, text.encode())
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ffprompt._util.records import JsonObject
+from ffprompt.report.records import ReportRow
 
 _SPARSE, _DENSE = "sparse tail", "dense tail"  # presets of a task
 
@@ -19,8 +19,8 @@ class Point:
     """
 
     accuracy: float
-    interval_low: float
-    interval_high: float
+    interval_low: float | None
+    interval_high: float | None
     floor: float | None
     floor_rule: str | None
     reads: int
@@ -39,121 +39,122 @@ class DatedPoint(Point):
 
 
 @dataclass(frozen=True)
-class LengthSeries:
-    """Accuracy against T."""
+class _Called:
+    """What tells a series from others, part by part: its model, template, shots and so on."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def full(self) -> str:
+        """All parts in one."""
+        return ", ".join(part for part in self.parts if part)
+
+
+@dataclass(frozen=True)
+class LengthSeries(_Called):
+    """Accuracy against T of rows that differ in nothing else."""
 
     elicitation: str
-    name: str
     points: list[Point]
 
 
 @dataclass(frozen=True)
-class Tails:
-    """Accuracy on FFL(0.98) beside that on FFL(0.1)."""
+class Tails(_Called):
+    """Accuracy on the sparse tail beside that on the dense one."""
 
-    name: str
     sparse: Point
     dense: Point
 
 
 @dataclass(frozen=True)
-class Trend:
+class Trend(_Called):
     """One model under one condition in several runs."""
 
-    name: str
     points: list[DatedPoint]
 
 
 @dataclass(frozen=True)
 class SharedCondition:
-    """A condition that several runs have: ``cells`` are numbers of rows, None where a run lacks it."""
+    """A condition that several runs have: ``cells`` are places of rows, None where a run lacks it."""
 
     condition: str
     cells: list[int | None]
 
 
-def lengths(rows: Sequence[JsonObject]) -> list[LengthSeries]:
+def lengths(rows: Sequence[ReportRow]) -> list[LengthSeries]:
     """Return one series for what differs in nothing but T, and only of rows that have an accuracy."""
-    series: dict[tuple[str, str, int | None, str], LengthSeries] = {}
+    groups: dict[tuple[str | int, ...], list[ReportRow]] = {}
     for row in rows:
-        if row["accuracy"] is not None:
-            key = (row["label"], row["how"], row.get("shot_length"), _rest(row))
-            name = f"{row['label']} · {row['how']} · {_language(row)}"
-            series.setdefault(key, LengthSeries(row["elicitation"], name, [])).points.append(_point(row))
-    for one in series.values():
-        one.points.sort(key=lambda point: point.length)
-    return list(series.values())
-
-
-def tails(rows: Sequence[JsonObject]) -> list[Tails]:
-    """Return accuracy in both tails where a run has both under the same conditions."""
-    pairs: dict[tuple[int, str, int], dict[str, JsonObject]] = {}
-    for row in rows:
-        if row["accuracy"] is not None and row["preset"] in (_SPARSE, _DENSE):
-            pairs.setdefault((row["run"], row["how"], row["length"]), {})[row["preset"]] = row
+        if row.result.accuracy is not None:
+            groups.setdefault((*row.parts(without=("T",)), row.shot_length), []).append(row)
     return [
-        Tails(
-            f"{pair[_SPARSE]['label']} · {pair[_SPARSE]['how']} · T = {pair[_SPARSE]['length']}",
-            _point(pair[_SPARSE]),
-            _point(pair[_DENSE]),
+        LengthSeries(
+            found[0].parts(without=("T",)),
+            found[0].result.elicitation,
+            sorted(map(_point, found), key=lambda point: point.length),
         )
+        for found in groups.values()
+    ]
+
+
+def tails(rows: Sequence[ReportRow]) -> list[Tails]:
+    """Return accuracy in both tails where a run has both under the same conditions."""
+    pairs: dict[tuple[int, str, int], dict[str, ReportRow]] = {}
+    for row in rows:
+        if row.result.accuracy is not None and row.preset in (_SPARSE, _DENSE):
+            pairs.setdefault((row.run, row.how, row.length), {})[row.preset] = row
+    return [
+        Tails(pair[_SPARSE].parts(without=("p",)), _point(pair[_SPARSE]), _point(pair[_DENSE]))
         for pair in pairs.values()
         if len(pair) == 2
     ]
 
 
-def trends(rows: Sequence[JsonObject]) -> list[Trend]:
+def trends(rows: Sequence[ReportRow]) -> list[Trend]:
     """Return one model under one condition in several runs, by the time that the runs were started."""
-    series: dict[tuple[str, str], list[JsonObject]] = {}
+    groups: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:
-        if row["accuracy"] is not None and row["started"]:
-            series.setdefault((row["model"], row["condition"]), []).append(row)
+        if row.result.accuracy is not None and row.started:
+            groups.setdefault((row.model, row.result.condition), []).append(row)
     return [
         Trend(
-            f"{model} · {found[0]['how']} · {found[0]['language']}",
+            (found[0].model, *found[0].parts()[1:]),
             [
-                DatedPoint(**vars(_point(row)), started=row["started"], label=row["label"])
-                for row in sorted(found, key=lambda row: str(row["started"]))
+                DatedPoint(**vars(_point(row)), started=row.started or "", label=row.label)
+                for row in sorted(found, key=lambda row: row.started or "")
             ],
         )
-        for (model, _), found in series.items()
-        if len({row["run"] for row in found}) > 1
+        for found in groups.values()
+        if len({row.run for row in found}) > 1
     ]
 
 
-def side_by_side(runs: int, rows: Sequence[JsonObject]) -> list[SharedCondition]:
-    """Return the conditions that several runs have."""
-    shared: dict[str, list[int | None]] = {}
+def side_by_side(runs: int, rows: Sequence[ReportRow]) -> tuple[list[SharedCondition], list[int]]:
+    """Return the conditions that several runs have, and the places of the runs that have one of them.
+
+    A run that shares no condition with another has no cell: it would stand as a column without a number.
+    """
+    places: dict[str, list[int | None]] = {}
     for number, row in enumerate(rows):
-        shared.setdefault(row["condition"], [None] * runs)[row["run"]] = number
-    return [
-        SharedCondition(condition, cells)
-        for condition, cells in shared.items()
-        if sum(cell is not None for cell in cells) > 1
-    ]
+        places.setdefault(row.result.condition, [None] * runs)[row.run] = number
+    shared = {name: cells for name, cells in places.items() if sum(cell is not None for cell in cells) > 1}
+    shown = [run for run in range(runs) if any(cells[run] is not None for cells in shared.values())]
+    return [SharedCondition(name, [cells[run] for run in shown]) for name, cells in shared.items()], shown
 
 
-def _point(row: JsonObject) -> Point:
-    bounds = row.get("zero_error_bounds")
+def _point(row: ReportRow) -> Point:
+    found = row.result
+    assert found.accuracy is not None
+    bounds = found.zero_error_bounds
     return Point(
-        accuracy=row["accuracy"],
-        interval_low=row["interval_low"],
-        interval_high=row["interval_high"],
-        floor=row["floor"],
-        floor_rule=row["floor_rule"],
-        reads=row["reads"],
-        strings=row["strings"],
-        incomplete=row["incomplete"],
-        length=row["length"],
-        at_most=bounds["strings"]["high"] if bounds and row["accuracy"] == 1 else None,
+        accuracy=found.accuracy,
+        interval_low=found.interval_low,
+        interval_high=found.interval_high,
+        floor=found.floor,
+        floor_rule=found.floor_rule,
+        reads=found.reads,
+        strings=found.strings,
+        incomplete=row.incomplete,
+        length=row.length,
+        at_most=bounds.strings.high if bounds and found.accuracy == 1 else None,
     )
-
-
-def _language(row: JsonObject) -> str:
-    """A language without its length."""
-    return "strings from a file" if row["p_ignore"] is None else f"p(ignore) {row['p_ignore']}"
-
-
-def _rest(row: JsonObject) -> str:
-    """The language of a row but for its length."""
-    return str(row["language"]).replace(f"({row['length']}", "(T", 1)

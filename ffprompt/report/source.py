@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ffprompt._util.records import JsonObject
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of
@@ -19,6 +17,7 @@ from ffprompt.evaluation.runner import complete
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.log import Index, index
 from ffprompt.runs.reads import ConditionReads, ReadTable
+from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.score import Outcome
 
 OUTCOMES = tuple(str(outcome) for outcome in Outcome)
@@ -33,7 +32,7 @@ class Source:
     folder: RunFolder
     plan: Plan
     where: Index
-    rows: Sequence[JsonObject]
+    rows: Sequence[ConditionResult]
 
     @property
     def complete(self) -> bool:
@@ -41,19 +40,27 @@ class Source:
         return complete(self.folder.info.results or ())
 
     def table(self) -> ReadTable:
-        """Open the table of reads. Raises StoreError where there is none."""
+        """Open the table of reads.
+
+        Raises:
+            StoreError: There is none.
+        """
         if not self.folder.reads_path.is_file():
             raise _unscored(self.folder)
         return ReadTable.open(self.folder)
 
     def reads(self, table: ReadTable) -> Iterator[ConditionReads]:
-        """Yield the reads of each condition. Raises StoreError where the table of reads is not that of the rows."""
+        """Yield the reads of each condition.
+
+        Raises:
+            StoreError: The table of reads is not that of the rows.
+        """
         table.read("string_index", "gap", "outcome", "answer_logprobs", *({"repeat"} & table.names))
-        if len(table) != sum(row["reads"] for row in self.rows):
+        if len(table) != sum(row.reads for row in self.rows):
             raise _stale(self.folder)
         for number, row in enumerate(self.rows):
             reads = table.of(number)
-            if list(reads.counts.values()) != [row["outcomes"].get(name, 0) for name in OUTCOMES]:
+            if list(reads.counts.values()) != [row.count(name) for name in OUTCOMES]:
                 raise _stale(self.folder)
             yield reads
 
@@ -70,16 +77,17 @@ def _unscored(folder: RunFolder) -> StoreError:
 
 
 def open_run(path: Path, incomplete: bool = False) -> Source:
-    """A run for a report.
+    """Return a run that can be reported.
 
-    Raises StoreError for a run that is damaged or whose table is not that of its log (naming the line where there is
-    one), RunFailedError for one that is not complete, unless ``incomplete``.
+    Raises:
+        StoreError: It is damaged, or its table is not that of its log. The message names the line where there is one.
+        RunFailedError: It is not complete, unless ``incomplete`` allows that.
     """
     folder = RunFolder.open(path)
     plan = plan_of(folder)
     where = index(folder, len(plan))
-    rows = folder.info.to_json().get("results")
-    if not isinstance(rows, list) or not folder.reads_path.is_file():
+    rows = folder.info.results
+    if rows is None or not folder.reads_path.is_file():
         if not incomplete and not where.done.all():
             raise _unfinished(folder, int((~where.done).sum()), len(plan))
         raise _unscored(folder)
@@ -87,9 +95,9 @@ def open_run(path: Path, incomplete: bool = False) -> Source:
     none = (where.offset < 0).reshape(len(plan.conditions), -1).sum(1).tolist()
     failed = (where.failed & (where.offset >= 0)).reshape(len(plan.conditions), -1).sum(1).tolist()
     for row, missing, failures in zip(rows, none, failed, strict=True):
-        # A condition that stopped by itself lacks the trials after its last block, which nobody wants.
-        asked = bool(row.get("stopping")) or row["missing_trials"] == missing
-        if not asked or bool(row["outcomes"].get("error")) != bool(failures):
+        # A condition that stopped by itself lacks the trials after its last block.
+        asked = row.stopping is not None or row.missing_trials == missing
+        if not asked or bool(row.count("error")) != bool(failures):
             raise _stale(folder)
     source = Source(folder, plan, where, rows)
     if not source.complete and not incomplete:
@@ -104,31 +112,29 @@ def _unfinished(folder: RunFolder, left: int, trials: int) -> RunFailedError:
     )
 
 
-def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[Any]) -> None:
-    """The rows are those of the plan's conditions and hold numbers. Raises StoreError."""
-    try:
-        if [row["condition"] for row in rows] != [condition.name for condition in plan.conditions]:
+def _check_rows(folder: RunFolder, plan: Plan, rows: Sequence[ConditionResult]) -> None:
+    """Check that the rows are those of the plan's conditions and add up. Raises StoreError."""
+    if [row.condition for row in rows] != [condition.name for condition in plan.conditions]:
+        raise _stale(folder)
+    for row in rows:
+        for name in _NUMBERS:
+            value = getattr(row, name)
+            if value is not None and not 0 <= value <= _MOST:
+                raise StoreError(
+                    f"run {folder.path}: run.json gives {name} {value!r} for {row.condition}, expected a share from 0 "
+                    f"to 1; compute it anew with: ffprompt score {folder.path}"
+                )
+        if not _adds_up(row):
             raise _stale(folder)
-        for row in rows:
-            for name in _NUMBERS:
-                value = row[name]
-                if value is not None and not 0 <= value <= _MOST:
-                    raise StoreError(
-                        f"run {folder.path}: run.json gives {name} {value!r} for {row['condition']}; a share from 0 to "
-                        f"expected 1; compute it anew with: ffprompt score {folder.path}"
-                    )
-            if not _adds_up(row):
-                raise _stale(folder)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"run {folder.path}: the table in run.json is damaged ({error!r:.80})") from error
 
 
-def _adds_up(row: JsonObject) -> bool:
+def _adds_up(row: ConditionResult) -> bool:
     """Whether a row's accuracy is that of its own counts, and inside its interval."""
-    scored = row["reads"] - row["outcomes"].get("error", 0)
+    scored = row.reads - row.count("error")
     if not scored:
-        return row["accuracy"] is None
-    right: float = row["outcomes"].get("correct", 0) / scored
-    if row["accuracy"] is None or abs(row["accuracy"] - right) > 1e-9:
+        return row.accuracy is None
+    right = row.count("correct") / scored
+    if row.accuracy is None or abs(row.accuracy - right) > 1e-9:
         return False
-    return row["interval_low"] is None or bool(row["interval_low"] - 1e-9 <= right <= row["interval_high"] + 1e-9)
+    low, high = row.interval_low, row.interval_high
+    return low is None or high is None or low - 1e-9 <= right <= high + 1e-9

@@ -20,7 +20,14 @@ _FEWEST_POINTS = 20  # of one
 SPARSE, DENSE = 0.98, 0.1
 ERROR = (
     "An error is a read where the token ranked first among all tokens of the vocabulary is not the answer, as in the "
-    "paper; a run with forced chooses among the answers only and can count fewer errors."
+    "paper."
+)
+# Why a training and a run of its model say two numbers.
+BESIDE_RUNS = (
+    "The glitch rate of a training and the error rate of a run of its model are two measurements, and either can be "
+    "the larger one. A training is evaluated on strings of its own seed, a run on those of --seed. A training takes "
+    "the token that ranks first among all tokens of the vocabulary. A run with forced takes the one that ranks first "
+    "among the answers, and other elicitations take what the model writes."
 )
 
 

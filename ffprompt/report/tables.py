@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import share, span
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.data import interval_of
+from ffprompt.report.data import Report, interval_of
 from ffprompt.report.figures.series import rate
+from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
 from ffprompt.report.study_cells import ERROR
 
@@ -113,35 +114,39 @@ def write(tables: Sequence[TextTable], path: Path) -> list[Path]:
     return list(texts)
 
 
-def of_report(data: JsonObject) -> list[TextTable]:
+def of_report(report: Report) -> list[TextTable]:
     """Return the tables of a report: its conditions, its trainings, or both."""
-    found = [of_rows(data["rows"])] if data["rows"] else []
-    if data["study"]:
-        found.append(TextTable("trainings", CELL_HEADER, of_cells(data["study"]), _CELL_NUMBERS_FROM, _of_study(data)))
+    found = [of_rows(report.rows)] if report.rows else []
+    if report.study:
+        note = _of_study(report.study, report.left_out)
+        found.append(TextTable("trainings", CELL_HEADER, of_cells(report.study), _CELL_NUMBERS_FROM, note))
     return found
 
 
-def cells(row: JsonObject) -> list[str]:
-    """A row as text, in the order of ``HEADER`` and then one count for each outcome; † where it is not complete."""
-    dagger = "†" if row["incomplete"] else ""
-    low, high = row["interval_low"], row["interval_high"]
-    interval = _NOTHING if low is None else f"{share(low)}–{share(high)}"
-    floor = _NOTHING if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
-    accuracy = _NOTHING if row["accuracy"] is None else share(row["accuracy"])
-    numbers = [f"{row['reads']:,}", f"{row['strings']:,}", accuracy, interval, floor]
-    numbers += [f"{row['outcomes'].get(outcome, 0):,}" for outcome in OUTCOMES]
-    texts = [row["label"], row["template"], str(row["shots"]), row["asked"], row["language"]]
+def cells(row: ReportRow) -> list[str]:
+    """Return a row as text, in the order of ``HEADER`` and then one count for each outcome.
+
+    Numbers of a run that is not complete have a dagger.
+    """
+    dagger, found = "†" if row.incomplete else "", row.result
+    low, high = found.interval_low, found.interval_high
+    interval = _NOTHING if low is None else span(low, high)
+    floor = _NOTHING if found.floor is None else f"{share(found.floor)} {found.floor_rule}"
+    accuracy = _NOTHING if found.accuracy is None else share(found.accuracy)
+    numbers = [f"{found.reads:,}", f"{found.strings:,}", accuracy, interval, floor]
+    numbers += [f"{found.count(outcome):,}" for outcome in OUTCOMES]
+    texts = [row.label, found.template, str(found.shots), row.asked, found.language]
     return [*texts, *(number + dagger for number in numbers)]
 
 
-def _note(rows: Sequence[JsonObject]) -> str:
-    return _NOTE.format(interval_of(rows)) + (f" {_DAGGER}" if any(row["incomplete"] for row in rows) else "")
+def _note(rows: Sequence[ReportRow]) -> str:
+    return _NOTE.format(interval_of(rows)) + (f" {_DAGGER}" if any(row.incomplete for row in rows) else "")
 
 
-def of_rows(rows: Sequence[JsonObject]) -> TextTable:
+def of_rows(rows: Sequence[ReportRow]) -> TextTable:
     """Return the result table, without the outcomes that never occur."""
     header = [*HEADER, *OUTCOMES]
-    kept = [n for n, name in enumerate(header) if n < len(HEADER) or any(r["outcomes"].get(name) for r in rows)]
+    kept = [n for n, name in enumerate(header) if n < len(HEADER) or any(row.result.count(name) for row in rows)]
     body = [[cells(row)[n] for n in kept] for row in rows]
     return TextTable("conditions", [header[n] for n in kept], body, _NUMBERS_FROM, _note(rows))
 
@@ -168,11 +173,10 @@ def glitches(found: JsonObject) -> list[str]:
     return [*(rate(found[name]) for name in ("median", "least", "most")), zeros]
 
 
-def _of_study(data: JsonObject) -> str:
+def _of_study(study: JsonObject, left_out: Sequence[str]) -> str:
     """What stands under the table of cells: what its numbers are, the cells' settings, and what is in no number."""
-    study = data["study"]
     told = [f"{cell['name']}: {cell['settings']}." for cell in study["cells"] if cell["settings"]]
-    out = [f"Left out: {text}." for text in data["left_out"]]
+    out = [f"Left out: {text}." for text in left_out]
     return "\n".join(" ".join(line.split()) for line in (CELL_NOTE, *told, *study["notes"], *out))
 
 

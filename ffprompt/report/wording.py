@@ -51,6 +51,19 @@ def repeated(row: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def traced(row: Mapping[str, Any]) -> list[str]:
+    """How many traces end with other answers than their own lines give, in words; nothing where there are none."""
+    found = []
+    if traces := row.get("traces"):
+        against = row["contradicting_traces"]
+        found.append(
+            f"traces contradicted by their final answers {share(against / traces)} ({against:,} of {traces:,})"
+        )
+    if free := row.get("replies_without_a_trace"):
+        found.append(f"{free:,} replies without a trace")
+    return found
+
+
 def _ends(row: Mapping[str, Any], name: str) -> str:
     """The interval of a number in parentheses; none where a run stopped by itself, for which it would not hold."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]

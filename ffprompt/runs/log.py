@@ -23,7 +23,11 @@ from ffprompt.scoring.response_records import DialogueRecord, TurnRecord
 
 
 class Log:
-    """``trials.jsonl``, open for appending by one process. Raises StoreError when another one holds it."""
+    """``trials.jsonl``, open for appending by one process.
+
+    Raises:
+        StoreError: another process holds it.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder

@@ -183,7 +183,11 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, content: JsonObject, where: str = "run.json") -> RunInfo:
-        """Return what the content of a ``run.json`` says. Raises StoreError where it is damaged."""
+        """Return what the content of a ``run.json`` says.
+
+        Raises:
+            StoreError: it is damaged.
+        """
         known = {each.name: content[each.name] for each in fields(cls) if each.name in content}
         info = _RUN.read(known, where)
         _MODEL.read(info.config, f"{where}: config")

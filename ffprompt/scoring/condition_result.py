@@ -134,6 +134,9 @@ class ConditionResult:
     self_agreement: Number | None = None
     self_agreement_low: Number | None = None
     self_agreement_high: Number | None = None
+    traces: Int = 0  # trials with a trace and answers after it
+    contradicting_traces: Int = 0  # of these, trials whose answers are not those in the trace
+    replies_without_a_trace: Int = 0  # trials scored on the answers at the end, after reasoning in free words
     whole_strings: Int = 0
     always_right: Number | None = None
     always_right_low: Number | None = None
@@ -154,6 +157,11 @@ class ConditionResult:
         return self.outcomes.get(outcome, 0)
 
     @property
+    def contradiction_share(self) -> float | None:
+        """The share of traces whose own answers at the end contradict them; None where there are none."""
+        return self.contradicting_traces / self.traces if self.traces else None
+
+    @property
     def complete(self) -> bool:
         """Whether every trial has an answer."""
         return not self.count("error") and not self.missing_trials
@@ -164,11 +172,17 @@ class ConditionResult:
         for name in ("stopping", "unread", "reasoning_tags"):
             part = getattr(self, name)
             row[name] = part and part.to_json()
+        if not self.traces and not self.replies_without_a_trace:
+            del row["traces"], row["contradicting_traces"], row["replies_without_a_trace"]
         return _without(row | {"warnings": list(self.warnings)}, "answers", "stopping", "unread", "reasoning_tags")
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any], where: str = "") -> ConditionResult:
-        """Return the row that a JSON object holds. Raises StoreError where it is damaged."""
+        """Return the row that a JSON object holds.
+
+        Raises:
+            StoreError: it is damaged.
+        """
         return _RESULT.read(row, where)
 
 

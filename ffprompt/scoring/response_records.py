@@ -192,7 +192,11 @@ _SCORES, _DIALOGUE = Reader(ScoresRecord), Reader(DialogueRecord)
 
 
 def read_response(line: Mapping[str, Any], where: str = "") -> ResponseRecord:
-    """Return the response of a line of the log. Raises StoreError where it is damaged."""
+    """Return the response of a line of the log.
+
+    Raises:
+        StoreError: it is damaged.
+    """
     if "turns" in line:
         return _DIALOGUE.read(line, where)
     if "error" in line:

@@ -15,6 +15,7 @@ from ffprompt.backends.base import AnswerSchema
 from ffprompt.backends.reasoning_marks import strip_marks, strip_reasoning
 from ffprompt.scoring.json_reply import parse_json
 from ffprompt.scoring.parse_reply import UNENDED, Parsed, parse_list, parse_next
+from ffprompt.scoring.parse_trace import Steps, parse_trace
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, TurnRecord
 
 
@@ -33,13 +34,24 @@ class Outcome(StrEnum):
 class Judged:
     """The asked reads of one trial: the symbol answered (None: none), the outcome, and why there is no answer.
 
-    ``reasons`` says so read by read, where that differs: in a dialogue.
+    ``reasons`` says so read by read, where that differs: in a dialogue or a trace. ``final`` are the answers that a
+    trace ends with; None where there is none or it ends without. ``is_free``: a trace was asked for, and the model
+    reasoned in its own way.
     """
 
     answers: Sequence[int | None]
     outcomes: Sequence[Outcome]
     reason: str | None = None
     reasons: Sequence[str | None] = ()
+    final: Sequence[int] | None = None
+    is_free: bool = False
+
+    @property
+    def contradicts(self) -> bool | None:
+        """Whether the answers at the end are others than those in the trace; None where either is missing."""
+        if self.final is None or None in self.answers:
+            return None
+        return list(self.final) != list(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ class Reading:
     """How the replies of a condition are read.
 
     ``completes``: a base model went on with the text. ``one``: a single read was asked (``next``). ``structured``: the
-    reply is to be JSON. ``tags`` are a user's own, around reasoning.
+    reply is to be JSON. ``tags`` are a user's own, around reasoning. With ``steps`` it is to be a trace.
     """
 
     surfaces: Sequence[str]
@@ -56,6 +68,7 @@ class Reading:
     ignore_case: bool = False
     structured: bool = False
     tags: Sequence[str] = ()
+    steps: Steps | None = None  # of a trace
 
 
 def judge(response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
@@ -92,6 +105,8 @@ def _judge_reply(reply: ReplyRecord, truth: Sequence[int], reading: Reading) -> 
     if reply.stop == "refusal":
         return _all(Outcome.REFUSED, truth, "the model refused")
     cut = reply.stop == "length"
+    if reading.steps is not None:
+        return _judge_trace(reply.reply, cut, truth, reading, reading.steps)
     # A base model always goes on writing. Its first word is the answer, unless the text ends within it.
     first_word = reading.completes and reading.one
     parsed = None if cut and not first_word else _parse(reply.reply, len(truth), reading)
@@ -104,6 +119,28 @@ def _judge_reply(reply: ReplyRecord, truth: Sequence[int], reading: Reading) -> 
         parsed.answers,
         [Outcome.CORRECT if a == t else Outcome.WRONG for a, t in zip(parsed.answers, truth, strict=True)],
     )
+
+
+def _judge_trace(text: str, cut: bool, truth: Sequence[int], reading: Reading, steps: Steps) -> Judged:
+    """Each read has the answer that the line about it gives. What is missing counts for no other read."""
+    trace = parse_trace(
+        text,
+        steps,
+        reading.surfaces,
+        ignore_case=reading.ignore_case,
+        completion=reading.completes,
+        tags=reading.tags,
+    )
+    if trace.reason == UNENDED or (cut and not trace.ended):
+        return _all(Outcome.TRUNCATED, truth, "the reply was cut off at the token limit")
+    if trace.reason is not None:
+        return _all(Outcome.INVALID, truth, trace.reason)
+    outcomes = [
+        Outcome.INVALID if answer is None else Outcome.CORRECT if answer == true else Outcome.WRONG
+        for answer, true in zip(trace.answers, truth, strict=True)
+    ]
+    reason = next((reason for reason in trace.reasons if reason is not None), None)
+    return Judged(trace.answers, outcomes, reason, trace.reasons if reason else (), trace.final, trace.is_free)
 
 
 def _parse(text: str, count: int, reading: Reading) -> Parsed:

@@ -17,6 +17,6 @@ templates or in two repeats is one cluster. Nothing here assumes how strongly th
 :mod:`.calibration`     do the probabilities mean what they say
 ======================  ================================================================================
 
-``docs/methods.md`` says which method answers which question and how often it is right, as ``benchmarks/coverage.py``
-simulates it.
+``docs/methods/statistics.md`` says which method answers which question and how often it is right, as
+``benchmarks/coverage.py`` simulates it.
 """

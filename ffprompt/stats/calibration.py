@@ -97,8 +97,10 @@ def calibration(
 ) -> Calibration | None:
     """Calibration of reads, (n,) each: string, probability, whether it happened, answer mass. None without a read.
 
-    ``edges``: of the bins, from 0 to 1. Ten of equal width unless given. Raises CountsError for a probability outside
-    0 … 1 or edges that do not rise from 0 to 1.
+    ``edges``: of the bins, from 0 to 1. Ten of equal width unless given.
+
+    Raises:
+        CountsError: for a probability outside 0 … 1 or edges that do not rise from 0 to 1.
     """
     checked_level(level)
     p, y = np.asarray(probability, float), np.asarray(happened, bool).astype(float)

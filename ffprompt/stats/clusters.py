@@ -30,8 +30,11 @@ Ints = NDArray[np.int64]
 class Clusters:
     """``errors`` and ``reads``, (k,) each: what became of the reads of k independent strings.
 
-    A string without a read tells nothing and is left out. Raises CountsError when the arrays differ in shape, hold
-    anything but whole numbers, or errors are not between 0 and reads.
+    A string without a read tells nothing and is left out.
+
+    Raises:
+        CountsError: when the arrays differ in shape, hold anything but whole numbers, or errors are not between 0 and
+            reads.
     """
 
     errors: Ints

@@ -41,8 +41,11 @@ def noninferior(pairs: Pairs, margin: float, level: float = 0.95) -> Gate:
       d >= -margin this happens with probability <= 1 - level.
     - ``inconclusive``: neither. More strings are needed. Without a read in common the verdict is this one.
 
-    Identical answers do not pass by themselves: on k strings of equal length they leave room for a loss of
-    1 - (1 - level)^(1 / k), 3 / k at 95 %. Raises CountsError unless 0 < margin < 1.
+    Identical answers do not pass by themselves: on k strings of equal length they leave room for a loss of 1 - (1 -
+    level)^(1 / k), 3 / k at 95 %.
+
+    Raises:
+        CountsError: unless 0 < margin < 1.
     """
     checked_level(level)
     if not 0 < margin < 1:

@@ -30,8 +30,10 @@ _FEW_OF_A_KIND = 3
 class Pairs:
     """``lost``, ``gained`` and ``reads``, (k,) each: pairs of answers of k strings, from A to B.
 
-    A string without a read tells nothing and is left out. Raises CountsError on shapes that differ, numbers that are
-    not whole or negative, or more differences than reads.
+    A string without a read tells nothing and is left out.
+
+    Raises:
+        CountsError: on shapes that differ, numbers that are not whole or negative, or more differences than reads.
     """
 
     lost: Ints

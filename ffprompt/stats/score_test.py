@@ -16,7 +16,7 @@ t
     strings' contributions. The product never exceeds that for the largest possible scale, where all reads of a string
     fall together, with the usual degrees of freedom.
 
-``docs/methods.md`` says how well this covers, and where it does not.
+``docs/methods/statistics.md`` says how well this covers, and where it does not.
 """
 
 from __future__ import annotations

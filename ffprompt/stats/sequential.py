@@ -108,7 +108,11 @@ class Draws:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Draws:
-        """Read what :meth:`to_json` wrote. Raises CountsError on anything else."""
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            CountsError: on anything else.
+        """
         try:
             counts = {(int(e), int(m)): int(n) for e, m, n in state["counts"]}
             made = cls(int(state["most_reads"]), float(state["excess"]), state["unit"], counts)
@@ -188,7 +192,11 @@ class Certify:
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Certify:
-        """Read what :meth:`to_json` wrote. Raises CountsError on anything else."""
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            CountsError: on anything else.
+        """
         try:
             made = cls(float(state["bound"]), Draws.from_json(state["draws"]), float(state["level"]), state["decision"])
         except (KeyError, TypeError, ValueError) as error:

@@ -417,6 +417,13 @@ class Task(Protocol):
     def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
         """The rules that may explain wrong answers."""
 
+    def answers_everywhere(self, strings: Strings) -> U8 | None:
+        """What a read would answer after every event, (N, n): what a trace of the string writes down.
+
+        None for a task where that depends on which read it is.
+        """
+        return None
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """What else makes a read hard, (N, n) each, by the name of its column in ``reads.parquet``.
 

@@ -178,6 +178,7 @@ def _simple_checks(template: Template) -> Iterator[Part]:
         ("instructions.separator", template.instructions.separator),
         ("instructions.blank", template.instructions.blank),
         ("completion.between", template.completion.between),
+        ("completion.steps", template.completion.steps),
         ("reply.joiner", template.reply.joiner),
         ("chat.ack", template.chat.ack),
         ("chat.silence", template.chat.silence),
@@ -234,5 +235,7 @@ def _check_plain(key: str, text: str) -> None:
     not_reserved(key, text)
     if key in ("chat.ack", "chat.silence") and not text.strip():
         raise TemplateError(f"{key}: is empty; most chat models refuse an empty turn")
+    if key == "completion.steps" and (not text.strip() or "\n" in text.strip("\n")):
+        raise TemplateError(f"{key}: {text!r}; expected one line of text")
     if key == "reply.joiner" and "\n" in text:
         raise TemplateError("reply.joiner: a base model's list ends with its line, so it may hold no line break")

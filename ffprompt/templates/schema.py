@@ -22,6 +22,9 @@ from ffprompt.tasks import registry
 from ffprompt.tasks.base import Event, Task
 from ffprompt.templates.frame import Frame
 
+# Keys that came after the digests of templates: one that is left out is no part of a template's content.
+_ADDED = (("completion", "steps"), ("chat", "trace"), ("chat", "trace_again"))
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -55,6 +58,7 @@ class Completion(_Section):
     intro: str = ""
     string: str = "{{ events }}"  # forced and next: the true answers stand in place
     list_string: str | None = None  # list: the reads are blank, {{ answers }} ends the text
+    steps: str = "Step by step:"  # trace: stands between the events and the lines about them
     between: str = "\n\n"
 
 
@@ -64,6 +68,9 @@ class Chat(_Section):
     A dialogue begins with ``dialogue``, after a shot with ``dialogue_again``, and goes on with ``turn``, where
     ``{{ count }}`` is the number of reads in that turn. ``ack`` is the assistant's word on a turn that asks nothing,
     ``silence`` stands where a model's own reply was empty.
+
+    ``trace`` and ``trace_again`` ask for a numbered line for each event and a last line "Answers:". Without them the
+    request for a list is followed by one for these.
     """
 
     system: str = ""
@@ -73,6 +80,8 @@ class Chat(_Section):
     next_again: str | None = None
     dialogue: str | None = None
     dialogue_again: str | None = None
+    trace: str | None = None
+    trace_again: str | None = None
     turn: str = "{{ events }}"
     ack: str = "OK."
     silence: str = "(no answer)"
@@ -122,6 +131,10 @@ class Template(_Section):
         """Everything in the file, as plain values. The default task is left out, as files leave it out."""
         unused = {name for name in ("parts", "functions") if not getattr(self, name)}
         content = self.model_dump(exclude=unused | ({"task"} if self.task == registry.DEFAULT else set()))
+        for section, key in _ADDED:
+            part = getattr(self, section)
+            if getattr(part, key) == type(part).model_fields[key].default:
+                del content[section][key]
         events = content["instructions"]
         own = {key: events.pop(key) for key in Instructions.model_fields}
         return {**content, "instructions": events | own}

@@ -107,8 +107,8 @@ def test_a_new_setting_is_on_the_page(with_toy: Path) -> None:
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
-    hint = "make it with: python -m ffprompt.config.settings > docs/settings.md"
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page(ROWS), hint
+    hint = "make it with: python -m ffprompt.config.settings > docs/reference/settings.md"
+    assert (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8") == page(ROWS), hint
 
 
 def test_the_rows_name_backends_that_exist() -> None:

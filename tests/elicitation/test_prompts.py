@@ -22,7 +22,7 @@ from tests.support.elicitations import prompt
 from tests.support.hypothesis_profile import examples
 from tests.support.templates import flip_flop_templates
 
-ELICITATIONS: tuple[str, ...] = ("forced", "next", "list")  # dialogues: test_dialogue.py
+ELICITATIONS: tuple[str, ...] = ("forced", "next", "list")  # others: test_dialogue.py, test_trace.py
 FORMS: tuple[Form, ...] = get_args(Form)
 
 quick = settings(max_examples=examples(40), deadline=None, derandomize=True, database=None)
@@ -178,7 +178,7 @@ def test_a_prompt_is_what_its_template_says_put_together_by_hand(case: Case) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("elicitation", ELICITATIONS)
+@pytest.mark.parametrize("elicitation", [*ELICITATIONS, "trace"])
 @pytest.mark.parametrize("name", flip_flop_templates())
 def test_every_bundled_template_renders_in_every_way(name: str, elicitation: str, form: Form) -> None:
     string, shots = string_of("w1 r1 i0 w0 i1 r0 r0"), [string_of("w0 i1 r0"), string_of("w1 w0 r0")]

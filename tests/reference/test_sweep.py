@@ -130,6 +130,32 @@ def test_a_penalty_on_attention_is_refused_where_there_is_none(tmp_path):
         _jobs(load_study(write(tmp_path, text.replace("layers = 1", ""))), tmp_path)
 
 
+def test_the_lists_of_a_variant_are_a_grid_of_its_own(tmp_path):
+    text = (
+        TINY.replace('architecture = "transformer"\n', "").replace("layers = 1\n", "").replace("seeds = 2", "seeds = 1")
+    )
+    text = text.replace("width = 8\nheads = 2\n", "")
+    text += (
+        '[[variant]]\nname = "attention"\narchitecture = "transformer"\ntask = ["q8", "s5"]\nlayers = [1, 2]\n'
+        'width = 8\nheads = 2\n[[variant]]\nname = "lstm"\narchitecture = "lstm"\n'
+        'task = "dihedral-8"\ntask_arg = ["read=place"]\n'
+        '[[variant]]\nname = "args"\narchitecture = "lstm"\ntask = "parity"\ntask_arg = [["p1=0.1"], ["p1=0.9"]]\n'
+    )
+    study = load_study(write(tmp_path, text))
+    assert [cell.group for cell in study.cells] == [
+        "attention_task-q8_layers-1", "attention_task-q8_layers-2", "attention_task-s5_layers-1",
+        "attention_task-s5_layers-2", "lstm", "args_task_arg-p1=0.1", "args_task_arg-p1=0.9",
+    ]  # fmt: skip
+    data = [str(job.training.data) for job in _jobs(study, tmp_path)]
+    assert data[1:] == [
+        "q8(16, reads=every)", "s5(16, reads=every)", "s5(16, reads=every)",
+        "dihedral-8(16, reads=every, read=place)", "parity(16, p1=0.1, reads=every)", "parity(16, p1=0.9, reads=every)",
+    ]  # fmt: skip
+    without = text.replace('architecture = "lstm"\n', "", 1)
+    with pytest.raises(ConfigError, match=r"base\.architecture is not given"):
+        load_study(write(tmp_path, without))
+
+
 def test_an_unknown_study_is_named_with_the_nearest(capsys):
     assert main(["sweep", "r2-lsmt"]) == 2
     assert "did you mean 'r2-lstm'?" in capsys.readouterr().err
@@ -144,6 +170,9 @@ BUNDLED = {
     "r4-mixture-cpu": 8,
     "r6-knobs": 40,
     "r6-knobs-cpu": 16,
+    "automata-depth": 330,
+    "automata-depth-cpu": 20,
+    "parity-ood-cpu": 4,
 }
 
 
@@ -191,7 +220,7 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     job = _jobs(load_study(file), tmp_path / "alone")[1]
     alone, swept = session.run(job.folder, job.config, job.training, job.plan), load(out / "s1" / "model.safetensors")
     assert alone.sha256 == swept.sha256 and alone.evaluation == swept.evaluation
-    for row in tables.of_cells(data.build([out])["study"]):
+    for row in tables.of_cells(data.build([out]).study):
         cell, name, median, least, most, zeros = row[0], row[1], *row[6:10]
         told = [*["2", "of", "2"], median, f"({least}–{most})", zeros.split()[0]]
         assert cell == "tiny" and row_of(shown, cell, name) == told

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,42 +61,42 @@ def change_info(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_a_report_repeats_the_numbers_of_the_run(coin: Path) -> None:
     found = data.build([coin])
     results = info_of(coin)["results"]
-    assert len(found["rows"]) == len(results) == 6
-    for row, result in zip(found["rows"], results, strict=True):
-        assert {key: row[key] for key in result} == result
-    json.dumps(found, allow_nan=False)  # plain: nothing that JSON does not have
+    assert len(found.rows) == len(results) == 6
+    for row, result in zip(found.rows, results, strict=True):
+        assert row.result.to_json() == result
+    json.dumps(found.to_json(), allow_nan=False)  # plain: nothing that JSON does not have
 
 
 def test_accuracy_by_gap_counts_each_read_once_in_its_bin(coin: Path) -> None:
     reads = ffprompt.load(coin).reads
-    for row in data.build([coin])["rows"]:
-        mine = reads[(reads.elicitation == row["elicitation"]) & (reads.length == row["length"])]
-        assert sum(point["reads"] for point in row["gaps"]) == len(mine)
-        for point in row["gaps"]:
-            here = mine[(mine.gap >= point["from"]) & (mine.gap <= point["to"])]
-            assert len(here) == point["reads"] > 0
-            assert (here.outcome == "correct").mean() == pytest.approx(point["accuracy"])
-            assert here.string_index.nunique() == point["strings"]
-            assert point["low"] <= point["accuracy"] <= point["high"]
+    for row in data.build([coin]).rows:
+        mine = reads[(reads.elicitation == row.result.elicitation) & (reads.length == row.length)]
+        assert sum(point.reads for point in row.curves.gaps) == len(mine)
+        for point in row.curves.gaps:
+            here = mine[(mine.gap >= point.from_) & (mine.gap <= point.to)]
+            assert len(here) == point.reads > 0
+            assert (here.outcome == "correct").mean() == pytest.approx(point.accuracy)
+            assert here.string_index.nunique() == point.strings
+            assert point.low <= point.accuracy <= point.high
 
 
 def test_reliability_is_of_the_answer_chosen_and_only_where_there_are_probabilities(coin: Path) -> None:
-    for row in data.build([coin])["rows"]:
-        if row["elicitation"] == "list":
-            assert row["reliability"] is None
+    for row in data.build([coin]).rows:
+        if row.result.elicitation == "list":
+            assert row.curves.reliability is None
             continue
-        (point,) = row["reliability"]["bins"]  # the scripted model is always equally sure
-        assert point["probability"] == pytest.approx(0.98)
-        assert point["accuracy"] == pytest.approx(row["accuracy"])
-        assert row["reliability"]["ece"] == pytest.approx(abs(0.98 - row["accuracy"]))
+        (point,) = row.curves.reliability.bins  # the scripted model is always equally sure
+        assert point.probability == pytest.approx(0.98)
+        assert point.accuracy == pytest.approx(row.result.accuracy)
+        assert row.curves.reliability.ece == pytest.approx(abs(0.98 - row.result.accuracy))
 
 
 def test_trials_are_shown_as_they_were_judged(coin: Path) -> None:
     found, reads = data.build([coin]), ffprompt.load(coin).reads
-    assert len(found["trials"]) == found["trials_in_all"] == 120
-    for trial in found["trials"]:
-        row = found["rows"][trial["row"]]
-        same = (reads.elicitation == row["elicitation"]) & (reads.length == row["length"])
+    assert len(found.trials) == found.trials_in_all == 120
+    for trial in found.trials:
+        row = found.rows[trial["row"]]
+        same = (reads.elicitation == row.result.elicitation) & (reads.length == row.length)
         mine = reads[same & (reads.string_index == trial["string"])]
         assert [OUTCOMES[one] for one in trial["outcomes"]] == mine.outcome.tolist()
         assert trial["answers"] == mine.answer.tolist()
@@ -107,9 +108,9 @@ def test_of_many_trials_those_with_an_error_come_first_and_from_every_condition(
 ) -> None:
     monkeypatch.setattr(data, "MOST_TRIALS", 12)
     found = data.build([coin])
-    assert len(found["trials"]) == 12
-    assert {trial["row"] for trial in found["trials"]} == set(range(6))
-    assert all(any(found["trials"][n]["outcomes"]) for n in range(12))
+    assert len(found.trials) == 12
+    assert {trial["row"] for trial in found.trials} == set(range(6))
+    assert all(any(found.trials[n]["outcomes"]) for n in range(12))
     assert "12 of 120 trials, those with an error first" in page.render(found)
 
 
@@ -118,22 +119,22 @@ def test_a_run_without_errors_does_not_take_the_place_of_one_with_errors(
 ) -> None:
     monkeypatch.setattr(data, "MOST_TRIALS", 30)
     found = data.build([made(tmp_path, "--length", 20, "--trials", 40, model="oracle"), coin])
-    assert len(found["trials"]) == 30
-    assert all(found["rows"][trial["row"]]["run"] == 1 and any(trial["outcomes"]) for trial in found["trials"])
+    assert len(found.trials) == 30
+    assert all(found.rows[trial["row"]].run == 1 and any(trial["outcomes"]) for trial in found.trials)
 
 
 def test_a_sum_of_tokens_of_which_a_part_is_unknown_is_unknown(broken: Path) -> None:
     change_info(broken, lambda info: [row.update(reply_tokens=7) for row in info["results"]])
-    assert data.build([broken])["runs"][0]["reply_tokens"] == 42
+    assert data.build([broken]).runs[0].reply_tokens == 42
     change_info(broken, lambda info: info["results"][1].update(reply_tokens=None))
-    assert data.build([broken])["runs"][0]["reply_tokens"] is None
+    assert data.build([broken]).runs[0].reply_tokens is None
 
 
 def test_trials_that_do_not_fit_are_counted(coin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "_TRIALS_SIZE", 5_000)
     found = data.build([coin])
-    assert 3 < len(found["trials"]) < 60
-    assert f"{len(found['trials'])} of 120 trials" in page.render(found)
+    assert 3 < len(found.trials) < 60
+    assert f"{len(found.trials)} of 120 trials" in page.render(found)
 
 
 @given(st.lists(st.integers(0, 50), max_size=8), st.integers(0, 200))
@@ -161,9 +162,9 @@ def test_prompts_are_those_sent_with_their_reads_marked(coin: Path) -> None:
 def test_a_dialogue_is_shown_turn_by_turn(tmp_path: Path) -> None:
     run = made(tmp_path, "--elicitation", "dialogue", "--length", 20, "--trials", 3)
     found = data.build([run])
-    messages = found["prompts"][0]["messages"]
+    messages = found.prompts[0].messages
     turns = [m for m in messages if m["role"] == "assistant" and m["pieces"][0][1] == "reply"]
-    assert len(turns) == len(found["trials"][0]["said"]) > 0
+    assert len(turns) == len(found.trials[0]["said"]) > 0
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +188,12 @@ def test_an_incomplete_run_is_refused_with_exit_code_3(partial: Path, capsys: py
 
 def test_an_incomplete_run_is_marked_on_every_number(partial: Path) -> None:
     found = data.build([partial], incomplete=True)
-    for row in found["rows"]:
+    for row in found.rows:
         assert all(cell.endswith("†") for cell in tables.cells(row)[5:])
     text = page.render(found)
     body = text[text.index("<tbody>") : text.index("</tbody>")]
-    for row in found["rows"]:
-        for number in (f"{row['accuracy']:.4f}", f"{row['interval_high']:.4f}", f"{row['reads']:,}"):
+    for row in found.rows:
+        for number in (f"{row.result.accuracy:.4f}", f"{row.result.interval_high:.4f}", f"{row.result.reads:,}"):
             assert re.search(rf"{number}<abbr", body), number
     assert "2 were never answered and 1 failed" in text
     for figure in figures.figures(found):
@@ -202,20 +203,20 @@ def test_an_incomplete_run_is_marked_on_every_number(partial: Path) -> None:
 
 
 def test_failed_calls_are_in_no_curve(partial: Path) -> None:
-    (first, _) = data.build([partial], incomplete=True)["rows"]
-    assert first["outcomes"]["error"] > 0
-    assert sum(point["reads"] for point in first["gaps"]) == first["reads"] - first["outcomes"]["error"]
+    (first, _) = data.build([partial], incomplete=True).rows
+    assert first.result.count("error") > 0
+    assert sum(point.reads for point in first.curves.gaps) == first.result.reads - first.result.count("error")
 
 
 def test_a_run_without_an_answer_has_no_accuracy(tmp_path: Path) -> None:
     run = made(tmp_path, "--length", 20, "--trials", 3, model="failing", code=3)
     found = data.build([run], incomplete=True)
-    assert found["rows"][0]["accuracy"] is None
-    assert found["rows"][0]["gaps"] == []
+    assert found.rows[0].result.accuracy is None
+    assert found.rows[0].curves.gaps == []
     text = page.render(found)
     assert "None, which is not 0" in text
     assert not re.search(r"\bnan\b", text[: text.index("<script")], re.IGNORECASE)
-    assert "| –† |" in tables.markdown(found["rows"])
+    assert "| –† |" in tables.of_rows(found.rows).markdown()
 
 
 def test_an_empty_run_is_reported_as_empty(tmp_path: Path) -> None:
@@ -225,17 +226,18 @@ def test_an_empty_run_is_reported_as_empty(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="3 of 3 trials have no answer"):
         data.build([run])
     found = data.build([run], incomplete=True)
-    assert found["trials"] == []
+    assert found.trials == []
     assert figures.figures(found) == []
     assert "<h2>Figures</h2>" not in page.render(found)
 
 
 def test_all_invalid_is_an_accuracy_of_0_with_the_reason_beside_it(tmp_path: Path) -> None:
     found = data.build([made(tmp_path, "--length", 20, "--trials", 3, model="malformed")])
-    assert found["rows"][0]["accuracy"] == 0
-    assert any("all reads are invalid" in note for note in found["notes"])
-    assert found["trials"][0]["answers"] == [None] * len(found["trials"][0]["outcomes"])
-    assert found["trials"][0]["why"]
+    assert found.rows[0].result.accuracy == 0
+    assert found.rows[0].verdict.problem is not None
+    assert any("no result" in text for text in found.warnings)
+    assert found.trials[0]["answers"] == [None] * len(found.trials[0]["outcomes"])
+    assert found.trials[0]["why"]
 
 
 def test_a_corrupt_line_is_named(broken: Path) -> None:
@@ -331,7 +333,7 @@ def test_a_probability_that_cannot_be_is_refused(broken: Path, value: float, mes
 def test_reads_known_only_as_bounds_are_left_out_and_counted(broken: Path) -> None:
     put_logprob(broken, None)
     made = data.build([broken])
-    assert [row["reliability"]["left_out"] for row in made["rows"] if row["reliability"]] == [1, 0, 0]
+    assert [row.curves.reliability.left_out for row in made.rows if row.curves.reliability] == [1, 0, 0]
     assert "1 reads whose probabilities are only known as bounds" in page.render(made)
 
 
@@ -346,25 +348,25 @@ def test_several_runs_stand_side_by_side_and_are_never_pooled(coin: Path, tmp_pa
     words = ("--elicitation", "forced", "list", "--template", "light-switch", "--shots", 1, "--trials", 20)
     other = made(tmp_path, *words, "--seed", 1)
     found = data.build([coin, other])
-    assert [run["label"] for run in found["runs"]] == [f"coin ({coin.name})", f"coin ({other.name})"]
-    assert len(found["rows"]) == 12
-    assert [line["cells"] for line in found["side_by_side"]] == [[n, n + 6] for n in range(6)]
-    assert any("same strings" in note for note in found["notes"])
-    assert {"setting": "seed", "values": [0, 1]} in found["differing"]
-    assert len(found["trend"]) == 6
+    assert [run.label for run in found.runs] == [f"coin ({coin.name})", f"coin ({other.name})"]
+    assert len(found.rows) == 12
+    assert [line.cells for line in found.side_by_side] == [[n, n + 6] for n in range(6)]
+    assert any("same strings" in note for note in found.notes)
+    assert data.Setting("seed", [0, 1]) in found.differing
+    assert len(found.trend) == 6
     assert "Accuracy over time" in [figure.title for figure in figures.figures(found)]
 
 
 def test_the_tails_are_paired_within_a_run_and_a_condition(tmp_path: Path) -> None:
     words = ("--elicitation", "forced", "--length", 64, 128, "--p-ignore", 0.98, 0.1, 0.8, "--trials", 20)
     found = data.build([made(tmp_path, *words)])
-    assert [pair["name"].split(" · ")[-1] for pair in found["tails"]] == ["T = 64", "T = 128"]
-    for pair in found["tails"]:
-        rows = {row["p_ignore"]: row for row in found["rows"] if row["length"] == pair["sparse"]["length"]}
-        assert pair["sparse"]["accuracy"] == rows[0.98]["accuracy"]
-        assert pair["dense"]["accuracy"] == rows[0.1]["accuracy"]
+    assert [pair.parts[-1] for pair in found.tails] == ["T=64", "T=128"]
+    for pair in found.tails:
+        rows = {row.p_ignore: row for row in found.rows if row.length == pair.sparse.length}
+        assert pair.sparse.accuracy == rows[0.98].result.accuracy
+        assert pair.dense.accuracy == rows[0.1].result.accuracy
     (drawn,) = [figure for figure in figures.figures(found) if figure.name == "tails"]
-    assert [list(one.x) for one in drawn.series] == [[pair["sparse"]["accuracy"]] for pair in found["tails"]]
+    assert [list(one.x) for one in drawn.series] == [[pair.sparse.accuracy] for pair in found.tails]
 
 
 def test_every_figure_is_one_that_plotly_knows(coin: Path, partial: Path) -> None:
@@ -385,12 +387,12 @@ def test_elicitations_have_figures_of_their_own(coin: Path) -> None:
     for figure in figures.figures(found):
         if figure.name.startswith(("length-", "gap-")):
             elicitation = figure.name.split("-")[1]
-            mine = [row for row in found["rows"] if row["elicitation"] == elicitation]
+            mine = [row for row in found.rows if row.result.elicitation == elicitation]
             drawn = [value for one in figure.series if not one.twin for value in one.y]
             if figure.name.startswith("length-"):
-                assert drawn == [row["accuracy"] for row in mine]
+                assert drawn == [row.result.accuracy for row in mine]
             else:
-                assert drawn == [point["accuracy"] for row in mine for point in row["gaps"]]
+                assert drawn == [point.accuracy for row in mine for point in row.curves.gaps]
 
 
 def test_figures_and_tables_are_written_as_files(coin: Path, tmp_path: Path) -> None:
@@ -407,11 +409,11 @@ def test_figures_and_tables_are_written_as_files(coin: Path, tmp_path: Path) -> 
 
 def test_names_are_escaped_in_every_format(coin: Path, tmp_path: Path) -> None:
     found = data.build([coin])
-    for row in found["rows"]:
-        row |= {"label": HOSTILE, "name": f"{HOSTILE} · {row['elicitation']} · {row['language']}", "how": HOSTILE}
-    assert r"\textless{}/script\textgreater{}" in tables.latex(found["rows"])
-    assert r"\& \$x\_1\$" in tables.latex(found["rows"])
-    assert r"\</script\>" in tables.markdown(found["rows"])
+    hostile = [replace(row, label=HOSTILE, result=replace(row.result, template=HOSTILE)) for row in found.rows]
+    found = replace(found, rows=hostile, warnings=[HOSTILE], verdicts=[replace(found.verdicts[0], model=HOSTILE)])
+    assert r"\textless{}/script\textgreater{}" in tables.of_rows(found.rows).latex()
+    assert r"\& \$x\_1\$" in tables.of_rows(found.rows).latex()
+    assert r"\</script\>" in tables.of_rows(found.rows).markdown()
     text = page.render(found)
     assert "<img" not in text.replace(page.plotly_js(), "")
     assert "&lt;/script&gt;" in text
@@ -435,7 +437,7 @@ def test_a_page_too_large_to_send_is_refused(coin: Path, monkeypatch: pytest.Mon
     [
         (["-o", "report.pdf"], "must end in .html"),
         (["-o", "gone/report.html"], "is not there"),
-        (["--table", "table.csv"], "must end in .tex or .md"),
+        (["--table", "table.csv"], "expected a file name that ends in .tex or .md"),
     ],
 )
 def test_bad_names_are_one_line_and_nothing_is_written(
@@ -515,9 +517,9 @@ def test_a_run_that_stopped_by_itself_is_reported_whole(tmp_path: Path) -> None:
     words = ("--template", "light-switch", "--elicitation", "forced", "--length", 20, "--trials", 5000)
     run = made(tmp_path, *words, "--certify", 0.05, model="oracle")
     found = data.build([run])
-    (row,) = found["rows"]
-    assert row["strings"] < 5000 and found["runs"][0]["trials"] == row["strings"] and not found["runs"][0]["incomplete"]
-    assert found["trials_in_all"] == row["strings"]
+    (row,) = found.rows
+    assert row.result.strings < 5000 and found.runs[0].trials == row.result.strings and not found.runs[0].incomplete
+    assert found.trials_in_all == row.result.strings
     anatomy = ffprompt.anatomy(run)
     assert anatomy.complete and anatomy.conditions[0].missing_trials == 0
 
@@ -533,7 +535,7 @@ def test_whose_errors_they_are_is_said(tmp_path: Path) -> None:
     words = ("--template", "light-switch", "--elicitation", "forced", "--length", 100, "--trials", 40)
     run = made(tmp_path, *words, model="copy-last-bit")
     found = data.build([run])
-    assert found["rows"][0]["anatomy"]["rules"]["best"] == ["copy-last-bit"]
+    assert found.rows[0].errors.rules.best == ["copy-last-bit"]
     drawn = {figure.name: figure for figure in figures.figures(found)}
     curve = drawn["by-contradictions-forced"].series[0]
     assert curve.y[0] == 1.0 and curve.y[1] < 0.8  # right wherever no ignore contradicts

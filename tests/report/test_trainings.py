@@ -17,6 +17,7 @@ import pytest
 from ffprompt.cli.main import main
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.report import data, naming, page, tables
+from ffprompt.report.data import Report
 from ffprompt.report.figures import figures, printed
 from ffprompt.report.figures.density import outline
 from ffprompt.report.figures.interactive import chart
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> dict[str, Any]:
+def found(folder: Path) -> Report:
     return data.build([folder])
 
 
@@ -56,10 +57,10 @@ def named(drawn: list[Figure], name: str) -> Figure:
     return one
 
 
-def test_rates_of_a_cell_are_those_of_the_logs(folder: Path, found: dict[str, Any]) -> None:
-    json.dumps(found, allow_nan=False)
-    assert [cell["name"] for cell in found["study"]["cells"]] == ["plain", "dropout"]
-    for cell, prefix in zip(found["study"]["cells"], ("embedding_dropout-0.0", "embedding_dropout-0.5"), strict=True):
+def test_rates_of_a_cell_are_those_of_the_logs(folder: Path, found: Report) -> None:
+    json.dumps(found.to_json(), allow_nan=False)
+    assert [cell["name"] for cell in found.study["cells"]] == ["plain", "dropout"]
+    for cell, prefix in zip(found.study["cells"], ("embedding_dropout-0.0", "embedding_dropout-0.5"), strict=True):
         for name in (IN, SPARSE, DENSE):
             lines = finals_of(folder, prefix, name)
             rates = sorted(line["errors"] / line["reads"] for line in lines)
@@ -67,17 +68,17 @@ def test_rates_of_a_cell_are_those_of_the_logs(folder: Path, found: dict[str, An
             assert (shown["trainings"], shown["zeros"]) == (9, rates.count(0.0))
             assert (shown["least"], shown["median"], shown["most"]) == (rates[0], rates[4], rates[-1])
             assert shown["errors"] == sum(line["errors"] for line in lines) == sum(n for _, n in shown["gaps"])
-    assert found["study"]["cells"][1]["diverged"] == 1
+    assert found.study["cells"][1]["diverged"] == 1
 
 
-def test_curves_are_those_of_the_log_with_every_warning(folder: Path, found: dict[str, Any]) -> None:
-    for one in found["study"]["trainings"]:
+def test_curves_are_those_of_the_log_with_every_warning(folder: Path, found: Report) -> None:
+    for one in found.study["trainings"]:
         lines = log_of(folder / one["id"])
         assert one["curve"] == [{k: line[k] for k in ("step", "loss")} for line in lines if line["event"] == "step"]
         assert [warning["step"] for warning in one["warnings"]] == ([200] if one["id"].endswith("seed-2") else [])
     loss = named(figures.figures(found), "training-loss")
     drawn = [value for series in loss.series[:2] for value in series.y if value is not None]
-    assert len(drawn) == sum(len(one["curve"]) for one in found["study"]["trainings"])
+    assert len(drawn) == sum(len(one["curve"]) for one in found.study["trainings"])
     assert loss.series[-1].name == "warning (2)"
     assert all("loss rose from 0.12 to 0.61" in text for text in loss.series[-1].hover)
 
@@ -89,12 +90,12 @@ def test_a_bound_of_one_side_is_the_one_for_so_many_equal_strings(tmp_path: Path
         if line["event"] == "evaluation" and line["step"] == 400:
             line["high"] = 1 - 0.025 ** (1 / 150)  # what 150 independent strings without an error give
     (one / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for final in data.build([one])["study"]["trainings"][0]["final"].values():
+    for final in data.build([one]).study["trainings"][0]["final"].values():
         assert final["errors"] == 0
         assert final["at_most"] == pytest.approx(zero_bound(150, 0.95))
 
 
-def test_every_zero_is_in_the_band_of_zeros_with_a_bar_to_its_bound(folder: Path, found: dict[str, Any]) -> None:
+def test_every_zero_is_in_the_band_of_zeros_with_a_bar_to_its_bound(folder: Path, found: Report) -> None:
     figure = named(figures.figures(found), "replicates-ffl-64-0.98")
     axis = figure.x_rates
     assert axis is not None and axis.zero is not None and axis.band is not None
@@ -110,9 +111,9 @@ def test_every_zero_is_in_the_band_of_zeros_with_a_bar_to_its_bound(folder: Path
             assert (x == axis.zero) == (x < axis.band[1])
 
 
-def test_both_tails_stand_in_one_figure_and_errors_in_distribution_are_crosses(found: dict[str, Any]) -> None:
+def test_both_tails_stand_in_one_figure_and_errors_in_distribution_are_crosses(found: Report) -> None:
     figure = named(figures.figures(found), "training-tails")
-    finals = {one["id"]: one["final"] for one in found["study"]["trainings"] if one["final"]}
+    finals = {one["id"]: one["final"] for one in found.study["trainings"] if one["final"]}
     assert sum(len(series.x) for series in figure.series) == len(finals) == 18
     assert {series.name for series in figure.series if series.symbol == "cross"} == {
         f"{name}, errs on {IN} too" for name in ("plain", "dropout")
@@ -126,16 +127,16 @@ def test_both_tails_stand_in_one_figure_and_errors_in_distribution_are_crosses(f
     assert any(series.x_high and any(series.x_high) for series in figure.series)
 
 
-def test_an_unfinished_training_is_named_and_in_no_number(folder: Path, found: dict[str, Any]) -> None:
-    said = "\n".join(found["left_out"])
+def test_an_unfinished_training_is_named_and_in_no_number(folder: Path, found: Report) -> None:
+    said = "\n".join(found.left_out)
     assert "embedding_dropout-0.5-seed-91: running at step 250 of 400" in said
     assert "embedding_dropout-0.5-seed-92: not begun" in said
-    assert any("seed-90 diverged" in note for note in found["study"]["notes"])
+    assert any("seed-90 diverged" in note for note in found.study["notes"])
     whole = data.build([folder], incomplete=True)
-    (late,) = [one for one in whole["study"]["trainings"] if one["unfinished"]]
+    (late,) = [one for one in whole.study["trainings"] if one["unfinished"]]
     assert late["label"].endswith("†")
     assert late["final"] == {}
-    assert whole["study"]["cells"][1]["sets"] == found["study"]["cells"][1]["sets"]
+    assert whole.study["cells"][1]["sets"] == found.study["cells"][1]["sets"]
     assert "has not ended (running, step 250 of 400)" in page.render(whole)
     with pytest.raises(RunFailedError, match="running at step 250 of 400"):
         data.build([folder / "embedding_dropout-0.5-seed-91"])
@@ -144,9 +145,9 @@ def test_an_unfinished_training_is_named_and_in_no_number(folder: Path, found: d
 def test_a_training_without_a_line_is_reported_as_empty(tmp_path: Path) -> None:
     one = training(tmp_path / "new", status="running", reached=0)
     found = data.build([one], incomplete=True)
-    assert found["study"]["cells"][0]["finished"] == 0
+    assert found.study["cells"][0]["finished"] == 0
     assert figures.figures(found) == []
-    assert tables.of_cells(found["study"]) == [["new", "–", "1", "0", "0", "1", "–", "–", "–", "–", "101,765", "400"]]
+    assert tables.of_cells(found.study) == [["new", "–", "1", "0", "0", "1", "–", "–", "–", "–", "101,765", "400"]]
     assert "has not ended (running, step 0 of 400)" in page.render(found)
 
 
@@ -154,8 +155,8 @@ def test_the_same_training_twice_is_no_replicate(folder: Path, tmp_path: Path) -
     first = folder / "embedding_dropout-0.0-seed-0"
     again = shutil.copytree(first, tmp_path / "again")
     found = data.build([first, again])
-    assert len(found["study"]["trainings"]) == 1
-    assert "again: the same settings and seeds as embedding_dropout-0.0-seed-0" in found["left_out"][0]
+    assert len(found.study["trainings"]) == 1
+    assert "again: the same settings and seeds as embedding_dropout-0.0-seed-0" in found.left_out[0]
 
 
 Change = Callable[[list[dict[str, Any]]], object]
@@ -183,10 +184,10 @@ def test_a_log_that_does_not_add_up_is_refused(tmp_path: Path, change: Change, w
 
 def test_half_a_line_at_the_end_is_no_line(tmp_path: Path) -> None:
     one = training(tmp_path / "one", status="interrupted", reached=150)
-    before = data.build([one], incomplete=True)["study"]["trainings"][0]["curve"]
+    before = data.build([one], incomplete=True).study["trainings"][0]["curve"]
     with (one / "train.jsonl").open("a") as log:
         log.write('{"event": "step", "step": 16')
-    assert data.build([one], incomplete=True)["study"]["trainings"][0]["curve"] == before
+    assert data.build([one], incomplete=True).study["trainings"][0]["curve"] == before
 
 
 def test_a_thinned_curve_keeps_the_mean_over_its_steps() -> None:
@@ -197,7 +198,7 @@ def test_a_thinned_curve_keeps_the_mean_over_its_steps() -> None:
     assert thinned([{"step": 1, "loss": 0.5}, {"step": 2, "loss": None}], 1) == [{"step": 2, "loss": None}]
 
 
-def test_gaps_of_errors_stand_beside_those_of_all_reads(folder: Path, found: dict[str, Any]) -> None:
+def test_gaps_of_errors_stand_beside_those_of_all_reads(folder: Path, found: Report) -> None:
     figure = named(figures.figures(found), "error-gaps-ffl-64-0.98")
     lines = finals_of(folder, "embedding_dropout-0.0", SPARSE)
     gaps = [gap for line in lines for gap, count in line["gaps"] for _ in range(count)]
@@ -210,7 +211,7 @@ def test_gaps_of_errors_stand_beside_those_of_all_reads(folder: Path, found: dic
 
 
 def names(*given: Path) -> list[str]:
-    return [cell["name"] for cell in data.build(given)["study"]["cells"]]
+    return [cell["name"] for cell in data.build(given).study["cells"]]
 
 
 def test_a_lone_training_is_named_by_its_folder_and_the_settings_stand_beside_it(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_lone_training_is_named_by_its_folder_and_the_settings_stand_beside_it
     training(tmp_path / "a2", architecture="transformer", layers=2)
     training(tmp_path / "b", architecture="lstm", hidden=7)
     found = data.build([tmp_path])
-    cells = {cell["name"]: cell["settings"] for cell in found["study"]["cells"]}
+    cells = {cell["name"]: cell["settings"] for cell in found.study["cells"]}
     assert cells == {"a2": "transformer · layers 2", "a10": "transformer · layers 10", "b": "lstm"}
     assert list(cells) == ["a2", "a10", "b"]
     hover = named(figures.figures(found), "training-tails").series[0].hover[0]
@@ -270,13 +271,13 @@ def test_a_cell_has_no_row_where_it_was_never_evaluated_and_no_table_says_none(t
     log = long / "train.jsonl"
     log.write_text(log.read_text().replace("FFL(64, ", "FFL(128, "))
     found = data.build([tmp_path])
-    rows = {(row[0], row[1]): row for row in tables.of_cells(found["study"])}
+    rows = {(row[0], row[1]): row for row in tables.of_cells(found.study)}
     assert {name for name, data_set in rows if "128" in data_set} == {"long"}
     assert {name for name, data_set in rows if "64" in data_set} == {short.name, "bad"}
     assert rows["bad", IN][2:10] == ["1", "0", "1", "0", "–", "–", "–", "–"]
     assert rows["early", "–"][2:6] == ["1", "0", "1", "0"]
     for kind in ("tex", "md"):
-        tables.save(found, tmp_path / f"table.{kind}")
+        tables.write(tables.of_report(found), tmp_path / f"table.{kind}")
         assert "None" not in (tmp_path / f"table.{kind}").read_text()
 
 
@@ -328,7 +329,7 @@ def test_an_outline_is_widest_where_most_replicates_are() -> None:
     assert at[half.index(1.0)] == pytest.approx(-3.0, abs=0.2)
 
 
-def test_every_figure_is_one_that_plotly_and_matplotlib_draw(found: dict[str, Any], tmp_path: Path) -> None:
+def test_every_figure_is_one_that_plotly_and_matplotlib_draw(found: Report, tmp_path: Path) -> None:
     import plotly.graph_objects as go
 
     drawn = figures.figures(found)
@@ -375,8 +376,8 @@ def test_a_real_training_and_a_run_of_its_model_stand_in_one_report(tmp_path: Pa
     runs = [only_run(tmp_path / Path(model).name / "runs") for _, model in asked]
     found = data.build([*runs, tmp_path / "small"])
     labels = ["small (trained on this task)", "handbuilt (built for this task)", "oracle"]
-    assert [run["label"] for run in found["runs"]] == labels
-    (one,) = found["study"]["trainings"]
+    assert [run.label for run in found.runs] == labels
+    (one,) = found.study["trainings"]
     for line in log_of(tmp_path / "small")[-3:]:
         assert one["final"][line["data"]]["rate"] == line["errors"] / line["reads"]
         assert one["final"][line["data"]]["high"] == line["high"]
@@ -384,7 +385,7 @@ def test_a_real_training_and_a_run_of_its_model_stand_in_one_report(tmp_path: Pa
     assert 'id="results"' in text
     assert 'id="trainings"' in text
     drawn = named(figures.figures(found), "errors-forced")
-    assert [series.name.split(" · ")[0] for series in drawn.series if not series.twin] == labels
+    assert [series.name for series in drawn.series if series.style == "line"] == labels
 
 
 def test_errors_against_length_keep_a_model_that_made_none(tmp_path: Path) -> None:
@@ -395,13 +396,18 @@ def test_errors_against_length_keep_a_model_that_made_none(tmp_path: Path) -> No
     found = data.build([only_run(tmp_path / model) for model in ("oracle", "copy-last-bit")])
     figure = named(figures.figures(found), "errors-forced")
     assert figure.y_rates is not None
-    right, copied = (one for one in figure.series if not one.twin)
+    right, copied = (one for one in figure.series if one.style == "line")
     assert list(right.y) == [figure.y_rates.zero] * 2
-    bounds = [row["zero_error_bounds"]["strings"]["high"] for row in found["rows"][:2]]
-    assert right.high == bounds
-    assert list(copied.y) == pytest.approx([1 - row["accuracy"] for row in found["rows"][2:]])
-    floors = [one for one in figure.series if one.style == "rule"]
-    assert [list(one.y) for one in floors] == [[pytest.approx(1 - row["floor"]) for row in found["rows"][:2]]] * 2
+    bounds = [row.result.zero_error_bounds for row in found.rows[:2]]
+    assert right.high == [bound.strings.high for bound in bounds if bound]
+    assert list(copied.y) == pytest.approx([1 - row.result.accuracy for row in found.rows[2:]])
+    # Both models were asked the same reads, so there is one floor, with one entry in the legend.
+    entry, floor = (one for one in figure.series if one.style == "rule")
+    assert (list(entry.x), entry.twin, floor.twin) == ([], False, True)
+    assert list(floor.y) == pytest.approx([1 - (row.result.floor or 0) for row in found.rows[:2]])
+    # Their bars stand beside each other, and their numbers stay.
+    assert right.shift < 0 < copied.shift
+    assert list(right.x) == list(copied.x) == [20, 60]
 
 
 def test_a_report_of_trainings_needs_no_torch(folder: Path) -> None:

@@ -320,7 +320,7 @@ def test_a_run_of_an_earlier_version_is_read_as_asked_once(tmp_path: Path) -> No
     assert both.n_strings == 40
     (part,) = anatomy(path).conditions
     assert (part.all.strings, part.missing_trials) == (40, 0)
-    assert build([path])["trials_in_all"] == 40
+    assert build([path]).trials_in_all == 40
     folder = RunFolder.open(path)
     assert plan_of(folder).repeats == 1
     rows, differing = rebuild(folder, plan_of(folder))

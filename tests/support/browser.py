@@ -67,18 +67,21 @@ class Page:
                 self.requests.append(params["request"]["url"])
         return event
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file from disk and wait until its figures are drawn."""
+    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, part: str = "") -> None:
+        """Load a file from disk and wait until the figures that are seen are drawn. ``part`` is one of its tabs."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self._call("Page.navigate", url="about:blank")  # another part of the same page would load nothing
+        self._call("Page.navigate", url=path.resolve().as_uri() + (f"#{part}" if part else ""))
         # A page of trainings alone has no list of trials to be filled.
         filled = "!document.querySelector('#trials') || !!document.querySelector('#found')?.textContent"
         self.wait(f"document.readyState === 'complete' && ({filled})")
-        self.wait("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.main-svg'))")
+        self.wait(
+            "[...document.querySelectorAll('.chart')].every(c => !c.offsetParent || c.querySelector('.main-svg'))"
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
@@ -96,6 +99,11 @@ class Page:
         """Set a field as a user would."""
         field = f"document.getElementById({json.dumps(name)})"
         self.run(f"{field}.value = {json.dumps(value)}; {field}.dispatchEvent(new Event('input'))")
+
+    def print(self, path: Path) -> None:
+        """Save the page as it is printed."""
+        printed = self._call("Page.printToPDF", printBackground=True, paperWidth=8.27, paperHeight=11.69)["data"]
+        path.write_bytes(base64.b64decode(printed))
 
     def shot(self, path: Path, whole: bool = False) -> None:
         """Save a picture of what is seen, or of the whole page."""

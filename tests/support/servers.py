@@ -1,4 +1,4 @@
-"""Real model servers on this machine, started with the commands that ``docs/servers.md`` shows.
+"""Real model servers on this machine, started with the commands that ``docs/backends/servers.md`` shows.
 
 ``FFPROMPT_SERVERS`` is a folder with a virtual environment for each server, named as in the page. What is not there is
 looked for beside the Python that runs the tests.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-PAGE = ROOT / "docs" / "servers.md"
+PAGE = ROOT / "docs" / "backends" / "servers.md"
 MODEL = "smollm2-135m"
 START_SECONDS = 300
 VLLM = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}

@@ -8,12 +8,16 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    RwkvConfig,
 )
 
 CORPUS = [
@@ -47,7 +51,9 @@ def tokenizer(merges: bool = False, bos: bool = False, size: int = 600) -> PreTr
 
 
 def make(folder: Path, architecture: str, seed: int = 0, context: int = 2048, heads: int = 4, **tokens: bool) -> Path:
-    """Write a model folder: gpt2, gpt-neox, llama, mistral (sliding window) or gemma2 (capped logits).
+    """Write a model folder: gpt2, gpt-neox, llama, qwen2, mistral (sliding window), gemma2 (capped logits) or gemma3.
+
+    bloom (ALiBi) and rwkv (no attention) take no mask of ones own.
 
     vLLM wants heads of at least 32 dimensions, of which there are 2.
     """
@@ -65,6 +71,15 @@ def make(folder: Path, architecture: str, seed: int = 0, context: int = 2048, he
         "gemma2": lambda: Gemma2Config(
             max_position_embeddings=context, num_key_value_heads=2, head_dim=16, sliding_window=32,
             final_logit_softcapping=3.0, **wide, **common,
+        ),
+        "qwen2": lambda: Qwen2Config(max_position_embeddings=context, num_key_value_heads=2, **wide, **common),
+        "gemma3": lambda: Gemma3TextConfig(
+            max_position_embeddings=context, num_key_value_heads=2, head_dim=16, sliding_window=32,
+            layer_types=["sliding_attention", "full_attention"], **wide, **common,
+        ),
+        "bloom": lambda: BloomConfig(hidden_size=64, n_layer=2, n_head=heads, **common),
+        "rwkv": lambda: RwkvConfig(
+            context_length=context, hidden_size=64, attention_hidden_size=64, num_hidden_layers=2, **common
         ),
     }[architecture]()  # fmt: skip
     with torch.random.fork_rng():

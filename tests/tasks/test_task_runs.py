@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ffprompt.templates.template import Renderer, load, names
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.cli.main import main
@@ -16,7 +17,6 @@ from ffprompt.elicitation.base import elicitation_names
 from ffprompt.errors import ConfigError, SpecError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.tasks import registry
-from ffprompt.templates.template import Renderer, load, names
 from tests.conftest import only_run
 
 NAMES = [name for name in registry.names() if name != "flipflop"]

@@ -84,12 +84,15 @@ def _sdk() -> Any:
 
 
 class AnthropicBackend(ApiBackend):
-    """A Claude model. Raises ModelError when it cannot be reached or cannot do what is asked.
+    """A Claude model.
 
     ``thinking`` is on, off or a number of tokens, and ``effort`` another way to let a model think. Without either
     nothing is said about thinking. ``cache`` pays where prompts share a long beginning (shared shots). ``key_file``
     holds the key in place of ANTHROPIC_API_KEY. ``api`` bedrock and vertex take the credentials of their clouds.
     Without ``live`` nothing is sent and no key is read.
+
+    Raises:
+        ModelError: the model cannot be reached, or cannot do what is asked.
     """
 
     path = "/v1/messages"

@@ -97,7 +97,11 @@ def payload_settings(
     cache: bool = False,
     api: str = "messages",
 ) -> PayloadSettings:
-    """The settings of every payload. Raises ModelError for what the model does not take or what contradicts itself."""
+    """The settings of every payload.
+
+    Raises:
+        ModelError: for what the model does not take or what contradicts itself.
+    """
     if thinking is not None and effort is not None:
         raise ModelError(f"--thinking {thinking} and --reasoning-effort {effort}: give one of them, not both")
     told = takes_temperature(model)

@@ -85,7 +85,11 @@ class ApiBackend(ABC):
         return settings | {"timeout": self._timeout()}
 
     def make(self, kind: Callable[..., Any], retries: int, http_client: Any = None) -> Any:
-        """Make a client of the SDK for this backend's key and base URL. Raises ModelError where that fails."""
+        """Make a client of the SDK for this backend's key and base URL.
+
+        Raises:
+            ModelError: where that fails.
+        """
         settings = self.client_settings()
         with client_errors(self.name):
             # Without the SDK's wrapper, which shows a traceback where it could not be made.
@@ -311,7 +315,11 @@ class ApiBackend(ABC):
         return cast("list[Reply | Failure]", await self._ask_all(requests))
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
-        """Score all requests at once. Return the scores in order. Raises ModelError for a model that is not scored."""
+        """Score all requests at once. Return the scores in order.
+
+        Raises:
+            ModelError: for a model that is not scored.
+        """
         if not self.capabilities.scores:
             why = f" ({self.capabilities.unscored})" if self.capabilities.unscored else ""
             raise ModelError(f"{self.name} gives no log-probabilities of a prompt{why}; {use_replies()}")

@@ -158,7 +158,11 @@ class ApiBatches(ABC):
             page[self.cursor] = objects[-1]["id"]
 
     async def download(self, stream: Callable[[], AbstractAsyncContextManager[Any]], what: str) -> IO[bytes]:
-        """A file of results, whole, in a temporary file. Raises GoneError where it is not there any more."""
+        """A file of results, whole, in a temporary file.
+
+        Raises:
+            GoneError: the file is not there any more.
+        """
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
 
         async def attempt() -> Answered:

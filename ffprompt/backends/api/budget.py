@@ -40,9 +40,12 @@ class Reservation:
 
 
 class Budget:
-    """Counts what is spent, and lets attempts wait until they fit. Raises RunFailedError when no other ever will.
+    """Counts what is spent, and lets attempts wait until they fit.
 
     Attempts that do not fit wait in line for those in flight, which mostly turn out cheaper than was reserved.
+
+    Raises:
+        RunFailedError: no other attempt will ever fit.
     """
 
     def __init__(self, allowance: Allowance | None = None) -> None:

@@ -88,7 +88,11 @@ class _Told:
 
 
 def read_answer(raw: Any) -> Answered:
-    """The body of an HTTP response with a good status. Raises CallError for one that is no answer."""
+    """The body of an HTTP response with a good status.
+
+    Raises:
+        CallError: the body is no answer.
+    """
     request_id = _request_id(raw.headers)
     kind = raw.headers.get("content-type", "no content type")
     if "event-stream" in kind:  # the whole answer was made and paid for, and the next one would be too
@@ -110,9 +114,12 @@ def read_answer(raw: Any) -> Answered:
 
 
 def read_reply(raw: Any) -> Answered:
-    """The body of an HTTP response to a question. Raises CallError for one that is no answer to it.
+    """The body of an HTTP response to a question.
 
     Gateways have objects of their own for what went wrong, with a good status.
+
+    Raises:
+        CallError: the body is no answer to the question.
     """
     answered = read_answer(raw)
     if any(part in answered.body for part in _ANSWERS):

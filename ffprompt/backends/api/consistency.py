@@ -47,7 +47,11 @@ class Consistency:
         return [*self.served.remarks(model), *self.prompts.remarks]
 
     def scores(self, request: Request, body: JsonObject, asked: int) -> Scores | Failure:
-        """Return the answers' log-probabilities in an echoed prompt. Raises RunFailedError for a contradiction."""
+        """Return the answers' log-probabilities in an echoed prompt.
+
+        Raises:
+            RunFailedError: for a contradiction.
+        """
         self._serves(body.get("model"))
         try:
             tokens = echoed(body, request.text)

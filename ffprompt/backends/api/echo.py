@@ -40,9 +40,12 @@ class Token:
 
 
 def echoed(body: JsonObject, prompt: str) -> list[Token]:
-    """Return the tokens of an echoed prompt. Raises ValueError unless they spell the prompt, byte by byte.
+    """Return the tokens of an echoed prompt.
 
     A token for the beginning of the text may stand in front. Offsets are counted here: servers disagree on theirs.
+
+    Raises:
+        ValueError: they do not spell the prompt, byte by byte.
     """
     whole = prompt.encode()
     tokens: list[Token] = []

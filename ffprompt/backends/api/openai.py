@@ -68,7 +68,11 @@ class ReplySettings:
     extra_body: JsonObject
 
     def payload_settings(self, api: str, provider: Provider) -> PayloadSettings:
-        """The settings of every payload. Raises ModelError for those that contradict each other or the API."""
+        """The settings of every payload.
+
+        Raises:
+            ModelError: for those that contradict each other or the API.
+        """
         if self.top_logprobs is not None and api != "completions":
             raise ModelError(f"--top-logprobs {self.top_logprobs}: only --api completions scores; leave it out")
         if api == "completions":
@@ -136,13 +140,16 @@ class OpenAIIdentity(Identity):
 
 
 class OpenAIBackend(ApiBackend):
-    """A model behind one of OpenAI's APIs. Raises ModelError when it cannot be reached or cannot do what is asked.
+    """A model behind one of OpenAI's APIs.
 
     ``provider`` is a name from ``providers.toml``. ``base_url`` names another server, which may take no key.
     ``key_file`` holds the key in place of the provider's environment variable. ``temperature`` None leaves it to the
     model. ``reasoning_room`` is how many tokens may be spent on reasoning before a reply, ``top_logprobs`` how many of
     the most probable tokens a server must show where it scores. None takes what it shows. Without ``live`` nothing is
     sent and no key is read: prompts can be checked and counted.
+
+    Raises:
+        ModelError: the model cannot be reached, or cannot do what is asked.
     """
 
     def __init__(

@@ -35,7 +35,11 @@ class OpenAIProbe:
         self.pause = pause or sleep
 
     def look(self) -> str:
-        """Why the server does not score prompts. Empty where it does. Raises ModelError where it cannot be asked."""
+        """Why the server does not score prompts. Empty where it does.
+
+        Raises:
+            ModelError: the server cannot be asked.
+        """
         backend = self.backend
         try:
             found = self._models(self.client.with_options(max_retries=0))

@@ -50,7 +50,11 @@ def web_page(name: str, response: Any, hint: str) -> ModelError:
 
 
 def wait_until_ready(name: str, loading: Callable[[], str], pause: Callable[[float], None]) -> None:
-    """Wait while ``loading`` says that a server is not ready, and why. Raises ModelError when that takes too long."""
+    """Wait while ``loading`` says that a server is not ready, and why.
+
+    Raises:
+        ModelError: when that takes too long.
+    """
     waited, step = 0.0, _FIRST_PAUSE
     while why := loading():
         if not waited:

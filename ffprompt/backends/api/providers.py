@@ -39,7 +39,11 @@ class Provider(BaseModel):
     rename: dict[str, str] = Field(default_factory=dict)
 
     def switch(self, thinking: Thinking) -> Payload:
-        """What is added to a payload. Raises ModelError where the provider has no such switch."""
+        """What is added to a payload.
+
+        Raises:
+            ModelError: where the provider has no such switch.
+        """
         flag = f"--thinking {thinking}"
         if isinstance(thinking, int):
             if self.thinking.budget is None:

@@ -149,7 +149,12 @@ async def post(sdk: Any, pool: ConnectionPool, path: str, payload: JsonObject) -
 
 
 class Breaker:
-    """A circuit breaker: stops a run whose calls all fail. Raises ModelError, RunFailedError."""
+    """A circuit breaker: stops a run whose calls all fail.
+
+    Raises:
+        ModelError: before any answer, a call has failed in a way that all others will too.
+        RunFailedError: too many calls in a row have failed alike, or brought no answer at all.
+    """
 
     def __init__(self, policy: Policy, name: str) -> None:
         self.policy, self.name = policy, name
@@ -212,10 +217,13 @@ class Caller:
         most: Bound | None = None,
         handled: Callable[[CallError], bool] = lambda _: False,
     ) -> Answered:
-        """Attempt until there is an answer. Raises CallError when there will be none, or what breaker or budget raise.
+        """Attempt until there is an answer.
 
         ``tokens`` is about how many the request will cost, ``most`` how many it can. ``call`` takes the record. An
         error that is ``handled`` says nothing against the server.
+
+        Raises:
+            CallError: there will be none. Also what breaker or budget raise.
         """
         from tenacity import AsyncRetrying, retry_if_exception, wait_exponential, wait_random
 

@@ -1,11 +1,12 @@
 """The reference models as a backend: networks trained on this task, asked over the same prompts as language models.
 
-They read raw symbols, one token each, so a prompt is one flip-flop string and nothing else.
+A model of the flip-flop reads raw symbols, one token each, so a prompt is one flip-flop string and nothing else. A
+model of another task reads any of the task's templates, without shots: the words are turned back into events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,11 @@ from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
-from ffprompt.reference.tokens import HOW, INSTRUCTIONS, Ints, Tokens, read_positions, tokenise
-from ffprompt.tasks.flipflop import LETTERS, READ
+from ffprompt.reference.tokens import HOW, Ints, Tokens, read_positions, tokenise
+from ffprompt.reference.vocabulary import Asked, Reader, Vocabulary
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.flipflop import FLIP_FLOP, READ
 
 # Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
 _PASS = 1 << 13
@@ -44,15 +48,21 @@ class ReferenceBackend:
     """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
 
     ``device`` is a torch device. Without one it is the CPU, which is fast enough for a network of this size.
-    ``batch_size`` is in strings of equal length. Raises ModelError when torch or the model is missing or the model
-    cannot be used, ConfigError for a batch size below 1.
+    ``batch_size`` is in strings of equal length. ``task`` is the task of the strings. Raises ModelError when torch or
+    the model is missing, or the model cannot be used or is one of another task, ConfigError for a batch size below 1.
     """
 
     identity: ReferenceIdentity
     capabilities = Capabilities(scores=True, completes=True, chats=False)
     chunk = 256
 
-    def __init__(self, model: str, device: str | None = None, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        device: str | None = None,
+        batch_size: int | None = None,
+        task: Task = FLIP_FLOP,
+    ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch size {batch_size}: expected at least 1")
         try:
@@ -64,6 +74,14 @@ class ReferenceBackend:
         except ImportError as error:
             raise needs("the reference backend", "reference", error) from error
         checkpoint = load(resolve(model))
+        self.vocabulary = checkpoint.vocabulary
+        trained = self.vocabulary.task
+        if trained.name != task.name:
+            raise ModelError(
+                f"model {model}: it was trained on task {trained.name}, not {task.name}; add --task {trained.name}"
+            )
+        if (known := trained.read_function) != (asked := task.read_function):
+            raise ModelError(f"model {model}: its reads ask for {known}, not {asked}; add --task-arg read={known}")
         try:
             self._model = checkpoint.model.to(torch.device(device or "cpu"))
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
@@ -72,7 +90,9 @@ class ReferenceBackend:
         # Only a CPU has cores to share out, and passes on a GPU would trip over each other's settings.
         self._workers = Workers(None if self._model.head.weight.device.type == "cpu" else 1)
         self._symbols = checkpoint.model.config.symbols
-        self._trained = checkpoint.training.data.length if checkpoint.training else None
+        trained_on = checkpoint.training.data if checkpoint.training else None
+        self._trained = self.vocabulary.longest(trained_on.parts[0]) if trained_on else None
+        self._readers: Sequence[Reader] = ()
         self.identity = ReferenceIdentity(
             backend="reference",
             # The model of a training is named after its folder.
@@ -88,21 +108,26 @@ class ReferenceBackend:
             note="trained on this task" if checkpoint.training else "built for this task",
         )
 
+    def use_words(self, readers: Callable[[Vocabulary], Sequence[Reader]]) -> None:
+        """Take what reads the prompts of the run's templates. Prompts of the flip-flop are read without."""
+        if not self.vocabulary.in_pairs:
+            self._readers = readers(self.vocabulary)
+
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Parse every prompt and find every read in it.
 
         Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``. Raises ModelError
         for a prompt that is not one string of symbols which the model knows.
         """
-        tokens, positions = self._read(requests)
+        ids, positions = self._read(requests)
         most = self._model.longest
-        for one, at in zip(tokens, positions, strict=True):
+        for one, at in zip(ids, positions, strict=True):
             # A token is predicted from those before it: the last of a string is never read.
             if most is not None and (int(at.max()) if len(at) else len(one)) > most:
                 raise ModelError(
                     f"length {len(one)}: this model has learnt {most} positions; longer strings have no meaning"
                 )
-        longest, notes = max(map(len, tokens), default=0), []
+        longest, notes = max(map(len, ids), default=0), []
         if self._trained is not None and longest > self._trained:
             notes = [f"this model was trained on strings of {self._trained} symbols and is asked about longer ones"]
         return {"tokens": "one per symbol", "longest": longest, "notes": notes}
@@ -112,31 +137,29 @@ class ReferenceBackend:
 
         A model whose numbers are none, because its weights hold a NaN, gives a Failure.
         """
-        tokens, positions = self._read(requests)
+        ids, positions = self._read(requests)
+        first = self.vocabulary.events
         scores: list[Scores | Failure] = []
-        for request, one, logp in zip(requests, tokens, self._run(tokens, positions), strict=True):
+        for request, one, logp in zip(requests, ids, self._run(ids, positions), strict=True):
             symbols = len(request.surfaces) or self._symbols
             best = logp.argmax(1)  # (R,)
-            symbol = best - INSTRUCTIONS
+            symbol = best - first
             symbol = np.where((symbol >= 0) & (symbol < symbols), symbol, -1)
-            answers = logp[:, INSTRUCTIONS : INSTRUCTIONS + symbols]
+            answers = logp[:, first : first + symbols]
             finite = np.isfinite(answers).all()
             scores.append(Scores(answers, best, symbol, len(one)) if finite else Failure(NOT_FINITE))
         return scores
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Reply | Failure]:
-        """Write the one symbol that follows a text which ends with r. An instruction comes back as its letter.
+        """Write the one symbol that follows a text which ends before an answer. An event comes back as its letter.
 
         At a temperature above 0 the symbol is drawn by Gumbel noise from the request's own seed. Raises ModelError as
         ``check`` does, and for a text that ends otherwise.
         """
-        tokens = self._tokens(requests)
-        for request, one in zip(requests, tokens, strict=True):
-            if one.ids[-1] != READ:
-                raise ModelError(f"prompt ends with {request.text[-8:]!r}: a reference model writes what follows an r")
-        after = [np.array([len(one)]) for one in tokens]
+        ids, after = self._asked_last(requests)
+        names, first = self.vocabulary.names, self.vocabulary.events
         replies: list[Reply | Failure] = []
-        for request, one, logp in zip(requests, tokens, self._run(tokens, after), strict=True):
+        for request, one, logp in zip(requests, ids, self._run(ids, after), strict=True):
             weights = logp[0]  # (V,)
             if not np.isfinite(weights.max()):
                 replies.append(Failure(NOT_FINITE))
@@ -145,8 +168,7 @@ class ReferenceBackend:
                 noise = np.random.default_rng(request.seed).gumbel(size=len(weights))
                 weights = weights / request.temperature + noise
             token = int(weights.argmax())
-            written = dict(enumerate(request.surfaces, INSTRUCTIONS)) | dict(enumerate(LETTERS))
-            text = written.get(token, str(token - INSTRUCTIONS)).strip()
+            text = dict(enumerate(request.surfaces, first)).get(token, names[token]).strip()
             replies.append(Reply(text, "stop", prompt_tokens=len(one), reply_tokens=1))
         return replies
 
@@ -154,11 +176,46 @@ class ReferenceBackend:
         """End the threads. The weights go with this object."""
         self._workers.close()
 
-    def _read(self, requests: Sequence[Request]) -> tuple[list[Tokens], list[Ints]]:
-        """Tokens of every prompt, and in them the positions (R,) of its reads."""
+    def _read(self, requests: Sequence[Request]) -> tuple[list[Ints], list[Ints]]:
+        """Tokens of every prompt, and from how many of them each of its reads (R,) is predicted."""
+        if self.vocabulary.in_pairs:
+            tokens = self._tokens(requests)
+            pairs = zip(requests, tokens, strict=True)
+            return [one.ids for one in tokens], [read_positions(one, asked.reads, asked.text) for asked, one in pairs]
+        asked = self._parsed(requests)
+        return [one.ids for one in asked], [
+            one.of(request.reads, request.text) for request, one in zip(requests, asked, strict=True)
+        ]
+
+    def _asked_last(self, requests: Sequence[Request]) -> tuple[list[Ints], list[Ints]]:
+        """Tokens of prompts that end before an answer, and from how many of them (1,) it is predicted."""
+        if not self.vocabulary.in_pairs:
+            asked = self._parsed(requests)
+            for request, one in zip(requests, asked, strict=True):
+                if not one.is_open:
+                    raise ModelError(f"prompt ends with {request.text[-20:]!r}: a reference model writes an answer")
+            return [one.ids for one in asked], [one.positions[-1:] for one in asked]
         tokens = self._tokens(requests)
-        pairs = zip(requests, tokens, strict=True)
-        return tokens, [read_positions(one, request.reads, request.text) for request, one in pairs]
+        for request, read in zip(requests, tokens, strict=True):
+            if read.ids[-1] != READ:
+                raise ModelError(f"prompt ends with {request.text[-8:]!r}: a reference model writes what follows an r")
+        return [one.ids for one in tokens], [np.array([len(one)]) for one in tokens]
+
+    def _parsed(self, requests: Sequence[Request]) -> list[Asked]:
+        """Prompts in the words of one of the templates."""
+        for request in requests:
+            if request.is_chat:
+                raise ModelError("a reference model does not chat; use --form completion")
+        return [self._parse(request.text) for request in requests]
+
+    def _parse(self, text: str) -> Asked:
+        for number, reader in enumerate(self._readers, start=1):
+            try:
+                return reader.read(text)
+            except ModelError:
+                if number == len(self._readers):
+                    raise
+        raise ModelError("a reference model of this task needs --template")
 
     def _tokens(self, requests: Sequence[Request]) -> list[Tokens]:
         names = tuple(map(str, range(self._symbols)))
@@ -171,7 +228,7 @@ class ReferenceBackend:
                 raise ModelError(f"answers {', '.join(answers)}: this reference model knows 0 … {names[-1]}{hint}")
         return tokenise([request.text for request in requests], self._symbols)
 
-    def _run(self, tokens: Sequence[Tokens], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
+    def _run(self, tokens: Sequence[Ints], positions: Sequence[Ints]) -> list[NDArray[np.float64]]:
         """Log-probabilities (R, V) at the positions of each string. Strings of equal length share a pass."""
         by_length: dict[int, list[int]] = {}
         for index, one in enumerate(tokens):
@@ -183,7 +240,7 @@ class ReferenceBackend:
 
         def run(some: list[int]) -> list[NDArray[np.float64]]:
             counts = [len(positions[index]) for index in some]
-            ids = np.stack([tokens[index].ids for index in some])  # (B, T)
+            ids = np.stack([tokens[index] for index in some])  # (B, T)
             rows = np.repeat(np.arange(len(some)), counts)  # (R,)
             logp = self._predict(self._model, ids, rows, np.concatenate([positions[index] for index in some]))  # (R, V)
             return np.split(logp, np.cumsum(counts)[:-1])
@@ -196,7 +253,12 @@ class ReferenceBackend:
 
 SPEC = BackendSpec(
     "reference",
-    lambda config, weights: ReferenceBackend(config.model, config.device, config.batch_size),
+    lambda config, weights: ReferenceBackend(
+        config.model,
+        config.device,
+        config.batch_size,
+        registry.get(config.task, config.task_arg or ()),
+    ),
     extra="reference",
     docs="reference.md",
 )

@@ -55,9 +55,11 @@ class Encoder:
     """A Hugging Face tokenizer, with one rule for the token at the beginning of a text.
 
     ``adds_bos`` says that the model was trained with such a token. It is then put in front exactly once, whatever the
-    tokenizer or the chat template do by themselves. ``vocabulary`` is how many tokens the model's embedding matrix
-    has. Some tokenizers have more. Raises ModelError for a tokenizer without a BOS token where one is added, and where
-    ``thinking`` cannot be had.
+    tokenizer or the chat template do by themselves. ``vocabulary`` is how many tokens the model's embedding matrix has.
+    Some tokenizers have more.
+
+    Raises:
+        ModelError: for a tokenizer without a BOS token where one is added, and where ``thinking`` cannot be had.
     """
 
     def __init__(
@@ -91,7 +93,11 @@ class Encoder:
 
     @cached_property
     def template(self) -> ChatTemplate | None:
-        """The model's chat template. Raises ModelError where thinking cannot be switched as asked."""
+        """The model's chat template.
+
+        Raises:
+            ModelError: where thinking cannot be switched as asked.
+        """
         return ChatTemplate(self.tokenizer, self.name, self.thinking) if self.chats else None
 
     @property
@@ -160,7 +166,11 @@ class Encoder:
         return before + request.text, len(before)
 
     def prompt(self, request: Request) -> Ids:
-        """Token ids for generation. Raises AuditError when the prompt and its reply do not fit."""
+        """Token ids for generation.
+
+        Raises:
+            AuditError: when the prompt and its reply do not fit.
+        """
         ids = self.encode(self.text(request)[0])
         self._bos_is_alone(ids)
         asked = self.thinking.room if request.is_chat and not request.schema else None
@@ -329,7 +339,12 @@ def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int
 
 
 def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
-    """Audit requests before a run. What was found goes into the record of the run. Raises AuditError, ModelError."""
+    """Audit requests before a run. What was found goes into the record of the run.
+
+    Raises:
+        AuditError: a request does not fit, or its answers cannot be told apart.
+        ModelError: the tokenizer cannot be used.
+    """
     kinds: dict[str, int] = {}
     lengths = []
     for request in requests:

@@ -18,9 +18,11 @@ import numpy as np
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import PART, Identity
+from ffprompt.backends.local.answer_tree import AnswerTree, plan_trees
 from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_scores, plan_rows
 from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
-from ffprompt.backends.local.tokenization import Encoder, Ids, audit, context_of
+from ffprompt.backends.local.tokenization import Encoder, Ids, Tokenised, audit, context_of
+from ffprompt.backends.local.tree_check import TreeCheck
 from ffprompt.backends.local.weights import first_line, locate, quiet
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
@@ -29,11 +31,17 @@ if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
-# Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
+# Tokens in one forward pass. On a CPU more does not help. On a GPU the first batch that does not fit halves it.
 _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
 _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
 _PREFIX_TOKENS, _PREFIX_SHARE = 24, 0.1
+# Nodes of a tree of answers, beyond which it is split, and numbers in the masks of one batch of trees.
+_MOST_NODES, _MASK_NUMBERS = 4096, 1 << 28
+
+
+class OutOfMemoryError(ModelError):
+    """A single prompt does not fit the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,8 @@ class TransformersBackend:
         embedded = self.vocabulary if matrix is None else matrix.shape[0]
         self.encoder = Encoder(tokenizer, model, located.adds_bos, context_of(config), int(embedded), thinking)
         self.tokens = _CPU_TOKENS if self.device == "cpu" else _GPU_TOKENS
+        self.most_nodes = _MOST_NODES
+        self.trees = TreeCheck(torch.finfo(self.model.dtype).eps if self.model is not None else 0.0)
         self.capabilities = Capabilities(scores=True, completes=True, chats=self.encoder.chats)
         self.chunk = 16 if self.device == "cpu" else 256
         self.identity = TransformersIdentity(
@@ -105,8 +115,13 @@ class TransformersBackend:
         )
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Audit the tokens of requests. Raises AuditError."""
-        return audit(self.encoder, requests)
+        """Audit the tokens of requests, and how answers of several tokens will be scored. Raises AuditError."""
+        found = audit(self.encoder, requests)
+        if "suffix" not in found["answer_tokens"] or self.model is None:
+            return found
+        self._check_trees(requests)
+        notes = [*found["notes"], *([self.trees.note] if self.trees.note else [])]
+        return found | {"answers_of_several_tokens": self.trees.record(), "notes": notes}
 
     def rendered(self, request: Request) -> str:
         """Return the text that the model is given."""
@@ -124,16 +139,80 @@ class TransformersBackend:
         """Generate replies, in order."""
         return await asyncio.to_thread(self._complete, requests)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What was noticed while asking."""
+        return [self.trees.note] if self.trees.note else []
+
     def _score(self, requests: Sequence[Request]) -> list[Scores | Failure]:
         tokenised = [self.encoder.tokenise(request) for request in requests]
         rows, owners = plan_rows(tokenised)
-        return collect_scores(tokenised, owners, self._score_rows(rows))
+        scores: dict[int, RowScores] = {}
+        several = [number for number, prompt in enumerate(tokenised) if prompt.kind == "suffix"]
+        if several:
+            scores = self._score_trees(rows, [_by_read(tokenised[number], owners[number]) for number in several])
+        others = [number for number in range(len(rows)) if number not in scores]
+        if others:
+            scores |= zip(others, self._score_rows([rows[number] for number in others]), strict=True)
+        return collect_scores(tokenised, owners, [scores[number] for number in range(len(rows))])
+
+    def _score_trees(
+        self, rows: Sequence[Row], strings: Sequence[Sequence[Sequence[int]]], only_check: bool = False
+    ) -> dict[int, RowScores]:
+        """Score the rows of strings by their number, in one pass a string. None are where the model does not allow it.
+
+        ``strings`` are, for each string and each of its reads, the numbers of the rows of its answers. ``only_check``
+        finds out whether the model allows it, and scores nothing.
+        """
+        while True:
+            trees = [tree for reads in strings for tree in plan_trees(rows, reads, self.most_nodes)]
+            try:
+                if not self.trees.passes(trees, rows, self._trees_at_once, self._score_rows) or only_check:
+                    return {}
+                return {
+                    number: row
+                    for tree, scores in zip(trees, self._trees_at_once(trees), strict=True)
+                    for number, row in zip(tree.rows, scores, strict=True)
+                }
+            except OutOfMemoryError:
+                if all(tree.reads == 1 for tree in trees):
+                    raise
+                # Smaller trees say the same. What their reads have in common is computed more than once.
+                self.most_nodes = max(len(tree.ids) for tree in trees if tree.reads > 1) // 2
+
+    def _trees_at_once(self, trees: Sequence[AnswerTree]) -> list[list[RowScores]]:
+        """Every tree through the model, in batches of similar size."""
+        from ffprompt.backends.local.transformers_model import Forward
+
+        first = min(min(tree.depths[node] for node in tree.nodes) for tree in trees)
+        prefix = min(self._shared_prefix([tree.ids for tree in trees]), first)
+        forward = Forward(self.model, trees[0].ids[:prefix])
+        found: dict[int, list[RowScores]] = {}
+
+        def run(batch: Sequence[int]) -> None:
+            found.update(zip(batch, forward.trees([trees[number] for number in batch]), strict=True))
+
+        largest = max(len(tree.ids) for tree in trees)
+        asked = max(len(tree.nodes) for tree in trees)
+        most = max(1, min(_HEAD_NUMBERS // (self.vocabulary * asked), _MASK_NUMBERS // largest**2))
+        self._in_batches([len(tree.ids) - prefix for tree in trees], most, run)
+        return [found[number] for number in range(len(trees))]
+
+    def _check_trees(self, requests: Sequence[Request]) -> None:
+        """Find out whether the model scores trees, on the longest of these requests."""
+        tokenised = [self.encoder.tokenise(request) for request in requests]
+        several = [prompt for prompt in tokenised if prompt.kind == "suffix"]
+        rows, owners = plan_rows(several)
+        lengths = [max(len(rows[number].ids) for number in owner) for owner in owners]
+        longest = lengths.index(max(lengths))
+        self._score_trees(rows, [_by_read(several[longest], owners[longest])], only_check=True)
 
     def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""
         from ffprompt.backends.local.transformers_model import Forward
 
-        prefix = self._shared_prefix([row.ids for row in rows])
+        first = min(row.positions[0] for row in rows) - 1
+        prefix = min(self._shared_prefix([row.ids for row in rows]), first)
         forward = Forward(self.model, rows[0].ids[:prefix])
         found: dict[int, RowScores] = {}
 
@@ -177,7 +256,7 @@ class TransformersBackend:
                 run(batch)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1 or self.batch_size is not None:
-                    raise ModelError(
+                    raise OutOfMemoryError(
                         f"model {self.name}: out of memory with {len(batch)} prompts of {lengths[batch[0]]} tokens; "
                         "use a smaller --batch-size, a shorter --length or --dtype bfloat16"
                     ) from error
@@ -202,6 +281,12 @@ class TransformersBackend:
         lengths = [len(ids) + limit for ids, limit in zip(prompts, limits, strict=True)]
         self._in_batches(lengths, len(requests), run)
         return [replies[index] for index in range(len(requests))]
+
+
+def _by_read(prompt: Tokenised, owner: Sequence[int]) -> list[Sequence[int]]:
+    """The rows of one request, read by read."""
+    answers = len(prompt.suffixes[0])
+    return [owner[start : start + answers] for start in range(0, len(owner), answers)]
 
 
 def _device(device: str | None) -> str:

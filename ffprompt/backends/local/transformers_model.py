@@ -1,20 +1,23 @@
 """The parts of the transformers backend that touch tensors.
 
-In shapes: B prompts, T tokens, P tokens of a shared prefix, R reads (the most in a batch), d width, V vocabulary.
+In shapes: B prompts or trees, T tokens, P tokens of a shared prefix, R reads (the most in a batch), d width,
+V vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from ffprompt.backends.base import Failure, Reply, Request
-from ffprompt.backends.local.candidate_scores import NOT_FINITE
+from ffprompt.backends.local.answer_tree import AnswerTree
+from ffprompt.backends.local.candidate_scores import NOT_FINITE, RowScores
 from ffprompt.backends.local.tokenization import Encoder, Ids
 
 _NEVER = 1 << 62
@@ -52,6 +55,68 @@ class Forward:
 
         ``at`` are indices of tokens in the whole row. Each is predicted from the token before it.
         """
+        return self._scores(rows, [[index - 1 for index in indices] for indices in at], wanted, {})
+
+    def trees(self, trees: Sequence[AnswerTree]) -> list[list[RowScores]]:
+        """Return the scores of every row of every tree, from one pass over all nodes.
+
+        Raises whatever a model raises that does not take the mask of a tree or positions of its own.
+        """
+        skip = len(self.prefix)
+        longest = max(len(tree.ids) for tree in trees) - skip
+        positions = np.zeros((len(trees), longest), np.int64)  # (B, T)
+        sees = np.zeros((len(trees), longest, skip + longest), bool)  # (B, T, P + T)
+        sees[:, range(longest), range(skip, skip + longest)] = True  # padding sees itself, or it would have no numbers
+        depths = np.zeros((len(trees), skip + longest), np.int64)
+        for number, tree in enumerate(trees):
+            size = len(tree.ids)
+            positions[number, : size - skip] = tree.depths[skip:]
+            sees[number, : size - skip, :size] = tree.ancestors()[skip:]
+            depths[number, :size] = tree.depths
+        options = {
+            "attention_mask": self._masks(sees, depths),
+            "position_ids": torch.from_numpy(positions).to(self.model.device),
+        }
+        found = self._scores(
+            [tree.ids for tree in trees], [tree.nodes for tree in trees], [tree.candidates for tree in trees], options
+        )
+        return [tree.scores(*scores) for tree, scores in zip(trees, found, strict=True)]
+
+    def _masks(self, sees: NDArray[np.bool_], depths: NDArray[np.int64]) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return what the attention adds to its scores: one mask, or one for each kind of layer.
+
+        A sliding window hides what is too far above in the tree, as it does in a row.
+        """
+        config = self.model.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        if not isinstance(window, int) or int(depths.max()) < window:
+            return self._mask(sees)
+        skip = len(self.prefix)
+        near = depths[:, None, :] > depths[:, skip:, None] - window
+        kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+        masks = {"full_attention": sees, "sliding_attention": sees & near}
+        if len(kinds) == 1:
+            return self._mask(masks.get(kinds.pop(), sees))
+        return {kind: self._mask(masks.get(kind, sees)) for kind in kinds}
+
+    def _mask(self, sees: NDArray[np.bool_]) -> torch.Tensor:
+        """(B, T, P + T) to (B, 1, T, P + T): 0 where a token is seen, and the lowest number where it is not."""
+        dtype = self.model.dtype
+        mask = torch.zeros(sees.shape, dtype=dtype)
+        mask.masked_fill_(torch.from_numpy(~sees), torch.finfo(dtype).min)
+        return mask[:, None].to(self.model.device)
+
+    def _scores(
+        self,
+        rows: Sequence[Ids],
+        places: Sequence[Sequence[int]],
+        wanted: Sequence[Sequence[Sequence[int]]],
+        options: Mapping[str, Any],
+    ) -> list[tuple[list[list[float]], list[int]]]:
+        """For each row and each of its ``places``: the wanted tokens after it, and the first-ranked one.
+
+        ``options`` are the model's own, beside its ids.
+        """
         skip = len(self.prefix)
         longest = max(len(row) for row in rows) - skip
         ids = np.zeros((len(rows), longest), np.int64)
@@ -59,12 +124,12 @@ class Forward:
             # Padding stands behind all reads, and zero times a NaN is still a NaN: a row's own token spoils no other.
             ids[row] = own[-1]
             ids[row, : len(own) - skip] = own[skip:]
-        most = max(len(indices) for indices in at)
+        most = max(len(indices) for indices in places)
         before = np.zeros((len(rows), most), np.int64)  # (B, R) rows with fewer reads repeat their first position
-        for row, indices in enumerate(at):
-            before[row, : len(indices)] = np.array(indices) - 1 - skip
+        for row, indices in enumerate(places):
+            before[row, : len(indices)] = np.array(indices) - skip
         with torch.inference_mode():
-            logits = self._logits(torch.from_numpy(ids), torch.from_numpy(before))  # (B, R, V)
+            logits = self._logits(torch.from_numpy(ids), torch.from_numpy(before), options)  # (B, R, V)
             norm = logits.logsumexp(-1, keepdim=True)  # (B, R, 1)
             argmax = logits.argmax(-1).cpu().tolist()  # (B, R)
             width = max(len(tokens) for row in wanted for tokens in row)
@@ -76,13 +141,13 @@ class Forward:
             logprobs = chosen.double().cpu().tolist()
         return [
             (
-                [logprobs[row][read][: len(wanted[row][read])] for read in range(len(at[row]))],
-                argmax[row][: len(at[row])],
+                [logprobs[row][read][: len(wanted[row][read])] for read in range(len(places[row]))],
+                argmax[row][: len(places[row])],
             )
             for row in range(len(rows))
         ]
 
-    def _logits(self, ids: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, before: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
         """(B, T) ids and (B, R) positions to (B, R, V) float32 logits."""
         before = before.to(self.model.device)
         picked = False
@@ -94,15 +159,15 @@ class Forward:
             index = before.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
             return (hidden.gather(1, index), *rest)  # (B, R, d)
 
-        options: dict[str, Any] = {"use_cache": False}
+        cached: dict[str, Any] = {"use_cache": False}
         if self.cache is not None:
             cache = copy.deepcopy(self.cache)
             cache.batch_repeat_interleave(len(ids))
-            options = {"use_cache": True, "past_key_values": cache}
-        # The head is a module of its own in every causal model; scaling and capping of logits happen after it.
+            cached = {"use_cache": True, "past_key_values": cache}
+        # The head is a module of its own in every causal model. Scaling and capping of logits happen after it.
         hook = self.head.register_forward_pre_hook(only_reads) if self.head is not None else None
         try:
-            logits: torch.Tensor = self.model(input_ids=ids.to(self.model.device), **options).logits
+            logits: torch.Tensor = self.model(input_ids=ids.to(self.model.device), **cached, **options).logits
         finally:
             if hook is not None:
                 hook.remove()
@@ -136,7 +201,7 @@ class _Finite(LogitsProcessor):
         self.first = torch.full((rows,), _NEVER, dtype=torch.int64, device=device)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        highest = scores.amax(-1).to(self.first.device)  # (B,) NaN where any is; -inf where all are
+        highest = scores.amax(-1).to(self.first.device)  # (B,) NaN where any is, -inf where all are
         self.first.masked_fill_(~highest.isfinite() & (self.first == _NEVER), self.step)
         self.step += 1
         return scores
@@ -167,7 +232,7 @@ def generate(
             attention_mask=mask.to(model.device),
             max_new_tokens=max(limits),
             do_sample=False,
-            # A model's own generation config may ask for sampling; the settings of the run decide alone.
+            # A model's own generation config may ask for sampling. The settings of the run decide alone.
             temperature=None,
             top_p=None,
             top_k=None,

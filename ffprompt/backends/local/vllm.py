@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 EngineArguments = dict[str, Any]  # vLLM's own, under its names
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
-# float32 copies of them may be there at once; together they stay below this many bytes.
+# float32 copies of them may be there at once. Together they stay below this many bytes.
 _LOGITS = 1 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # sizes of LoRA adapters that vLLM reserves memory for
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
@@ -82,12 +82,15 @@ class VllmIdentity(Identity):
 
 
 class VllmBackend:
-    """``model`` is a short name, a folder, a GGUF file or a hub id. Raises ModelError when it cannot be opened.
+    """``model`` is a short name, a folder, a GGUF file or a hub id.
 
     ``settings`` are vLLM's engine arguments under their own names. One that vLLM does not have is an error that names
     the nearest. ``lora`` is a folder with an adapter. ``scores`` says whether prompts will be scored, which wants
     memory for logits. Without ``weights`` vLLM is not started and need not be installed: prompts can be checked where
     the tokenizer is at hand, and are not counted where it is not. ``chats`` is what is then taken for granted.
+
+    Raises:
+        ModelError: the model cannot be opened.
     """
 
     def __init__(

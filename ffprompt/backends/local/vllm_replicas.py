@@ -23,7 +23,11 @@ _PATIENCE = 30.0  # seconds that a copy is given to stop
 
 
 class ReplicatedVllm:
-    """``copies`` of ``VllmBackend(**settings)``, each on ``gpus`` GPUs. Raises ModelError when one cannot be opened."""
+    """``copies`` of ``VllmBackend(**settings)``, each on ``gpus`` GPUs.
+
+    Raises:
+        ModelError: one of them cannot be opened.
+    """
 
     def __init__(self, settings: Mapping[str, Any], copies: int, gpus: int) -> None:
         self.name = settings["model"]

@@ -6,6 +6,7 @@ What loads a model says little of a file that is not what its name says: "header
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -29,10 +30,13 @@ _AGAIN = "download it again"
 
 
 def check_folder(folder: Path, what: str, weights: bool = True) -> None:
-    """Look at the files of a model that are going to be read. Raises ModelError with the first that cannot be.
+    """Look at the files of a model that are going to be read.
 
     ``what`` begins the error, such as ``model NAME``. Without ``weights`` those need not be there, as only prompts are
     looked at.
+
+    Raises:
+        ModelError: a file cannot be read. The message names the first.
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{what}: no {CONFIG} in this folder{_elsewhere(folder)}")
@@ -60,13 +64,21 @@ def _named(path: Path) -> bool:
 
 
 def check_adapter(folder: Path, what: str) -> None:
-    """Look at the files of a LoRA adapter. Raises ModelError with the first that cannot be read."""
+    """Look at the files of a LoRA adapter.
+
+    Raises:
+        ModelError: a file cannot be read. The message names the first.
+    """
     for file in _ADAPTER:
         _check(folder / file, what)
 
 
 def check_gguf(path: Path, what: str) -> None:
-    """Look at a GGUF file. Raises ModelError where it is none, or is cut off."""
+    """Look at a GGUF file.
+
+    Raises:
+        ModelError: the file is no GGUF file, or is cut off.
+    """
     _check(path, what)
     if _head(path)[:4] != b"GGUF":
         raise ModelError(f"{what}: {path.name} is no GGUF file: it does not begin with GGUF; {_AGAIN}")
@@ -90,7 +102,10 @@ def _elsewhere(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
         return "; it is a LoRA adapter: give its base as --model and the folder as --lora (vllm backend)"
     for depth in ("*", "*/*", "*/*/*"):
-        if found := sorted(path.parent for path in folder.glob(f"{depth}/{CONFIG}")):
+        found: list[Path] = []
+        with contextlib.suppress(OSError):  # a folder that cannot be looked into, or is gone by now
+            found = sorted(path.parent for path in folder.glob(f"{depth}/{CONFIG}"))
+        if found:
             others = f" (or one of {len(found) - 1} others)" if len(found) > 1 else ""
             return f", but in one further down: --model {found[0]}{others}"
     gguf = sorted(folder.glob("*.gguf"))

@@ -1,7 +1,7 @@
 """Make a bundled checkpoint from a finished training: ``python -m ffprompt.reference.checkpoints.build FOLDER NAME``.
 
-Its matrices are rounded to 8 bits, the paper's full test sets are gone through with what is left, and the file goes to
-``checkpoints/`` with the log of the training beside it.
+Its matrices are rounded to 8 bits, the full test sets of its task are gone through with what is left, and the file goes
+to ``checkpoints/`` with the log of the training beside it.
 
 ``python -m ffprompt.reference.checkpoints.build handbuilt`` writes down the Transformer that no training makes.
 """
@@ -20,17 +20,21 @@ from ffprompt.reference.checkpoints.folder import LOG
 from ffprompt.reference.networks.architectures import build as network
 from ffprompt.reference.networks.base import Network
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
-from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
-from ffprompt.tasks.flipflop import Spec
+from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets, sets_for
+from ffprompt.tasks.base import Spec
+from ffprompt.tasks.registry import DEFAULT
 
 
 def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, most: int | None = None) -> Path:
     """Round, evaluate on at most ``most`` strings of each set, write the model of a training as ``name``; its path."""
     trained = load(folder / WEIGHTS)
     model = rounded(trained.model) if packed else trained.model
-    evaluations = _evaluations(model, paper_sets(most=most))
+    assert trained.training is not None, "a training has made it"
+    training = trained.training
+    sets = sets_for(training.data, most=most) if training.data.task.name != DEFAULT else paper_sets(most=most)
+    evaluations = _evaluations(model, sets, training.scratchpad)
     path = into / f"{name}.safetensors"
-    save(path, model, trained.training, trained.loss, evaluations, packed)
+    save(path, model, training, trained.loss, evaluations, packed)
     shutil.copyfile(folder / LOG, into / f"{name}.jsonl")
     return path
 
@@ -43,11 +47,11 @@ def bundle_by_hand(into: Path = BUNDLED, most: int | None = None) -> Path:
     return path
 
 
-def _evaluations(model: Network, sets: Sequence[tuple[Spec, int]]) -> list[Evaluation]:
+def _evaluations(model: Network, sets: Sequence[tuple[Spec, int]], scratchpad: bool = False) -> list[Evaluation]:
     evaluations = []
     for data, strings in sets:
         began = time.monotonic()
-        one = evaluate(model, data, TEST_SEED, strings, progress=_progress)
+        one = evaluate(model, data, TEST_SEED, strings, progress=_progress, scratchpad=scratchpad)
         evaluations.append(one)
         found = f"{one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings"
         _say(f"\r{one.data}: {found} ({one.low:.3g} to {one.high:.3g}), {time.monotonic() - began:.0f} s\n")

@@ -23,12 +23,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ffprompt._util.files import refuse_pointer
-from ffprompt._util.storage import write_atomically
+from ffprompt._util.storage import existing, write_atomically
 from ffprompt.errors import ModelError, UsageError, did_you_mean
 from ffprompt.reference.networks.architectures import ARCHITECTURES, configure, name_of, skeleton
 from ffprompt.reference.networks.base import Network, NetworkConfig
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.evaluate import Evaluation
+from ffprompt.reference.vocabulary import Vocabulary
+from ffprompt.tasks.flipflop import FLIP_FLOP
 
 FORMAT = 2
 BUNDLED = Path(__file__).parent
@@ -49,6 +51,13 @@ class Checkpoint:
     path: Path
     sha256: str
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that the model knows; a model that was built by hand is one of the flip-flop."""
+        if self.training is not None:
+            return self.training.vocabulary
+        return Vocabulary(FLIP_FLOP, self.model.config.symbols)
+
 
 def bundled() -> dict[str, Path]:
     """The models that come with the package, by name."""
@@ -63,10 +72,10 @@ def resolve(name_or_path: str) -> Path:
     known = bundled()
     if name_or_path in known:
         return known[name_or_path]
-    path = Path(name_or_path)
-    if path.is_dir() and (path / WEIGHTS).is_file():
+    path = existing(name_or_path)
+    if path is not None and path.is_dir() and (path / WEIGHTS).is_file():
         return path / WEIGHTS
-    if path.is_file():
+    if path is not None and path.is_file():
         return path
     raise ModelError(
         f"reference model {name_or_path!r}: neither a bundled model nor a file{did_you_mean(name_or_path, known)}"

@@ -25,6 +25,7 @@ from ffprompt.reference.export.tokenizer import tokenizer, tokenizer_config
 from ffprompt.reference.networks.architectures import name_of
 from ffprompt.reference.networks.base import parameters, whole
 from ffprompt.reference.networks.transformer import Transformer
+from ffprompt.tasks.registry import DEFAULT
 
 FORMAT = 1
 RECORD = "ffprompt.json"
@@ -47,6 +48,8 @@ def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> E
     use or cannot be written and for a length out of range.
     """
     model, architecture = checkpoint.model, name_of(checkpoint.model.config)
+    if (task := checkpoint.vocabulary.task.name) != DEFAULT:
+        raise ModelError(f"{checkpoint.path}: it is a model of task {task}; expected one of task {DEFAULT} to export")
     layout = layout_of(model.config, architecture)
     if isinstance(layout, str):
         raise ModelError(f"{checkpoint.path}: {layout} cannot be exported; what can be is a transformer: {EXPORTED}")

@@ -39,6 +39,13 @@ def layout_of(config: NetworkConfig, architecture: str) -> Layout | str:
     """The layout for a config, or else the option that no layout has, in words."""
     if type(config) is not TransformerConfig:
         return f"architecture {architecture!r}"
+    if config.attention != "softmax":
+        return f"attention {config.attention!r}"
+    if config.norm_placement != "pre":
+        return f"norm placement {config.norm_placement!r}"
+    for name in ("qk_norm", "no_residual"):
+        if getattr(config, name):
+            return f"option {name.replace('_', '-')}"
     positions, norm, activation = config.positions, config.norm, config.activation
     if (found := LAYOUTS.get((positions, norm, activation))) is not None:
         return found

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ffprompt.reference.networks.base import Network, NetworkConfig, one_of
+from ffprompt.reference.networks.custom import CustomConfig, CustomTransformer
 from ffprompt.reference.networks.delta import DeltaConfig, DeltaNetwork
 from ffprompt.reference.networks.handbuilt import Handbuilt, HandbuiltConfig
 from ffprompt.reference.networks.lstm import LSTM, LSTMConfig
@@ -19,6 +20,7 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
     "transformer": (TransformerConfig, Transformer),
     "ssm": (SSMConfig, SSM),
     "delta": (DeltaConfig, DeltaNetwork),
+    "custom": (CustomConfig, CustomTransformer),
     "handbuilt": (HandbuiltConfig, Handbuilt),
 }
 

@@ -1,11 +1,11 @@
-"""What every reference model is: tokens of a flip-flop string in, logits of the next token out.
+"""What every reference model is: tokens of a string in, logits of the next token out.
 
 Glossary for the shapes in this package:
 
     B   strings in a batch
-    T   tokens in a string, one per symbol of text: instruction, data symbol, instruction, …
-    M   data symbols of the language
-    V   vocabulary, 3 + M: the tokens 0, 1, 2 are w, r, i, token 3 + s is data symbol s
+    T   tokens in a string, as the task's vocabulary makes them
+    M   symbols that answers are made of
+    V   size of the vocabulary, E + M: the first E tokens are events, token E + s is symbol s
     d   width of the hidden state
     H   attention heads;  D = d / H the width of one
     R   predictions asked for, over all strings of a batch
@@ -14,7 +14,7 @@ Glossary for the shapes in this package:
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,23 +22,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, did_you_mean
-from ffprompt.reference.tokens import INSTRUCTIONS
+from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks.base import MAX_SYMBOLS, Strings
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """What every config has: ``symbols`` is M. Raises ConfigError when a field is not in its range."""
+    """What every config has: ``symbols`` is M, ``events`` is E. Raises ConfigError when a field is not in its range.
+
+    The defaults are those of a flip-flop with two symbols.
+    """
 
     symbols: int = 2
+    events: int = field(default=3, kw_only=True)
 
     def __post_init__(self) -> None:
         whole("symbols", self.symbols, 2, MAX_SYMBOLS)
+        whole("events", self.events, 1, 1 << 16)
 
     @property
     def vocabulary(self) -> int:
-        """V: the three instructions and the M data symbols."""
-        return INSTRUCTIONS + self.symbols
+        """V: the events and the symbols."""
+        return self.events + self.symbols
 
 
 class Network(nn.Module):
@@ -102,15 +107,11 @@ def parameters(model: nn.Module) -> int:
 
 
 def encode(strings: Strings) -> Tensor:
-    """Token ids (B, T), int64, of B strings: instructions and 3 + data symbols in turn.
+    """Token ids (B, T), int64, of B strings, as the vocabulary of their task makes them.
 
     ``w1 i0 r1`` is ``[0, 4, 2, 3, 1, 4]``.
     """
-    ids = np.empty((len(strings), strings.length), np.int64)  # (B, T)
-    ids[:, 0::2] = strings.events
-    ids[:, 1::2] = strings.values
-    ids[:, 1::2] += INSTRUCTIONS
-    return torch.from_numpy(ids)
+    return torch.from_numpy(Vocabulary(strings.task, strings.symbols).encode(strings).tokens)
 
 
 def predict(

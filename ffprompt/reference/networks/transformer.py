@@ -1,18 +1,20 @@
 """The Transformer of the paper, decoder only, with the choices of its experiments R5 and R6 as options.
 
-Norm before each layer, no biases in attention, initial weights and dropout places as in the library that the paper
-trained with (x-transformers), so that a recipe means the same here.
+By default norms stand before each layer, attention has no biases, and initial weights and dropout places are as in the
+library that the paper trained with (x-transformers), so that a recipe means the same here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
+from ffprompt.reference.networks import layers
 from ffprompt.reference.networks.attention import attend, attend_openly, hidden_keys
 from ffprompt.reference.networks.base import Network, NetworkConfig, number, one_of, whole
 from ffprompt.reference.networks.kernels import Linear, gelu
@@ -20,6 +22,8 @@ from ffprompt.reference.networks.positions import POSITIONS, Alibi, Cope, T5Bias
 
 ACTIVATIONS = ("gelu", "geglu", "swiglu")
 NORMS = ("layernorm", "rmsnorm")
+NORM_PLACEMENTS = ("pre", "post", "sandwich")
+INITS = ("default", "small", "depth")
 # Reads a string are padded to a multiple of this: every new shape costs the matrix library a plan.
 _STEP = 16
 
@@ -30,8 +34,13 @@ class TransformerConfig(NetworkConfig):
 
     ``length`` is the size of a learned table of positions, the most tokens of a string, and of CoPE's, where further
     ones share the last; other positions have no end.
+    ``attention`` is a layer of :mod:`.layers`, or the softmax of the paper, which alone knows rope, alibi, t5 and cope.
     ``expansion`` is the width of the MLP over that of the model, ``temperature`` divides the scores of attention.
-    Raises ConfigError when a field is not in its range or the width does not divide into heads.
+    ``norm_placement`` says where norms stand: before a layer (pre), after the layer and what it is added to (post,
+    Vaswani et al. 2017), or before and after the layer (sandwich, Ding et al. 2021). ``qk_norm`` normalises queries and
+    keys (Henry et al. 2020). ``init`` draws all matrices small (σ² = 2 / 5d, Nguyen and Salazar 2019), or divides those
+    that write to the residual stream by √2L (depth, Radford et al. 2019). ``no_residual`` adds nothing to a layer's
+    output. Raises ConfigError when a field is not in its range or the width does not divide into heads.
     """
 
     layers: int = 6
@@ -39,6 +48,7 @@ class TransformerConfig(NetworkConfig):
     heads: int = 8
     length: int = 512
     positions: str = "learned"
+    attention: str = "softmax"
     activation: str = "gelu"
     norm: str = "layernorm"
     expansion: int = 4
@@ -46,6 +56,10 @@ class TransformerConfig(NetworkConfig):
     mlp_dropout: float = 0.0
     embedding_dropout: float = 0.0
     temperature: float = 1.0
+    norm_placement: str = "pre"
+    qk_norm: bool = False
+    init: str = "default"
+    no_residual: bool = False
 
     def __post_init__(self) -> None:
         NetworkConfig.__post_init__(self)
@@ -53,8 +67,16 @@ class TransformerConfig(NetworkConfig):
             whole(name, getattr(self, name), 1, most)
         whole("expansion", self.expansion, 1, 64)
         one_of("positions", self.positions, POSITIONS)
+        one_of("attention", self.attention, layers.NAMES)
+        if self.attention != "softmax":
+            self._check_layer()
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("norm", self.norm, NORMS)
+        one_of("norm-placement", self.norm_placement, NORM_PLACEMENTS)
+        one_of("init", self.init, INITS)
+        for name in ("qk_norm", "no_residual"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name.replace('_', '-')} {getattr(self, name)!r}: expected true or false")
         for name in ("attention_dropout", "mlp_dropout", "embedding_dropout"):
             number(name, getattr(self, name), 0, 0.99)
         number("temperature", self.temperature, 1e-6, 1e6)
@@ -62,6 +84,23 @@ class TransformerConfig(NetworkConfig):
             raise ConfigError(f"width {self.width}: it must divide into {self.heads} heads")
         if self.positions == "rope" and self.width // self.heads % 2:
             raise ConfigError(f"width {self.width} in {self.heads} heads: rope needs an even width per head")
+
+    def _check_layer(self) -> None:
+        """Raise ConfigError for an option that another layer than the softmax has no use for."""
+        if self.positions not in ("learned", "sinusoidal", "none"):
+            raise ConfigError(
+                f"positions {self.positions!r}: attention {self.attention!r} takes learned, sinusoidal, none"
+            )
+        for name, usual in (("qk_norm", False), ("attention_dropout", 0.0), ("temperature", 1.0)):
+            if getattr(self, name) != usual:
+                raise ConfigError(f"{name.replace('_', '-')}: attention {self.attention!r} has no such setting")
+        if self.attention == "differential" and self.width // self.heads % 2:
+            raise ConfigError(f"width {self.width} in {self.heads} heads: differential needs an even width per head")
+
+    @property
+    def shows_weights(self) -> bool:
+        """Whether there are weights of attention to look at."""
+        return self.attention != "differential"
 
     @property
     def scale(self) -> float:
@@ -77,14 +116,16 @@ class Attention(nn.Module):
         self.config = config
         d = config.width
         self.query, self.key, self.value, self.out = (Linear(d, d, bias=False) for _ in range(4))
+        D = d // config.heads
+        self.query_norm, self.key_norm = (nn.RMSNorm(D, eps=1e-6) if config.qk_norm else nn.Identity() for _ in "qk")
         self.bias: Alibi | T5Bias | None = None
         self.cope: Cope | None = None
         if config.positions == "alibi":
             self.bias = Alibi(config.heads)
         elif config.positions == "t5":
-            self.bias = T5Bias(config.heads, d // config.heads)
+            self.bias = T5Bias(config.heads, D)
         elif config.positions == "cope":
-            self.cope = Cope(d // config.heads, config.length)
+            self.cope = Cope(D, config.length)
 
     def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R).
@@ -94,6 +135,7 @@ class Attention(nn.Module):
         B, T, d = x.shape
         asked = x if at is None else x.gather(1, at[..., None].expand(-1, -1, d))
         q, k, v = self._heads(asked, self.query), self._heads(x, self.key), self._heads(x, self.value)
+        q, k = self.query_norm(q), self.key_norm(k)
         if self.config.positions == "rope":
             everywhere = torch.arange(T, device=x.device)[None]
             q, k = rotate(q, everywhere if at is None else at), rotate(k, everywhere)
@@ -146,16 +188,26 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then the MLP, each added to what came in."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, mixer: nn.Module) -> None:
         super().__init__()
-        self.attention_norm, self.attention = norm(config), Attention(config)
+        self.config = config
+        self.attention_norm = norm(config)
+        self.attention = cast("Attention", mixer)  # or what is called like it
         self.mlp_norm, self.mlp = norm(config), MLP(config)
+        sandwich = config.norm_placement == "sandwich"
+        self.attention_after, self.mlp_after = (norm(config) if sandwich else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor, at: Tensor | None = None, seen: list[Tensor] | None = None) -> Tensor:
         """(B, T, d) for ``x`` (B, T, d); with ``at`` (B, R) only these positions, (B, R, d)."""
-        mixed = self.attention(self.attention_norm(x), at, seen)
-        x = (x if at is None else x.gather(1, at[..., None].expand(-1, -1, x.shape[2]))) + mixed
-        return x + torch.as_tensor(self.mlp(self.mlp_norm(x)))
+        own = x if at is None else x.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
+        if self.config.norm_placement == "post":
+            x = self.attention_norm(self._added(own, self.attention(x, at, seen)))
+            return torch.as_tensor(self.mlp_norm(self._added(x, self.mlp(x))))
+        x = self._added(own, self.attention_after(self.attention(self.attention_norm(x), at, seen)))
+        return self._added(x, self.mlp_after(self.mlp(self.mlp_norm(x))))
+
+    def _added(self, x: Tensor, output: Tensor) -> Tensor:
+        return output if self.config.no_residual else x + output
 
 
 class Transformer(Network):
@@ -169,9 +221,28 @@ class Transformer(Network):
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         nn.init.normal_(self.embedding.weight, std=(2 / config.width) ** 0.5)
         self.positions = nn.Embedding(config.length, config.width) if config.positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = norm(config)
+        self.blocks = nn.ModuleList(Block(config, self.mixer(place)) for place in range(config.layers))
+        self.norm = norm(config) if config.norm_placement != "post" else nn.Identity()
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
+        self._initialise()
+
+    def mixer(self, place: int) -> nn.Module:
+        """What mixes the tokens of block ``place``: (x, positions or None, weights or None) to (B, T or R, d)."""
+        config = self.config
+        if config.attention != "softmax":
+            return layers.layer(config.attention, config.width, config.heads, place)
+        return Attention(config)
+
+    def _initialise(self) -> None:
+        """Draw or scale the matrices as ``init`` says; by default they stay as they are."""
+        config = self.config
+        for name, weight in self.blocks.named_parameters():
+            if weight.dim() != 2 or config.init == "default":
+                continue
+            if config.init == "small":
+                nn.init.normal_(weight, std=(2 / (5 * config.width)) ** 0.5)
+            elif name.endswith(("attention.out.weight", "mlp.down.weight")):
+                weight.data.div_((2 * config.layers) ** 0.5)
 
     @property
     def longest(self) -> int | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.networks.base import number, one_of, whole
 from ffprompt.reference.training.data import Mixture, Source
+from ffprompt.reference.vocabulary import Vocabulary
 
 PRECISIONS = ("float32", "bfloat16")
 OBJECTIVES = ("clean", "noisy")
@@ -58,10 +59,12 @@ class Sharpening:
 class Training:
     """How a model was trained: together with its config, all that its weights follow from on one machine.
 
-    ``batch`` counts strings a step; ``decay_end`` is the step at which the learning rate would be 0; ``clip`` is the
-    largest norm of the gradient, None for any; ``data_size`` is the size of a fixed set of strings, None for fresh
-    ones; ``threads`` is how many cores a kernel had, ``compiled`` whether torch.compile made it; ``torch`` is the
-    version of PyTorch. Raises ConfigError for a value that no training can have.
+    ``batch`` counts strings a step. ``decay_end`` is the step at which the learning rate would be 0. ``clip`` is the
+    largest norm of the gradient, None for any. ``data_size`` is the size of a fixed set of strings, None for fresh
+    ones. ``scratchpad`` says whether a model sees the true answers to earlier reads where the task leaves that open.
+    ``z_loss`` multiplies the mean square of log Z, the logarithm of the softmax's denominator, which is added to the
+    loss (Chowdhery et al. 2022). ``threads`` is how many cores a kernel had, ``compiled`` whether torch.compile made
+    it, and ``torch`` the version of PyTorch. Raises ConfigError for a value that no training can have.
     """
 
     data: Mixture
@@ -78,6 +81,8 @@ class Training:
     clip: float | None = None
     objective: str = "clean"
     data_size: int | None = None
+    scratchpad: bool = False
+    z_loss: float = 0.0
     precision: str = "float32"
     sharpening: Sharpening = Sharpening()
     device: str = "cpu"
@@ -97,6 +102,7 @@ class Training:
         whole("threads", self.threads, 1, 4_096)
         number("learning-rate", self.learning_rate, 0, 1e3)
         number("weight-decay", self.weight_decay, 0, 1e3)
+        number("z-loss", self.z_loss, 0, 1e3)
         number("beta1", self.beta1, 0, 1 - 1e-12)
         number("beta2", self.beta2, 0, 1 - 1e-12)
         if self.clip is not None:
@@ -107,7 +113,9 @@ class Training:
             raise ConfigError(
                 f"sharpen-start {self.sharpening.start}: the training has {self.steps} steps and would have no penalty"
             )
-        self.source  # noqa: B018 – checks the data seed and size
+        if type(self.scratchpad) is not bool:
+            raise ConfigError(f"scratchpad {self.scratchpad!r}: expected true or false")
+        self.source, self.vocabulary  # noqa: B018 – checks the data seed and size, and the scratchpad
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``, counted from 1."""
@@ -120,9 +128,15 @@ class Training:
         """Where its strings come from."""
         return Source(self.data, self.data_seed, self.data_size)
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of its strings."""
+        return Vocabulary(self.data.task, self.data.symbols, self.scratchpad)
+
     def record(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
-        return asdict(self)
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {"data": self.data.record(), "sharpening": asdict(self.sharpening)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Training:

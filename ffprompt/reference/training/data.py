@@ -1,4 +1,4 @@
-"""What a model is trained on: a mixture of flip-flop languages, fresh strings or a fixed set, drawn ahead of need."""
+"""What a model is trained on: a mixture of specs of one task, fresh strings or a fixed set, drawn ahead of need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError, SpecError
-from ffprompt.tasks.base import Strings, concatenate
-from ffprompt.tasks.flipflop import Spec, as_strings, sample
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import Spec, Strings, Task, concatenate
+from ffprompt.tasks.flipflop import FLIP_FLOP
+from ffprompt.tasks.flipflop import Spec as FlipFlopSpec
 
 _STREAM = "train"
 # Batches drawn before they are asked for.
@@ -25,9 +27,9 @@ _AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Languages of one length and alphabet, and the share of each; shares sum to 1.
+    """Specs of one task, length and number of symbols, and the share of each; shares sum to 1.
 
-    Raises SpecError when there is none, when lengths or alphabets differ, or a share is not above 0.
+    Raises SpecError when there is none, when tasks, lengths or symbols differ, or a share is not above 0.
     """
 
     parts: tuple[Spec, ...]
@@ -37,7 +39,7 @@ class Mixture:
         if not self.parts or len(self.parts) != len(self.shares):
             raise SpecError("data: expected at least one language, each with its share")
         for part in self.parts[1:]:
-            if (part.length, part.symbols) != (self.length, self.symbols):
+            if (part.task.name, part.length, part.symbols) != (self.task.name, self.length, self.symbols):
                 raise SpecError(f"data {part}: every part needs the length and the symbols of {self.parts[0]}")
         if not (all(share > 0 for share in self.shares) and abs(math.fsum(self.shares) - 1) < 1e-9):
             raise SpecError(f"data shares {self.shares}: expected numbers above 0 that sum to 1")
@@ -48,36 +50,60 @@ class Mixture:
         return cls(parts, (1 / len(parts),) * len(parts)) if parts else cls((), ())
 
     @classmethod
-    def parse(cls, text: str, length: int = 512, symbols: int = 2) -> Mixture:
-        """Read ``FFL(0.8)``, ``FFL(0.8)+FFL(0.98)`` (equal shares) or ``2*FFL(0.8)+FFL(0.98)`` (two to one)."""
-        parts, weights = [], []
-        for piece in re.split(r"\+(?![^(]*\))", text):
-            match = re.fullmatch(r"\s*(?:([0-9.]+)\s*\*)?\s*(FFL\([^()]*\))\s*", piece, re.IGNORECASE)
+    def parse(cls, text: str, length: int = 512, symbols: int | None = None, task: Task = FLIP_FLOP) -> Mixture:
+        """Read ``FFL(0.8)``, ``FFL(0.8)+FFL(0.98)`` (equal shares) or ``2*FFL(0.8)+FFL(0.98)`` (two to one).
+
+        Specs of another ``task`` are as it prints them, and have their own lengths.
+        """
+        flip_flop = task.name == FLIP_FLOP.name
+        parts: list[Spec] = []
+        weights = []
+        for piece in _pieces(text):
+            spec = r"FFL\([^()]*\)" if flip_flop else r"[^\s*].*?"
+            match = re.fullmatch(rf"\s*(?:([0-9.]+)\s*\*)?\s*({spec})\s*", piece, re.IGNORECASE)
             try:
                 weights.append(float(match[1] or 1) if match else 0.0)
             except ValueError:
                 weights.append(0.0)
             if not match:
-                raise SpecError(f"data {text!r}: {piece.strip()!r} is no part of a mixture; write FFL(0.8)+FFL(0.98)")
+                example = "FFL(0.8)+FFL(0.98)" if flip_flop else "SPEC+SPEC"
+                raise SpecError(f"data {text!r}: {piece.strip()!r} is no part of a mixture; write {example}")
             if not weights[-1] > 0:
                 raise SpecError(f"data {text!r}: the weight of {piece.strip()!r} is not a number above 0")
-            parts.append(Spec.parse(match[2], length, symbols))
+            if flip_flop:
+                parts.append(FlipFlopSpec.parse(match[2], length, symbols or 2))
+            else:
+                parts.append(task.parse_spec(match[2], symbols))
         total = math.fsum(weights)
         return cls(tuple(parts), tuple(weight / total for weight in weights))
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Mixture:
-        """What ``asdict`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
-        return cls(tuple(Spec(**part) for part in record["parts"]), tuple(record["shares"]))
+        """What ``record`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
+        return cls(tuple(read_spec(part) for part in record["parts"]), tuple(record["shares"]))
+
+    def record(self) -> dict[str, Any]:
+        """The parts and their shares, as JSON takes them."""
+        return {"parts": [write_spec(part) for part in self.parts], "shares": list(self.shares)}
+
+    @property
+    def task(self) -> Task:
+        """The task of every part."""
+        return self.parts[0].task
 
     @property
     def length(self) -> int:
-        """T, in symbols."""
+        """T, as the task counts it."""
         return self.parts[0].length
 
     @property
+    def instructions(self) -> int:
+        """n, the events of a string."""
+        return self.parts[0].instructions
+
+    @property
     def symbols(self) -> int:
-        """M, the data symbols."""
+        """M, the symbols that answers are made of."""
         return self.parts[0].symbols
 
     def __str__(self) -> str:
@@ -85,6 +111,28 @@ class Mixture:
         return "+".join(
             str(part) if equal else f"{share:.6g}*{part}" for part, share in zip(self.parts, self.shares, strict=True)
         )
+
+
+def specs(text: str, task: Task) -> tuple[Spec, ...]:
+    """The specs in ``SPEC+SPEC``; none in an empty text. Raises SpecError."""
+    return tuple(task.parse_spec(piece.strip()) for piece in _pieces(text)) if text else ()
+
+
+def _pieces(text: str) -> list[str]:
+    """``text`` at every + that is not inside parentheses."""
+    return re.split(r"\+(?![^(]*\))", text)
+
+
+def write_spec(spec: Spec) -> dict[str, Any]:
+    """A spec as JSON takes it: the numbers of a flip-flop's, the task and the text of any other."""
+    return asdict(spec) if isinstance(spec, FlipFlopSpec) else {"task": spec.task.name, "spec": str(spec)}
+
+
+def read_spec(record: Mapping[str, Any]) -> Spec:
+    """What ``write_spec`` gave. Raises TypeError, KeyError or UsageError when something is missing, odd or too much."""
+    if "task" not in record:
+        return FlipFlopSpec(**record)
+    return registry.get(record["task"]).parse_spec(record["spec"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +171,7 @@ class Source:
         if high - low > 4 * len(places):  # scattered over a large set: one by one is less than the whole range
             rows = [self._draw(places[index : index + 1]) for index in range(len(places))]
             return concatenate(rows)
-        pools = [sample(part, self.seed, low, high, stream=_STREAM) for part in self.mixture.parts]
+        pools = [part.sample(self.seed, low, high, stream=_STREAM) for part in self.mixture.parts]
         if (
             len(pools) == 1
             and high - low == len(places)
@@ -132,8 +180,13 @@ class Source:
         ):
             return pools[0]
         part = self._parts(places)
-        events, values = np.stack([pool.events for pool in pools]), np.stack([pool.values for pool in pools])
-        return as_strings(events[part, places - low], values[part, places - low], self.mixture.symbols)
+        at = places - low
+        events, arguments = (
+            np.stack([getattr(pool, name) for pool in pools])[part, at] for name in ("events", "arguments")
+        )
+        shared = all(pool.answers is pool.arguments for pool in pools)
+        answers = arguments if shared else np.stack([pool.answers for pool in pools])[part, at]
+        return Strings(self.mixture.task, events, arguments, answers, self.mixture.symbols)
 
     def _parts(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which part of the mixture each place belongs to."""

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.reference.networks.architectures import build
-from ffprompt.reference.networks.base import Network, NetworkConfig, encode
+from ffprompt.reference.networks.base import Network, NetworkConfig
+from ffprompt.reference.networks.custom import CustomTransformer, check
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
 from ffprompt.reference.networks.penalties import penalty
 from ffprompt.reference.networks.threads import DICE, threads
 from ffprompt.reference.networks.transformer import Transformer, TransformerConfig
-from ffprompt.reference.tokens import INSTRUCTIONS
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import batches
+from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks.base import Strings
 
 Progress = Callable[[int, float], None]
@@ -64,6 +65,8 @@ class Trainer:
         try:
             self.device = torch.device(training.device)
             self.model = build(config, training.model_seed).to(self.device).train()
+            if isinstance(self.model, CustomTransformer):
+                check(self.model)
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the latter
             why = str(error).splitlines()[0]
             raise ModelError(f"device {training.device!r}: {why}; cpu is always there") from error
@@ -109,17 +112,24 @@ class Trainer:
         return batches(self.training.source, self.training.batch, self.step + 1, self.training.steps)
 
     def _loss(self, strings: Strings, step: int) -> tuple[Tensor, Tensor | float]:
-        """The loss, and what the sharpening of attention adds to it."""
+        """The loss, and what the sharpening of attention and the z-loss add to it."""
         coefficient = self.training.sharpening.at(step, self.training.steps)
-        tokens, rows, positions, answers = (x.to(self.device) for x in targets(strings, self.training.objective))
+        training = self.training
+        found = targets(strings, training.objective, training.vocabulary)
+        tokens, rows, positions, answers = (x.to(self.device) for x in found)
         if not coefficient:
             logits = self._logits_at(tokens, rows, positions)  # (R, V)
-            return nn.functional.cross_entropy(logits.float(), answers), 0.0
+            return nn.functional.cross_entropy(logits.float(), answers), self._z(logits)
         assert isinstance(self.model, Transformer)
         seen: list[Tensor] = []
         logits = self.model.head(self.model.hidden(tokens, seen)[rows, positions - 1])
         extra = coefficient * penalty(self.training.sharpening.penalty, seen)
-        return nn.functional.cross_entropy(logits.float(), answers), extra
+        return nn.functional.cross_entropy(logits.float(), answers), extra + self._z(logits)
+
+    def _z(self, logits: Tensor) -> Tensor | float:
+        """What the z-loss adds for ``logits`` (R, V)."""
+        coefficient = self.training.z_loss
+        return coefficient * logits.float().logsumexp(-1).square().mean() if coefficient else 0.0
 
     @contextmanager
     def _randomness(self, step: int) -> Iterator[None]:
@@ -144,30 +154,39 @@ def agree(config: NetworkConfig, training: Training) -> None:
     data = training.data
     if isinstance(config, HandbuiltConfig):
         raise ConfigError("architecture 'handbuilt': its weights are written down; there is nothing to train")
+    vocabulary = training.vocabulary
     if data.symbols != config.symbols:
         raise ConfigError(f"data {data} has {data.symbols} symbols and the model {config.symbols}: they must agree")
+    if vocabulary.events != config.events:
+        raise ConfigError(f"data {data} has {vocabulary.events} events and the model {config.events}: they must agree")
+    if training.objective == "noisy" and not (vocabulary.in_pairs or vocabulary.scratchpad):
+        raise ConfigError("objective 'noisy': the answers are not among the tokens; add --scratchpad")
     length, learned = getattr(config, "length", None), getattr(config, "positions", "learned") == "learned"
-    if length is not None and learned and data.length > length:
-        raise ConfigError(f"data {data} has strings of {data.length} symbols and the model learns {length} positions")
-    if training.sharpening.penalty != "none" and not isinstance(config, TransformerConfig):
+    longest = vocabulary.longest(data.parts[0])
+    if length is not None and learned and longest > length:
+        raise ConfigError(f"data {data} has strings of {longest} tokens and the model learns {length} positions")
+    if training.sharpening.penalty != "none" and not (isinstance(config, TransformerConfig) and config.shows_weights):
         raise ConfigError(f"sharpen {training.sharpening.penalty!r}: only a transformer has attention to sharpen")
 
 
-def targets(strings: Strings, objective: str = "clean") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tokens (B, T - 1), and for R predictions their strings, positions and answers, (R,) each.
+def targets(
+    strings: Strings, objective: str = "clean", vocabulary: Vocabulary | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tokens (B, L), and for R predictions their strings, positions and answers, (R,) each.
 
-    The last token is only ever predicted; ``w1 r1`` is tokens ``[[0, 4, 1]]``, rows ``[0]``, positions ``[3]``, answers
-    ``[4]``.
+    What is only ever predicted is left out of the tokens: ``w1 r1`` is tokens ``[[0, 4, 1]]``, rows ``[0]``, positions
+    ``[3]``, answers ``[4]``.
     """
-    tokens = encode(strings)  # (B, T)
+    made = (vocabulary or Vocabulary(strings.task, strings.symbols)).encode(strings)
+    rows, positions, answers = made.rows, made.positions, made.answers
     if objective == "noisy":
-        B, T = tokens.shape
-        rows = torch.arange(B).repeat_interleave(T - 1)
-        positions = torch.arange(1, T).repeat(B)
-        return tokens[:, :-1], rows, positions, tokens[:, 1:].reshape(-1)
-    found, reads = np.nonzero(strings.is_read)  # (R,) each
-    answers = strings.values[found, reads].astype(np.int64) + INSTRUCTIONS
-    return tokens[:, :-1], torch.from_numpy(found), torch.from_numpy(2 * reads + 1), torch.from_numpy(answers)
+        lengths = np.zeros(len(strings), np.int64)  # every string ends with a read, and its answer is the last token
+        np.maximum.at(lengths, rows, positions + 1)
+        rows, positions = np.nonzero(np.arange(1, lengths.max()) < lengths[:, None])
+        positions = positions + 1
+        answers = made.tokens[rows, positions]
+    tokens = made.tokens[:, : int(positions.max())]
+    return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (tokens, rows, positions, answers))  # type: ignore[return-value]
 
 
 def train(config: NetworkConfig, training: Training, progress: Progress | None = None) -> TrainResult:

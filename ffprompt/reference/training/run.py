@@ -15,10 +15,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ffprompt import __version__
 from ffprompt._util.jsonl import read_lines
@@ -27,15 +29,16 @@ from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedErr
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
 from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, read_record, writing
 from ffprompt.reference.networks.architectures import name_of
-from ffprompt.reference.networks.base import NetworkConfig, encode, parameters, whole
+from ffprompt.reference.networks.base import NetworkConfig, parameters, whole
 from ffprompt.reference.networks.threads import threads
 from ffprompt.reference.training import resume_state as states
+from ffprompt.reference.training.certify import STRINGS, certify
 from ffprompt.reference.training.config import Training
-from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.data import Mixture, specs
 from ffprompt.reference.training.diagnostics import Monitors, layer_norms
-from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, paper_sets
+from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, sets_for
 from ffprompt.reference.training.loop import DivergedError, Trainer
-from ffprompt.tasks.flipflop import Spec, sample
+from ffprompt.tasks.base import Spec, Task
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 Watch = Callable[[Event], None]
 
+_TOLD = ("data", "p_ignore", "seed", "strings", "reads", "errors", "low", "high", "gaps", "positions", "certificate")
 _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
 
 
@@ -50,8 +54,10 @@ _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-ever
 class Plan:
     """What happens besides the steps, and after how many of them; nothing here changes a weight.
 
-    ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each of the paper's sets
-    that is looked at on the way, ``final_strings`` at the end; None is all of them.
+    ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each test set that is
+    looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
+    ``SPEC+SPEC``. With ``certify`` a sequential test on at most ``certify_strings`` strings of each set tells at the
+    end whether the glitch rate is below it.
     """
 
     log_every: int = 10
@@ -60,6 +66,9 @@ class Plan:
     save_every: int = 500
     strings: int = 200
     final_strings: int | None = None
+    test: str = ""
+    certify: float | None = None
+    certify_strings: int = STRINGS
 
     def __post_init__(self) -> None:
         whole("log-every", self.log_every, 1, 1 << 40)
@@ -69,6 +78,12 @@ class Plan:
         whole("strings", self.strings, 1, 1 << 40)
         if self.final_strings is not None:
             whole("final-strings", self.final_strings, 1, 1 << 40)
+
+        whole("certify-strings", self.certify_strings, 1, 1 << 40)
+
+    def tests(self, task: Task) -> tuple[Spec, ...]:
+        """The specs that ``test`` names. Raises SpecError."""
+        return specs(self.test, task)
 
 
 def run(
@@ -169,14 +184,17 @@ class _Session:
     def _same(self, found: Mapping[str, Any], resume: bool) -> None:
         """Raise ConfigError unless this is the training that the folder is of, and it may go on."""
         mine = self._identity()
+        usual = {"config": _defaults(type(self.config)), "training": _defaults(Training)}
         if found["architecture"] != mine["architecture"]:
             raise ConfigError(
                 f"out {self.folder}: it holds a training of {found['architecture']}, not of {mine['architecture']}"
             )
         for group in ("config", "training"):
             for name, value in mine[group].items():
-                if found[group].get(name) != value and name != "torch":
-                    was, wanted = (_shown(name, one) for one in (found[group].get(name), value))
+                # A setting that is younger than the folder has its default there.
+                before = found[group].get(name, usual[group].get(name))
+                if before != value and name != "torch":
+                    was, wanted = (_shown(name, one) for one in (before, value))
                     raise ConfigError(f"out {self.folder}: it holds a training with {name} {was}, not {wanted}")
         if found["training"]["torch"] != self.training.torch and found["status"] != "finished":
             was = found["training"]["torch"]
@@ -189,6 +207,11 @@ class _Session:
 
     def _evaluated(self, found: Mapping[str, Any]) -> None:
         """Raise ConfigError when the model that is there was not evaluated as this plan says."""
+        if found["plan"].get("certify") != self.plan.certify:
+            raise ConfigError(
+                f"out {self.folder}: finished, with --certify {found['plan'].get('certify')}, not "
+                f"{self.plan.certify}; for another bound use run_eval.py --backend reference --certify"
+            )
         was, wanted = found["plan"].get("final_strings"), self.plan.final_strings
         if was != wanted:
             raise ConfigError(
@@ -257,7 +280,8 @@ class _Session:
 
     def train(self) -> None:
         plan, trainer = self.plan, self.trainer
-        probe = encode(sample(self.training.data.parts[0], self.training.data_seed, 0, 4, stream="probe"))
+        strings = self.training.data.parts[0].sample(self.training.data_seed, 0, 4, stream="probe")
+        probe = torch.from_numpy(self.training.vocabulary.encode(strings).tokens)
         for strings in trainer.batches():
             if self.alive:
                 self.alive()
@@ -292,7 +316,7 @@ class _Session:
 
     def finish(self) -> None:
         """Evaluate, write the model, and let go of what was only for resuming."""
-        found = self._evaluate(self.plan.final_strings)
+        found = self._evaluate(self.plan.final_strings, self.plan.certify)
         save(self.folder / WEIGHTS, self.trainer.model, self.training, self._last_loss(), found)
         self._record("finished")
         (self.folder / STATE).unlink(missing_ok=True)
@@ -312,17 +336,22 @@ class _Session:
         losses = [line["loss"] for _, _, line in read_lines(self.folder / LOG) if line["event"] == "step"]
         return float(losses[-1])
 
-    def _evaluate(self, most: int | None) -> list[Evaluation]:
+    def _evaluate(self, most: int | None, bound: float | None = None) -> list[Evaluation]:
         found = []
         for data, strings in self._sets(most):
-            one = evaluate(self.trainer.model, data, TEST_SEED, strings, progress=self._evaluated_some)
+            one = evaluate(
+                self.trainer.model, data, TEST_SEED, strings,
+                progress=self._evaluated_some, scratchpad=self.training.scratchpad,
+            )  # fmt: skip
+            if bound is not None:
+                shown = certify(
+                    self.trainer.model, data, bound, self.plan.certify_strings,
+                    self.training.scratchpad, self._evaluated_some,
+                )  # fmt: skip
+                one = replace(one, certificate=shown)
             found.append(one)
-            self._line(
-                "evaluation",
-                data=str(data),
-                p_ignore=data.p_ignore,
-                **{name: getattr(one, name) for name in ("seed", "strings", "reads", "errors", "low", "high", "gaps")},
-            )
+            told = one.record() | {"data": str(data), "p_ignore": data.probabilities.get("ignore")}
+            self._line("evaluation", **{name: told[name] for name in _TOLD if name in told})
         return found
 
     def _evaluated_some(self, strings: int) -> None:
@@ -330,7 +359,7 @@ class _Session:
             self.alive()
 
     def _sets(self, most: int | None) -> list[tuple[Spec, int]]:
-        return paper_sets(self.training.data.length, self.training.data.symbols, most)
+        return sets_for(self.training.data, self.plan.tests(self.training.data.task), most)
 
     def _save(self) -> None:
         extra = {"monitors": self.monitors.state(), "pending": self.pending, "seconds": self.seconds}
@@ -367,6 +396,10 @@ class _Session:
             if isinstance(error, ModelError):
                 raise RunFailedError(f"{error}; what is saved is kept, go on with --resume") from error
             raise
+
+
+def _defaults(of: type) -> dict[str, Any]:
+    return {one.name: one.default for one in fields(of) if isinstance(one.default, (int, float, str, bool))}
 
 
 def _shown(name: str, value: Any) -> str:

@@ -17,6 +17,11 @@
     name = "dropout"
     embedding_dropout = 0.5
 
+    [[variant]]                        # every combination of its own lists
+    name = "lstm"
+    architecture = "lstm"
+    task = ["parity", "dihedral-8"]
+
     [evaluation]
     every = 1000                       # steps, 0: at the end only
     strings = 200                      # most of each test set on the way
@@ -50,11 +55,15 @@ from ffprompt.reference.training.settings import MODEL, PLAN, RECIPE, SHARPENING
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 _EVALUATION = {"every": "evaluate_every", "strings": "strings", "final_strings": "final_strings"}
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Any] = {
     "architecture": str,
     "data": str,
     "length": int,
     "symbols": int,
+    "task": str,
+    "task_arg": list[str],
+    "supervise": str,
+    "scratchpad": bool,
     "data_size": int,
     "steps": int,
     "model_seed": int,
@@ -72,7 +81,7 @@ _KINDS: dict[str, type] = {
         if name not in _EVALUATION.values()
     },
 }
-_DEFAULTS = {"data": "FFL(0.8)", "length": 512, "symbols": 2, "threads": 1}  # what argparse would give, and one core
+_DEFAULTS = {"threads": 1}
 
 _Settings = create_model(
     "_Settings", __config__=_STRICT, **{name: (kind | None, None) for name, kind in _KINDS.items()}
@@ -157,7 +166,8 @@ def load_study(name: str) -> Study:
     title = file.name or path.stem
     if _slug(title) != title or not title.strip("."):
         raise ConfigError(f"{where}name {title!r}: expected letters, digits, '.', '+', '=' and '-'")
-    if "architecture" not in file.base and "architecture" not in file.grid:
+    in_variants = file.variant and all("architecture" in variant for variant in file.variant)
+    if not in_variants and "architecture" not in file.base and "architecture" not in file.grid:
         raise ConfigError(f"{where}base.architecture is not given")
     estimate = file.estimate
     return Study(
@@ -209,8 +219,17 @@ def _variants(tables: Sequence[Mapping[str, Any]], where: str) -> list[tuple[str
             raise ConfigError(
                 f"{where}variant {number}: name {label!r}: expected letters, digits, '.', '+', '_' and '-'"
             )
-        found.append((label, _settings(settings, f"{where}variant {number}.")))
+        lists = {key: value for key, value in settings.items() if isinstance(value, list) and not _is_list(key, value)}
+        for chosen in itertools.product(*lists.values()):
+            own = dict(zip(lists, chosen, strict=True))
+            parts = [label, *(f"{key}-{_slug(value)}" for key, value in own.items())]
+            found.append(("_".join(parts), _settings({**settings, **own}, f"{where}variant {number}.")))
     return found or [("", {})]
+
+
+def _is_list(key: str, value: Sequence[Any]) -> bool:
+    """Whether a list is the value of a setting, and not several values of it."""
+    return key == "task_arg" and not any(isinstance(one, list) for one in value)
 
 
 def _settings(given: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -6,20 +6,19 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from ffprompt.reference.networks.base import NetworkConfig, encode, predict
+from ffprompt.reference.networks.base import NetworkConfig, predict
 from ffprompt.reference.networks.threads import one_core
 from ffprompt.reference.training.config import Training
-from ffprompt.reference.training.evaluate import PAPER_SETS, TEST_SEED, paper_sets
+from ffprompt.reference.training.evaluate import TEST_SEED, sets_for
 from ffprompt.reference.training.loop import Trainer
 from ffprompt.reference.training.run import Plan
-from ffprompt.tasks.flipflop import sample
 
 _STEPS, _STRINGS = 3, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds on one core: of a step, and of a test string, mean of the paper's three sets."""
+    """Seconds on one core: of a step, and of a test string, mean of the test sets."""
 
     step: float
     string: float
@@ -27,7 +26,7 @@ class Cost:
     def hours(self, training: Training, plan: Plan) -> float:
         """Core hours of a training with its evaluations."""
         looks = (training.steps - 1) // plan.evaluate_every if plan.evaluate_every else 0
-        strings = looks * _strings(training, plan.strings) + _strings(training, plan.final_strings)
+        strings = looks * _strings(training, plan, plan.strings) + _strings(training, plan, plan.final_strings)
         return (training.steps * self.step + strings * self.string) / 3600
 
 
@@ -35,7 +34,9 @@ def key(config: NetworkConfig, training: Training) -> object:
     """What cells have in common that cost the same."""
     return (
         config,
+        training.data.task.name,
         training.data.length,
+        training.scratchpad,
         training.batch,
         training.precision,
         training.objective,
@@ -62,12 +63,12 @@ def measure(config: NetworkConfig, training: Training) -> Cost:
             seconds.append(time.perf_counter() - began)
         trainer.model.eval()
         began = time.perf_counter()
-        for data, _ in paper_sets(training.data.length, training.data.symbols):
-            part = sample(data, TEST_SEED, 0, _STRINGS)
-            rows, reads = part.is_read.nonzero()
-            predict(trainer.model, encode(part).numpy(), rows, 2 * reads + 1)
-        return Cost(min(seconds), (time.perf_counter() - began) / _STRINGS / len(PAPER_SETS))
+        sets = sets_for(training.data)
+        for data, _ in sets:
+            made = training.vocabulary.encode(data.sample(TEST_SEED, 0, _STRINGS))
+            predict(trainer.model, made.tokens, made.rows, made.positions)
+        return Cost(min(seconds), (time.perf_counter() - began) / _STRINGS / len(sets))
 
 
-def _strings(training: Training, most: int | None) -> int:
-    return sum(count for _, count in paper_sets(training.data.length, training.data.symbols, most))
+def _strings(training: Training, plan: Plan, most: int | None) -> int:
+    return sum(count for _, count in sets_for(training.data, plan.tests(training.data.task), most))

@@ -2,291 +2,327 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ffprompt._util.formatting import share
-from ffprompt._util.records import JsonObject
+from ffprompt.analysis.accuracy import AccuracyBin
+from ffprompt.report.comparisons import comparison_figure
+from ffprompt.report.data import Report
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
+from ffprompt.report.figures.lengths import by_length, overview
 from ffprompt.report.figures.series import (
+    FLOOR,
     MOST_BARS,
-    MOST_SERIES,
+    MOST_CURVES,
     MOST_WITH_BARS,
     Figure,
     Series,
+    aside,
     barless,
-    common,
     describe,
     fewer,
     marked,
-    short,
+    numbered,
+    some_of,
 )
 from ffprompt.report.figures.trainings import figures as of_trainings
+from ffprompt.report.labels import apart
+from ffprompt.report.records import ReportRow, name_apart
+from ffprompt.report.series import Tails, Trend
 from ffprompt.report.source import OUTCOMES
 
 
-def figures(data: JsonObject) -> list[Figure]:
-    """All figures that the data of a report give; one without a point is left out."""
-    found = [*of_trainings(data["study"])] if data["study"] else []
-    found += [_accuracies(data["rows"]), *_by_length(data["lengths"]), *errors_by_length(data["lengths"])]
-    found += [_tails(data["tails"]), _trend(data["trend"])]
-    found += [*_gaps(data["rows"])]
-    found += [figure for facet in _FACETS for figure in _cells(data["rows"], *facet)]
-    found += [_reliability(data["rows"]), _outcomes(data["rows"])]
-    return [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
+def figures(report: Report) -> list[Figure]:
+    """Return all figures that a report gives, the most telling first. One without a point is left out."""
+    found = [summary(report)]
+    found += of_trainings(report.study) if report.study else []
+    found += [_accuracies(report.rows), *by_length(report.lengths), *errors_by_length(report.lengths)]
+    found += [_tails(report.tails), _trend(report.trend)]
+    found += numbered([comparison_figure(made) for made in report.comparisons])
+    found += _gaps(report.rows)
+    found += [figure for facet in _FACETS for figure in _binned(report.rows, *facet)]
+    found += [_reliability(report.rows), _outcomes(report.rows)]
+    shown = [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
+    return list({figure.name: figure for figure in reversed(shown)}.values())[::-1]
 
 
-def _accuracies(rows: Sequence[JsonObject]) -> Figure | None:
-    having = [row for row in rows if row["accuracy"] is not None]
+def summary(report: Report) -> Figure | None:
+    """Return the one figure that a report shows first: accuracy against T, or one row each where T does not vary."""
+    return overview(report.lengths) or _accuracies(report.rows)
+
+
+def _names(rows: Sequence[ReportRow]) -> tuple[list[str], str]:
+    """Short names of rows, with the marks of what is not complete, and what the rows share."""
+    names, shared = name_apart(rows)
+    return [marked(name, row.incomplete) for name, row in zip(names, rows, strict=True)], shared
+
+
+def _accuracies(rows: Sequence[ReportRow]) -> Figure | None:
+    having = [row for row in rows if row.result.accuracy is not None]
     shown = having[:MOST_BARS]
-    plain, shared = short([row["name"] for row in shown])
-    names = [marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
+    plain, shared = _names(shown)
+    names = [f"{name} ▼" if row.below else name for name, row in zip(plain, shown, strict=True)]
     series = []
     for incomplete in (False, True):
-        here = [(row, name) for row, name in zip(shown, names, strict=True) if row["incomplete"] == incomplete]
+        here = [(row, name) for row, name in zip(shown, names, strict=True) if row.incomplete == incomplete]
         series.append(
             Series(
                 "not complete †" if incomplete else "accuracy, 95% interval",
-                [row["accuracy"] for row, _ in here],
+                [row.result.accuracy for row, _ in here],
                 [name for _, name in here],
                 "points",
                 0,
-                x_low=[row["interval_low"] for row, _ in here],
-                x_high=[row["interval_high"] for row, _ in here],
-                hover=[describe(row["name"], row) for row, _ in here],
+                x_low=[row.result.interval_low for row, _ in here],
+                x_high=[row.result.interval_high for row, _ in here],
+                hover=[describe(row.name, row.result, row.incomplete) for row, _ in here],
                 hollow=incomplete,
             )
         )
-    floors = [(row, name) for row, name in zip(shown, names, strict=True) if row["floor"] is not None]
-    rules = [f"{row['name']}\nfloor {share(row['floor'])} {row['floor_rule']}" for row, _ in floors]
-    at = ([row["floor"] for row, _ in floors], [name for _, name in floors])
-    series.append(Series("floor: best rule without memory", *at, "ticks", None, hover=rules))
-    note = fewer(
-        "Left of its floor, a model has not shown that it remembers anything.", len(shown), len(having), "rows"
-    )
+    floors = [(row, name) for row, name in zip(shown, names, strict=True) if row.result.floor is not None]
+    rules = [f"{row.name}\nfloor {share(row.result.floor)} {row.result.floor_rule}" for row, _ in floors]
+    at = ([row.result.floor for row, _ in floors], [name for _, name in floors])
+    series.append(Series(FLOOR, *at, "ticks", None, hover=rules))
+    note = "Left of its floor, a model has not shown that it remembers anything."
+    if any(row.below for row in shown):
+        note += " ▼: its whole interval is below its floor."
     made = [one for one in series if len(one.x)]
-    return Figure("accuracy", "Accuracy and floor", common(note, shared), "accuracy", "", made, categories=names)
+    return Figure(
+        "accuracy", "Accuracy and floor", fewer(note, len(shown), len(having), "rows"), "accuracy", "", made,
+        categories=names, subtitle=shared,
+    )  # fmt: skip
 
 
-def _by_length(lengths: Sequence[JsonObject]) -> list[Figure | None]:
-    """One figure an elicitation: they are different measurements."""
-    found: list[Figure | None] = []
-    for elicitation in dict.fromkeys(one["elicitation"] for one in lengths):
-        mine = [one for one in lengths if one["elicitation"] == elicitation]
-        shown = mine[:MOST_SERIES]
-        if not any(len(one["points"]) > 1 for one in mine):
-            continue
-        series, lengths_seen = [], set()
-        names, shared = short([one["name"] for one in shown])
-        for number, one in enumerate(shown):
-            points = one["points"]
-            x = [point["length"] for point in points]
-            lengths_seen |= set(x)
-            incomplete = any(point["incomplete"] for point in points)
-            series.append(
-                Series(
-                    marked(names[number], incomplete),
-                    x,
-                    [point["accuracy"] for point in points],
-                    "line",
-                    number,
-                    low=[point["interval_low"] for point in points],
-                    high=[point["interval_high"] for point in points],
-                    hover=[describe(f"{one['name']}\nT = {point['length']}", point) for point in points],
-                    hollow=incomplete,
-                )
-            )
-            floors = [point for point in points if point["floor"] is not None]
-            texts = [f"floor at T = {p['length']}: {share(p['floor'])} {p['floor_rule']}" for p in floors]
-            at = ([point["length"] for point in floors], [point["floor"] for point in floors])
-            series.append(Series("floor", *at, "rule", number, hover=texts, twin=True))
-        note = fewer("Dashed: the best rule without memory on the same reads.", len(shown), len(mine), "series")
-        name, title = f"length-{elicitation}", f"Accuracy against length, {elicitation}"
-        ticks = sorted(lengths_seen)
-        found.append(
-            Figure(name, title, common(note, shared), "T, symbols in a string", "accuracy", series, x_values=ticks)
-        )
-    return found
-
-
-def _tails(pairs: Sequence[JsonObject]) -> Figure | None:
+def _tails(pairs: Sequence[Tails]) -> Figure | None:
+    shown = pairs[:MOST_CURVES]
+    names, shared = apart([pair.parts for pair in shown])
     series = []
-    names, shared = short([pair["name"] for pair in pairs[:MOST_SERIES]])
-    for number, pair in enumerate(pairs[:MOST_SERIES]):
-        sparse, dense = pair["sparse"], pair["dense"]
-        incomplete = sparse["incomplete"] or dense["incomplete"]
+    for number, (pair, called) in enumerate(zip(shown, names, strict=True)):
+        incomplete = pair.sparse.incomplete or pair.dense.incomplete
         series.append(
             Series(
-                marked(names[number], incomplete),
-                [sparse["accuracy"]],
-                [dense["accuracy"]],
+                marked(called, incomplete),
+                [pair.sparse.accuracy],
+                [pair.dense.accuracy],
                 "points",
                 number,
-                low=[dense["interval_low"]],
-                high=[dense["interval_high"]],
-                x_low=[sparse["interval_low"]],
-                x_high=[sparse["interval_high"]],
-                hover=[f"{describe('FFL(0.98)', sparse)}\n{describe('FFL(0.1)', dense)}"],
+                low=[pair.dense.interval_low],
+                high=[pair.dense.interval_high],
+                x_low=[pair.sparse.interval_low],
+                x_high=[pair.sparse.interval_high],
+                hover=[f"{pair.full}\n{describe('sparse tail', pair.sparse)}\n{describe('dense tail', pair.dense)}"],
                 hollow=incomplete,
             )
         )
-    note = fewer("The paper's two tails: few reads, far from their write, and many.", len(series), len(pairs), "pairs")
+    note = fewer("The paper's two tails: few reads, far from their write, and many.", len(shown), len(pairs), "pairs")
     axes = ("accuracy on FFL(0.98), sparse", "accuracy on FFL(0.1), dense")
-    return Figure("tails", "Sparse against dense", common(note, shared), *axes, series)
+    return Figure("tails", "Sparse against dense", note, *axes, series, subtitle=shared)
 
 
-def _trend(trend: Sequence[JsonObject]) -> Figure | None:
+def _trend(trend: Sequence[Trend]) -> Figure | None:
+    shown = trend[:MOST_CURVES]
+    bars = len(shown) <= MOST_WITH_BARS
+    names, shared = apart([one.parts for one in shown])
     series = []
-    names, shared = short([one["name"] for one in trend[:MOST_SERIES]])
-    for number, one in enumerate(trend[:MOST_SERIES]):
-        points = one["points"]
-        incomplete = any(point["incomplete"] for point in points)
+    for number, (one, called) in enumerate(zip(shown, names, strict=True)):
+        points = one.points
+        incomplete = any(point.incomplete for point in points)
         series.append(
             Series(
-                marked(names[number], incomplete),
-                [point["started"] for point in points],
-                [point["accuracy"] for point in points],
+                marked(called, incomplete),
+                [point.started for point in points],
+                [point.accuracy for point in points],
                 "line",
                 number,
-                low=[point["interval_low"] for point in points],
-                high=[point["interval_high"] for point in points],
-                hover=[describe(point["label"], point) for point in points],
+                low=[point.interval_low for point in points] if bars else None,
+                high=[point.interval_high for point in points] if bars else None,
+                hover=[describe(f"{point.label}, {one.full}", point) for point in points],
                 hollow=incomplete,
             )
         )
-    note = fewer("One model under one condition, run after run.", len(series), len(trend), "series")
-    return Figure("trend", "Accuracy over time", common(note, shared), "run started", "accuracy", series, x_dates=True)
+    note = fewer(barless("One model under one condition, run after run.", len(shown)), len(shown), len(trend), "series")
+    axes = ("run started", "accuracy")
+    return Figure("trend", "Accuracy over time", note, *axes, series, x_dates=True, subtitle=shared)
 
 
-def _gaps(rows: Sequence[JsonObject]) -> list[Figure | None]:
-    """One figure an elicitation, as for the lengths."""
-    found: list[Figure | None] = []
-    for elicitation in dict.fromkeys(row["elicitation"] for row in rows):
-        mine = [row for row in rows if row["elicitation"] == elicitation and len(row["gaps"]) > 1]
+def _by_elicitation(
+    rows: Sequence[ReportRow], points: Callable[[ReportRow], int]
+) -> Iterator[tuple[str, list[ReportRow]]]:
+    """Rows that have two points or more, by elicitation: these are different measurements."""
+    for elicitation in dict.fromkeys(row.result.elicitation for row in rows):
+        mine = [row for row in rows if row.result.elicitation == elicitation and points(row) > 1]
+        if mine:
+            yield elicitation, mine
+
+
+def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
+    for elicitation, mine in _by_elicitation(rows, lambda row: len(row.curves.gaps)):
+        shown = some_of(mine, [row.label for row in mine], MOST_CURVES)
+        names, shared = _names(shown)
+        bars = len(mine) <= MOST_WITH_BARS
         series = []
-        names, shared = short([row["name"] for row in mine[:MOST_SERIES]])
-        for number, row in enumerate(mine[:MOST_SERIES]):
-            points = row["gaps"]
-            hover = []
-            for point in points:
-                span = f"{point['from']} to {point['to']}" if point["to"] > point["from"] else str(point["to"])
-                hover.append(
-                    f"{row['name']}\ngap {span}\naccuracy {share(point['accuracy'])} ({share(point['low'])} to "
-                    f"{share(point['high'])})\n{point['reads']:,} reads of {point['strings']:,} strings"
-                )
-            values = {name: [point[name] for point in points] for name in ("mean_gap", "accuracy", "low", "high")}
-            name = marked(names[number], row["incomplete"])
-            x, y, low, high = values.values()
-            ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
+        for number, (row, name) in enumerate(zip(shown, names, strict=True)):
+            points = row.curves.gaps
+            hover = [
+                f"{row.name}\ngap {f'{point.from_} to {point.to}' if point.to > point.from_ else point.to}\n"
+                f"{_accuracy(point.accuracy, point.low, point.high, point.reads, point.strings)}"
+                for point in points
+            ]
             series.append(
-                Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
+                Series(
+                    name,
+                    [point.mean_gap for point in points],
+                    [point.accuracy for point in points],
+                    "line",
+                    number,
+                    low=[point.low for point in points] if bars else None,
+                    high=[point.high for point in points] if bars else None,
+                    hover=hover,
+                    hollow=row.incomplete,
+                )
             )
-        note = "Gap: instructions since the write that is asked for; reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
-        note = fewer(barless(note, len(mine)), len(series), len(mine), "conditions")
-        longest = max((point["to"] for row in mine for point in row["gaps"]), default=1)
+        note = f"Gap: instructions since {anchors(mine)}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
+        note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
+        longest = max(point.to for row in mine for point in row.curves.gaps)
         ticks = [2.0**power for power in range(int(longest).bit_length())]
-        title = f"Accuracy by gap, {elicitation}"
-        found.append(
-            Figure(f"gap-{elicitation}", title, common(note, shared), "gap", "accuracy", series, x_values=ticks)
-        )
-    return found
+        yield Figure(
+            f"gap-{elicitation}", f"Accuracy by gap, {elicitation}", note, "gap", "accuracy",
+            aside(series, logarithmic=True), x_values=ticks, subtitle=shared,
+        )  # fmt: skip
 
 
-# Key in the anatomy, title, what x counts, note.
-_FACETS = (
+def anchors(rows: Sequence[ReportRow]) -> str:
+    """Return what gaps of some rows are counted from: the latest write, or the start of a task that no event resets."""
+    names = dict.fromkeys(row.anchor for row in rows)
+    return " or ".join(f"the latest {name}" if name else "the start" for name in names)
+
+
+def _accuracy(accuracy: float, low: float, high: float, reads: int, strings: int) -> str:
+    """An accuracy with what it rests on, where one points at it."""
+    return f"accuracy {share(accuracy)} ({share(low)} to {share(high)})\n{reads:,} reads of {strings:,} strings"
+
+
+_Facet = tuple[str, Callable[[ReportRow], Sequence[AccuracyBin]], str, str, str]
+# Name, the bins, title, what x counts, note.
+_FACETS: Sequence[_Facet] = (
     (
-        "by_contradictions",
-        "Accuracy by contradicting ignores",
-        "ignores since the write that show another symbol",
-        "The more of them, the more a model that copies the last symbol errs; bins of 0, 1, 2, 3 to 4 and so on.",
+        "by-contradictions",
+        lambda row: row.errors.by_contradictions,
+        "Accuracy by contradicting distractors",
+        "distractors since then that show another symbol",
+        "The more of them, the more a model that copies the last symbol errs. Bins of 0, 1, 2, 3 to 4 and so on.",
     ),
     (
-        "by_position",
+        "by-position",
+        lambda row: row.errors.by_position,
         "Accuracy by position",
         "instruction at which the read stands",
-        "Tenths of the string. A curve that falls says that the bit is lost with length and not only with distance.",
+        "Tenths of the string. A curve that falls says that the state is lost with length and not only with distance.",
+    ),
+    (
+        "by-steps",
+        lambda row: row.errors.by_steps,
+        "Accuracy by steps since the state was set",
+        "events since then that changed the state",
+        "Counted from the latest event that sets the state, or from the start. Bins of 0, 1, 2, 3 to 4 and so on.",
     ),
 )
 
 
-def _cells(rows: Sequence[JsonObject], key: str, title: str, counted: str, note: str) -> Iterator[Figure]:
-    """Accuracy in the cells of one part of the anatomy, one figure an elicitation."""
-    for elicitation in dict.fromkeys(row["elicitation"] for row in rows):
-        mine = [row for row in rows if row["elicitation"] == elicitation and len(row["anatomy"][key]) > 1]
-        if mine:
-            series = _curves(mine, key, counted)
-            said = fewer(barless(note, len(mine)), len(series), len(mine), "conditions")
-            said = common(said, short([row["name"] for row in mine[:MOST_SERIES]])[1])
-            name = f"{key.replace('_', '-')}-{elicitation}"
-            yield Figure(name, f"{title}, {elicitation}", said, counted, "accuracy", series)
+def _binned(
+    rows: Sequence[ReportRow],
+    name: str,
+    bins: Callable[[ReportRow], Sequence[AccuracyBin]],
+    title: str,
+    counted: str,
+    note: str,
+) -> Iterator[Figure]:
+    """Accuracy in the bins of one part of the error analysis, one figure an elicitation."""
+    for elicitation, mine in _by_elicitation(rows, lambda row: len(bins(row))):
+        shown = some_of(mine, [row.label for row in mine], MOST_CURVES)
+        names, shared = _names(shown)
+        bars = len(mine) <= MOST_WITH_BARS
+        series = []
+        for number, (row, called) in enumerate(zip(shown, names, strict=True)):
+            found = bins(row)
+            series.append(
+                Series(
+                    called,
+                    [(one.from_ + one.to) / 2 for one in found],
+                    [one.accuracy for one in found],
+                    "line",
+                    number,
+                    low=[one.low for one in found] if bars else None,
+                    high=[one.high for one in found] if bars else None,
+                    hover=[
+                        f"{row.name}\n{one.label} {counted}\n"
+                        f"{_accuracy(one.accuracy, one.low, one.high, one.reads, one.strings)}"
+                        for one in found
+                    ],
+                    hollow=row.incomplete,
+                )
+            )
+        said = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
+        yield Figure(
+            f"{name}-{elicitation}", f"{title}, {elicitation}", said, counted, "accuracy", aside(series),
+            subtitle=shared,
+        )  # fmt: skip
 
 
-def _curves(mine: Sequence[JsonObject], key: str, counted: str) -> list[Series]:
-    """A curve a condition, its points at the middle of each cell."""
-    series = []
-    names, _ = short([row["name"] for row in mine[:MOST_SERIES]])
-    for number, row in enumerate(mine[:MOST_SERIES]):
-        cells = row["anatomy"][key]
-        hover = [
-            f"{row['name']}\n{one['label']} {counted}\naccuracy {share(one['accuracy'])} ({share(one['low'])} to "
-            f"{share(one['high'])})\n{one['reads']:,} reads of {one['strings']:,} strings"
-            for one in cells
-        ]
-        x = [(one["from"] + one["to"]) / 2 for one in cells]
-        y, low, high = ([one[name] for one in cells] for name in ("accuracy", "low", "high"))
-        ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
-        name = marked(names[number], row["incomplete"])
-        series.append(
-            Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
-        )
-    return series
-
-
-def _reliability(rows: Sequence[JsonObject]) -> Figure | None:
-    mine = [row for row in rows if row["reliability"]]
+def _reliability(rows: Sequence[ReportRow]) -> Figure | None:
+    mine = [(row, row.curves.reliability) for row in rows if row.curves.reliability]
     if not mine:
         return None
+    shown = some_of(mine, [row.label for row, _ in mine], MOST_CURVES)
+    names, shared = _names([row for row, _ in shown])
+    bars = len(mine) <= MOST_WITH_BARS
     series = []
-    names, shared = short([row["name"] for row in mine[:MOST_SERIES]])
-    for number, row in enumerate(mine[:MOST_SERIES]):
-        found = row["reliability"]
+    for number, ((row, found), name) in enumerate(zip(shown, names, strict=True)):
+        assert found is not None
         hover = [
-            f"{row['name']}\nprobability {share(one['probability'])}, right {share(one['accuracy'])}\n"
-            f"{one['reads']:,} reads of {one['strings']:,} strings\ncalibration error {share(found['ece'])} "
-            f"({share(found['ece_low'])} to {share(found['ece_high'])})"
-            for one in found["bins"]
+            f"{row.name}\nprobability {share(one.probability)}, right {share(one.accuracy)}\n"
+            f"{one.reads:,} reads of {one.strings:,} strings\ncalibration error {share(found.ece)} "
+            f"({share(found.ece_low)} to {share(found.ece_high)})"
+            for one in found.bins
         ]
-        x, y, low, high = ([one[name] for one in found["bins"]] for name in ("probability", "accuracy", "low", "high"))
-        name = marked(names[number], row["incomplete"])
-        ends = (low, high) if len(mine) <= MOST_WITH_BARS else (None, None)
         series.append(
-            Series(name, x, y, "line", number, low=ends[0], high=ends[1], hover=hover, hollow=row["incomplete"])
+            Series(
+                name,
+                [one.probability for one in found.bins],
+                [one.accuracy for one in found.bins],
+                "line",
+                number,
+                low=[one.low for one in found.bins] if bars else None,
+                high=[one.high for one in found.bins] if bars else None,
+                hover=hover,
+                hollow=row.incomplete,
+            )
         )
+    series = aside(series)
     series.append(Series("calibrated", [0.0, 1.0], [0.0, 1.0], "rule", None))
     note = "Probability of the answer chosen, among the answers. Below the dashed line a model is too sure."
-    note = fewer(barless(note, len(mine)), len(mine[:MOST_SERIES]), len(mine), "conditions")
-    left_out = sum(row["reliability"]["left_out"] for row in mine)
+    note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
+    left_out: int = sum(found.left_out for _, found in mine if found is not None)
     if left_out:
         note += f" {left_out:,} reads whose probabilities are only known as bounds are not in it."
-    return Figure("reliability", "Reliability", common(note, shared), "probability", "share right", series)
+    return Figure("reliability", "Reliability", note, "probability", "share right", series, subtitle=shared)
 
 
-def _outcomes(rows: Sequence[JsonObject]) -> Figure | None:
-    having = [row for row in rows if row["reads"]]
+def _outcomes(rows: Sequence[ReportRow]) -> Figure | None:
+    having = [row for row in rows if row.result.reads]
     shown = having[:MOST_BARS]
-    plain, shared = short([row["name"] for row in shown])
-    names = [marked(name, row["incomplete"]) for name, row in zip(plain, shown, strict=True)]
+    names, shared = _names(shown)
     series = []
     for outcome in OUTCOMES:
-        counts = [row["outcomes"].get(outcome, 0) for row in shown]
+        counts = [row.result.count(outcome) for row in shown]
         if any(counts):
-            parts = [count / row["reads"] for count, row in zip(counts, shown, strict=True)]
+            parts = [count / row.result.reads for count, row in zip(counts, shown, strict=True)]
             texts = [
-                f"{row['name']}\n{count:,} of {row['reads']:,} reads {outcome}"
+                f"{row.name}\n{count:,} of {row.result.reads:,} reads {outcome}"
                 for count, row in zip(counts, shown, strict=True)
             ]
             series.append(Series(outcome, parts, names, "bars", outcome, hover=texts))
-    note = fewer("What became of the reads; counts are in the table.", len(shown), len(having), "rows")
+    note = fewer("What became of the reads. Counts are in the table.", len(shown), len(having), "rows")
     axes = ("share of reads", "")
     return Figure(
-        "outcomes", "Outcomes", common(note, shared), *axes, series, categories=names, stacked=True, x_range=(0, 1)
+        "outcomes", "Outcomes", note, *axes, series, categories=names, stacked=True, x_range=(0, 1), subtitle=shared
     )

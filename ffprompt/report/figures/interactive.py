@@ -8,10 +8,11 @@ from html import escape
 from typing import Any
 
 from ffprompt._util.records import JsonObject
+from ffprompt.report.figures import depth
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
-_SYMBOLS = {"circle": "circle", "cross": "x", "triangle": "triangle-up"}
+_SYMBOLS = {"circle": "circle", "cross": "x", "triangle": "triangle-up", "down": "triangle-down"}
 
 
 def plotly_js() -> str:
@@ -23,6 +24,8 @@ def plotly_js() -> str:
 
 def chart(figure: Figure) -> JsonObject:
     """``data`` and ``layout`` of a figure."""
+    if isinstance(figure, depth.HeatMap):
+        return depth.chart(figure)
     layout: JsonObject = {
         "xaxis": {"title": {"text": escape(figure.x_title)}, "automargin": True},
         "yaxis": {"title": {"text": escape(figure.y_title)}, "automargin": True},
@@ -80,9 +83,13 @@ def _trace(series: Series, number: int, figure: Figure) -> JsonObject:
         "y": list(series.y),
         "hovertext": [escape(text).replace("\n", "<br>") for text in series.hover],
         "hoverinfo": "text" if series.hover else "skip",
-        "legendgroup": str(number - 1 if series.twin else number),
+        "legendgroup": series.group or str(number - 1 if series.twin else number),
         "showlegend": not series.twin,
     }
+    if series.shift:
+        made["meta"] = {"shift": series.shift}  # the page moves what is drawn, and the numbers stay
+    if not len(series.x) and not series.twin:
+        made |= {"x": [None], "y": [None]}  # an entry in the legend alone
     if series.style == "bars":
         return made | {"type": "bar", "orientation": "h", "marker": {"color": shade}}
     if series.style == "shape":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.report.figures import depth
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -23,7 +24,7 @@ _LINE = 0.13  # inches, of a line of names
 _NAME = 34  # characters of a line of a name beside its row
 _COLUMNS = 4  # most of a legend
 _FOLDS = (110, 80, 60, 40, 20)  # characters of a line of a legend, the first that fits
-_MARKERS = {"circle": "o", "cross": "x", "triangle": "^"}
+_MARKERS = {"circle": "o", "cross": "x", "triangle": "^", "down": "v"}
 _GAP = float("nan")  # breaks a line
 
 
@@ -85,13 +86,7 @@ def save(figures: Sequence[Figure], target: Path) -> list[Path]:
         raise needs("a figure as a file", "report", error) from error
     written = []
     # The same data give the same file: element names in an SVG are drawn from this and not at random.
-    look: dict[Any, object] = {
-        "svg.hashsalt": "ffprompt",
-        "font.size": 9,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "pdf.fonttype": 42,
-    }
+    look: Any = {"svg.hashsalt": "ffprompt", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
     with mpl.rc_context(look):
         for figure in figures:
             lines = max((_folded(name, _NAME).count("\n") + 1 for name in figure.categories), default=1)
@@ -154,6 +149,9 @@ def _plain(text: str) -> str:
 
 
 def _draw(axes: Any, figure: Figure) -> None:
+    if isinstance(figure, depth.HeatMap):
+        depth.draw(axes, figure)
+        return
     places = {name: place for place, name in enumerate(figure.categories)}
     left = dict.fromkeys(figure.categories, 0.0)
     handles = []
@@ -162,6 +160,8 @@ def _draw(axes: Any, figure: Figure) -> None:
         y: list[Any] = [places[one] for one in series.y] if places and not figure.placed else list(series.y)
         if not figure.x_dates:
             x, y = ([_GAP if one is None else one for one in values] for values in (x, y))
+        if series.shift:
+            x = [one * 10**series.shift if figure.x_values else one + series.shift for one in x]
         shade = colour(series.colour)
         if series.style == "bars":
             drawn = axes.barh(y, x, left=[left[name] for name in series.y], color=shade, height=0.65)

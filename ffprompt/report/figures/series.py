@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from ffprompt._util.formatting import share
-from ffprompt._util.records import JsonObject
+from ffprompt.report.series import Point
+from ffprompt.scoring.condition_result import ConditionResult
 
-MOST_SERIES = 40
+T = TypeVar("T")
+
+MOST_SERIES = 40  # of trainings
+MOST_CURVES = 12  # of conditions: more cannot be told apart
 MOST_BARS = 120
 # The bars of more curves than these hide each other; an interval is then seen by pointing at its mark.
 MOST_WITH_BARS = 6
+FLOOR = "floor: best rule without memory"
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class Series:
 
     Where a value is None a line is broken; bounds are None where there are none. ``colour`` is a place in the palette,
     an outcome, or None for a neutral one; ``hollow`` marks what is not complete. ``twin`` belongs to the series before
-    it (or to the first of its ``group``), and is left out of the legend.
+    it (or to the first of its ``group``), and is left out of the legend. ``shift`` moves what is drawn along x, so that
+    bars do not hide each other: numbers and texts stay.
     """
 
     name: str
@@ -37,8 +45,9 @@ class Series:
     hover: Sequence[str] = ()
     hollow: bool = False
     twin: bool = False
-    symbol: Literal["circle", "cross", "triangle"] = "circle"
+    symbol: Literal["circle", "cross", "triangle", "down"] = "circle"
     group: str | None = None
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,22 @@ class RateAxis:
     def down_to(self, low: float | None) -> float | None:
         """Where a bar begins: at ``low``, or at the foot of the axis where that is out of sight."""
         return None if low is None else max(low, self.low if self.zero is None else self.zero)
+
+    def cut(self, series: Series, low: Sequence[float | None]) -> Series | None:
+        """Return marks at the foot of the axis where bars of a series go on below it; None where none does.
+
+        ``low`` are the lower ends of its intervals. A bar that ends on the line 0 is not cut.
+        """
+        if self.zero is not None:
+            return None
+        below = [(x, end) for x, end in zip(series.x, low, strict=True) if end is not None and end < self.low]
+        if not below:
+            return None
+        hover = [f"the interval goes on to {rate(end)}" for _, end in below]
+        x, y = [x for x, _ in below], [self.low * 1.04] * len(below)
+        return Series(
+            series.name, x, y, "points", series.colour, hover=hover, twin=True, symbol="down", shift=series.shift
+        )
 
     @property
     def band(self) -> tuple[float, float] | None:
@@ -135,13 +160,13 @@ def rate(value: float | None) -> str:
     return "None" if value is None else "0" if value == 0 else f"{value:.3g}"
 
 
-def describe(name: str, row: JsonObject) -> str:
-    """What is shown where one points at an accuracy."""
-    text = f"{name}\naccuracy {share(row['accuracy'])} ({share(row['interval_low'])} to {share(row['interval_high'])})"
-    text += f"\n{row['reads']:,} reads of {row['strings']:,} strings"
-    if row.get("floor") is not None:
-        text += f"\nfloor {share(row['floor'])} {row['floor_rule']}"
-    return text + ("\n† not complete" if row["incomplete"] else "")
+def describe(name: str, row: ConditionResult | Point, incomplete: bool = False) -> str:
+    """Return what is shown where one points at an accuracy."""
+    text = f"{name}\naccuracy {share(row.accuracy)} ({share(row.interval_low)} to {share(row.interval_high)})"
+    text += f"\n{row.reads:,} reads of {row.strings:,} strings"
+    if row.floor is not None:
+        text += f"\nfloor {share(row.floor)} {row.floor_rule}"
+    return text + ("\n† not complete" if incomplete or (isinstance(row, Point) and row.incomplete) else "")
 
 
 def marked(name: str, incomplete: bool) -> str:
@@ -149,30 +174,67 @@ def marked(name: str, incomplete: bool) -> str:
     return f"{name} †" if incomplete else name
 
 
-def short(names: Sequence[str]) -> tuple[list[str], str]:
-    """Names without the parts that all of them share, and these parts.
+def aside(series: Sequence[Series], logarithmic: bool = False) -> list[Series]:
+    """Return series that are drawn a little beside each other, so that their bars do not lie on each other.
 
-    >>> short(["a · game · T = 2", "a · game · T = 4"])
-    (['T = 2', 'T = 4'], 'a · game')
+    Their numbers stay: ``shift`` is added when they are drawn, on a logarithmic axis to the power of ten.
     """
-    if len(names) == 1:
-        return list(names), names[0]
-    parts = [name.split(" · ") for name in names]
-    if not names or len({len(one) for one in parts}) > 1 or len(set(names)) < len(names):
-        return list(names), ""
-    same = [len(set(column)) == 1 for column in zip(*parts, strict=True)]
-    kept = [" · ".join(part for part, shared in zip(one, same, strict=True) if not shared) for one in parts]
-    return kept, " · ".join(part for part, shared in zip(parts[0], same, strict=True) if shared)
+    moved = [one for one in series if one.low is not None]
+    if len(moved) < 2:
+        return list(series)
+    places = sorted({math.log10(x) if logarithmic else float(x) for one in moved for x in one.x})
+    span = places[-1] - places[0] if len(places) > 1 else 0.5
+    nearest = min((b - a for a, b in itertools.pairwise(places) if b - a > span / 50), default=span)
+    step = min(0.014 * span, 0.5 * nearest / len(moved))
+    shifts = {id(one): step * (n - (len(moved) - 1) / 2) for n, one in enumerate(moved)}
+    return [replace(one, shift=shifts.get(id(one), 0.0)) for one in series]
 
 
-def common(note: str, shared: str) -> str:
-    """A note that names what all series share."""
-    return f"{note} All: {shared}." if shared else note
+def floors(names: Sequence[str], beside: Sequence[Sequence[tuple[float, float, str]]]) -> list[Series]:
+    """Return the dashed floors of named series, each of (x, floor, text) points, with one entry in the legend.
+
+    Series that were asked the same reads have the same floor, and it is drawn once. A floor that is that of one series
+    among others has its colour.
+    """
+    owners: dict[tuple[tuple[float, float], ...], list[int]] = {}
+    for number, points in enumerate(beside):
+        if points:
+            owners.setdefault(tuple((x, y) for x, y, _ in points), []).append(number)
+    drawn: list[Series] = []
+    for floor, numbers in owners.items():
+        owner = f"\nof {', '.join(names[n] for n in numbers)}" if len(owners) > 1 else ""
+        texts = [text + owner for _, _, text in beside[numbers[0]]]
+        colour = numbers[0] if len(numbers) == 1 and len(owners) > 1 else None
+        x, y = [x for x, _ in floor], [y for _, y in floor]
+        drawn.append(Series(FLOOR, x, y, "rule", colour, hover=texts, twin=True, group="floor"))
+    if not drawn:
+        return []
+    # The entry in the legend has a colour of its own, as it stands for all of them.
+    return [Series(FLOOR, [], [], "rule", None, group="floor"), *drawn]
+
+
+def some_of(things: Sequence[T], owners: Sequence[str], most: int) -> list[T]:
+    """Return at most so many things in their order, so that each owner has its first one before any has its second.
+
+    >>> some_of(["a1", "a2", "b1"], ["a", "a", "b"], 2)
+    ['a1', 'b1']
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for owner in owners:
+        turns.append(seen[owner])
+        seen[owner] += 1
+    return [things[n] for n in sorted(sorted(range(len(things)), key=lambda n: turns[n])[:most])]
+
+
+def numbered(figures: Sequence[Figure]) -> list[Figure]:
+    """Return figures whose names differ: ``comparison``, ``comparison-2`` and so on."""
+    return [replace(one, name=f"{one.name}-{n}" if n > 1 else one.name) for n, one in enumerate(figures, 1)]
 
 
 def fewer(note: str, shown: int, of: int, what: str) -> str:
     """A note that says how many are drawn, where that is not all."""
-    return note if shown == of else f"{note} The first {shown} of {of} {what} are drawn."
+    return note if shown == of else f"{note} {shown} of {of} {what} are drawn."
 
 
 def barless(note: str, curves: int) -> str:

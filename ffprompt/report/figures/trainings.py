@@ -12,6 +12,7 @@ from typing import Any
 from ffprompt._util.formatting import counted
 from ffprompt._util.records import JsonObject
 from ffprompt.report.figures.density import outline
+from ffprompt.report.figures.depth import depths
 from ffprompt.report.figures.series import MOST_SERIES, MOST_WITH_BARS, Figure, RateAxis, Series, fewer, rate
 from ffprompt.report.study_cells import DENSE, SPARSE
 
@@ -29,7 +30,7 @@ Study = JsonObject
 
 def figures(study: Study) -> list[Figure | None]:
     """All figures of a study."""
-    found: list[Figure | None] = [_loss(study)]
+    found: list[Figure | None] = [depths(study), _loss(study)]
     found += [_glitches(study, data) for data in study["sets"]]
     found += [_tails(study, family) for family in _families(study)]
     found += [_replicates(study, data) for data in study["sets"]]
@@ -44,13 +45,13 @@ def _slug(data: str) -> str:
 def _named(study: Study, data: str) -> str:
     """A data set in a title, with what it is in the paper."""
     p_ignore = _p_ignore(study, data)
-    return data + {SPARSE: ", sparse", DENSE: ", dense"}.get(p_ignore, "")
+    return data + {SPARSE: ", sparse", DENSE: ", dense"}.get(p_ignore or 0.0, "")
 
 
-def _p_ignore(study: Study, data: str) -> float:
-    return float(
-        next(one["evaluations"][data][0]["p_ignore"] for one in study["trainings"] if data in one["evaluations"])
-    )
+def _p_ignore(study: Study, data: str) -> float | None:
+    """The share of ignores; None for a task that has none."""
+    found = next(one["evaluations"][data][0]["p_ignore"] for one in study["trainings"] if data in one["evaluations"])
+    return None if found is None else float(found)
 
 
 def _members(study: Study) -> Iterator[tuple[int, str, list[JsonObject]]]:
@@ -65,6 +66,8 @@ def _note(study: Study, note: str) -> str:
 
 def _loss(study: Study) -> Figure | None:
     """Loss against step: a line a training, which ends with a gap where the loss was no number."""
+    if all(len(one["curve"]) < 2 for one in study["trainings"]):
+        return None  # a single point is no curve
     axis = RateAxis.of(point["loss"] for one in study["trainings"] for point in one["curve"])
     series, marks = [], []
     for number, name, members in _members(study):
@@ -137,7 +140,9 @@ def _axis(evaluations: Sequence[JsonObject], bars: bool = True) -> RateAxis:
 
 
 def _glitches(study: Study, data: str) -> Figure | None:
-    """Glitch rate against step on one data set."""
+    """Glitch rate against step on one data set; None where no training was evaluated on the way."""
+    if all(len(one["evaluations"].get(data, ())) < 2 for one in study["trainings"]):
+        return None
     bars = len(study["trainings"]) <= MOST_WITH_BARS
     having = [one for one in study["trainings"] if one["evaluations"].get(data)]
     axis = _axis([found for one in having for found in one["evaluations"][data]], bars)

@@ -30,7 +30,7 @@ def run(server: FaultyServer, out: Path, *more: str) -> int:
 
 
 def told(said: str) -> list[str]:
-    return [line for line in said.splitlines() if "ended in error" in line]
+    return [line.removeprefix("! ") for line in said.splitlines() if "ended in error" in line]
 
 
 def test_a_table_tells_the_commonest_reason_once_for_all_conditions(

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import certifi
 import pytest
 
 from ffprompt.backends.api import base as api
@@ -25,19 +24,8 @@ async def _at_once(_: float) -> None:
     """Waits between attempts are not waited for."""
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One certificate: a run loads them three times, and the usual file has more than a hundred."""
-    path = tmp_path_factory.mktemp("certificates") / "one.pem"
-    whole = Path(certifi.where()).read_text("utf-8")
-    end = "-----END CERTIFICATE-----"
-    path.write_text(whole[whole.index("-----BEGIN") : whole.index(end) + len(end)] + "\n", "utf-8")
-    return path
-
-
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(api, "Caller", lambda policy, name, _, usage: Caller(policy, name, _at_once, usage))
@@ -94,8 +82,8 @@ def test_the_right_outcome_or_one_line(
 
 
 def test_the_page_of_the_docs_lists_these_modes() -> None:
-    """Made anew by: python -m tests.support.odd_modes > docs/odd-servers.md."""
-    assert (ROOT / "docs" / "odd-servers.md").read_text("utf-8") == page(KINDS)
+    """Made anew by: python -m tests.support.odd_modes > docs/backends/odd-servers.md."""
+    assert (ROOT / "docs" / "backends" / "odd-servers.md").read_text("utf-8") == page(KINDS)
 
 
 def test_every_mode_has_a_name_of_its_own() -> None:

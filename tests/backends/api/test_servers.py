@@ -1,4 +1,4 @@
-"""Real servers beside vLLM, asked with the commands of ``docs/servers.md``: the same weights give the same answers.
+"""Real servers beside vLLM, asked with the commands of their page: the same weights give the same answers.
 
 Run with ``pytest -m servers`` where the servers are installed (CONTRIBUTING.md says how).
 """

@@ -20,7 +20,7 @@ A run that stops in the middle keeps what was answered before: those reads are t
 where a text is continued, the local model is sometimes wrong, so a good server gives both `correct` and `wrong`. Where the exit code is 2 or 3 without an outcome,
 nothing was asked or kept.
 
-This page is made by `python -m tests.support.odd_modes > docs/odd-servers.md`, and `tests/backends/api/test_odd_modes.py` runs every line of it.
+This page is made by `python -m tests.support.odd_modes > docs/backends/odd-servers.md`, and `tests/backends/api/test_odd_modes.py` runs every line of it.
 """
 
 ELSEWHERE = """## What is no server's doing

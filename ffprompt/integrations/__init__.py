@@ -1,0 +1,1 @@
+"""ffprompt inside other evaluation harnesses, and their logs as runs of ffprompt."""

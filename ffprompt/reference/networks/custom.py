@@ -1,0 +1,159 @@
+"""A layer of the user's own in place of attention: ``my_layer.py:MyAttention``.
+
+The class is built with ``width``, and with ``heads`` and ``length`` where its ``__init__`` has parameters of these
+names. It maps (B, T, d) to (B, T, d), and what it gives at token t may depend on tokens 0 … t of the same string
+alone. Both are checked before the first step. Everything around it is the Transformer's: embedding, norms, MLP, head.
+
+A checkpoint holds the path of the file and its sha256, and runs the file only if it is still the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.reference.networks.transformer import Block, Transformer, TransformerConfig
+
+_STRINGS, _TOKENS = 2, 12  # that the check looks at
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class CustomConfig(TransformerConfig):
+    """``layer`` is ``PATH:NAME``, and ``sha256`` that of the file. Raises ConfigError where the file is another."""
+
+    layer: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        TransformerConfig.__post_init__(self)
+        if ":" not in self.layer:
+            raise ConfigError(f"layer {self.layer!r}: expected FILE.py:CLASS")
+
+    @property
+    def shows_weights(self) -> bool:
+        """Whether there are weights of attention to look at."""
+        return False
+
+
+def describe(layer: str) -> dict[str, str]:
+    """The fields of a config for ``FILE.py:CLASS``. Raises ConfigError for a file that cannot be read."""
+    path, _, name = layer.rpartition(":")
+    where = Path(path).expanduser().resolve()
+    return {"layer": f"{where}:{name}", "sha256": _digest(where)}
+
+
+class CustomTransformer(Transformer):
+    """A Transformer whose blocks mix tokens by a layer of the user's."""
+
+    config: CustomConfig
+
+    def mixer(self, place: int) -> nn.Module:
+        """The layer of a block."""
+        return _Layer(self.config)
+
+
+class _Layer(nn.Module):
+    """The user's module, with the arguments of attention."""
+
+    def __init__(self, config: CustomConfig) -> None:
+        super().__init__()
+        make = _class(config)
+        known = {"width": config.width, "heads": config.heads, "length": config.length}
+        try:
+            takes = inspect.signature(make).parameters
+            if "width" not in takes:
+                raise ConfigError(f"layer {config.layer}: its __init__ has no parameter 'width'")
+            self.layer = make(**{name: value for name, value in known.items() if name in takes})
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"layer {config.layer}: cannot be built ({_line(error)})") from error
+
+    def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
+        """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R)."""
+        out = torch.as_tensor(self.layer(x))
+        return out if at is None else out.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
+
+
+def check(model: CustomTransformer) -> None:
+    """Raise ConfigError unless the layers keep the shape, look at no later token, and at no other string."""
+    block, config = model.blocks[0], model.config
+    assert isinstance(block, Block)
+    layer = cast("nn.Module", block.attention).layer
+    assert isinstance(layer, nn.Module)
+    generator = torch.Generator().manual_seed(0)
+    device = model.head.weight.device
+    x = torch.randn(_STRINGS, _TOKENS, config.width, generator=generator).to(device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            _check(layer, x, f"layer {config.layer}")
+    finally:
+        model.train(training)
+
+
+def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> None:
+    def run(inputs: Tensor) -> Tensor:
+        try:
+            out = layer(inputs)
+        except Exception as error:  # the user's own code
+            raise ConfigError(f"{name}: it fails on an input of {tuple(inputs.shape)} ({_line(error)})") from error
+        if not isinstance(out, Tensor) or out.shape != inputs.shape:
+            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ConfigError(f"{name}: it gives {shape} for {tuple(inputs.shape)}; expected the same shape")
+        if not bool(out.isfinite().all()):
+            raise ConfigError(f"{name}: its output is not all finite numbers")
+        return out
+
+    before = run(x)
+    room = _TOLERANCE * (1 + before.abs().max())
+    for place in range(1, x.shape[1]):
+        changed = x.clone()
+        changed[:, place:] = 3 * x[:, place:].flip(0) + 1
+        if bool(((run(changed) - before)[:, :place].abs() > room).any()):
+            raise ConfigError(
+                f"{name}: not causal: its output at tokens before {place} changes with token {place} and those after it"
+            )
+    alone = x.clone()
+    alone[1:] = 3 * x[1:] + 1
+    if bool(((run(alone) - before)[0].abs() > room).any()):
+        raise ConfigError(f"{name}: its output for one string changes with another string of the batch")
+
+
+def _class(config: CustomConfig) -> Callable[..., nn.Module]:
+    path, _, name = config.layer.rpartition(":")
+    if _digest(Path(path)) != config.sha256:
+        raise ConfigError(f"layer {path}: the file has changed since the training; it is not run")
+    spec = importlib.util.spec_from_file_location(f"ffprompt_layer_{config.sha256[:12]}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"layer {path}: expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        raise ConfigError(f"layer {path}: cannot be imported ({_line(error)})") from error
+    known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+    if name not in known:
+        raise ConfigError(f"layer {path}: it has no torch module {name!r}{did_you_mean(name, known)}")
+    made: Callable[..., nn.Module] = getattr(module, name)
+    return made
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"layer {path}: cannot be read: {error.strerror or error}") from error
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,167 @@
+"""What the columns and keys of a run's files hold, for the generated pages of the reference.
+
+A column or a key that has no line here makes ``tests/docs/test_reference.py`` fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def of(about: Mapping[str, str], name: str) -> str:
+    """The line about a column or a key."""
+    assert name in about, f"{name} has no description: add a line to tests/docs/words.py"
+    return about[name]
+
+
+COLUMNS = {
+    "trial_id": "the trial, by condition, seed and string",
+    "model": "the model as it was named",
+    "template": "the template",
+    "shots": "solved strings before the question",
+    "elicitation": "how reads are asked",
+    "form": "completion (one text) or chat (turns)",
+    "length": "T, symbols in the string",
+    "p_write": "probability of a write; null for strings from a file",
+    "p_read": "probability of a read; null for strings from a file",
+    "p_ignore": "probability of an ignore; null for strings from a file",
+    "symbols": "number of data symbols",
+    "seed": "seed of the strings",
+    "string_index": "which string of the seed",
+    "read_index": "which read of the string, from 0",
+    "position": "the instruction at which the read stands, from 0",
+    "gap": "instructions since the write that the read is about",
+    "truth": "the true answer, as a number",
+    "answer": "the model's answer, as a number; null where there is none",
+    "outcome": "what became of the read (see [Outcomes](../concepts/index.md#outcomes))",
+    "answer_logprobs": "`forced`: natural log-probability of each answer over the whole vocabulary, in symbol order",
+    "answer_mass": "`forced`: probability of all answers together",
+    "margin": "`forced`: log-probability of the best answer minus that of the second",
+    "argmax_token": "`forced`: the token ranked first among all tokens",
+    "argmax_symbol": "`forced`: the symbol that this token is, -1 for none",
+    "reason": "why there is no answer",
+    "shot_length": "T of the shots; null without shots",
+    "shared_shots": "whether all questions share their shots; null without shots",
+    "next_read": "`next`: which read was asked; null otherwise",
+    "temperature": "sampling temperature; null where nothing is sampled",
+    "data": "the file that the strings came from; null for sampled strings",
+    "turn_instructions": "`dialogue`: instructions a turn; null otherwise",
+    "string": "digest of the string",
+    "contradictions": "ignores since the write that carry another symbol than the stored one",
+    "earlier_reads": "reads since the write, all of the same symbol",
+    "ended": "why the reply ended, in the server's own word",
+    "answers": "text or schema; null where no reply is written",
+    "repeat": "which repeat of the prompt, from 0",
+    "prompt": "digest of the prompt as the model saw it",
+    "condition": "number of the condition in its run",
+    "final_answer": "`trace`: the answer that the model states at the end, as a number; null elsewhere",
+}
+
+RUN = {
+    "schema": "version of this layout",
+    "run_id": "name of the folder",
+    "status": "`running`, `waiting` (for batches), `done`, `incomplete`, `interrupted` or `failed`",
+    "plan_digest": "digest of what was asked; `--resume` continues a run with the same one",
+    "started": "when the run began (UTC)",
+    "ended": "when it ended (UTC)",
+    "config": "the [settings](settings.md)",
+    "capabilities": "what the backend could do",
+    "model": "who answered: path or address, revision, digest, dtype, device",
+    "plan": "conditions, templates with all their texts, digest of the strings",
+    "audit": "the [tokenisation audit](../methods/audit.md) of each condition, with its notes",
+    "samples": "one prompt of each condition, word for word",
+    "chunk": "trials that are planned together",
+    "price": "price of a token, its source and its date; null where it is unknown",
+    "results": "the table: one object for each condition, below",
+    "spent": "calls, tokens and dollars over all resumes",
+    "batches": "parts that went to a provider as batches",
+    "seconds": "time at work, over all resumes",
+    "content": "",
+}
+
+RESULT = {
+    "condition": "its name",
+    "template": "the template",
+    "shots": "solved strings before the question",
+    "elicitation": "how reads are asked",
+    "turn_instructions": "instructions a turn of a dialogue",
+    "form": "completion or chat",
+    "answers": "`schema`, or null for text",
+    "language": "the strings, such as FFL(50, 0.6)",
+    "reads": "reads that count: all but failed calls",
+    "strings": "strings with such a read",
+    "accuracy": "correct / reads; null without a read",
+    "interval_low": "lower end of its interval",
+    "interval_high": "upper end",
+    "interval_level": "confidence of the interval",
+    "interval_method": "score test, Korn–Graubard, or one that holds wherever a run stops",
+    "n_effective": "independent reads that the reads are worth",
+    "deff": "design effect: how much wider the interval is because reads of one string are alike",
+    "warnings": "what to beware of",
+    "strings_with_an_error": "strings with a read that is not correct: count, share, exact interval",
+    "zero_error_bounds": "no error at all: the largest error rates that this leaves possible",
+    "glitch_rate": "wrong / (correct + wrong)",
+    "mean_answer_mass": "`forced`: mean probability of all answers together",
+    "near_ties": "reads whose two best answers are nearly as probable",
+    "perfect_strings": "strings with every read correct",
+    "floor": "accuracy of the best rule without memory on the same reads",
+    "floor_rule": "that rule",
+    "floors": "accuracy of every rule",
+    "outcomes": "reads by outcome",
+    "reasons": "why reads have no answer, with counts",
+    "missing_trials": "trials that were never answered",
+    "repeats": "times that each prompt was asked",
+    "repeat_pairs": "pairs of repeats that were compared",
+    "self_agreement": "how often two repeats agree",
+    "self_agreement_low": "lower end of its interval",
+    "self_agreement_high": "upper end",
+    "whole_strings": "strings with every repeat answered",
+    "always_right": "share of them that is right in every repeat",
+    "always_right_low": "lower end of its interval",
+    "always_right_high": "upper end",
+    "traces": "`trace`: trials with a trace and answers after it",
+    "contradicting_traces": "`trace`: of these, trials whose answers at the end are not those in the trace",
+    "replies_without_a_trace": "`trace`: trials scored on the answers at the end alone",
+    "prompt_tokens": "tokens of the prompts",
+    "reply_tokens": "tokens of the replies",
+    "cached_tokens": "prompt tokens that came from a cache",
+    "reasoning_tokens": "reply tokens that were reasoning",
+    "usd": "cost; null where a price or a usage is unknown",
+    "calls": "calls of an API",
+    "replies_without_usage": "replies that report no tokens",
+    "stopping": "`--certify` or `--until-width`: rule, level, decision, strings",
+    "unread": "why most replies could not be read, with one of them",
+    "reasoning_tags": "`--reasoning-tags`: how many replies have them",
+}
+
+TRIAL = {
+    "trial": "its number in the plan",
+    "trial_id": "its name",
+    "spec": "the language of the string",
+    "seed": "seed of the string",
+    "index": "which string of the seed",
+    "repeat": "which repeat; missing in runs without repeats",
+    "string": "digest of the string",
+    "prompt": "digest of the prompt",
+    "response": "what the model wrote or scored, word for word; its keys stand in the line itself",
+    "answers": "the answers as they were read when the reply came",
+    "outcomes": "the outcomes at that moment; `ffprompt score` finds them again from the response",
+    "reason": "why there is no answer",
+    "started": "when the call began (UTC)",
+    "seconds": "how long it took",
+}
+
+FILES = (
+    ("run.json", "settings, templates, model, audit, versions, commit, hardware, status and the table"),
+    (
+        "trials.jsonl",
+        "one line a trial, synced to disk, with the raw reply or log-probabilities; a failed call leaves a line with "
+        "its error before the one that counts, and a dialogue behind an API one for each turn (`first_turn`)",
+    ),
+    ("reads.parquet", "one row a read, made from the lines"),
+    ("report.html", "what the run shows, for the browser (extra `report`); a suite has one page beside its runs"),
+    ("strings.parquet", "the strings, where they came from a file"),
+    ("invalid.md", "the commonest replies that could not be read, with their reasons, where there are some"),
+    ("sent.tsv", "for a model behind an API: what each attempt at a call could use at most, written before it is sent"),
+    ("batches.jsonl", "which trials went to the provider in which batch, where some did"),
+)
