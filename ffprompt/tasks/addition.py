@@ -88,7 +88,7 @@ class Addition(Automaton):
 
     def sums(self, events: U8, arguments: U8) -> U8:
         """Return (N, n) the sum of the latest column's digits at every event, without a carry."""
-        sums = _SUMS[arguments]
+        sums: U8 = _SUMS[arguments]
         # Every column is followed by its read.
         sums[:, 1::2] = sums[:, 0::2]
         return sums
