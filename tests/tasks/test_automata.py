@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterator
@@ -173,6 +174,7 @@ def answers_of(name: str, line: dict[str, Any]) -> list[list[Any]]:
     return found
 
 
+@functools.cache
 def quaternion(left: str, right: str) -> str:
     """A product by the matrices of the units."""
     one, i = np.eye(2, dtype=complex), np.array([[1j, 0], [0, -1j]])
