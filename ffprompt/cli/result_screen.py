@@ -31,7 +31,7 @@ from ffprompt.cli.console import line, make_console, show
 from ffprompt.cli.output import Output
 from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, repeated, traced
+from ffprompt.report.wording import REPEATS, failures, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 SCREEN = 25  # lines
@@ -67,7 +67,7 @@ class Ending:
         if output.verbose:
             for one in found:
                 line(str(one))
-            show_results([{"model": model, **row.to_json()} for model, row in self.rows])
+            show_results(self.rows)
             for text in (*self.notes, *self.after):
                 line(text)
             return
@@ -139,7 +139,7 @@ def _height(text: str, width: int) -> int:
 def _warnings(rows: Rows, doubts: Sequence[str]) -> list[str]:
     """What changes how the table is to be read, the most serious first. ``doubts``: about results that there are."""
     missing = sum(row.missing_trials for _, row in rows)
-    found = failures([row.to_json() for _, row in rows])
+    found = failures([row for _, row in rows])
     if missing:
         found.append(f"incomplete: {missing:,} trials have no answer yet, and what is missing may differ from the rest")
     return [*found, *doubts]
@@ -174,7 +174,8 @@ def _caption(shared: str, rows: Sequence[ConditionResult]) -> str:
     """What all rows share, and what the floor is."""
     floor = "floor: the best rule without memory, on the same reads" if any(r.floor is not None for r in rows) else ""
     stops = "intervals hold wherever one stops" if any(row.stopping is not None for row in rows) else ""
-    return ". ".join(text for text in (shared, floor, stops) if text)
+    repeats = REPEATS if any(row.repeats > 1 for row in rows) else ""
+    return ". ".join(text for text in (shared, floor, stops, repeats) if text)
 
 
 def _table(rows: Sequence[tuple[str, ConditionResult, ConditionVerdict]], several: bool) -> Table:
@@ -221,9 +222,9 @@ def other(row: ConditionResult) -> str:
         found.append(f"{row.missing_trials:,} trials missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
-    found += repeated(row.to_json())
+    found += repeated(row)
     if row.contradicting_traces or row.replies_without_a_trace:
-        found += traced(row.to_json())
+        found += traced(row)
     return ", ".join(found)
 
 

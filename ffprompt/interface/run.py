@@ -158,7 +158,9 @@ class Run:
         names = ("condition", "accuracy", "95% interval", "floor", "against the floor", "reads", "strings", "outcomes")
         head = "".join(f"<th>{name}</th>" for name in names)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in shown)
-        remarks = "".join(f"<li>{escape(note)}</li>" for note in notes(rows))
+        remarks = "".join(
+            f"<li>{escape(note)}</li>" for note in notes([(info.model_name, result) for result in info.results])
+        )
         below = f"<details><summary>notes</summary><ul>{remarks}</ul></details>" if remarks else ""
         status = "" if self.complete else f" ({escape(info.status)})"
         return (

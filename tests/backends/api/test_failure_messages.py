@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ffprompt.cli.main import main
 from ffprompt.report.wording import failures
-from ffprompt.scoring.aggregate import Reasons
+from ffprompt.scoring.aggregate import Reasons, Tally
 from tests.conftest import only_run
 from tests.support.faulty_server import KEY, FaultyServer
 
@@ -106,7 +107,9 @@ def test_reasons_without_end_are_counted_in_bounded_memory() -> None:
 
 
 def test_many_reasons_are_told_in_one_short_line() -> None:
-    rows = [{"reasons": {"error": [[f"{'reason ' * 200}{chr(97 + n)}", 10 - n] for n in range(6)]}}, {}]
+    row = Tally().result()
+    reasons = {"error": [(f"{'reason ' * 200}{chr(97 + n)}", 10 - n) for n in range(6)]}
+    rows = [replace(row, reasons=reasons), row]
     (line,) = failures(rows)
     assert line.startswith("45 trials ended in error: 10 × reason")
     assert line.endswith("; 18 × other reasons")
