@@ -13,7 +13,7 @@ from ffprompt.reference.networks.kernels import Linear
 
 
 class Stack(Network):
-    """Embedding, blocks of norm and mixer added to their input, norm, linear head. Weights come from torch's generator."""
+    """Embedding, blocks of norm and mixer added to their input, norm, linear head. Weights: torch's generator."""
 
     def __init__(self, config: NetworkConfig, layers: int, width: int, mixer: Callable[[], nn.Module]) -> None:
         super().__init__()

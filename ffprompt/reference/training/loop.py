@@ -35,7 +35,7 @@ Progress = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A trained model, in evaluation mode. ``losses`` in nats per prediction, one a step. ``seconds`` are wall-clock."""
+    """A trained model, in evaluation mode. ``losses`` in nats per prediction, one a step. ``seconds`` of wall clock."""
 
     model: Network
     training: Training
