@@ -105,17 +105,20 @@ def by_earlier_read(reads: Reads) -> list[AccuracyBin]:
 
 def by_steps(reads: Reads) -> list[AccuracyBin]:
     """Return accuracy by events since the anchor that have changed the state; nothing where there never is one."""
-    return by_number(reads, reads.steps, doubling(reads.steps)) if reads.steps.any() else []
+    if reads.steps is None or not reads.steps.any():
+        return []
+    return by_number(reads, reads.steps, doubling(reads.steps))
 
 
 def by_kind(reads: Reads) -> list[AccuracyBin]:
     """Return accuracy by what is read; nothing where every read asks for the same."""
-    if len(np.unique(reads.kinds)) < 2:
+    kinds = reads.kinds
+    if kinds is None or len(np.unique(kinds)) < 2:
         return []
     return [
         one
         for number, name in enumerate(reads.kind_names)
-        for one in binned(reads, reads.kinds == number, name, number, number)
+        for one in binned(reads, kinds == number, name, number, number)
     ]
 
 

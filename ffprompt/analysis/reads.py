@@ -47,14 +47,14 @@ class Reads:
     wrong: Bools
     contradictions: Ints | None
     earlier: Ints | None
-    steps: Ints
-    kinds: Ints
-    kind_names: tuple[str, ...]
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int
     logprobs: NDArray[np.float64] | None = None
     repeat: Ints | None = None
+    steps: Ints | None = None
+    kinds: Ints | None = None
+    kind_names: tuple[str, ...] = ()
 
     @cached_property
     def string(self) -> Ints:

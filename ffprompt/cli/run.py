@@ -257,6 +257,7 @@ def one_run(
         for text in before(plan) if before else ():
             line(text)
         if dry:
+            line(f"{config.model}: {trial_count(plan)}")
             dry_run(plan, backend, batch=batches, out=out)
             return None
         reuse = resume.reuse and not resume.new

@@ -23,7 +23,7 @@ from ffprompt.report.joint import compared
 from ffprompt.report.records import ReportRow, ReportRun
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
 from ffprompt.report.source import Source, open_run
-from ffprompt.report.study_cells import BESIDE_RUNS, study
+from ffprompt.report.study_cells import TWO_MEASUREMENTS, study
 from ffprompt.report.trainings import find, read_all
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.reads import Ints
@@ -129,7 +129,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         made=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         version=__version__,
         verdicts=verdicts(results),
-        notes=[*_notes(runs, rows), *([BESIDE_RUNS] if trainings and rows else [])],
+        notes=[*_notes(runs, rows), *([TWO_MEASUREMENTS] if trainings and rows else [])],
         warnings=warnings(results),
         interval=interval_of(rows),
         left_out=left_out,

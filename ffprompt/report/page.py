@@ -167,8 +167,7 @@ def _json(value: object) -> Markup:
 
 
 def _repeated(row: ConditionResult) -> list[str]:
-    record = row.to_json()
-    return [*repeated(record), *traced(record)]
+    return [*repeated(row), *traced(row)]
 
 
 def _record(provenance: JsonObject) -> str:

@@ -22,6 +22,10 @@ ERROR = (
     "An error is a read where the token ranked first among all tokens of the vocabulary is not the answer, as in the "
     "paper."
 )
+TWO_MEASUREMENTS = (
+    "The glitch rate of a training and the error rate of a run are two measurements, and either can be the larger one. "
+    "Why: see Trainings."
+)
 # Why a training and a run of its model say two numbers.
 BESIDE_RUNS = (
     "The glitch rate of a training and the error rate of a run of its model are two measurements, and either can be "

@@ -15,7 +15,8 @@ import numpy as np
 from ffprompt.errors import ModelError
 from ffprompt.reference.vocabulary import Asked, Vocabulary
 from ffprompt.tasks.base import Strings
-from ffprompt.templates.template import Renderer, load
+from ffprompt.templates.loading import load
+from ffprompt.templates.renderer import Renderer
 
 
 class PromptReader:

@@ -101,22 +101,28 @@ class Renderer:
         """The system message; empty for none."""
         return self._plain(self.template.chat.system, "chat.system")
 
+    def has(self, key: str) -> bool:
+        """Return whether the file has a text, such as ``chat.list_again``."""
+        return self._text(key) is not None
+
     @cached_property
     def _names(self) -> dict[str, Any]:
-        """What frames may name besides their events: the sizes of the task, and the words of its parts."""
+        """What frames may name besides their events: the answers, the sizes of the task, the words of its parts."""
         counts = dict(self.task.parts)
         for event in self.task.events:
             counts |= dict(zip(event.keys, event.sizes(self.symbols), strict=False))
         parts = self.template.parts
         words = {name: self.template.words(name, counts.get(name, len(parts[name]))) for name in parts}
-        return {"values": self.surfaces, **self.task.sizes, **words}
+        return {"values": self.surfaces, **self._sizes, **words}
+
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        """The sizes that a task has a name for, such as the places of a ring."""
+        return dict(getattr(self.task, "sizes", {}))
 
     def _plain(self, source: str, key: str) -> str:
+        """A text that stands around no events."""
         return Frame(source, key, [*self._names]).render(**self._names)
-
-    def has(self, key: str) -> bool:
-        """Return whether the file has a text, such as ``chat.list_again``."""
-        return self._text(key) is not None
 
     def frame(self, key: str) -> Frame:
         """Return the frame around the events of a string: ``completion.string``, ``chat.list_again`` and so on.
@@ -193,10 +199,10 @@ class Renderer:
 
     def _read_texts(self, event: Event) -> Iterator[tuple[str, str]]:
         key, text = self._read
-        known = ["answer", *self.task.sizes, *(event.keys if event.has_argument else ())]
+        known = ["answer", *self._sizes, *(event.keys if event.has_argument else ())]
         frame = Frame(text, key, known, once="answer")
         for names in self._arguments(event):
-            read = frame.render(answer=ANSWER, **self.task.sizes, **names)
+            read = frame.render(answer=ANSWER, **self._sizes, **names)
             if read.count(ANSWER) != 1:
                 raise TemplateError(f"{key}: {{{{ answer }}}} must stand in it by itself, not in if, for or a filter")
             before, after = read.split(ANSWER)

@@ -12,6 +12,7 @@ import pytest
 from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.base import find_elicitation
+from ffprompt.elicitation.question import PromptParts
 from ffprompt.errors import TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.tasks import registry
@@ -797,8 +798,8 @@ def test_a_new_file_is_a_valid_template_of_its_task(tmp_path: Path, task: str) -
     string = one.spec(20, one.symbols or 2, {}).sample(0, 0, 1).string(0)
     for elicitation in map(find_elicitation, ("forced", "next", "list")):
         elicitation.check_wording(words, "chat", shots=False)
-        assert elicitation.prompt(words, "completion", string).text
-        assert elicitation.prompt(words, "chat", string).messages
+        assert elicitation.prompt(PromptParts(words, "completion", string)).text
+        assert elicitation.prompt(PromptParts(words, "chat", string)).messages
 
 
 @pytest.mark.parametrize(
