@@ -191,7 +191,7 @@ def test_a_prompt_in_words_ends_in_one_line(tmp_path: Path, capsys: pytest.Captu
         (replace(SMALL, positions="rope", activation="geglu"), r"activation 'geglu' with positions 'rope'"),
         (replace(SMALL, positions="rope", activation="swiglu"), r"norm 'layernorm' with activation 'swiglu'"),
         (replace(SMALL, positions="rope", norm="rmsnorm"), r"norm 'rmsnorm' with activation 'gelu'"),
-        (replace(SMALL, attention="forgetting"), r"attention 'forgetting' cannot"),
+        (replace(SMALL, attention="forgetting", temperature=1.0), r"attention 'forgetting' cannot"),
         (replace(SMALL, norm_placement="post"), r"norm placement 'post' cannot"),
         (replace(SMALL, qk_norm=True), r"option qk-norm cannot"),
         (replace(SMALL, no_residual=True), r"option no-residual cannot"),
