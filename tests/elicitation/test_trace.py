@@ -282,8 +282,8 @@ def test_a_real_base_model_writes_traces(tmp_path: Path) -> None:
     folder = only_run(tmp_path)
     (row,) = json.loads((folder / "run.json").read_text())["results"]
     assert row["elicitation"] == "trace" and row["outcomes"]["error"] == row["outcomes"]["truncated"] == 0
-    # It has seen how, and stops where the next string would begin. It is too small to write about its own string: it may go on
-    # about those of its shots, which is no trace of the question and counts for no read.
+    # It has seen how, and stops where the next string would begin. But it is too small for a trace of its own string,
+    # and goes on about those of its shots, which counts for no read.
     for line in (folder / "trials.jsonl").read_text().splitlines():
         trial = json.loads(line)
         assert re.findall(r"^(\d)\. \w+ [01?] -> [01]$", trial["reply"], re.MULTILINE)[:5] == list("12345")
