@@ -46,6 +46,7 @@ _VOLATILE = (
 # What depends on the machine: it is kept as the page has it.
 _MACHINE = (
     re.compile(r"\b[\d,.]+ reads/s"),
+    re.compile(r"\b[\d,]+ bytes"),
     re.compile(r"\b[\d.]+ (s|min|h|seconds|minutes)\b"),
     re.compile(r"\b\d+\.\d+\.\d+(\+\w+)?"),  # a version
     re.compile(r"(?<=-)[0-9a-f]{6}\b"),  # a digest of the plan, in the name of a run
