@@ -110,7 +110,7 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> ErrorAnalysi
 
     Returns:
         An :class:`ErrorAnalysis`. Its ``to_json`` gives the same as plain values: no NaN, and None is no data.
-        Keys are added in later versions, never renamed; ``schema`` is 1.
+        Keys are added in later versions, never renamed. ``schema`` is 1.
 
     Raises:
         StoreError: The folder is damaged or no run.

@@ -31,7 +31,7 @@ from ffprompt.cli.console import line, make_console, show
 from ffprompt.cli.output import Output
 from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, repeated, traced
+from ffprompt.report.wording import REPEATS, failures, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 SCREEN = 25  # lines
@@ -174,7 +174,8 @@ def _caption(shared: str, rows: Sequence[ConditionResult]) -> str:
     """What all rows share, and what the floor is."""
     floor = "floor: the best rule without memory, on the same reads" if any(r.floor is not None for r in rows) else ""
     stops = "intervals hold wherever one stops" if any(row.stopping is not None for row in rows) else ""
-    return ". ".join(text for text in (shared, floor, stops) if text)
+    repeats = REPEATS if any(row.repeats > 1 for row in rows) else ""
+    return ". ".join(text for text in (shared, floor, stops, repeats) if text)
 
 
 def _table(rows: Sequence[tuple[str, ConditionResult, ConditionVerdict]], several: bool) -> Table:

@@ -155,7 +155,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
 
 
 def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, left_out: list[str]) -> list[Source]:
-    """The runs that can be reported; why others cannot is added to ``left_out``, unless they were named."""
+    """The runs that can be reported. Why others cannot is added to ``left_out``, unless they were named."""
     sources = []
     for path in paths:
         try:
@@ -168,7 +168,7 @@ def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, lef
 
 
 def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[ReportRow], list[Ints], list[Ints]]:
-    """The rows of all runs; of each its trials that have a read that is not correct, and its other trials."""
+    """The rows of all runs. Of each its trials that have a read that is not correct, and its other trials."""
     rows: list[ReportRow] = []
     bad, good = [], []
     for number, (run, source) in enumerate(zip(runs, sources, strict=True)):
@@ -245,7 +245,7 @@ def _run(source: Source, label: str) -> ReportRun:
 
 
 def _origin(info: JsonObject) -> str | None:
-    """How a reference model, exported ones too, came to do this task; None for other models."""
+    """How a reference model, exported ones too, came to do this task. None for other models."""
     made = info.get("model") or {}
     if info["config"]["backend"] != "reference" and "trained_on" not in made:
         return None

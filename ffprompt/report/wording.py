@@ -41,7 +41,7 @@ def legend(rows: Sequence[ConditionResult]) -> str:
 
 
 def repeated(row: ConditionResult) -> list[str]:
-    """Return what the repeats of a row's prompts tell, in words; nothing where each was asked once."""
+    """Return what the repeats of a row's prompts tell, in words. Nothing where each was asked once."""
     if row.repeats < 2:
         return []
     found = []
@@ -55,7 +55,7 @@ def repeated(row: ConditionResult) -> list[str]:
 
 
 def traced(row: ConditionResult) -> list[str]:
-    """Return how many traces end with other answers than their own lines give; nothing where there are none."""
+    """Return how many traces end with other answers than their own lines give. Nothing where there are none."""
     found = []
     if row.traces:
         against = row.contradicting_traces or 0
@@ -67,7 +67,7 @@ def traced(row: ConditionResult) -> list[str]:
 
 
 def _ends(low: float | None, high: float | None) -> str:
-    """An interval in parentheses; none where a run stopped by itself, for which it would not hold."""
+    """An interval in parentheses. None where a run stopped by itself, for which it would not hold."""
     return "" if low is None else f" ({span(low, high)})"
 
 
@@ -105,7 +105,7 @@ def notes(rows: Rows) -> list[str]:
 
 
 def failures(rows: Sequence[ConditionResult]) -> list[str]:
-    """Return why trials ended in error, over all rows, in one line; none where none did."""
+    """Return why trials ended in error, over all rows, in one line. None where none did."""
     found = Reasons()
     for row in rows:
         for reason, trials in row.reasons.get(Outcome.ERROR, ()):
@@ -114,7 +114,7 @@ def failures(rows: Sequence[ConditionResult]) -> list[str]:
 
 
 def failed(found: Reasons) -> list[str]:
-    """Return reasons of failed trials in one line; none without a reason.
+    """Return reasons of failed trials in one line. None without a reason.
 
     >>> reasons = Reasons()
     >>> reasons.add("HTTP 500: broken", 3)

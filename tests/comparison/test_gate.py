@@ -322,7 +322,7 @@ def test_one_run_is_gated_against_a_baseline_of_its_own(
     assert main([*flags, "--model", "coin", "--gate"]) == 2
     assert "--gate: expected a margin" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--margin", "0.1"]) == 2
-    assert "requires --gate" in capsys.readouterr().err
+    assert "goes with --gate" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--gate", "--margin", "0.1", "--baseline", str(good)]) == 1
     assert main([*flags, "--model", "oracle", "--gate", "--margin", "0.1", "--baseline", str(good)]) == 0
     capsys.readouterr()
