@@ -19,7 +19,7 @@ from ffprompt._util.secrets import HIDDEN
 from ffprompt.backends.api.openai import OpenAIBackend
 from ffprompt.backends.base import Failure, Message, Request
 from ffprompt.backends.registry import open_backend
-from ffprompt.cli import batch, compare, prompts, report, run, sample, train
+from ffprompt.cli import batch, compare, gate, prompts, report, run, sample, train, trend
 from ffprompt.cli.main import main
 from ffprompt.comparison import gate_report
 from ffprompt.config.run_config import make
@@ -113,8 +113,8 @@ def test_whatever_is_raised_ends_with_4_and_a_line(
         (prompts, "execute", ["prompts", "list"]),
         (sample.datasets, "write", ["sample", "--out", "x.jsonl"]),
         (compare, "compared", ["compare", "a", "b"]),
-        (compare, "gated", ["gate", "--candidate", "a", "--baseline", "b/", "--margin", "0.1"]),
-        (compare, "over_time", ["trend", "results"]),
+        (gate, "_cells", ["gate", "--candidate", "a", "--baseline", "b/", "--margin", "0.1"]),
+        (trend, "over_time", ["trend", "results"]),
         (report, "execute", ["report", "x"]),
         (batch, "opened", ["batch", "status", "x"]),
         (train, "configure", ["train", "lstm"]),
