@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from ffprompt.reference.tokens import HOW, Ints, Tokens, read_positions, tokenis
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, READ
+
+if TYPE_CHECKING:
+    from ffprompt.reference.networks.base import Network
 
 # Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
 _PASS = 1 << 13
@@ -109,6 +112,11 @@ class ReferenceBackend:
             torch=str(torch.__version__),
             note="trained on this task" if checkpoint.training else "built for this task",
         )
+
+    @property
+    def network(self) -> Network:
+        """The network itself."""
+        return self._model
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Parse every prompt and find every read in it.
