@@ -44,6 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--replace", choices=("zero", "mean"), default="zero", help="what takes the place of a head (default: zero)"
     )
     parser.add_argument("--freeze", action="store_true", help="keep all attention as it is while heads are taken away")
+    parser.add_argument("--lens", action="store_true", help="also read the answers off after every block")
     parser.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
     output_flags.add_flags(parser, "print only the conclusions")
     add_settings(parser, [BY_NAME[name] for name in _SETTINGS])
@@ -63,6 +64,7 @@ def execute(options: argparse.Namespace) -> int:
             remove=counts,
             mode=options.replace,
             frozen=options.freeze,
+            lens=options.lens,
             out=options.out,
             **given_settings(options),
         )
@@ -85,7 +87,7 @@ def _whole(flag: str, text: str) -> int:
 def screen(found: Diagnosis, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of a diagnosis, at most 25 unless ``verbose``."""
     lines = [*_head(found), *_conditions(found, verbose), *_errors(found, verbose), *_dilution(found, verbose)]
-    lines += _ablations(found, verbose)
+    lines += [*_lens(found), *_ablations(found)]
     ending = [*_warnings(found), *found.conclusions]
     file = f"every read and head: {found.folder}/attention.parquet; all numbers: diagnosis.json"
     room = _MOST_LINES - 1
@@ -172,7 +174,17 @@ def _dilution(found: Diagnosis, verbose: bool) -> Iterator[str]:
             )
 
 
-def _ablations(found: Diagnosis, verbose: bool) -> Iterator[str]:
+def _lens(found: Diagnosis) -> Iterator[str]:
+    for one in found.conditions:
+        if one.lens is not None:
+            yield (
+                f"{_short(one)}, lens: right answers stay ahead from block {_number(one.lens.settled)} of "
+                f"{len(one.lens.right) - 1} on; of the wrong ones, the right answer was ahead in the last half at "
+                f"{_number(one.lens.lost)}"
+            )
+
+
+def _ablations(found: Diagnosis) -> Iterator[str]:
     for one in found.conditions:
         if one.ablation is None:
             continue

@@ -33,6 +33,7 @@ def diagnose(
     remove: int | Sequence[int] = (),
     mode: Mode = "zero",
     frozen: bool = False,
+    lens: bool = False,
     out: str | os.PathLike[str] = "results",
     progress: bool | Watch | None = None,
     **settings: Any,
@@ -55,6 +56,7 @@ def diagnose(
             21 passes over half of the strings.
         mode: What takes the place of their output: ``zero``, or the ``mean`` of the head.
         frozen: Whether attention stays meanwhile as in the whole model.
+        lens: Whether the answers are also read off after every block (logit lens), which costs another pass.
         out: The results folder for the run of a model.
         progress: As for :func:`ffprompt.evaluate`.
         **settings: Settings of the run of a model. For a run, only ``device``, ``dtype`` and ``batch_size``.
@@ -85,7 +87,7 @@ def diagnose(
         attention_of(backend)  # says no before a run is made
         if not is_run(target):
             folder, plan = _run(config, backend, Path(out), progress)
-        return diagnose_run(folder, plan, backend, strings, counts, mode, frozen)
+        return diagnose_run(folder, plan, backend, strings, counts, mode, frozen, lens)
     finally:
         backend.close()
 

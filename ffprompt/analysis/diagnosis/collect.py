@@ -111,7 +111,7 @@ def collect(plan: Plan, condition: Condition, model: AttentionModel, stored: Rea
         numbers += range(start, start + len(made))
     if differences and np.mean(differences) > _SAME_MODEL:
         raise RunFailedError(
-            f"model {plan.config.model}: its log-probabilities differ from those of the run by {np.mean(differences):.2g} "
+            f"model {plan.config.model}: its log-probabilities differ from the run's by {np.mean(differences):.2g} "
             "on average; expected the model that made the run"
         )
     if not sum(map(len, parts)):

@@ -14,6 +14,7 @@ from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
 from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds, error_kinds
 from ffprompt.analysis.diagnosis.estimates import LEVEL, Estimate, means
 from ffprompt.analysis.diagnosis.heads import HeadSummary, best_heads, summarise
+from ffprompt.analysis.diagnosis.lens import Lens, lens
 from ffprompt.analysis.diagnosis.table import joined, save
 from ffprompt.analysis.verdict import verdicts
 from ffprompt.backends.base import Backend
@@ -47,6 +48,7 @@ class ConditionDiagnosis(Plain):
     difference: float | None
     heads: HeadSummary
     errors: ErrorKinds
+    lens: Lens | None
     ablation: Ablation | None
     warnings: list[str]
 
@@ -93,6 +95,7 @@ def diagnose_run(
     remove: Sequence[int] = (),
     mode: Mode = "zero",
     frozen: bool = False,
+    with_lens: bool = False,
 ) -> Diagnosis:
     """Diagnose a run with its model open, and write ``attention.parquet`` and ``diagnosis.json`` beside it.
 
@@ -104,6 +107,7 @@ def diagnose_run(
         remove: How many heads are taken away to see whether they matter; nothing is taken away without it.
         mode: What takes the place of their output.
         frozen: Whether attention stays meanwhile as in the whole model.
+        with_lens: Whether the answers are read off after every block, which costs another pass.
 
     Raises:
         ModelError: The model's attention cannot be looked at.
@@ -122,7 +126,7 @@ def diagnose_run(
                 found.append(one)
     if not found:
         raise StoreError(f"run {folder.path}: none of its reads has an outcome; go on with --resume")
-    made = [_condition(one, model, against, remove, mode, frozen) for one in found]
+    made = [_condition(one, model, against, remove, mode, frozen, with_lens) for one in found]
     diagnosis = Diagnosis(
         SCHEMA,
         folder.info.run_id,
@@ -148,11 +152,18 @@ def _against_floor(folder: RunFolder) -> dict[str, str]:
 
 
 def _condition(
-    one: Collected, model: AttentionModel, against: dict[str, str], remove: Sequence[int], mode: Mode, frozen: bool
+    one: Collected,
+    model: AttentionModel,
+    against: dict[str, str],
+    remove: Sequence[int],
+    mode: Mode,
+    frozen: bool,
+    with_lens: bool,
 ) -> ConditionDiagnosis:
     table, name = one.table, one.asked.condition.name
     (error,) = means(table.wrong.astype(float), table.string)
     word = against.get(name, "no floor")
+    logits = model.lens(one.asked.looks) if with_lens else None
     warnings = []
     if word != "above":
         warnings.append(
@@ -172,6 +183,7 @@ def _condition(
         one.difference,
         summarise(table, model.groups),
         error_kinds(table, best_heads(table)),
+        lens(logits, one.asked.truths, one.asked.strings) if logits is not None else None,
         ablate(model, one.asked, table, remove, mode, frozen) if remove else None,
         warnings,
     )

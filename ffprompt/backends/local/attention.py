@@ -166,6 +166,14 @@ class AttentionModel(Protocol):
         """Return the mean output (H, D) of every head over all tokens of some prompts, by layer."""
         ...
 
+    def lens(self, looks: Sequence[Look]) -> list[NDArray[np.float32]] | None:
+        """Return the logits (S, R, M) of the answers, read off after each of the S - 1 blocks and before the first.
+
+        The state of the token before an answer goes through the last norm and the output head, as if the model ended
+        there. None where the last norm is not known.
+        """
+        ...
+
 
 def attention_of(backend: Backend) -> AttentionModel:
     """Return the attention of an open model.
@@ -174,7 +182,7 @@ def attention_of(backend: Backend) -> AttentionModel:
         ModelError: where it has none, or none that can be looked at.
     """
     from ffprompt.backends.local.reference import ReferenceBackend
-    from ffprompt.backends.local.transformers import TransformersBackend
+    from ffprompt.backends.local.transformers import TransformersBackend  # which loads no torch by itself
 
     if isinstance(backend, TransformersBackend):
         from ffprompt.backends.local.attention_model import TransformersAttention

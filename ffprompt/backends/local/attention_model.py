@@ -25,12 +25,14 @@ from transformers.masking_utils import sdpa_mask
 
 from ffprompt.backends.base import Request
 from ffprompt.backends.local.attention import WHAT_WORKS, Change, Look, Place, Rows, Tokens, overlapping, placed
-from ffprompt.backends.local.attention_rows_model import Layer, Watching, cut_rows
+from ffprompt.backends.local.attention_rows_model import Watching, cut_rows, rows_of, tables
 from ffprompt.backends.local.transformers import TransformersBackend
 from ffprompt.backends.local.transformers_model import Forward
 from ffprompt.errors import AuditError, ModelError
 
 NAME = "ffprompt"
+# What families call the norm before the output head.
+_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f")
 # Numbers in the rows of one layer of a batch: reads × heads × tokens.
 _ROW_NUMBERS = 1 << 26
 
@@ -263,6 +265,26 @@ class TransformersAttention:
         count = sum(len(look.tokens) for look in looks)
         return {layer: (total / count).cpu().numpy() for layer, total in (state.sums or {}).items()}
 
+    def lens(self, looks: Sequence[Look]) -> list[NDArray[np.float32]] | None:
+        """Return the logits of the answers, read off after each block. None where the last norm is not known."""
+        norm = next((found for name in _NORMS if (found := getattr(self._model.base_model, name, None))), None)
+        head = self._model.get_output_embeddings()
+        if norm is None or head is None:
+            return None
+        found = []
+        for look in looks:
+            ids = torch.from_numpy(look.tokens.ids)[None].to(self._model.device)
+            with torch.inference_mode():
+                states = self._model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
+                at = torch.from_numpy(look.tokens.queries)
+                made = [state[0, at.to(state.device)] for state in states]  # (R, d) each; the last is behind the norm
+                logits = torch.stack(
+                    [head(state if n == len(made) - 1 else norm(state)) for n, state in enumerate(made)]
+                )
+                index = torch.from_numpy(look.tokens.candidates).to(logits.device).expand(len(made), -1, -1)
+                found.append(logits.gather(2, index).float().cpu().numpy())
+        return found
+
     def _pass(self, looks: Sequence[Look], state: _State) -> list[NDArray[np.float64]]:
         """One batch through the model."""
         rows = [look.tokens.ids.tolist() for look in looks]
@@ -328,43 +350,3 @@ def _several(
         queries.append(len(common) - 1)
         candidates.append(first)
     return np.array(queries, np.int64), np.array(candidates, np.int64)
-
-
-def tables(looks: Sequence[Look], device: Any) -> tuple[Tensor, Tensor]:
-    """Queries (B, R) and roles (B, R, T) of a batch, padded. A prompt with fewer reads repeats its first."""
-    reads = max(len(look.tokens.queries) for look in looks)
-    longest = max(len(look.tokens) for look in looks)
-    at = np.zeros((len(looks), reads), np.int64)
-    roles = np.full((len(looks), reads, longest), -1, np.int8)
-    for row, look in enumerate(looks):
-        count, size = len(look.tokens.queries), len(look.tokens)
-        at[row] = look.tokens.queries[0]
-        at[row, :count] = look.tokens.queries
-        roles[row, :, :size] = look.roles[0]
-        roles[row, :count, :size] = look.roles
-    return torch.from_numpy(at).to(device), torch.from_numpy(roles).to(device)
-
-
-def rows_of(
-    found: Mapping[int, Layer], layers: Sequence[int], row: int, look: Look, logprobs: NDArray[np.float64]
-) -> Rows:
-    """Return the rows of one prompt of a batch, without its padding."""
-    reads, size = len(look.tokens.queries), len(look.tokens)
-
-    def stacked(name: str) -> Any:
-        parts = [getattr(found[layer], name)[row] for layer in layers]
-        return torch.stack([part.cpu() for part in parts]).numpy()  # (L, …)
-
-    whole = found[layers[0]].full
-    return Rows(
-        logprobs=logprobs,
-        mass=stacked("mass")[:, :, :reads],
-        sink=stacked("sink")[:, :, :reads],
-        entropy=stacked("entropy")[:, :, :reads],
-        margin=stacked("margin")[:, :, :reads],
-        top=stacked("top")[:, :, :reads],
-        top_value=stacked("top_value")[:, :, :reads],
-        keys=stacked("keys")[:, :reads],
-        reachable=stacked("reachable")[:, :reads],
-        full=stacked("full")[:, :, :reads, :size] if whole is not None else None,
-    )

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from ffprompt.backends.base import Request
 from ffprompt.backends.local.attention import WHAT_WORKS, Change, Look, Place, Rows, Tokens, placed
-from ffprompt.backends.local.attention_model import rows_of, tables
-from ffprompt.backends.local.attention_rows_model import NEVER, Watching, cut_rows
+from ffprompt.backends.local.attention_rows_model import NEVER, Watching, cut_rows, rows_of, tables
 from ffprompt.backends.local.reference import ReferenceBackend
 from ffprompt.errors import ModelError
 from ffprompt.reference.networks.architectures import name_of
@@ -190,6 +189,36 @@ class ReferenceAttention:
             self._pass(chosen, lambda *_: None, add)
         count = sum(len(look.tokens) for look in looks)
         return {number: (total / count).cpu().numpy() for number, total in sums.items()}
+
+    def lens(self, looks: Sequence[Look]) -> list[NDArray[np.float32]] | None:
+        """Return the logits of the answers, read off after each block. None for the model that is built by hand."""
+        model = self._model
+        if not isinstance(model, Transformer):
+            return None
+        found = []
+        for look in looks:
+            states: list[Tensor] = []
+            handles = [model.blocks[0].register_forward_pre_hook(lambda _m, given: states.append(given[0]))]  # noqa: B023
+            handles += [
+                block.register_forward_hook(lambda _m, _given, output: states.append(output))  # noqa: B023
+                for block in model.blocks
+            ]
+            try:
+                with torch.inference_mode():
+                    model.hidden(torch.from_numpy(look.tokens.ids)[None].to(self._device))
+                    made = torch.stack([state[0, torch.from_numpy(look.tokens.queries)] for state in states])
+                    logits = model.head(model.norm(made)).cpu().numpy()  # (S, R, V)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            found.append(
+                np.take_along_axis(
+                    logits,
+                    np.broadcast_to(look.tokens.candidates, (*logits.shape[:2], look.tokens.candidates.shape[1])),
+                    2,
+                )
+            )
+        return found
 
     @property
     def _device(self) -> torch.device:

@@ -5,12 +5,16 @@ In shapes: B prompts, H heads, R reads (the most in a batch), T tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ffprompt.backends.local.attention import ROLES, VALUES, WRITE
+from ffprompt.backends.local.attention import ROLES, VALUES, WRITE, Look, Rows
 
 NEVER = float("-inf")
 
@@ -96,3 +100,43 @@ def cut_rows(scores: Tensor, visible: Tensor, values: Tensor, roles: Tensor, cut
 
 def _with_sink(whole: Tensor, sink: Tensor | None) -> Tensor:
     return whole if sink is None else torch.logaddexp(whole, sink.float()[None, :, None].expand_as(whole))
+
+
+def tables(looks: Sequence[Look], device: Any) -> tuple[Tensor, Tensor]:
+    """Queries (B, R) and roles (B, R, T) of a batch, padded. A prompt with fewer reads repeats its first."""
+    reads = max(len(look.tokens.queries) for look in looks)
+    longest = max(len(look.tokens) for look in looks)
+    at = np.zeros((len(looks), reads), np.int64)
+    roles = np.full((len(looks), reads, longest), -1, np.int8)
+    for row, look in enumerate(looks):
+        count, size = len(look.tokens.queries), len(look.tokens)
+        at[row] = look.tokens.queries[0]
+        at[row, :count] = look.tokens.queries
+        roles[row, :, :size] = look.roles[0]
+        roles[row, :count, :size] = look.roles
+    return torch.from_numpy(at).to(device), torch.from_numpy(roles).to(device)
+
+
+def rows_of(
+    found: Mapping[int, Layer], layers: Sequence[int], row: int, look: Look, logprobs: NDArray[np.float64]
+) -> Rows:
+    """Return the rows of one prompt of a batch, without its padding."""
+    reads, size = len(look.tokens.queries), len(look.tokens)
+
+    def stacked(name: str) -> Any:
+        parts = [getattr(found[layer], name)[row] for layer in layers]
+        return torch.stack([part.cpu() for part in parts]).numpy()  # (L, …)
+
+    whole = found[layers[0]].full
+    return Rows(
+        logprobs=logprobs,
+        mass=stacked("mass")[:, :, :reads],
+        sink=stacked("sink")[:, :, :reads],
+        entropy=stacked("entropy")[:, :, :reads],
+        margin=stacked("margin")[:, :, :reads],
+        top=stacked("top")[:, :, :reads],
+        top_value=stacked("top_value")[:, :, :reads],
+        keys=stacked("keys")[:, :reads],
+        reachable=stacked("reachable")[:, :reads],
+        full=stacked("full")[:, :, :reads, :size] if whole is not None else None,
+    )

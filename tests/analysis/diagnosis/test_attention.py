@@ -170,6 +170,12 @@ def test_an_exported_twin_has_the_rows_of_its_model(tmp_path: Path) -> None:
     for change in (heads, Change(cut=STALE), Change(heads=heads.heads, frozen=True)):
         for own_answers, twin_answers in zip(one.answers(looks, change), other.answers(twins, change), strict=True):
             np.testing.assert_allclose(own_answers, twin_answers, atol=2e-3)
+    own_lens, twin_lens = one.lens(looks), other.lens(twins)
+    assert own_lens is not None
+    assert twin_lens is not None
+    for own_logits, twin_logits in zip(own_lens, twin_lens, strict=True):
+        assert len(own_logits) == len(one.layers) + 1
+        np.testing.assert_allclose(own_logits, twin_logits, atol=2e-3)
     for layer, mean in one.means(looks).items():
         np.testing.assert_allclose(mean, other.means(twins)[layer], atol=1e-4)
 

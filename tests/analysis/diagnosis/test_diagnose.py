@@ -38,7 +38,13 @@ def test_the_known_head_comes_out_on_top_and_taking_it_away_destroys_the_model(t
 
 
 def test_rows_on_disk_sum_to_one_and_are_keyed_by_trial_and_read(tmp_path: Path) -> None:
-    found = ffprompt.diagnose("transformer-4x128", out=tmp_path, **SMALL)
+    found = ffprompt.diagnose("transformer-4x128", out=tmp_path, lens=True, **SMALL)
+    (one,) = found.conditions
+    assert one.lens is not None
+    last = one.lens.right[-1]
+    assert last is not None
+    assert one.error is not None
+    assert last.estimate == pytest.approx(1 - one.error.estimate)
     rows = pd.read_parquet(Path(found.folder) / "attention.parquet")
     assert (rows[[*ROLES, "sink"]].sum(axis=1) - 1).abs().max() < 1e-4
     assert not rows.duplicated(["trial", "read_index", "layer", "head"]).any()
@@ -58,7 +64,7 @@ def test_a_run_is_diagnosed_as_it_is(tmp_path: Path) -> None:
     found = ffprompt.diagnose(run, strings=4)
     assert [one.strings for one in found.conditions] == [4, 4]
     assert [len(group.conditions) for group in found.dilution] == [2]
-    with pytest.raises(ConfigError, match="length: .* is a run and has its own settings"):
+    with pytest.raises(ConfigError, match=r"length: .* is a run and has its own settings"):
         ffprompt.diagnose(run, length=10)
 
 

@@ -12,6 +12,7 @@ from ffprompt.analysis.diagnosis.dilution import dilutions
 from ffprompt.analysis.diagnosis.error_kinds import KINDS, error_kinds
 from ffprompt.analysis.diagnosis.estimates import Estimate, differences, means, slopes
 from ffprompt.analysis.diagnosis.heads import best_heads, summarise
+from ffprompt.analysis.diagnosis.lens import lens
 from ffprompt.analysis.diagnosis.table import TOPS, AttentionTable, joined
 from ffprompt.backends.local.attention import ROLES, WRITE
 
@@ -22,7 +23,8 @@ def table(reads: int = 6, heads: int = 2, **fields: Any) -> AttentionTable:
     mass[:, 0, WRITE] = 0.75
     mass[:, :, -1] = 1 - mass[:, :, :-1].sum(2)
     defaults: dict[str, Any] = {
-        "trial": np.arange(reads), "string": np.arange(reads), "read": np.zeros(reads), "position": np.arange(reads) + 9,
+        "trial": np.arange(reads), "string": np.arange(reads), "read": np.zeros(reads),
+        "position": np.arange(reads) + 9,
         "gap": np.arange(reads) % 3 + 1, "competitors": np.arange(reads) + 8, "governing": np.full(reads, 6),
         "first_write": np.zeros(reads), "previous": np.full(reads, 3), "wrong": np.arange(reads) % 2 == 0,
         "mass": mass, "sink": np.zeros((reads, heads)), "entropy": np.zeros((reads, heads)),
@@ -117,7 +119,8 @@ def test_heads_are_ranked_by_their_attention_on_the_write() -> None:
     [
         ("write", 6, "dilution"), ("stale", 3, "stale: previous"), ("stale", 0, "stale: first"),
         ("stale", 2, "stale: other"), ("ignored", 5, "distractor"), ("answers", 4, "echo"),
-        ("answers", 7, "answer since the write"), ("first", -1, "sink"), ("sink", -1, "sink"), ("rest", -1, "elsewhere"),
+        ("answers", 7, "answer since the write"), ("first", -1, "sink"), ("sink", -1, "sink"),
+        ("rest", -1, "elsewhere"),
     ],
 )  # fmt: skip
 def test_an_error_is_of_the_kind_of_its_top_token(role: str, event: int, kind: str) -> None:
@@ -147,3 +150,16 @@ def test_tables_are_joined_read_by_read() -> None:
 def test_attention_alone_is_never_called_a_cause() -> None:
     (said,) = conclusions([])
     assert "no evidence of a cause" in said
+
+
+def test_the_lens_says_from_which_block_the_true_answer_stays_ahead() -> None:
+    ahead = np.array([[0, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]], np.float32)  # (blocks + 1, reads)
+    logits = np.stack([np.zeros_like(ahead), ahead - 0.5], 2)
+    found = lens([logits[:, :2], logits[:, 2:]], [(1, 1), (1,)], np.array([0, 1]))
+    assert [one.estimate for one in found.right if one is not None] == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2 / 3])
+    assert found.settled is not None
+    assert found.settled.estimate == (3 + 2) / 2
+    assert found.lost is not None
+    assert (found.lost.estimate, found.lost.reads) == (1, 1)
+    assert found.lost_by_right is not None
+    assert found.lost_by_right.estimate == 0.5
