@@ -95,9 +95,9 @@ def attend(
             query, key = state.frozen[layer]
     options = {**options, "dropout": dropout, "scaling": scaling}
     if softcap is None and s_aux is None:
-        output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, position_bias=position_bias, **options
-        )
+        if position_bias is not None:
+            options["position_bias"] = position_bias
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     else:
         output = _eager(module, query, key, value, attention_mask, {"softcap": softcap, "s_aux": s_aux, **options})
     if state is None:
