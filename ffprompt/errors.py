@@ -91,6 +91,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "; did you mean 'game'? (known: code, game)"
     """
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1)
+    close = difflib.get_close_matches(str(name), options, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} (known: {', '.join(options)})" if len(options) <= _MOST_LISTED else hint

@@ -35,6 +35,23 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def existing(text: str) -> Path | None:
+    """Return the path that a text names, with a ``~`` at its beginning resolved; None where nothing is there."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, with a zero byte, or the home of nobody
+        return None
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False for one that no file system can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all, and wait until it is on the disk.
 

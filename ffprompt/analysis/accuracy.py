@@ -18,7 +18,7 @@ from ffprompt.stats.intervals import rate_interval
 class Accuracy:
     """Accuracy of some reads with its interval.
 
-    ``misses``: reads not answered correctly; ``wrong``: those of them with a clear other answer.
+    ``misses``: reads not answered correctly. ``wrong``: those of them with a clear other answer.
     """
 
     reads: int
@@ -56,7 +56,7 @@ class Drift:
 
 
 def accuracy(reads: Reads, where: Bools) -> Accuracy | None:
-    """Return the accuracy of some reads; None without a read."""
+    """Return the accuracy of some reads. None without a read."""
     found = rate_interval(reads.clusters(where, ~reads.correct), LEVEL)
     if found is None:
         return None
@@ -74,13 +74,13 @@ def accuracy(reads: Reads, where: Bools) -> Accuracy | None:
 
 
 def binned(reads: Reads, where: Bools, label: str, first: int, last: int) -> list[AccuracyBin]:
-    """Return the accuracy of some reads under a label; nothing without a read."""
+    """Return the accuracy of some reads under a label. Nothing without a read."""
     found = accuracy(reads, where)
     return [] if found is None else [AccuracyBin(label=label, from_=first, to=last, **vars(found))]
 
 
 def by_number(reads: Reads, values: Ints, edges: Sequence[int]) -> list[AccuracyBin]:
-    """Return a bin for the reads from each edge to below the next; those without a read are left out."""
+    """Return a bin for the reads from each edge to below the next. Those without a read are left out."""
     bins = []
     for low, after in itertools.pairwise(edges):
         label = str(low) if after == low + 1 else f"{low}–{after - 1}"
@@ -104,18 +104,21 @@ def by_earlier_read(reads: Reads) -> list[AccuracyBin]:
 
 
 def by_steps(reads: Reads) -> list[AccuracyBin]:
-    """Return accuracy by events since the anchor that have changed the state; nothing where there never is one."""
-    return by_number(reads, reads.steps, doubling(reads.steps)) if reads.steps.any() else []
+    """Return accuracy by events since the anchor that have changed the state. Nothing where there never is one."""
+    if reads.steps is None or not reads.steps.any():
+        return []
+    return by_number(reads, reads.steps, doubling(reads.steps))
 
 
 def by_kind(reads: Reads) -> list[AccuracyBin]:
-    """Return accuracy by what is read; nothing where every read asks for the same."""
-    if len(np.unique(reads.kinds)) < 2:
+    """Return accuracy by what is read. Nothing where every read asks for the same."""
+    kinds = reads.kinds
+    if kinds is None or len(np.unique(kinds)) < 2:
         return []
     return [
         one
         for number, name in enumerate(reads.kind_names)
-        for one in binned(reads, reads.kinds == number, name, number, number)
+        for one in binned(reads, kinds == number, name, number, number)
     ]
 
 
@@ -128,7 +131,7 @@ def doubling(values: Ints) -> list[int]:
 
 
 def tenths(instructions: int) -> list[int]:
-    """Return the edges of ten equal parts of a string, in instructions; fewer where it has fewer."""
+    """Return the edges of ten equal parts of a string, in instructions. Fewer where it has fewer."""
     return sorted({-(-instructions * part // 10) for part in range(11)})
 
 

@@ -33,7 +33,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibration of the answers chosen; ``left_out``: reads without all log-probabilities."""
+    """Calibration of the answers chosen. ``left_out``: reads without all log-probabilities."""
 
     reads: int
     strings: int
@@ -53,7 +53,7 @@ class Calibration:
 
 
 def calibrated(reads: Reads) -> Calibration | None:
-    """Return the calibration of the reads that have all log-probabilities; None where none has.
+    """Return the calibration of the reads that have all log-probabilities. None where none has.
 
     Bins hold about equally many reads.
     """

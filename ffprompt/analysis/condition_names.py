@@ -51,7 +51,7 @@ def parts(condition: ConditionResult) -> dict[str, str]:
         "shots": f"{condition.shots}-shot",
         "elicitation": f"{condition.elicitation}{turns}",
         "form": condition.form,
-        "answers": condition.answers or "",
+        "answers": "schema" if condition.answers == "schema" else "",
         "task": found["task"] if found else condition.language,
         "T": f"T={found['length']}" if found else "",
         "p": f"p={rest.replace(', ', '/')}" if rest else "",
@@ -91,7 +91,7 @@ def name_rows(rows: Rows) -> Names:
     left = [
         kind
         for kind in (every[0] if every else ())
-        if kind not in kinds and kind not in ("form", "answers") and not (by_language and kind in ("task", "T", "p"))
+        if kind not in kinds and kind != "form" and not (by_language and kind in ("task", "T", "p"))
     ]
     everywhere = [kind for kind in left if len({made[kind] for made in every}) == 1]
     apart = [kind for kind in left if kind not in everywhere]
@@ -111,14 +111,24 @@ def without_shared(names: Sequence[str], separator: str = "/") -> tuple[list[str
         separator: What stands between two parts. The same text within parentheses separates nothing.
 
     >>> without_shared(["game, 0-shot, FFL(10, 0.6)", "game, 1-shot, FFL(10, 0.6)"], ", ")
-    (['0-shot', '1-shot'], 'game, FFL(10, 0.6)')
+    (['0-shot', '1-shot'], 'game, FFL, T=10, p=0.6')
     >>> without_shared(["game/0-shot/list/chat/FFL(10, 0.6)"])
-    (['FFL(10, 0.6)'], 'game, 0-shot, list, chat')
+    (['game/0-shot/list/chat/FFL(10, 0.6)'], '')
     """
-    every = [re.split(rf"{re.escape(separator)}(?![^(]*\))", name) for name in names]
-    if not every or len({len(one) for one in every}) > 1:
+    every = [_split(name, separator) for name in names]
+    if len(set(names)) < 2 or len({len(one) for one in every}) > 1:
         return list(names), ""
     columns = list(zip(*every, strict=True))
-    apart = [n for n, column in enumerate(columns) if len(set(column)) > 1] or [len(columns) - 1]
+    apart = [n for n, column in enumerate(columns) if len(set(column)) > 1]
     shared = ", ".join(column[0] for n, column in enumerate(columns) if n not in apart)
     return [", ".join(one[n] for n in apart) for one in every], shared
+
+
+def _split(name: str, separator: str) -> list[str]:
+    """The parts of a whole name, with a language as its task, T and p."""
+    *others, last = re.split(rf"{re.escape(separator)}(?![^(]*\))", name)
+    found = _LANGUAGE.fullmatch(last)
+    if found is None:
+        return [*others, last]
+    rest = [f"p={found['rest'].replace(', ', '/')}"] if found["rest"] else []
+    return [*others, found["task"], f"T={found['length']}", *rest]

@@ -58,7 +58,7 @@ class ConditionErrors(Plain):
         rules: Which rules without memory the wrong answers follow.
         calibration: None without log-probabilities.
         by_steps: By events since the one that set the state (or since the start) that have changed it. Empty for a
-            task without such events.
+            task without such events, and where that is the gap.
         by_kind: By what is read. Empty where every read asks for the same.
     """
 
@@ -110,7 +110,7 @@ def anatomy(run: str | os.PathLike[str], calibrate: bool = True) -> ErrorAnalysi
 
     Returns:
         An :class:`ErrorAnalysis`. Its ``to_json`` gives the same as plain values: no NaN, and None is no data.
-        Keys are added in later versions, never renamed; ``schema`` is 1.
+        Keys are added in later versions, never renamed. ``schema`` is 1.
 
     Raises:
         StoreError: The folder is damaged or no run.
@@ -173,6 +173,6 @@ def _condition(plan: Plan, condition: Condition, stored: ConditionReads, reads: 
         drift=drift_of(reads),
         rules=explained(reads),
         p_ignore=condition.spec.probabilities.get("ignore") if condition.spec else None,
-        by_steps=by_steps(reads),
+        by_steps=[] if reads.steps is None or np.array_equal(reads.steps, reads.gap) else by_steps(reads),
         by_kind=by_kind(reads),
     )

@@ -23,7 +23,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class Reads:
-    """Reads of one condition whose call did not fail, (n,) each; ``rules`` hold (n,) arrays too.
+    """Reads of one condition whose call did not fail, (n,) each. ``rules`` hold (n,) arrays too.
 
     Attributes:
         index: Which string of its language.
@@ -47,14 +47,14 @@ class Reads:
     wrong: Bools
     contradictions: Ints | None
     earlier: Ints | None
-    steps: Ints
-    kinds: Ints
-    kind_names: tuple[str, ...]
     rules: Mapping[str, Rule]
     symbols: int
     instructions: int
     logprobs: NDArray[np.float64] | None = None
     repeat: Ints | None = None
+    steps: Ints | None = None
+    kinds: Ints | None = None
+    kind_names: tuple[str, ...] = ()
 
     @cached_property
     def string(self) -> Ints:
@@ -69,7 +69,7 @@ class Reads:
 
 
 def answered_reads(plan: Plan, condition: Condition, stored: ConditionReads, logprobs: bool = True) -> Reads:
-    """Return the reads of a condition whose call did not fail; ``logprobs`` asks for those as well.
+    """Return the reads of a condition whose call did not fail. ``logprobs`` asks for those as well.
 
     Raises:
         StoreError: A read is not in the plan, or the plan's strings have another answer for it.
@@ -165,7 +165,7 @@ def _kind_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _kinds(strings: Strings) -> Ints:
-    """What is read at each event, (N, n), as a place in :func:`_kind_names`; only reads matter."""
+    """What is read at each event, (N, n), as a place in :func:`_kind_names`. Only reads matter."""
     kinds = np.zeros(strings.events.shape, np.int64)
     place = 0
     for number, event in enumerate(strings.task.events):

@@ -41,7 +41,7 @@ class SameAnswer:
 
 @dataclass(frozen=True)
 class RuleFit:
-    """One rule against the wrong answers; ``by_chance``: share of them that would be the rule's by chance."""
+    """One rule against the wrong answers. ``by_chance``: share of them that would be the rule's by chance."""
 
     rule: str
     open_reads: int

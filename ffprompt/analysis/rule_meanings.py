@@ -29,7 +29,7 @@ _MEANINGS: Mapping[str, str] = {
 
 
 def meaning(rule: str) -> str:
-    """Return what a rule does, in one line; a rule of a task that is not known here has its name alone.
+    """Return what a rule does, in one line. A rule of a task that is not known here has its name alone.
 
     >>> meaning("constant-1")
     'always answers 1'

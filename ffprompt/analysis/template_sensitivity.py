@@ -44,7 +44,7 @@ class TemplateDifference:
 class TemplateSensitivity:
     """Conditions that differ in the template alone, most accurate first.
 
-    ``spread``: accuracy of the best less that of the worst; ``sd``: standard deviation over templates;
+    ``spread``: accuracy of the best less that of the worst. ``sd``: standard deviation over templates;
     ``widest_interval``: length of the widest interval of one template, to compare the spread with.
     """
 
@@ -95,7 +95,7 @@ def _sensitivity(key: tuple[str, int, str, str, int | None], sides: list[_Side])
 
 
 def _difference(best: _Side, worst: _Side) -> TemplateDifference | None:
-    """On the same reads of the same strings; None where they share none."""
+    """On the same reads of the same strings. None where they share none."""
     a, b = worst[2], best[2]
     strings = 1 + max(int(side.index.max(initial=0)) for side in (a, b))
     _, left, right = np.intersect1d(_numbers(a, strings), _numbers(b, strings), True, return_indices=True)

@@ -4,9 +4,9 @@
 'below the best memoryless rule from T = 100 on, nowhere above it'
 
 The floor of a condition is what the best rule without memory scores on the same reads. A condition is *above* it where
-the whole interval of its accuracy is above, *below* where the whole interval is below, and *unclear* where the floor
-lies within the interval, or where there are fewer than ten strings, on which some rule is right by luck. Where most
-replies could not be read, or the model would nearly always write something other than an answer, the accuracy says
+the whole interval of its accuracy is above, and *below* where the whole interval is below. It is *unclear* where the
+floor lies within the interval, and where there are fewer than ten strings, on which some rule is right by luck. Where
+most replies could not be read, or the model would nearly always write something other than an answer, the accuracy says
 nothing about memory, and the condition has a ``problem`` instead of a verdict.
 """
 
@@ -26,7 +26,7 @@ Against = Literal["above", "below", "unclear"]
 LOW_MASS = 0.05  # below it a choice among the answers says little about what a model would write
 _RULE = "the best memoryless rule"
 _FEWEST_STRINGS = 10  # on fewer, the best of several rules may be right at every read by luck
-_MOST_PLACES = 3  # groups of conditions that a sentence names, beyond which it counts them
+_MOST_PLACES = 3  # series of conditions that a sentence names, beyond which it counts conditions
 # A warning of the statistics that explains an interval and changes nothing about how to read it.
 _EXPLAINS = ("every read was right", "every read was wrong", "no read was right", "no read has an answer")
 
@@ -297,7 +297,7 @@ def _places(members: Sequence[ConditionResult], among: Sequence[ConditionResult]
         held = sorted({length(condition) or 0 for condition in conditions if id(condition) in chosen})
         if held:
             spans.setdefault(_span(held, lengths), []).append(label)
-    if len(spans) > _MOST_PLACES or any(len(owners) > _MOST_PLACES for owners in spans.values()):
+    if sum(len(owners) for owners in spans.values() if len(owners) < len(series)) > _MOST_PLACES:
         return count
     if len(series) == 1:
         return next(iter(spans))

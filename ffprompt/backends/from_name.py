@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ffprompt._util.storage import existing
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks import registry
@@ -54,8 +55,7 @@ def backend_for(model: str) -> str:
         return "scripted"
     if model in reference_names():
         return "reference"
-    path = Path(model).expanduser()
-    if path.exists():
+    if (path := existing(model)) is not None:
         return "reference" if _is_training(path) else "transformers"
     if model in SHIPPED_NAMES or model.lower() in OLD_HUB_NAMES or _HUB_ID.fullmatch(model):
         return "transformers"

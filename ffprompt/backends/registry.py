@@ -46,7 +46,13 @@ def open_backend(config: RunConfig, weights: bool = True) -> Backend:
     """
     spec = backend_spec(config.backend)
     check_settings(config)
-    return spec.open(config, weights)
+    backend = spec.open(config, weights)
+    if (use_words := getattr(backend, "use_words", None)) is not None:  # a reference model, which reads templates back
+        from ffprompt.templates.reader import PromptReader
+
+        names = config.template or config.made_task().templates
+        use_words(lambda vocabulary: [PromptReader(name, vocabulary) for name in names])
+    return backend
 
 
 def check_settings(config: RunConfig) -> None:

@@ -17,6 +17,7 @@ from ffprompt.backends.from_name import FAULTS, scripted_names
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.json_schema import write_answers
 from ffprompt.backends.spec import BackendSpec
+from ffprompt.elicitation.base import elicitation_names, find_elicitation
 from ffprompt.errors import ModelError, did_you_mean
 
 _DELAY = 0.05  # seconds a request of the slow model takes
@@ -91,8 +92,8 @@ class ScriptedBackend:
             return request.hints["oracle"]
         if self.model not in request.hints:
             raise ModelError(
-                f"scripted model {self.model}: no rule for these reads, which have {', '.join(request.hints)}; list "
-                "and dialogue show no earlier answers that it could copy, so use --elicitation next or forced"
+                f"scripted model {self.model}: no rule for these reads, which have {', '.join(request.hints)}; earlier "
+                f"answers that it could copy are shown by --elicitation {' or '.join(_showing_answers())}"
             )
         return request.hints[self.model]
 
@@ -122,6 +123,10 @@ class ScriptedBackend:
         if self.model == "truncating":
             return Reply(text[: len(text) // 2], "length")
         return Reply(text, "stop")
+
+
+def _showing_answers() -> list[str]:
+    return [name for name in elicitation_names() if find_elicitation(name).sees_answers]
 
 
 def _glitch(model: str) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes
-from ffprompt._util.formatting import share, signed, span
+from ffprompt._util.formatting import counted, share, signed, span
 from ffprompt.analysis.accuracy import Accuracy, AccuracyBin, Drift
 from ffprompt.analysis.calibration import Calibration
 from ffprompt.analysis.error_analysis import ConditionErrors, ErrorAnalysis, anatomy
@@ -104,6 +104,13 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
     for one, name in shown:
         rows.append((name, *_in_a_line(one)))
     yield from _aligned(rows, "", left=(0, 4))
+    missing = [(one, name) for one, name in shown if one.missing_trials or one.outcomes.get("error")]
+    if missing:
+        trials = sum(one.missing_trials for one, _ in missing)
+        reads = sum(one.outcomes.get("error", 0) for one, _ in missing)
+        parts = [f"{counted(trials, 'trial')} missing"] if trials else []
+        parts += [f"{counted(reads, 'read')} whose call failed"] if reads else []
+        yield f"{' and '.join(parts)}, in {len(missing)} of these conditions"
     if len(named) > len(shown):
         yield f"and {len(named) - len(shown)} more conditions: --verbose, or --condition TEXT"
     best = list(dict.fromkeys(rule for one, _ in named for rule in one.rules.best))

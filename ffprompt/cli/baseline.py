@@ -16,7 +16,7 @@ from ffprompt.runs.folder import RunFolder
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``baseline``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="set|show")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     put = actions.add_parser("set", help="store a complete run as the baseline of a name", allow_abbrev=False)
     put.set_defaults(parser=put)
     put.add_argument("runs", nargs="+", metavar="RUN", help="a run, or all runs of a suite")

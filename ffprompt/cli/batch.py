@@ -32,7 +32,7 @@ from ffprompt.scoring.condition_result import ConditionResult
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``batch``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="submit|status|collect|cancel")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     submit = actions.add_parser(
         "submit", help="hand over what has no answer yet, of a run or of a new one with these flags", allow_abbrev=False
     )

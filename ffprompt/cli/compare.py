@@ -12,9 +12,9 @@ from ffprompt._util.formatting import probability, share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_incomplete, add_level
-from ffprompt.cli.console import line, new_table, show
+from ffprompt.cli.console import line, new_table, show, width
 from ffprompt.cli.notes import MARK, MARKED, grouped
-from ffprompt.cli.output import Output
+from ffprompt.cli.output import Output, writable
 from ffprompt.comparison.compare import Comparison, ComparisonRow, compare_conditions
 from ffprompt.comparison.compare import compare as compared
 from ffprompt.comparison.conditions import conditions_of
@@ -30,6 +30,7 @@ what may differ. Anything else that differs is refused.
   ffprompt compare --by shots results/RUN          # few-shot against zero-shot
   ffprompt compare --by backend results/RUN-HF results/RUN-VLLM
 """
+_WIDE = 95  # columns that hold the numbers of reads and strings as well
 _STYLES = {"better": "green", "worse": "red", "unclear": "yellow"}
 
 
@@ -42,12 +43,19 @@ def add_flags(parser: ArgumentParser) -> None:
     add_incomplete(parser)
     add_level(parser)
     parser.add_argument("--tests", action="store_true", help="also show p-values of sign flips and clustered McNemar")
+    parser.add_argument("--table", metavar="FILE", help="write the table as .tex (one tabular) or .md")
+    parser.add_argument(
+        "--figures", metavar="DIR", help="write the differences as PDF, PNG and SVG; or as one file, such as FILE.pdf"
+    )
     output_flags.add_flags(parser, "print only the answer, one line for each pair")
 
 
 def execute(options: Namespace) -> int:
     """Compare runs, or the conditions of one. Returns 0."""
     output = Output.of(options)
+    table = Path(options.table) if options.table else None
+    figures = Path(options.figures) if options.figures else None
+    _check_files(table, figures)
     made = compared(options.runs, options.by, options.allow, options.incomplete, options.level)
     if not output.is_json:
         for text in sentences(made):
@@ -55,7 +63,40 @@ def execute(options: Namespace) -> int:
     if output.shows:
         show_comparison(made, options.tests, output.verbose)
     output.write({**made.to_json(), "sentences": sentences(made)})
+    with output.beside():
+        _write_files(made, table, figures)
     return 0
+
+
+def _check_files(table: Path | None, figures: Path | None) -> None:
+    """Say that a table or a figure cannot be written before anything is computed."""
+    if table is not None:
+        from ffprompt.report import tables
+
+        tables.writable(table)
+        writable(str(table))
+    if figures is not None:
+        from ffprompt.report.figures import printed
+
+        printed.writable(figures, 1)
+
+
+def _write_files(made: Comparison, table: Path | None, figures: Path | None) -> None:
+    """Write the table and the figure that were asked for, and say where they are."""
+    if table is None and figures is None:
+        return
+    from ffprompt.report import comparisons
+
+    if table is not None:
+        from ffprompt.report import tables
+
+        tables.write([comparisons.comparison_table(made)], table)
+        line(f"table: {table}")
+    if figures is not None:
+        from ffprompt.report.figures import printed
+
+        files = printed.save([comparisons.comparison_figure(made)], figures)
+        line(f"figure: {', '.join(map(str, files))}")
 
 
 def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False) -> None:
@@ -76,7 +117,8 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     interval = f"{100 * made.level:.12g}% interval"
     more = ("lost", "gained") if verbose else ()
     probabilities = ("p", "p Holm") if verbose else ("p Holm",)
-    numbers = ("reads", "strings", "A right", "B right", "B - A", interval, *probabilities, *more)
+    counts = ("reads", "strings") if verbose or width() >= _WIDE else ()
+    numbers = (*counts, "A right", "B right", "B - A", interval, *probabilities, *more)
     extra = ("sign flips", "McNemar") if tests else ()
     left_out = [_left_out(row) for row in made.rows]
     last = ["left out"] if any(left_out) else []
@@ -85,7 +127,7 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     for row, name, left in zip(made.rows, names, left_out, strict=True):
         its = word(row, made.level)
         style = _STYLES.get(its)
-        cells = [name, *([row.a, row.b] if several else []), *_numbers(row, tests, verbose)]
+        cells = [name, *([row.a, row.b] if several else []), *_numbers(row, tests, verbose)[0 if counts else 2 :]]
         said = f"[{style}]{its}[/]" if style else its
         table.add_row(*map(escape, cells), said, *([escape(left)] if last else []))
     show(table)

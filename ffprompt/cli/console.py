@@ -59,8 +59,21 @@ def show(made: Table) -> None:
 
 
 def new_table(*columns: str, right: Collection[str] = ()) -> Table:
-    """Return an empty table without a frame. The columns in ``right`` are aligned to the right."""
+    """Return an empty table without a frame.
+
+    Args:
+        columns: The headings.
+        right: Those of numbers, which are aligned to the right and never broken. Other columns are broken, not cut.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left")
+        if name in right:
+            table.add_column(name, justify="right", no_wrap=True)
+        else:
+            table.add_column(name, overflow="fold")
     return table
+
+
+def width() -> int:
+    """Return how many columns there are for tables."""
+    return make_console().width

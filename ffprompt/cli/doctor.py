@@ -38,6 +38,8 @@ _FOR = {
     "ray": "sweeps on a Ray cluster",
     "reference": "training and running reference models",
     "docs": "the documentation",
+    "inspect": "runs in Inspect",
+    "lm-eval": "runs in lm-evaluation-harness",
     "dev": "the tests",
 }
 

@@ -10,10 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ffprompt._util.formatting import dollars
+from ffprompt._util.formatting import dollars, duration
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.cli.console import line, make_console, new_table
-from ffprompt.cli.progress import duration
 from ffprompt.cli.prompts import show_prompt
 from ffprompt.config.run_config import RunConfig
 from ffprompt.cost.prices import Price, unknown
@@ -85,8 +84,9 @@ def time_needed(
     if calls is not None:
         config = plan.config
         least = calls * _SECONDS / (config.max_concurrency or _CONCURRENCY)
-        if config.requests_per_minute:
-            least = max(least, 60 * calls / config.requests_per_minute)
+        limited = 60 * calls / config.requests_per_minute if config.requests_per_minute else 0.0
+        if limited > least:
+            return f"time: about {duration(limited)}, as {config.requests_per_minute:g} requests a minute are allowed"
         return f"time: about {duration(max(_SECONDS, least))}, if a call takes {_SECONDS:g} s"
     return "time: not known before a first run of this model here; one with --trials 2 tells"
 
@@ -142,9 +142,12 @@ def show_plan(
     price: Price | None = None,
     thinks: bool = False,
 ) -> None:
-    """Print what a run would do; with ``estimates``, one a condition, what it would cost at an API's ``price``.
+    """Print what a run would do.
 
-    ``thinks``: the model thinks before it replies, which is why no reply and no cost is expected.
+    Args:
+        estimates: What each condition would cost, for a model behind an API.
+        price: The price of its tokens, where it is known.
+        thinks: Whether the model thinks before it replies, so that no reply and no cost can be estimated.
     """
     console = make_console()
     for key, value in identity.items():

@@ -17,7 +17,12 @@ def add_flags(parser: ArgumentParser) -> None:
 
 
 def execute(options: Namespace) -> int:
-    """Write the folder and say how it is evaluated. Raises ModelError or ConfigError; then nothing was written."""
+    """Write the folder and say how it is evaluated. Returns 0.
+
+    Raises:
+        ModelError: The model cannot be exported. Nothing was written.
+        ConfigError: The folder is not empty, or the length is out of range. Nothing was written.
+    """
     try:
         from ffprompt.reference.checkpoints.checkpoint import load, resolve
         from ffprompt.reference.export.export import check_free, export

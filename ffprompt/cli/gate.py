@@ -12,7 +12,7 @@ from ffprompt._util.formatting import share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_gate_files, add_level, add_stored
-from ffprompt.cli.console import line, new_table, show
+from ffprompt.cli.console import line, new_table, show, width
 from ffprompt.cli.notes import grouped
 from ffprompt.cli.output import Output, writable
 from ffprompt.comparison import baselines, gate_report
@@ -29,7 +29,7 @@ Exit codes: 0 pass, 1 regression, 3 inconclusive or an incomplete run, 2 usage. 
 or more is ruled out in every condition. That no difference was found is not enough.
 """
 _STYLES = {"pass": "green", "regression": "red", "inconclusive": "yellow"}
-_LIKELY = ("wrong",)  # what a read that is lost usually is
+_WIDE = 100  # columns that hold the numbers of reads and strings as well
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -96,11 +96,12 @@ def show_report(report: GateReport, output: Output) -> None:
         return
     names, shared = without_shared([check.condition for check in report.checks], ", ")
     conditions = [check.condition for check in report.checks] if output.verbose else names
-    numbers = ("before", "now", "difference", "bounds", "reads", "strings")
+    counts = ("reads", "strings") if output.verbose or width() >= _WIDE else ()
+    numbers = ("before", "now", "difference", "bounds", *counts)
     table = new_table("condition", "verdict", *numbers, "lost", *(["why"] if output.verbose else []), right=numbers)
     for check, name in zip(report.checks, conditions, strict=True):
         style = _STYLES[check.verdict]
-        cells = [*map(escape, (*_numbers(check), _lost(check)))]
+        cells = [*map(escape, (*_numbers(check)[: len(numbers)], _lost(check)))]
         why = [escape(check.reason)] if output.verbose else []
         table.add_row(escape(name), f"[{style}]{check.verdict}[/]", *cells, *why)
     show(table)

@@ -1,49 +1,41 @@
-"""``ffprompt import`` makes a run of another harness's log; ``ffprompt tasks-path`` prints the tasks for lm-eval."""
+"""``ffprompt import``: make a run of the log of another harness."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ffprompt.cli.console import line
-from ffprompt.cli.result_table import show_results
+from ffprompt.cli import output_flags
+from ffprompt.cli.output import Output
+from ffprompt.cli.result_screen import Ending
 from ffprompt.evaluation.runner import complete
 
-EPILOGS = {
-    "import": "Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. Needs no harness for the "
-    "first, and the extra [inspect] for the second.",
-    "tasks-path": 'Use: lm_eval run --include_path "$(ffprompt tasks-path)" --tasks flipflop_light_switch …',
-}
+EPILOG = """\
+Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. The second needs the extra [inspect].
+"""
 
 
-def _import_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``import``."""
     parser.add_argument("log", metavar="LOG", nargs="+", help="samples_*.jsonl of lm-eval or .eval of Inspect")
     parser.add_argument("--model", metavar="NAME", help="the model's name in the run (default: the log's)")
     parser.add_argument("--out", metavar="DIR", default="results", help="folder for the run (default: results)")
-
-
-def _no_flags(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
-
-
-FLAGS = {"import": _import_flags, "tasks-path": _no_flags}
+    output_flags.add_flags(parser, "print only the verdict on the model")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Carry out ``import`` or ``tasks-path``. An import returns 3 where the log lacks answers."""
-    if options.command == "tasks-path":
-        from ffprompt.integrations.lm_eval import TASKS
-
-        line(str(TASKS))
-        return 0
+    """Make a run of each log. Returns 3 where a log lacks answers."""
     from ffprompt.integrations.import_log import import_log
 
-    rows = []
-    whole = True
+    output = Output.of(options)
+    rows, runs = [], []
     for name in options.log:
         folder, results = import_log(Path(name), Path(options.out), options.model)
-        line(f"{folder.path}: {folder.info.status}")
-        rows += [{"model": folder.info.model_name, **row.to_json()} for row in results]
-        whole = whole and complete(results)
-    show_results(rows)
-    return 0 if whole else 3
+        runs.append(str(folder.path))
+        rows += [(folder.info.model_name, row) for row in results]
+    ending = Ending(rows, [f"run: {run}" for run in runs])
+    exit_code = 0 if complete(row for _, row in rows) else 3
+    if not output.is_json:
+        ending.show(output)
+    output.write({"exit_code": exit_code, "runs": runs, **ending.to_json()})
+    return exit_code

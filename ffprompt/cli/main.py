@@ -7,14 +7,16 @@ inconclusive run, 4 a defect of ffprompt (its traceback is in a file that is nam
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ffprompt import __version__
 from ffprompt._util.files import printable
@@ -37,17 +39,23 @@ class Command:
 
     name: str
     help: str
-    flags: str = ""  # the module that adds its flags, where that has to stay light; default: the name
+    flags: str = ""  # the module that adds its flags, where that has to stay light; default: the command's own
+    own_module: str = ""  # default: the name
+
+    @property
+    def module(self) -> str:
+        """The module that carries it out."""
+        return self.own_module or self.name.replace("-", "_")
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags and the epilog of the command to its parser."""
-        module = import_module(f"ffprompt.cli.{self.flags or self.name}")
+        module = import_module(f"ffprompt.cli.{self.flags or self.module}")
         module.add_flags(parser)
         parser.epilog = getattr(module, "EPILOG", None)
 
     def execute(self, options: argparse.Namespace) -> int:
         """Carry out the command and return its exit code."""
-        exit_code: int = import_module(f"ffprompt.cli.{self.name}").execute(options)
+        exit_code: int = import_module(f"ffprompt.cli.{self.module}").execute(options)
         return exit_code
 
 
@@ -63,8 +71,8 @@ COMMANDS = (
     Command("trend", "Accuracy over all runs of a results folder, by model, condition and date."),
     Command("power", "How many strings a question needs, from a pilot run."),
     Command("report", "One HTML file: tables, figures, trials, prompts and provenance of runs."),
-    Command("import", "Make a run of a log of lm-evaluation-harness or Inspect.", "import_log"),
-    Command("tasks-path", "Print the folder of the tasks for lm-evaluation-harness.", "import_log"),
+    Command("import", "Make a run of a log of lm-evaluation-harness or Inspect.", own_module="import_log"),
+    Command("tasks-path", "Print the folder of the tasks for lm-evaluation-harness."),
     Command("suites", "List the bundled suites."),
     Command("prompts", "List, show, check and start templates."),
     Command("train", "Train a reference model from scratch."),
@@ -84,6 +92,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _say(f"{self.prog}: error: {redact(message)}")
         raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a command, an action or a choice that there is none of, with the one that was probably meant."""
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            name = name.lower() if isinstance(action, argparse._SubParsersAction) else name
+            self.error(f"unknown {name} {value!r:.80}{did_you_mean(value, map(str, action.choices))}")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """As parse_args, but an unknown flag is named together with the one that was probably meant."""
@@ -120,6 +135,24 @@ def main(arguments: Sequence[str] | None = None, prog: str = "ffprompt") -> int:
     """Run a command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare()
+    with _quiet_libraries():
+        return _run(given, prog)
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep warnings that libraries address to programmers out of the output, unless Python was asked for them."""
+    shown = warnings.showwarning
+    if not sys.warnoptions:
+        warnings.showwarning = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
+def _run(given: Sequence[str], prog: str) -> int:
+    """Run a command and return its exit code, whatever it ends with."""
     try:
         register_environment()
         shown_command(given)  # which remembers the secrets in it

@@ -43,7 +43,7 @@ def execute(options: Namespace) -> int:
         line(_answer(found, question))
     if output.shows:
         _show(found, output.verbose)
-    output.write({"question": question, "conditions": [one.to_json() for one in found]})
+    output.write({"question": f"strings {question}", "conditions": [one.to_json() for one in found]})
     return 0
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import duration, share
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli.console import make_console, new_table
 from ffprompt.evaluation.worker import Progress as State
@@ -50,20 +50,6 @@ class Sparing:
         return True
 
 
-def duration(seconds: float) -> str:
-    """Return a time in the units that suit it.
-
-    >>> duration(8.2), duration(95), duration(4000)
-    ('8 s', '1 min 35 s', '1 h 7 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def speed(reads: int, seconds: float) -> str:
     """Return how fast reads are answered, by the second or, where one takes longer, in seconds a read.
 
@@ -93,7 +79,7 @@ def progress(
         def say(state: State) -> None:
             nonlocal before
             before = before if state.reads else state.trials
-            if state.reads and sparing.due():
+            if state.reads and state.trials < trials and sparing.due():
                 done = state.trials - before
                 left = f", about {duration(sparing.elapsed * (trials - state.trials) / done)} left" if done else ""
                 text = (

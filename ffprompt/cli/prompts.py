@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from ffprompt.cli.console import line, make_console, new_table, show
 from ffprompt.elicitation.base import Elicitation, Form, elicitation_names, find_elicitation
-from ffprompt.elicitation.question import Prompt
+from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.tasks import registry
 from ffprompt.tasks.shots import sample_shots
@@ -30,6 +30,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     one.add_argument("template", metavar="NAME", help="a bundled template or a .toml file")
     one.add_argument("--length", type=int, default=20, metavar="T", help="length of the string (default: 20)")
     one.add_argument("--p-ignore", type=float, metavar="P", help="probability of ignore (default: 0.6)")
+    one.add_argument("--task", metavar="NAME", help="a task of the template's family (default: one of them)")
+    one.add_argument(
+        "--task-arg", action="append", default=[], metavar="KEY=VALUE", help="setting of the task; repeatable"
+    )
     one.add_argument("--symbols", type=int, default=2, metavar="M", help="data symbols (default: 2)")
     one.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the string (default: 0)")
     one.add_argument("--index", type=int, default=0, metavar="I", help="which string of the seed (default: 0)")
@@ -93,9 +97,12 @@ def _show(options: argparse.Namespace) -> int:
     if options.index < 0:
         raise ConfigError(f"index {options.index}: expected a whole number from 0 on")
     template = templates.load(options.template)
-    task = registry.example(template.task)
+    name = options.task or registry.example(template.task).name
+    task = registry.get(name, options.task_arg)
+    if not registry.is_worded_by(task, template.task):
+        raise ConfigError(f"--task {name}: template {options.template} words task {template.task}")
     symbols = options.symbols if task.symbols is None else task.symbols
-    words = Renderer(template, symbols)
+    words = Renderer(template, symbols, task)
     spec = task.spec(options.length, symbols, {} if options.p_ignore is None else {"ignore": options.p_ignore})
     strings = spec.sample(options.seed, options.index, options.index + 1)
     shot_spec = spec.with_length(options.shot_length) if options.shots else spec
@@ -107,7 +114,8 @@ def _show(options: argparse.Namespace) -> int:
             line(f"{shown.name}, {form}: the template has no {' and no '.join(missing)}")
             continue
         shown.check_wording(words, form, bool(shots))
-        prompt = shown.prompt(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
+        parts = PromptParts(words, form, strings.string(0), solved, turn_instructions=options.turn_instructions)
+        prompt = shown.prompt(parts)
         show_prompt(f"{shown.name}, {form}", prompt)
     for remark in remarks(template) if template.name not in templates.names() else ():
         line(f"remark: {remark}")

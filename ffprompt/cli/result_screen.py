@@ -31,13 +31,14 @@ from ffprompt.cli.console import line, make_console, show
 from ffprompt.cli.output import Output
 from ffprompt.cli.result_table import show_results
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, repeated
+from ffprompt.report.wording import REPEATS, failures, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 SCREEN = 25  # lines
 _MOST_SENTENCES, _MOST_WARNINGS, _MOST_STOPS = 10, 4, 6
 _FEWEST_ROWS = 4
 _NARROWEST = 70  # columns, below which every row has lines of its own
+_NAME = 32  # characters of a condition's name that is not broken
 _HIGH_MASS = 0.9  # answer mass that needs no word
 _STYLES = {"above": "green", "below": "red", "below chance": "red", "no result": "red", "unclear": "yellow"}
 
@@ -49,7 +50,7 @@ class Ending:
     Attributes:
         rows: The model and the result of each condition.
         after: Lines that follow the table: the report, the bill, what to run next.
-        notes: Lines that only ``--verbose`` shows.
+        notes: What was noticed about the model and its replies.
     """
 
     rows: Rows
@@ -66,7 +67,7 @@ class Ending:
         if output.verbose:
             for one in found:
                 line(str(one))
-            show_results([{"model": model, **row.to_json()} for model, row in self.rows])
+            show_results(self.rows)
             for text in (*self.notes, *self.after):
                 line(text)
             return
@@ -75,7 +76,9 @@ class Ending:
     def _screen(self, found: Sequence[Verdict]) -> None:
         console = make_console()
         sentences = _first([str(one) for one in found], _MOST_SENTENCES, "models")
-        warned = [f"! {text}" for text in _first(_warnings(self.rows), _MOST_WARNINGS, "warnings")]
+        told = {one.model for one in found if one.answer == "no result"}  # the sentence has said why
+        doubtful = _warnings(self.rows, verdict.warnings([row for row in self.rows if row[0] not in told]))
+        warned = [f"! {text}" for text in _first([*doubtful, *self.notes], _MOST_WARNINGS, "warnings")]
         names = name_rows(self.rows)
         below = [_caption(names.shared, [c for _, c in self.rows]), *_stops(self.rows), *warned, *self.after]
         used = sum(_height(text, console.width) for text in (*sentences, *below)) + 2  # an empty line and the header
@@ -109,7 +112,7 @@ class Ending:
         words = [verdict.judge(row).word for _, row in self.rows]
         return {
             "verdicts": [one.to_json() for one in found],
-            "warnings": _warnings(self.rows),
+            "warnings": _warnings(self.rows, verdict.warnings(self.rows)),
             "rows": [
                 {"model": model, "name": name, "verdict": word, **row.to_json()}
                 for (model, row), name, word in zip(self.rows, names, words, strict=True)
@@ -133,13 +136,13 @@ def _height(text: str, width: int) -> int:
     return max(1, -(-cell_len(text) // width))
 
 
-def _warnings(rows: Rows) -> list[str]:
-    """What changes how the table is to be read, the most serious first."""
+def _warnings(rows: Rows, doubts: Sequence[str]) -> list[str]:
+    """What changes how the table is to be read, the most serious first. ``doubts``: about results that there are."""
     missing = sum(row.missing_trials for _, row in rows)
-    found = failures([row.to_json() for _, row in rows])
+    found = failures([row for _, row in rows])
     if missing:
         found.append(f"incomplete: {missing:,} trials have no answer yet, and what is missing may differ from the rest")
-    return [*found, *verdict.warnings(rows)]
+    return [*found, *doubts]
 
 
 def _stops(rows: Rows) -> list[str]:
@@ -170,7 +173,9 @@ def _fitting(rows: Rows, most: int) -> list[int]:
 def _caption(shared: str, rows: Sequence[ConditionResult]) -> str:
     """What all rows share, and what the floor is."""
     floor = "floor: the best rule without memory, on the same reads" if any(r.floor is not None for r in rows) else ""
-    return ". ".join(text for text in (shared, floor) if text)
+    stops = "intervals hold wherever one stops" if any(row.stopping is not None for row in rows) else ""
+    repeats = REPEATS if any(row.repeats > 1 for row in rows) else ""
+    return ". ".join(text for text in (shared, floor, stops, repeats) if text)
 
 
 def _table(rows: Sequence[tuple[str, ConditionResult, ConditionVerdict]], several: bool) -> Table:
@@ -178,7 +183,7 @@ def _table(rows: Sequence[tuple[str, ConditionResult, ConditionVerdict]], severa
     shown = Table(box=None, pad_edge=False, header_style="bold")
     if several:
         shown.add_column("model", overflow="fold", max_width=30)
-    shown.add_column("condition", overflow="fold")
+    shown.add_column("condition", overflow="fold", no_wrap=max(len(its.name) for *_, its in rows) <= _NAME)
     for name in ("accuracy", "95% interval", "floor"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
@@ -217,7 +222,10 @@ def other(row: ConditionResult) -> str:
         found.append(f"{row.missing_trials:,} trials missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
-    return ", ".join([*found, *repeated(row.to_json())])
+    found += repeated(row)
+    if row.contradicting_traces or row.replies_without_a_trace:
+        found += traced(row)
+    return ", ".join(found)
 
 
 def rows_of(infos: Sequence[Mapping[str, Any]]) -> list[tuple[str, ConditionResult]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,49 +10,55 @@ from rich.markup import escape
 from rich.table import Table
 
 from ffprompt._util.files import printable
-from ffprompt._util.formatting import dollars, share
+from ffprompt._util.formatting import dollars, share, span
+from ffprompt.analysis.condition_names import Rows
 from ffprompt.cli.console import line, make_console
 from ffprompt.cost.prices import unknown
 from ffprompt.evaluation.early_stopping import describe
-from ffprompt.report.wording import failures, interval, legend, notes, repeated, traced
+from ffprompt.report.wording import failed, failures, legend, notes, repeated, traced
 from ffprompt.scoring.aggregate import Reasons
-from ffprompt.scoring.condition_result import Stopping
+from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.score import Outcome
 
 _TABLE_WIDTH = 150
 
 
-def show_results(rows: Sequence[Mapping[str, Any]]) -> None:
+def show_results(rows: Rows) -> None:
     """Print the result table: accuracy always with its n, its interval, its floor and its outcome counts."""
     console = make_console()
     if console.width < _TABLE_WIDTH:
-        for row in rows:
-            _stacked(row)
+        for model, row in rows:
+            _stacked(model, row)
     else:
         _tabled(console, rows)
-    for row in rows:
-        if row.get("stopping"):
-            line(f"{row['model']} {row['condition']}: {describe(Stopping(**row['stopping']))}")
-    line(legend(rows))
-    for note in [*notes(rows), *failures(rows)]:
+    for model, row in rows:
+        if row.stopping:
+            line(f"{model} {row.condition}: {describe(row.stopping)}")
+    results = [row for _, row in rows]
+    line(legend(results))
+    for note in [*notes(rows), *failures(results)]:
         line(note)
 
 
 def show_errors(found: Reasons) -> None:
     """Print why trials of a run that was stopped have no answer, in one line."""
-    for text in failures([{"reasons": {Outcome.ERROR: found.most()}}]):
+    for text in failed(found):
         line(text)
 
 
-def _stacked(row: Mapping[str, Any]) -> None:
+def _floor(row: ConditionResult) -> str:
+    return f"{share(row.floor)} {row.floor_rule}" if row.floor is not None else "None"
+
+
+def _stacked(model: str, row: ConditionResult) -> None:
     """A row in lines of its own, for a terminal that a table does not fit into."""
-    floor = f"{share(row['floor'])} {row['floor_rule']}" if row["floor"] is not None else "None"
-    line(f"{row['model']}  {row['condition']}")
-    line(f"  accuracy {share(row['accuracy'])}  95% interval {interval(row)}  floor {floor}")
-    line(f"  {row['reads']:,} reads of {row['strings']:,} strings: {outcomes(row)}")
+    line(f"{model}  {row.condition}")
+    interval = span(row.interval_low, row.interval_high)
+    line(f"  accuracy {share(row.accuracy)}  95% interval {interval}  floor {_floor(row)}")
+    line(f"  {row.reads:,} reads of {row.strings:,} strings: {outcomes(row)}")
 
 
-def _tabled(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+def _tabled(console: Console, rows: Rows) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("model", overflow="fold")
     for name in ("template", "shots", "asked", "language"):
@@ -60,38 +66,38 @@ def _tabled(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     for name in ("reads", "strings", "accuracy", "95% interval", "floor"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("outcomes")
-    for row in rows:
+    for model, row in rows:
         shown.add_row(
-            escape(printable(str(row["model"]))),
-            escape(row["template"]),
-            str(row["shots"]),
-            row["elicitation"]
-            + (f" by {row['turn_instructions']}" if row.get("turn_instructions") else "")
-            + (", chat" if row["form"] == "chat" else "")
-            + (", schema" if row.get("answers") == "schema" else ""),
-            row["language"],
-            f"{row['reads']:,}",
-            f"{row['strings']:,}",
-            share(row["accuracy"]),
-            interval(row),
-            f"{share(row['floor'])} {row['floor_rule']}" if row["floor"] is not None else "None",
+            escape(printable(model)),
+            escape(row.template),
+            str(row.shots),
+            row.elicitation
+            + (f" by {row.turn_instructions}" if row.turn_instructions else "")
+            + (", chat" if row.form == "chat" else "")
+            + (", schema" if row.answers == "schema" else ""),
+            row.language,
+            f"{row.reads:,}",
+            f"{row.strings:,}",
+            share(row.accuracy),
+            span(row.interval_low, row.interval_high),
+            _floor(row),
             outcomes(row),
         )
     console.print(shown)
 
 
-def outcomes(row: Mapping[str, Any]) -> str:
-    """The outcomes that occurred, trials that have none, and the mean probability of all answers where it is known."""
-    found = [f"{count:,} {name}" for name in Outcome if (count := row["outcomes"][name])]
-    if row["missing_trials"]:
-        found.append(f"{row['missing_trials']:,} missing trials")
-    if (weight := row.get("mean_answer_mass")) is not None:
-        found.append(f"answer mass {weight:.2f}")
-    if near := row.get("near_ties"):
-        found.append(f"{near:,} near ties")
+def outcomes(row: ConditionResult) -> str:
+    """Return the outcomes that occurred, trials that have none, and the mean probability of all answers if known."""
+    found = [f"{count:,} {name}" for name in Outcome if (count := row.count(name))]
+    if row.missing_trials:
+        found.append(f"{row.missing_trials:,} missing trials")
+    if row.mean_answer_mass is not None:
+        found.append(f"answer mass {row.mean_answer_mass:.2f}")
+    if row.near_ties:
+        found.append(f"{row.near_ties:,} near ties")
     found += repeated(row) + traced(row)
-    if row.get("calls"):
-        found.append(used(row))
+    if row.calls:
+        found.append(used(row.to_json()))
     return ", ".join(found)
 
 
@@ -104,7 +110,7 @@ def used(row: Mapping[str, Any]) -> str:
 
 
 def bill(info: Mapping[str, Any]) -> list[str]:
-    """What a run has used and cost in all, in one line; none for a model that is not behind an API."""
+    """Return in one line what a run has used and cost in all, and nothing for a model that is not behind an API."""
     spent, price, model = info.get("spent"), info.get("price"), info["config"]["model"]
     base_url = str((info.get("model") or {}).get("base_url") or "")
     if spent is None:

@@ -88,7 +88,7 @@ def _check(options: Namespace, output: Output) -> None:
         flag = "--certify" if options.certify is not None else "--until-width"
         raise ConfigError(f"{flag}: cannot be combined with --batch, which submits all strings at once")
     if options.batch_part is not None and not options.batch:
-        raise ConfigError(f"--batch-part {options.batch_part}: requires --batch")
+        raise ConfigError(f"--batch-part {options.batch_part}: goes with --batch")
     if options.new and not options.resume:
         raise ConfigError("--new: goes with --resume; without it every run is a new one")
     if options.dry_run and output.json is not None:
@@ -185,7 +185,7 @@ def _gate_of(options: Namespace, suite: Suite | None) -> AfterRun | None:
         return AfterRun(options, suite)
     for name in ("baseline", "margin", "junit", "markdown"):
         if (value := getattr(options, name)) is not None:
-            raise ConfigError(f"--{name} {value}: requires --gate")
+            raise ConfigError(f"--{name} {value}: goes with --gate")
     return None
 
 
@@ -257,6 +257,7 @@ def one_run(
         for text in before(plan) if before else ():
             line(text)
         if dry:
+            line(f"{config.model}: {trial_count(plan)}")
             dry_run(plan, backend, batch=batches, out=out)
             return None
         reuse = resume.reuse and not resume.new

@@ -12,8 +12,8 @@ from ffprompt.config.setting import Setting
 from ffprompt.config.settings import BY_NAME, GROUPS, ROWS
 
 EPILOG = """\
-Without any flags, run evaluates the bundled reference models, and SmolLM2 if its weights are installed (about two
-minutes). A run is the product of the values of --template, --shots, --elicitation, --length and --p-ignore.
+Without any flags, run evaluates two bundled reference models, and SmolLM2 if its weights are installed (ten rows, about
+two minutes). A run is the product of the values of --template, --shots, --elicitation, --length and --p-ignore.
 
   run_eval.py --backend transformers --model smollm2-135m
   run_eval.py --backend transformers --model gpt2 --template light-switch --length 10 50 100 --shots 0 1

@@ -16,7 +16,7 @@ _ERRORS = "ffprompt"
 
 
 def prepare() -> None:
-    """Let the streams replace what they cannot write; a stream that is closed swallows everything."""
+    """Let the streams replace what they cannot write. A stream that is closed swallows everything."""
     codecs.register_error(_ERRORS, _replace)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -13,7 +13,7 @@ from ffprompt.errors import ConfigError
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``suites``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every bundled suite, and whether it needs a model")
     listing.set_defaults(parser=parser)
 

@@ -66,7 +66,7 @@ def sweeping(steps: Mapping[str, int]) -> Iterator[Shown]:
 
 
 def estimates(groups: Mapping[str, Estimate]) -> None:
-    """Table of the cells of a study and what they would cost; what is not known is left empty."""
+    """Print a table of the cells of a study and what they would cost. What is not known is left empty."""
     table = Table("cell", box=None, pad_edge=False)
     for title in ("trainings", "steps", "ms a step", "core hours", "GPU hours"):
         table.add_column(title, justify="right")
@@ -83,7 +83,7 @@ def estimates(groups: Mapping[str, Estimate]) -> None:
 
 
 def results(rows: Sequence[Result]) -> None:
-    """Table of glitch rates after training; what no training has is a dash."""
+    """Print a table of glitch rates after training. What no training has is a dash."""
     table = Table("cell", "test set", box=None, pad_edge=False)
     for title in ("finished", "median glitch rate (least–most)", "exactly 0"):
         table.add_column(title, justify="right")

@@ -12,7 +12,7 @@ from rich.markup import escape
 from ffprompt._util.formatting import share, span
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
-from ffprompt.cli.console import line, new_table, show
+from ffprompt.cli.console import line, new_table, show, width
 from ffprompt.cli.notes import MARK, MARKED
 from ffprompt.cli.output import Output, writable
 from ffprompt.comparison import gate_report
@@ -21,6 +21,7 @@ from ffprompt.comparison.trend import trend as over_time
 from ffprompt.errors import ConfigError
 
 _LATEST = 3  # runs of each condition that are shown, unless all fit
+_WIDE = 130  # columns that hold the runs' names as well
 _FITTING = 18  # rows that fit one screen
 
 
@@ -93,7 +94,7 @@ def _moved(before: TrendPoint, now: TrendPoint) -> str:
 
 
 def show_trend(made: Trend, verbose: bool = False) -> None:
-    """Print a row for each point, oldest first; the latest few of each condition where all would not fit a screen."""
+    """Print a row for each point, oldest first, or the latest few of each condition if all would not fit a screen."""
     blocks = _blocks(made)
     names, shared = without_shared([block[0].condition for block in blocks])
     if verbose or len(blocks) == 1:
@@ -102,7 +103,8 @@ def show_trend(made: Trend, verbose: bool = False) -> None:
     numbers = ("accuracy", "95% interval", "reads", "strings")
     noted = any(_notes(*pair) for block in blocks for pair in zip([None, *block], block, strict=False))
     last = ["note"] if noted else []
-    table = new_table("model", "condition", "started", *numbers, "run", *last, right=numbers)
+    run = ["run"] if verbose or width() >= _WIDE else []
+    table = new_table("model", "condition", "started", *numbers, *run, *last, right=("started", *numbers))
     hidden = 0
     for block, name in zip(blocks, names, strict=True):
         hidden += max(0, len(block) - latest)
@@ -113,7 +115,8 @@ def show_trend(made: Trend, verbose: bool = False) -> None:
                 share(point.accuracy), span(point.interval_low, point.interval_high), f"{point.reads:,}",
                 f"{point.strings:,}",
             ]  # fmt: skip
-            row = [point.model, name, point.started[:16], *(value + mark for value in values), point.run_id]
+            row = [point.model, name, point.started[:16], *(value + mark for value in values)]
+            row += [point.run_id] if run else []
             table.add_row(*map(escape, [*row, *([_notes(before, point)] if noted else [])]))
     if made.points:
         show(table)

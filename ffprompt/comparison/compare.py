@@ -38,12 +38,26 @@ _UNREADABLE = (Outcome.INVALID, Outcome.REFUSED, Outcome.TRUNCATED)
 class ComparisonRow:
     """B against A in one condition, on the reads that both answered.
 
-    ``difference`` is B's accuracy less A's, with an interval and the p-value that belongs to it; it and the tests are
-    None where no read was answered on both sides. ``p_holm``: that p-value adjusted for the number of comparisons.
-    ``flips`` (sign flips over strings), ``yang`` and ``durkalski`` (McNemar's test for clustered pairs): other tests,
-    as papers report them.
-    ``errors``: pairs left out, as a call failed on either side; ``only_a`` and ``only_b``: reads that the other run
-    does not have. ``incomplete``: a run has trials without an answer, which may not be missing by chance.
+    Attributes:
+        condition: The name of what both have in common.
+        a: What A is: a model, or the value that is compared by.
+        b: What B is.
+        run_a: The run that A is from.
+        run_b: The run that B is from.
+        n_reads: Reads that both answered.
+        n_strings: Their strings.
+        accuracy_a: Share of these reads that A has right, or None without a read.
+        accuracy_b: Share of these reads that B has right, or None without a read.
+        difference: B's accuracy less A's, with its interval and its p-value, or None without a read.
+        p_holm: That p-value, adjusted for the number of rows.
+        flips: The test by sign flips over strings.
+        yang: McNemar's test for clustered pairs, after Yang and others.
+        durkalski: McNemar's test for clustered pairs, after Durkalski and others.
+        errors: Pairs left out because a call failed on either side.
+        only_a: Reads that only A has.
+        only_b: Reads that only B has.
+        incomplete: Whether a run has trials without an answer, which may not be missing by chance.
+        warnings: What to know before the numbers are read.
     """
 
     condition: str
@@ -69,7 +83,14 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison(Plain):
-    """All rows of a comparison; ``left_out``: conditions that had nothing to be compared with."""
+    """All rows of a comparison.
+
+    Attributes:
+        by: What was compared by.
+        level: The confidence of the intervals.
+        rows: One for each condition and pair of sides.
+        left_out: Conditions that had nothing to be compared with.
+    """
 
     by: tuple[str, ...]
     level: float
@@ -118,11 +139,19 @@ def compare(
     incomplete: bool = False,
     level: float = 0.95,
 ) -> Comparison:
-    """Compare runs, the first with each of the others, condition by condition; or the conditions of one run.
+    """Compare runs, the first with each of the others, condition by condition, or the conditions of one run.
 
-    ``by``: what may differ: ``model`` (the default), ``shots``, ``template``, ``elicitation``, ``backend``, … Anything
-    else that differs is refused, unless ``allow`` names it. Raises ConfigError for runs that cannot be compared,
-    StoreError for damaged ones, and IncompleteRunError for those that are not done, unless ``incomplete``.
+    Args:
+        runs: One run or several.
+        by: What may differ: ``model`` (the default), ``shots``, ``template``, ``elicitation``, ``backend``, …
+        allow: Other settings that may differ as well. Any other difference is refused.
+        incomplete: Also use what there is of unfinished runs.
+        level: The confidence of the intervals.
+
+    Raises:
+        ConfigError: The runs cannot be compared.
+        StoreError: A run is damaged.
+        IncompleteRunError: A run is not done, unless ``incomplete``.
     """
     checked_level(level)
     paths = each_run(runs)

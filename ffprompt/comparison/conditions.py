@@ -1,6 +1,6 @@
 """The reads of a run as arrays, condition by condition, beside the settings that they were asked with.
 
-Only the columns that a comparison needs are read from ``reads.parquet``; the rest comes from ``run.json``.
+Only the columns that a comparison needs are read from ``reads.parquet``. The rest comes from ``run.json``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,15 @@ _WEIGHTS = ("sha256", "gguf_sha256")
 
 @dataclass(frozen=True)
 class Source:
-    """The run that answers come from; ``complete`` where every trial has one."""
+    """The run that answers come from.
+
+    Attributes:
+        path: Its folder.
+        run_id: Its name.
+        model: The model as the user named it.
+        complete: Whether every trial has an answer.
+        info: What its ``run.json`` holds.
+    """
 
     path: Path
     run_id: str
@@ -49,10 +57,18 @@ class Source:
 class RunCondition:
     """One condition of one run: its settings and its reads, (n,) each.
 
-    ``string`` and ``read``: which read of which string, numbers from 0, those of each repeat of a prompt higher by the
-    string's length than those of the one before; ``digest``: of the string, None where the run
-    was made before reads.parquet had it; ``outcome``: index into ``OUTCOMES``; ``prompt``: the digest of what the model
-    was shown, where it is known.
+    Attributes:
+        source: The run.
+        number: The number of the condition in its run.
+        name: The name of the condition.
+        language: What its strings were sampled from.
+        settings: Every setting that can change an answer.
+        string: The number of each read's string.
+        read: The number of each read in its string. In a repeat of a prompt, numbers are higher by the string's length
+            than in the repeat before.
+        digest: The digest of each read's string, or None for a run of a version that did not keep it.
+        outcome: The index into ``OUTCOMES`` of each read.
+        prompt: The digest of what the model was shown, where it is known.
     """
 
     source: Source
@@ -68,7 +84,7 @@ class RunCondition:
 
     @property
     def sampled(self) -> bool:
-        """Whether the strings follow from seed and number; those of a file do not."""
+        """Whether the strings follow from seed and number, as those of a file do not."""
         return self.source.info["config"]["data"] is None
 
     @cached_property
@@ -138,7 +154,7 @@ def _language(info: JsonObject, condition: JsonObject) -> str:
 
 
 def settings_of(info: JsonObject, condition: JsonObject) -> JsonObject:
-    """Every setting that can change an answer, by name; None for those that play no part in this condition."""
+    """Return every setting that can change an answer, by name. Those that play no part in a condition are None."""
     config, identity = info["config"], info["model"]
     versions = {made["name"]: made["digest"] for made in info["plan"]["templates"].values()}
     asked = [row for row in ROWS if row.compare in ("by", "allow", "equal") and not row.identifies_model]

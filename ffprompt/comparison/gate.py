@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ffprompt._util.numbers import is_number
 from ffprompt._util.plain import Plain
 from ffprompt.comparison.compare import Paths
 from ffprompt.comparison.conditions import RunCondition, conditions_of
@@ -39,11 +40,27 @@ EXIT_CODES: dict[Verdict, int] = {"pass": 0, "regression": 1, "inconclusive": 3}
 class GateCheck:
     """The verdict on one condition, and why in one line.
 
-    ``low``: the bound of the difference that *pass* rests on; ``high``: the one that *regression* rests on; None
-    without a pair. ``unpaired``: reads that only one of the runs has. ``lost_to``: what became of the reads that only
-    the baseline has right, by outcome. ``mass_baseline`` and ``mass_candidate``: the mean probability of all answers
-    together, where answers were scored. ``strings_needed``: about how many strings an equal model needs to pass, where
-    the verdict is inconclusive.
+    Attributes:
+        condition: The name of the condition.
+        baseline: The run of the baseline.
+        candidate: The run of the candidate, empty where it was not asked this.
+        verdict: ``pass``, ``regression`` or ``inconclusive``.
+        reason: Why, in words.
+        n_reads: Reads that both answered.
+        n_strings: Their strings.
+        accuracy_baseline: Share of these reads that the baseline has right.
+        accuracy_candidate: Share of these reads that the candidate has right.
+        estimate: The candidate's accuracy less the baseline's, or None without a pair.
+        low: The bound of the difference that a pass rests on.
+        high: The bound of the difference that a regression rests on.
+        lost: Reads that only the baseline has right.
+        gained: Reads that only the candidate has right.
+        unpaired: Reads that only one of the runs has.
+        warnings: What to know before the numbers are read.
+        lost_to: What became of the lost reads, by outcome.
+        mass_baseline: The baseline's mean probability of all answers together, where answers were scored.
+        mass_candidate: The candidate's.
+        strings_needed: About how many strings an equal model needs to pass, where the verdict is inconclusive.
     """
 
     condition: str
@@ -93,8 +110,13 @@ _MASS_FALL = 0.1
 class GateReport(Plain):
     """The verdict over all conditions, and each one's.
 
-    ``level``: of each pass; ``regression_level``: of each regression. ``not_gated``: conditions that the baseline does
-    not have.
+    Attributes:
+        verdict: ``pass``, ``regression`` or ``inconclusive``.
+        margin: The loss of accuracy that is too much.
+        level: The confidence of each pass.
+        regression_level: The confidence of each regression.
+        checks: The verdict on each condition.
+        not_gated: Conditions that the baseline does not have.
     """
 
     verdict: Verdict
@@ -112,17 +134,17 @@ class GateReport(Plain):
         where = "in its one condition" if count == 1 else f"in {len(hit)} of {count} conditions"
         if self.verdict == "pass":
             text = f"pass: a loss of {self.margin:g} or more is ruled out in {'all ' if count > 1 else ''}{count} "
-            return f"{text}condition{'s' if count > 1 else ''}{self._fallen_mass()}"
+            lower = sum(check.high is not None and check.high < 0 for check in self.checks)
+            worse = f". Accuracy is shown to be lower, by less than that, in {lower} of {count}" if lower else ""
+            return f"{text}condition{'s' if count > 1 else ''}{worse}{self._fallen_mass()}"
         if self.verdict == "regression":
             kinds: Counter[str] = Counter()
             for check in hit:
                 kinds.update(check.lost_to)
             lost = sum(kinds.values())
             said = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
-            return (
-                f"regression: accuracy fell by more than {self.margin:g} {where}. The {lost:,} reads lost there are "
-                f"{said}{self._fallen_mass()}"
-            )
+            text = f"regression: accuracy fell by more than {self.margin:g} {where}"
+            return f"{text}. {lost:,} reads were lost there: {said}{self._fallen_mass()}"
         needed = [check.strings_needed for check in hit if check.strings_needed is not None]
         more = f". {_settles(max(needed), min(check.n_strings for check in hit)).capitalize()}" if needed else ""
         return (
@@ -162,8 +184,8 @@ def gate(
     part of a run.
     """
     checked_level(level)
-    if not 0 < margin < 1:
-        raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")
+    if not is_number(margin) or not 0 < margin < 1:
+        raise CountsError(f"margin {margin!r:.80}: expected a loss of accuracy between 0 and 1, such as 0.01")
     before, after = (
         [cell for path in each_run(paths) for cell in conditions_of(path)] for paths in (baseline, candidate)
     )
@@ -233,7 +255,8 @@ def _check(one: Match, margin: float, level: float, strict: float) -> GateCheck:
 def _settles(needed: int, strings: int) -> str:
     """What more strings would do, given how many an equal model needs to pass and how many there are."""
     if needed > strings:
-        return f"about {needed:,} strings in each condition would let an equal model pass"
+        step = 10 ** max(0, len(str(needed)) - 2)  # two digits, as it is a formula's number
+        return f"about {-(-needed // step) * step:,} strings in each condition would let an equal model pass"
     return f"an equal model would probably have passed with these {strings:,} strings, so more may well show a loss"
 
 
@@ -244,7 +267,7 @@ def _mass(cell: RunCondition) -> float | None:
 
 
 def _verdict(pairs: Pairs, passing: Gate, failing: Gate) -> tuple[Verdict, str]:
-    """Pass at the level of one condition; regression at the stricter one of many."""
+    """Pass at the level of one condition, regression at the stricter level of many."""
     if passing.verdict == "pass":
         worse = ", though it is shown to be worse" if failing.shown_worse else ""
         return "pass", passing.reason + worse

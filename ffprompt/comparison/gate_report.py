@@ -17,7 +17,7 @@ from ffprompt.runs.folder import replace_file
 
 
 def to_json(path: Path, value: Any) -> None:
-    """Write plain values; what is not a number is null. Raises StoreError."""
+    """Write plain values. What is not a finite number is null. Raises StoreError."""
     _write(path, json_bytes(finite(value), indent=2) + b"\n")
 
 
@@ -29,7 +29,11 @@ def to_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def to_junit(path: Path, report: GateReport) -> None:
-    """One test case a condition: a regression is a failure, what is inconclusive an error. Raises StoreError."""
+    """Write one test case for each condition: a regression is a failure, an inconclusive verdict an error.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
     count = {name: sum(check.verdict == name for check in report.checks) for name in ("regression", "inconclusive")}
     suite = ET.Element(
         "testsuite",
@@ -61,7 +65,7 @@ def numbers(check: GateCheck) -> str:
     return (
         f"accuracy {check.accuracy_baseline:.4f} before, {check.accuracy_candidate:.4f} now, difference "
         f"{check.estimate:+.4f} ({check.low:+.4f} to {check.high:+.4f}), {check.n_reads:,} reads of "
-        f"{check.n_strings:,} strings"
+        f"{check.n_strings:,} strings" + (f", {check.consists}" if check.consists else "")
     )
 
 
@@ -75,11 +79,13 @@ def markdown(report: GateReport) -> str:
     lines = [
         f"### ffprompt gate: {report.verdict}",
         "",
+        f"{report.sentence[0].upper()}{report.sentence[1:]}.",
+        "",
         f"Margin {report.margin:g}. It passes only if every condition passes. Bounds of the difference are one-sided: "
         f"the lower at level {report.level:g}, the upper at {report.regression_level:.6g}.",
         "",
-        "| condition | verdict | baseline | candidate | difference | bounds | reads | strings | why |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| condition | verdict | baseline | candidate | difference | bounds | reads | strings | lost | why |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for check in report.checks:
         shown = ["None"] * 4
@@ -91,7 +97,7 @@ def markdown(report: GateReport) -> str:
                 f"{check.low:+.4f} to {check.high:+.4f}",
             ]
         counts = [f"{check.n_reads:,}", f"{check.n_strings:,}"]
-        cells = [check.condition, f"**{check.verdict}**", *shown, *counts, check.reason]
+        cells = [check.condition, f"**{check.verdict}**", *shown, *counts, check.consists, check.reason]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     if report.not_gated:
         lines += ["", f"Not in the baseline, so not gated: {', '.join(report.not_gated)}."]

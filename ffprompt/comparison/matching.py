@@ -41,7 +41,15 @@ ALLOWABLE = ("seed", *(name for name in (*_ALSO, *OF_THE_MODEL) if name not in _
 
 @dataclass(frozen=True)
 class Match:
-    """A condition and what it is compared with; ``condition`` names what they share."""
+    """A condition and what it is compared with.
+
+    Attributes:
+        condition: The name of what they share.
+        reference: The side that is compared with.
+        other: The side that is compared.
+        reference_label: What to call the first.
+        other_label: What to call the second.
+    """
 
     condition: str
     reference: RunCondition
@@ -52,6 +60,9 @@ class Match:
 
 def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
     """What is compared by, ``model`` where nothing is said. Raises ConfigError for what cannot be."""
+    for word, names in (("by", by), ("allow", allow)):
+        if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(f"{word} {names!r:.80}: expected a list of names of settings")
     by = tuple(dict.fromkeys(by)) or ("model",)
     for name in by:
         if name in BY_NAME and BY_NAME[name].compare in ("strings", "equal"):

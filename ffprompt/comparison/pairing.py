@@ -47,9 +47,12 @@ class Paired:
 def paired(a: RunCondition, b: RunCondition) -> Paired:
     """Pair the reads of two conditions.
 
-    What is invalid, refused or truncated is not correct; what has no answer at all, because the call failed, is no
-    pair. Raises ConfigError where they have no string in common, and StoreError where a read stands twice or one
-    number is two strings.
+    What is invalid, refused or truncated is not correct. What has no answer at all, because the call failed, is no
+    pair.
+
+    Raises:
+        ConfigError: They have no string in common.
+        StoreError: A read occurs twice, or one number is two strings.
     """
     rows_a, rows_b = _common(a, b)
     if not len(rows_a) and len(a.outcome) and len(b.outcome):
@@ -96,7 +99,7 @@ def _common(a: RunCondition, b: RunCondition) -> tuple[Ints, Ints]:
 
 
 def _by_digest(a: RunCondition, b: RunCondition) -> tuple[Ints, Ints]:
-    """A number for every row's string, the same on both sides; the second of two equal strings has its own."""
+    """Number every row's string, the same on both sides. The second of two equal strings has its own number."""
     digests, which = [], []
     for cell in (a, b):
         if cell.digest is None:

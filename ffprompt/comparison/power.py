@@ -28,7 +28,16 @@ Path = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Needed(Plain):
-    """Strings for one condition; ``plan`` is None where the pilot has no read or no number would do: see ``reason``."""
+    """Strings for one condition.
+
+    Attributes:
+        condition: The name of the condition.
+        pilot_reads: Reads of the pilot.
+        pilot_strings: Their strings.
+        plan: How many strings are enough, or None where the pilot has no read or no number would do.
+        reason: Why there is no plan.
+        incomplete: Whether the pilot is not complete.
+    """
 
     condition: str
     pilot_reads: int
@@ -92,7 +101,7 @@ def strings_needed(
 
 
 def errors_of(cell: RunCondition) -> Clusters:
-    """Reads that were not answered correctly, string by string; failed calls are no reads."""
+    """Return the reads that were not answered correctly, string by string. Failed calls are no reads."""
     answered = cell.outcome != ERROR
     return Clusters.from_reads(cell.string[answered], cell.outcome[answered] != CORRECT)
 

@@ -8,10 +8,10 @@ from ffprompt.comparison.conditions import RunCondition
 
 
 def other_prompts(a: RunCondition, b: RunCondition) -> list[str]:
-    """Return a warning where all settings are the same and what the model was shown is not; otherwise nothing.
+    """Return a warning if all settings are the same and what the model was shown is not, and otherwise nothing.
 
     A chat template that writes the date does that. Runs whose settings, weights or chat template differ are expected to
-    show other prompts, and of earlier versions' runs it is not known.
+    show other prompts. Of runs of earlier versions it is not known.
     """
     templates = [cell.source.info["model"].get("chat_template") for cell in (a, b)]
     if a.prompt is None or b.prompt is None or a.settings != b.settings or templates[0] != templates[1]:
@@ -28,7 +28,7 @@ def other_prompts(a: RunCondition, b: RunCondition) -> list[str]:
 
 
 def _by_string(cell: RunCondition) -> dict[int, str | None]:
-    """The digest of each string's prompt; the strings of a file are known by their own digest."""
+    """The digest of each string's prompt, where the strings of a file are known by their own digest."""
     assert cell.prompt is not None
     names = cell.string if cell.sampled or cell.digest is None else cell.digest
     strings, first = np.unique(names, return_index=True)

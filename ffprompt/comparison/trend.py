@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ffprompt._util.plain import Plain
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import is_folder
 from ffprompt.comparison.conditions import settings_of
 from ffprompt.config.run_config import digest_of
 from ffprompt.errors import StoreError
@@ -18,10 +19,23 @@ from ffprompt.scoring.score import Outcome
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """One condition of one run. ``started``: UTC.
+    """One condition of one run.
 
-    ``complete``: every trial has an answer; ``accuracy`` is None where none has. ``data``: the seed, or the digest of
-    the strings of a file; ``settings``: a digest of everything else that can change an answer.
+    Attributes:
+        model: The model as the user named it.
+        backend: Its backend.
+        condition: The name of the condition.
+        started: When the run began, UTC.
+        accuracy: None where no read was answered.
+        interval_low: The lower end of the accuracy's interval.
+        interval_high: The upper end.
+        reads: Reads that were answered.
+        strings: Their strings.
+        errors: Reads whose call failed.
+        complete: Whether every trial has an answer.
+        run_id: The run's name.
+        data: The seed, or the digest of the strings of a file.
+        settings: A digest of everything else that can change an answer.
     """
 
     model: str
@@ -42,13 +56,18 @@ class TrendPoint:
 
 @dataclass(frozen=True)
 class Trend(Plain):
-    """Points by model, condition and date; ``untold``: runs that have no table, each with the reason."""
+    """Accuracy over time.
+
+    Attributes:
+        points: All points by model, condition and date.
+        untold: Runs that have no table, each with the reason.
+    """
 
     points: tuple[TrendPoint, ...]
     untold: tuple[str, ...]
 
     def rows(self) -> list[list[str | float | bool | None]]:
-        """A header and one row a point, as CSV takes them; None is an empty field."""
+        """Return a header and one row for each point, as CSV takes them. None is an empty field."""
         names = [one.name for one in fields(TrendPoint)]
         return [names, *([getattr(point, name) for name in names] for point in self.points)]
 
@@ -61,7 +80,7 @@ def trend(results: str | os.PathLike[str] = "results") -> Trend:
     if not isinstance(results, (str, os.PathLike)):
         raise StoreError(f"results folder {results!r:.80}: expected the path of a folder")
     folder = Path(results)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise StoreError(f"results folder {folder}: not there")
     points: list[TrendPoint] = []
     untold: list[str] = []

@@ -92,10 +92,12 @@ class Settings:
         2, STRINGS, "M", "number of data symbols, 2 to 256", expected="a whole number from 2 to 256", compare="equal"
     )
     data: str | None = setting(
-        None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings"
+        None, STRINGS, "FILE", "strings from a .parquet or .jsonl file, or owner/name:split", compare="strings",
+        least=1, expected="a file or owner/name:split",
     )
     trials: int | None = setting(
         None, STRINGS, "N", "strings per condition (a maximum with --certify or --until-width)", least=1,
+        most=100_000_000,
         compare="strings", unset=_BY_BACKEND,
     )
     repeats: int = setting(1, STRINGS, "K", "times that each prompt is asked", least=1, most=1000, compare="equal")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ffprompt.backends.base import Backend, Capabilities, Failure, Reply, Request, Scores, Talk
     from ffprompt.config.run_config import RunConfig
-    from ffprompt.elicitation.question import Prompt, Question
+    from ffprompt.elicitation.question import Prompt, PromptParts, Question
     from ffprompt.scoring.parse_trace import Steps
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
@@ -117,7 +117,7 @@ class Elicitation(ABC):
     def _check_schema(self, config: RunConfig, can: Capabilities) -> None:
         if not self.takes_schema:
             why = "scores given answers and has no reply" if self.scored_by_logprobs else "writes more than its answers"
-            raise ConfigError(f"--answers schema: {self.name} {why}; {use_replies()}")
+            raise ConfigError(f"--answers schema: {self.name} {why}; {use_replies(schema=True)}")
         if config.form == "completion" or not can.chats:
             why = "--form completion" if config.form == "completion" else f"{config.model} answers no messages, and it"
             raise ConfigError(f"--answers schema: {why} continues a text; use --form chat and a chat model")
@@ -153,19 +153,8 @@ class Elicitation(ABC):
         return tuple(range(count))
 
     @abstractmethod
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render one string with its shots.
-
-        ``asked`` are the numbers of the reads that are asked, by default as :meth:`asked` says. ``turn_instructions``
-        is how many instructions a turn has, None for all up to the next read.
 
         Raises:
             TemplateError: where the template has no wording for it.
@@ -183,7 +172,7 @@ class Elicitation(ABC):
         return 0
 
     def steps(self, words: Renderer, string: String, asked: Sequence[int]) -> Steps | None:
-        """Return what the lines of a trace are about; None where no trace is written."""
+        """Return what the lines of a trace are about. None where no trace is written."""
         return None
 
     def counts(self, prompt: Prompt) -> tuple[int, ...]:
@@ -199,10 +188,10 @@ class Elicitation(ABC):
 
     @abstractmethod
     def right_replies(self, question: Question) -> Sequence[str]:
-        """Return what a model that is always right writes in each call; "" where that is not counted."""
+        """Return what a model that is always right writes in each call. "" where that is not counted."""
 
     def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
-        """Audit questions before anything is asked. Raises AuditError; returns what was found."""
+        """Audit questions before anything is asked, and return what was found. Raises AuditError."""
         return backend.check([question.request for question in questions])
 
     async def ask(
@@ -231,9 +220,13 @@ def elicitation_names() -> tuple[str, ...]:
     return (*_BUNDLED, *(name for name in _REGISTERED if name not in _BUNDLED))
 
 
-def use_replies() -> str:
-    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``."""
-    *names, last = [name for name in elicitation_names() if not find_elicitation(name).scored_by_logprobs]
+def use_replies(schema: bool = False) -> str:
+    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``.
+
+    With ``schema`` only those whose replies can be held to one are named.
+    """
+    every = [find_elicitation(name) for name in elicitation_names()]
+    *names, last = [one.name for one in every if not one.scored_by_logprobs and (one.takes_schema or not schema)]
     return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 
 

@@ -21,8 +21,8 @@ class Condition:
     form: Form
     length: int
     spec: Spec | None
-    turn_instructions: int | None = None  # instructions a turn; None is all up to the next read
-    answers: Literal["text", "schema"] | None = None  # how a reply is to be written; None where there is none
+    turn_instructions: int | None = None  # instructions a turn. None: all up to the next read
+    answers: Literal["text", "schema"] | None = None  # how a reply is to be written. None: there is none
 
     @property
     def language(self) -> str:
@@ -44,7 +44,7 @@ class Condition:
 
     @property
     def expected_reads(self) -> float | None:
-        """The mean number of reads that are asked of a string; None where that is not known."""
+        """The mean number of reads that are asked of a string. None where that is not known."""
         if self.elicitation.asks_one_read:
             return 1.0
         return self.spec.expected_reads if self.spec else None

@@ -22,7 +22,7 @@ import numpy as np
 from ffprompt._util.files import well_formed
 from ffprompt.backends.base import Backend, Failure, Message, Reply, Request, Scores, Talk
 from ffprompt.elicitation.base import AskOne, Elicitation, Form
-from ffprompt.elicitation.question import Prompt, Question, Turn
+from ffprompt.elicitation.question import Prompt, PromptParts, Question, Turn
 from ffprompt.elicitation.wording import Span, again, answers, events, system_message
 from ffprompt.errors import AuditError, RunFailedError
 from ffprompt.scoring.response_records import ResponseRecord
@@ -47,16 +47,9 @@ class DialogueElicitation(Elicitation):
         """Return the keys of the first turn's texts."""
         return again("chat.dialogue", shots)
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
-        """Render the turns of a string. The form is chat, whatever ``form`` says."""
+    def prompt(self, parts: PromptParts) -> Prompt:
+        """Render the turns of a string. The form is chat, whatever the parts say."""
+        words, string, shots, turn_instructions = parts.words, parts.string, parts.shots, parts.turn_instructions
         self.check_wording(words, "chat", bool(shots))
         messages = system_message(words)
         blanks: list[tuple[int, int, int]] = []
@@ -77,7 +70,7 @@ class DialogueElicitation(Elicitation):
                 at, waiting = at + len(waiting), []
             else:  # nothing is asked, so the model is not called
                 waiting.append(Message("assistant", words.template.chat.ack))
-        numbers = tuple(asked or self.asked(string.read_count))
+        numbers = tuple(parts.asked or self.asked(string.read_count))
         return Prompt("", tuple(messages), (), numbers, (), tuple(blanks), tuple(turns))
 
     def max_tokens(self, form: Form, structured: bool, count: int) -> int:
@@ -148,7 +141,7 @@ class Dialogue:
 
     @property
     def request(self) -> Request | None:
-        """The request of the turn that is to be asked now; None when the dialogue is over, or a call of it failed."""
+        """The request of the turn that is to be asked now. None when the dialogue is over or a call failed."""
         if self.failure is not None or len(self.replies) == len(self.turns):
             return None
         return request_of_turn(self.question, [self._shown(reply) for reply in self.replies])
@@ -223,7 +216,7 @@ def request_of_turn(question: Question, replies: Sequence[str]) -> Request:
 
 
 def chunks(is_read: Bools, size: int | None) -> list[tuple[int, int]]:
-    """Return (first, last + 1) of the instructions of each turn; nothing is said after the last read.
+    """Return (first, last + 1) of the instructions of each turn. Nothing is said after the last read.
 
     >>> import numpy as np
     >>> is_read = np.array([False, True, False, False, True, True])

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ffprompt.backends.base import Backend, Failure, Reply, Scores, Talk
 from ffprompt.elicitation.base import Elicitation, Form
 from ffprompt.elicitation.list_reads import LIST
-from ffprompt.elicitation.question import Prompt, Question
+from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.elicitation.wording import Span, events, solved_in_place
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
@@ -36,24 +36,17 @@ class Forced(Elicitation):
         """Return the keys of the texts that it needs."""
         return LIST.texts(form, shots) if form == "chat" else []
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render a string with its answers in place."""
-        if form == "chat":
+        words, string = parts.words, parts.string
+        if parts.form == "chat":
             text, reads = _reply(words, string)
-            return dataclasses.replace(LIST.prompt(words, form, string, shots, asked), text=text, reads=reads)
-        text = solved_in_place(words, string, shots)
+            return dataclasses.replace(LIST.prompt(parts), text=text, reads=reads)
+        text = solved_in_place(words, string, parts.shots)
         solved, spans = events(words, string)
         reads = tuple((start + len(text), end + len(text)) for start, end in spans)
         # What would follow the last answer tells nothing about it and is left away.
-        return Prompt(text + solved[: spans[-1][1]], (), reads, tuple(asked or self.asked(len(spans))))
+        return Prompt(text + solved[: spans[-1][1]], (), reads, tuple(parts.asked or self.asked(len(spans))))
 
     def right_replies(self, question: Question) -> Sequence[str]:
         """Return nothing to count: the model writes nothing."""

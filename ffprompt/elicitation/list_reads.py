@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ffprompt.elicitation.base import Form
-from ffprompt.elicitation.question import Prompt
+from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, again, answers, conversation, events
 from ffprompt.tasks.base import String
@@ -29,18 +29,11 @@ class List(ReplyElicitation):
         """Return the keys of the texts that it needs."""
         return again("chat.list", shots) if form == "chat" else ["completion.list_string"]
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render a string with all reads left blank."""
-        asked = tuple(asked or self.asked(string.read_count))
-        if form == "chat":
+        words, string, shots = parts.words, parts.string, parts.shots
+        asked = tuple(parts.asked or self.asked(string.read_count))
+        if parts.form == "chat":
             messages, blanks = conversation(words, "list", [_exchange(words, one) for one in (*shots, string)])
             return Prompt("", messages, (), asked, (), tuple(blanks))
         text = words.intro

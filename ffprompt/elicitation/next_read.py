@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ffprompt.elicitation.base import Form
-from ffprompt.elicitation.question import Prompt
+from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, again, conversation, events, solved_in_place
 from ffprompt.tasks.base import String
@@ -33,26 +33,19 @@ class Next(ReplyElicitation):
         """Return the keys of the texts that it needs."""
         return again("chat.next", shots) if form == "chat" else []
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render a string up to one of its reads. Raises IndexError for a read that it does not have."""
-        (read,) = asked or self.asked(string.read_count)
+        words, string, shots = parts.words, parts.string, parts.shots
+        (read,) = parts.asked or self.asked(string.read_count)
         if not 0 <= read < string.read_count:
             raise IndexError(f"read {read} of a string with {string.read_count}")
-        if form == "chat":
-            # A shot shows its last read answered; the question stops at the read that is asked.
+        if parts.form == "chat":
+            # A shot shows its last read answered. The question stops at the read that is asked.
             exchanges = [_exchange(words, shot, shot.read_count - 1) for shot in shots]
             messages, blanks = conversation(words, "next", [*exchanges, _exchange(words, string, read)])
             return Prompt("", messages, (), (read,), (), tuple(blanks))
         text = solved_in_place(words, string, shots) + events(words, string, until=read)[0]
-        # A trailing space would be a token of its own; models write it together with the word that follows.
+        # A trailing space would be a token of its own. Models write it together with the word that follows.
         return Prompt(text.rstrip(" "), (), (), (read,))
 
     def max_tokens(self, form: Form, structured: bool, count: int) -> int:

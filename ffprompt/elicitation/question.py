@@ -1,7 +1,7 @@
 """A question: one trial of a run, which is asked in one call or in several.
 
 A plan makes questions, and a question makes the requests that a backend is sent. What would be right stands in the
-question; a request holds none of it but the hints of a scripted model.
+question. A request holds none of it but the hints of a scripted model.
 """
 
 from __future__ import annotations
@@ -11,14 +11,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ffprompt.backends.base import AnswerSchema, Message, Request
+from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.condition import Condition
+from ffprompt.tasks.base import String
+from ffprompt.templates.renderer import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """What a prompt is made of.
+
+    Attributes:
+        words: The template.
+        form: Whether it is one text or messages.
+        string: The string that is asked.
+        shots: Solved strings before it.
+        asked: The numbers, from 0, of the reads that are asked. Empty: as the elicitation says.
+        turn_instructions: Instructions a turn. None: all up to the next read.
+    """
+
+    words: Renderer
+    form: Form
+    string: String
+    shots: Sequence[String] = ()
+    asked: Sequence[int] = ()
+    turn_instructions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn of a dialogue: what is said since the model's last reply, and what is asked of it now.
 
-    ``messages`` are one or more and the last is the user's; ``reads`` is how many answers the reply is to hold.
+    ``messages`` are one or more and the last is the user's. ``reads`` is how many answers the reply is to hold.
     ``answer`` is the reply that would be right. No model is sent it: it stands in where a dialogue is checked or
     counted before it is held.
     """
@@ -32,8 +56,8 @@ class Turn:
 class Prompt:
     """What the model will see. ``text`` and ``messages`` as in Request.
 
-    ``reads`` are the (start, end) characters of the answers in ``text`` that are to be scored; ``asked`` are the
-    numbers (from 0) of the reads that the model is asked, in order; ``stop`` are texts at which a completion may end.
+    ``reads`` are the (start, end) characters of the answers in ``text`` that are to be scored. ``asked`` are the
+    numbers (from 0) of the reads that the model is asked, in order. ``stop`` are texts at which a completion may end.
     """
 
     text: str
@@ -41,8 +65,8 @@ class Prompt:
     reads: tuple[tuple[int, int], ...]
     asked: tuple[int, ...]
     stop: tuple[str, ...] = ()
-    blanks: tuple[tuple[int, int, int], ...] = ()  # (message, start, end) of what the model is to fill in; -1: ``text``
-    turns: tuple[Turn, ...] = ()  # what is said and asked after ``messages``; ``blanks`` counts on into them
+    blanks: tuple[tuple[int, int, int], ...] = ()  # (message, start, end) of what the model fills in. -1: ``text``
+    turns: tuple[Turn, ...] = ()  # what is said and asked after ``messages``. ``blanks`` counts on
     frame: tuple[str | int, ...] = ()  # of a reply that is more than a list of answers, as in Request
     states: tuple[int, ...] = ()  # the true answers to fill in there
 
@@ -51,7 +75,7 @@ class Prompt:
 class Question:
     """One trial: a prompt of a condition, with what would be right.
 
-    ``key`` names the trial. ``limits`` are the longest replies in tokens, one for each call; ``counts`` are the
+    ``key`` names the trial. ``limits`` are the longest replies in tokens, one for each call. ``counts`` are the
     answers that each call is asked for. ``silence`` stands in a conversation where the model's own reply was empty.
     """
 
@@ -64,7 +88,7 @@ class Question:
     limits: tuple[int, ...]
     temperature: float | None = 0.0  # None: the model's own
     silence: str = ""
-    hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer; scripted models only
+    hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # what rules would answer, for scripted models
 
     @property
     def seed(self) -> int:
@@ -88,7 +112,7 @@ class Question:
 
     @property
     def right_replies(self) -> Sequence[str]:
-        """What a model that is always right writes in each call; "" where that is not counted."""
+        """What a model that is always right writes in each call. "" where that is not counted."""
         return self.condition.elicitation.right_replies(self)
 
     def reply(self, answers: Sequence[int]) -> str:

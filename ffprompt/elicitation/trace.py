@@ -22,15 +22,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from ffprompt.elicitation.base import Form
+from ffprompt.elicitation.base import Form, use_replies
 from ffprompt.elicitation.list_reads import LIST
-from ffprompt.elicitation.question import Prompt, Question
+from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, conversation, events
 from ffprompt.errors import TemplateError
 from ffprompt.scoring.parse_trace import Steps
 from ffprompt.tasks.base import String, Strings
-from ffprompt.templates.template import ANSWER, Renderer
+from ffprompt.templates.frame import ANSWER
+from ffprompt.templates.renderer import Renderer
 
 ARROW = " -> "
 CLOSING = "Answers: "
@@ -66,32 +67,28 @@ class Trace(ReplyElicitation):
         return False
 
     def texts(self, form: Form, shots: bool) -> Sequence[str]:
-        """Return the keys of the texts that it needs, of a template without a wording of its own for traces."""
+        """Return the keys of the texts that it needs, where the template words no traces itself."""
         return LIST.texts(form, shots)
 
     def check_wording(self, words: Renderer, form: Form, shots: bool) -> None:
-        """Raise TemplateError for a template that lacks a text that this elicitation needs."""
-        if form == "completion" or not words.has("chat.trace"):
+        """Raise TemplateError for a template that lacks a text, and for a task in which no one answer is the state."""
+        if form == "chat" and words.has("chat.trace"):
+            if shots and not words.has("chat.trace_again"):
+                raise TemplateError(
+                    f"template {words.template.name!r} has chat.trace and no chat.trace_again, which trace needs with "
+                    "shots; add it"
+                )
+        else:
             super().check_wording(words, form, shots)
-        elif shots and not words.has("chat.trace_again"):
-            raise TemplateError(f"template {words.template.name!r} has no chat.trace_again, which shots need; add it")
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render a string with all reads left blank, after shots whose traces are written out.
 
         Raises:
             TemplateError: for a task in which no one answer is the state.
         """
-        asked = tuple(asked or self.asked(string.read_count))
-        prompt = (_chat if form == "chat" else _completion)(words, string, shots)
+        asked = tuple(parts.asked or self.asked(parts.string.read_count))
+        prompt = (_chat if parts.form == "chat" else _completion)(parts.words, parts.string, parts.shots)
         return replace(prompt, asked=asked)
 
     def trace_tokens(self, words: Renderer, events: int) -> int:
@@ -185,7 +182,7 @@ def _states(words: Renderer, string: String) -> tuple[int, ...]:
     if states is None:
         raise TemplateError(
             f"template {words.template.name!r}: the reads of task {words.task.name} ask for different things, so no "
-            "one answer is its state; use --elicitation list, next or dialogue in place of trace"
+            f"one answer is its state and trace cannot be asked; {use_replies(schema=True)}"
         )
     return tuple(states[0].tolist())
 

@@ -14,7 +14,7 @@ from ffprompt.tasks.base import String
 from ffprompt.templates.renderer import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last
-Blank = tuple[int, int, int]  # a message's number, then a span of its text; -1 for the text of a completion
+Blank = tuple[int, int, int]  # a message's number, then a span of its text. -1: the text of a completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def system_message(words: Renderer) -> list[Message]:
 def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> tuple[tuple[Message, ...], list[Blank]]:
     """Return the messages up to the last exchange's reply, and the blanks in the last of them.
 
-    ``frame`` is the template's key for the first user turn; the others have the key with ``_again``.
+    ``frame`` is the template's key for the first user turn. The others have the key with ``_again``.
     """
     messages = system_message(words)
     blanks: list[Blank] = []  # of the last exchange alone
@@ -54,7 +54,7 @@ def conversation(words: Renderer, frame: str, exchanges: Sequence[Exchange]) -> 
 
 
 def solved_in_place(words: Renderer, string: String, shots: Sequence[String]) -> str:
-    """Return a completion's text up to the events of the string; the answers stand in the events of the shots."""
+    """Return a completion's text up to the events of the string. The answers stand in the events of the shots."""
     text = words.intro
     for shot in shots:
         before, after = words.around(words.frame("completion.string"), shot.read_count)

@@ -25,7 +25,7 @@ from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import RunConfig
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.elicitation.condition import Condition
-from ffprompt.elicitation.question import Prompt, Question
+from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
@@ -181,7 +181,7 @@ class Plan:
         condition = batch.condition
         asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
-        return condition.elicitation.prompt(words, condition.form, string, shots, asked, turns)
+        return condition.elicitation.prompt(PromptParts(words, condition.form, string, shots, asked, turns))
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""

@@ -67,7 +67,7 @@ def evaluate(
     """
     given = {name: _plain(value) for name, value in settings.items() if value is not None}
     with _words_of_python():
-        folder = _results(out)
+        folder, resume = _results(out), _checked_resume(resume)
         if not isinstance(model, (str, os.PathLike)):
             return _run(_config_of_object(model, given), model, folder, resume, progress)
         name = os.fspath(model)
@@ -102,6 +102,12 @@ def _results(out: Any) -> Path:
     if not isinstance(out, (str, os.PathLike)):
         raise ConfigError(f"out {out!r:.80}: expected the path of a results folder")
     return Path(out)
+
+
+def _checked_resume(resume: Any) -> bool:
+    if not isinstance(resume, bool):
+        raise ConfigError(f"resume {resume!r:.80}: expected True or False")
+    return resume
 
 
 def _config_of_object(model: Any, given: dict[str, Any]) -> RunConfig:

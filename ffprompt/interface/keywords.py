@@ -22,13 +22,13 @@ class Keywords(TypedDict, total=False):
     """solved strings shown before the question (default: depends on the backend)."""
 
     shot_length: int
-    """instructions in each shot (default: 16)."""
+    """length of each shot, counted in the same way (default: 16)."""
 
     shared_shots: bool
     """show the same shots before every question."""
 
     elicitation: str | Sequence[str] | None
-    """how reads are asked: forced, next, list or dialogue (default: depends on the backend)."""
+    """how reads are asked: forced, next, list, dialogue or trace (default: depends on the backend)."""
 
     form: Literal["auto", "completion", "chat"]
     """form of the prompt: auto, completion or chat (default: auto)."""
@@ -42,8 +42,11 @@ class Keywords(TypedDict, total=False):
     task: str
     """the automaton whose strings are asked about (default: flipflop)."""
 
+    task_arg: Sequence[str] | None
+    """setting of the task, such as read=first; repeatable."""
+
     length: int | Sequence[int] | None
-    """instructions in each string, an even number of at least 4 (default: depends on the backend)."""
+    """length of each string; of the flip-flop in symbols, even and at least 4 (default: depends on the backend)."""
 
     p_ignore: float | Sequence[float] | None
     """probability of ignore; write and read share the rest (default: depends on the backend)."""
@@ -52,7 +55,7 @@ class Keywords(TypedDict, total=False):
     """probability of write; give it with p_read instead of p_ignore."""
 
     p_read: float | None
-    """probability of read; goes with p_write."""
+    """probability of read; in the flip-flop goes with p_write."""
 
     symbols: int
     """number of data symbols, 2 to 256 (default: 2)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ffprompt._util.formatting import share, span
 from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
+from ffprompt._util.storage import is_folder
 from ffprompt.analysis.verdict import ConditionVerdict, Verdict, verdicts
 from ffprompt.errors import StoreError
 from ffprompt.report.wording import notes
@@ -131,10 +132,12 @@ class Run:
         """
         from ffprompt.report import data, page
 
+        if path is not None and not isinstance(path, (str, os.PathLike)):
+            raise StoreError(f"report {path!r:.80}: expected the path of an .html file")
         target = self.path / "report.html" if path is None else Path(path)
         if target.suffix not in (".html", ".htm"):
             raise StoreError(f"report {target}: the file's name must end in .html")
-        if not target.parent.is_dir():
+        if not is_folder(target.parent):
             raise StoreError(f"report {target}: the folder {target.parent} is not there")
         page.write(data.build([self.path], incomplete=True), target)
         return target
@@ -155,7 +158,9 @@ class Run:
         names = ("condition", "accuracy", "95% interval", "floor", "against the floor", "reads", "strings", "outcomes")
         head = "".join(f"<th>{name}</th>" for name in names)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>" for cells in shown)
-        remarks = "".join(f"<li>{escape(note)}</li>" for note in notes(rows))
+        remarks = "".join(
+            f"<li>{escape(note)}</li>" for note in notes([(info.model_name, result) for result in info.results])
+        )
         below = f"<details><summary>notes</summary><ul>{remarks}</ul></details>" if remarks else ""
         status = "" if self.complete else f" ({escape(info.status)})"
         return (

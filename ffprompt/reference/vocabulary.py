@@ -13,13 +13,15 @@ register, has a token for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.errors import ConfigError
+from ffprompt.errors import ConfigError, ModelError
 from ffprompt.tasks.base import Event, Spec, Strings, Task
 
 Ints = NDArray[np.int64]
@@ -39,6 +41,30 @@ class Encoded:
     events: Ints
     positions: Ints
     answers: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One prompt as L tokens; each of its R reads is predicted from the first ``positions`` tokens.
+
+    ``ends`` are the characters where the answers end. ``is_open`` says whether the last answer is still to be written.
+    """
+
+    ids: Ints  # (L,)
+    positions: Ints  # (R,)
+    ends: Ints  # (R,)
+    is_open: bool
+
+    def of(self, reads: Sequence[tuple[int, int]], text: str) -> Ints:
+        """The positions (S,) of the reads whose answers stand at these characters of ``text``.
+
+        Raises ModelError where no answer ends.
+        """
+        places = {int(end): int(position) for end, position in zip(self.ends, self.positions, strict=True)}
+        for start, end in reads:
+            if end not in places:
+                raise ModelError(f"characters {start} to {end} of the prompt, {text[start:end]!r}, are not one answer")
+        return np.array([places[end] for _, end in reads], np.int64)
 
 
 @dataclass(frozen=True)
@@ -122,3 +148,10 @@ class Vocabulary:
         if self.in_pairs:
             return 1
         return 0 if event.is_read and not event.has_argument else event.count(self.symbols)
+
+
+class Reader(Protocol):
+    """Turns prompts back into tokens."""
+
+    def read(self, text: str) -> Asked:
+        """The tokens of a prompt. Raises ModelError for one that is none."""

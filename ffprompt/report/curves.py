@@ -46,7 +46,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Share of right answers by probability; ``left_out``: reads of which only a bound is known."""
+    """Share of right answers by probability. ``left_out``: reads of which only a bound is known."""
 
     bins: list[ReliabilityBin]
     brier: float
@@ -61,7 +61,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Curves(Plain):
-    """``gaps``: accuracy by gap, empty without a read; ``reliability``: None without probabilities."""
+    """``gaps``: accuracy by gap, empty without a read. ``reliability``: None without probabilities."""
 
     gaps: list[GapBin]
     reliability: Reliability | None

@@ -23,7 +23,7 @@ from ffprompt.report.joint import compared
 from ffprompt.report.records import ReportRow, ReportRun
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
 from ffprompt.report.source import Source, open_run
-from ffprompt.report.study_cells import BESIDE_RUNS, study
+from ffprompt.report.study_cells import TWO_MEASUREMENTS, study
 from ffprompt.report.trainings import find, read_all
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.reads import Ints
@@ -129,7 +129,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         made=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         version=__version__,
         verdicts=verdicts(results),
-        notes=[*_notes(runs, rows), *([BESIDE_RUNS] if trainings and rows else [])],
+        notes=[*_notes(runs, rows), *([TWO_MEASUREMENTS] if trainings and rows else [])],
         warnings=warnings(results),
         interval=interval_of(rows),
         left_out=left_out,
@@ -155,7 +155,7 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
 
 
 def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, left_out: list[str]) -> list[Source]:
-    """The runs that can be reported; why others cannot is added to ``left_out``, unless they were named."""
+    """The runs that can be reported. Why others cannot is added to ``left_out``, unless they were named."""
     sources = []
     for path in paths:
         try:
@@ -168,7 +168,7 @@ def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, lef
 
 
 def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[ReportRow], list[Ints], list[Ints]]:
-    """The rows of all runs; of each its trials that have a read that is not correct, and its other trials."""
+    """The rows of all runs. Of each its trials that have a read that is not correct, and its other trials."""
     rows: list[ReportRow] = []
     bad, good = [], []
     for number, (run, source) in enumerate(zip(runs, sources, strict=True)):
@@ -245,7 +245,7 @@ def _run(source: Source, label: str) -> ReportRun:
 
 
 def _origin(info: JsonObject) -> str | None:
-    """How a reference model, exported ones too, came to do this task; None for other models."""
+    """How a reference model, exported ones too, came to do this task. None for other models."""
     made = info.get("model") or {}
     if info["config"]["backend"] != "reference" and "trained_on" not in made:
         return None

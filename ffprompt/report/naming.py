@@ -24,7 +24,7 @@ STUDY = "sweep.json"
 class Home:
     """Where a training stands: its folder, the study that it is of, the cell's name there and its place in the file.
 
-    Of a training that is of no study ``group`` is None and ``study`` the folder around its own; a study of one cell
+    Of a training that is of no study ``group`` is None and ``study`` the folder around its own. A study of one cell
     has no name for it, so that ``group`` is empty.
     """
 
@@ -75,7 +75,7 @@ def home(folder: Path) -> Home:
 
 
 def names(homes: Sequence[Sequence[Home]], settings: Sequence[str]) -> list[str]:
-    """A name for each cell, given where its trainings stand and its settings; no two are the same.
+    """A name for each cell, given where its trainings stand and its settings. No two are the same.
 
     Where two would be, they are told with their study, then with the folder around them, then with their settings.
     """
@@ -130,7 +130,7 @@ def differing(cells: Sequence[Any]) -> list[str]:
 
 
 def _flat(settings: JsonObject) -> dict[str, str]:
-    """Settings as text, those inside another under both names; a mixture of languages as one writes it."""
+    """Settings as text, those inside another under both names. A mixture of languages as one writes it."""
     found = {}
     for name, value in settings.items():
         text = name.replace("_", "-")

@@ -29,8 +29,8 @@
     const size = narrow() ? 9 : 11, shown = data.filter((one) => one.showlegend), room = box.clientWidth - 60;
     const most = Math.max(10, Math.floor((room - 50) / (0.6 * size)));
     // A name is broken at a blank, and inside a word that is longer than a line.
-    const line = new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}(?=\\s|$)|(?:&[a-z0-9#]+;|\\S){1,${most}}`, "gu");
-    for (const one of shown) one.name = one.name.match(line)?.map((text) => text.trim()).join("<br>") ?? "";
+    const piece = new RegExp(`(?:&[a-z0-9#]+;|.){1,${most}}(?=\\s|$)|(?:&[a-z0-9#]+;|\\S){1,${most}}`, "gu");
+    for (const one of shown) one.name = one.name.match(piece)?.map((text) => text.trim()).join("<br>") ?? "";
     const entry = 50 + 0.6 * size * Math.min(most, Math.max(...shown.map((one) => one.name.length)));
     const columns = Math.max(1, Math.min(series, Math.floor(room / entry)));
     const lines = columns > 1 ? Math.ceil(series / columns) : shown.reduce((sum, one) => sum + (1 + one.name.split("<br>").length) / 2, 0);
@@ -111,8 +111,8 @@
   };
   const stringOf = (trial) => {
     const box = made("div", "string");
-    // An event is a letter, with its argument or answer if it has one.
-    const pairs = trial.text.match(/\D\d*/g), kinds = letters[trial.row];
+    // An event is a letter, with its argument or answer if it has one; a read of one of several has both, as in r3:1.
+    const pairs = trial.text.match(/[^\d:]\d*(?::\d+)?/g), kinds = letters[trial.row];
     let read = -1, asked = 0, anchor = 0, plain = "";
     pairs.forEach((pair, place) => {
       if (kinds.reset.includes(pair[0])) anchor = place;
@@ -123,7 +123,7 @@
       const text = outcome === "correct" ? pair : answer === null ? pair + "?" : pair + "≠" + answer;
       const chip = made("span", "read o-" + outcome, text);
       const gap = kinds.reset ? `, gap ${place - anchor}` : "";
-      chip.title = `read ${read + 1}${gap}: ${outcome}` + (trial.p ? `, probability of ${pair.slice(1)} among the answers ${trial.p[asked]}` : "");
+      chip.title = `read ${read + 1}${gap}: ${outcome}` + (trial.p ? `, probability of ${pair.match(/\d+$/)?.[0]} among the answers ${trial.p[asked]}` : "");
       box.append(chip, " ");
       asked += 1;
     });

@@ -1,6 +1,6 @@
 """The page: one HTML file that holds all it needs and asks nothing of a network.
 
-Jinja2 escapes whatever is put into it; trials travel as JSON and are shown as text by the page's script. The policy in
+Jinja2 escapes whatever is put into it. Trials travel as JSON and are shown as text by the page's script. The policy in
 its head forbids every request, so that a slip could not send anything either.
 """
 
@@ -167,8 +167,7 @@ def _json(value: object) -> Markup:
 
 
 def _repeated(row: ConditionResult) -> list[str]:
-    record = row.to_json()
-    return [*repeated(record), *traced(record)]
+    return [*repeated(row), *traced(row)]
 
 
 def _record(provenance: JsonObject) -> str:

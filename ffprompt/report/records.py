@@ -27,9 +27,9 @@ class ReportRun(Plain):
         label: What the report calls it: the last part of its model's name, and its own where models are the same.
         origin: How a reference model came to do this task, None for other models.
         incomplete: Whether a trial has no answer.
-        trials: Trials of its plan; of a run that stopped by itself, those that were asked.
+        trials: Trials of its plan. Of a run that stopped by itself, those that were asked.
         answered_reads: Reads whose call did not fail.
-        prompt_tokens: Sum over its rows, None where a part of it is not known; so are ``reply_tokens`` and ``usd``.
+        prompt_tokens: Sum over its rows, None where a part of it is not known. So are ``reply_tokens`` and ``usd``.
         settings: Its settings by name, as ``run.json`` has them.
         provenance: What else ``run.json`` says, without the texts of templates and without results.
     """

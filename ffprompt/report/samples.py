@@ -1,6 +1,6 @@
 """What of a run is shown word for word: the prompts as sent, and single trials, those with an error first.
 
-A page holds a few megabytes at most; what is left out is counted. The log holds everything.
+A page holds a few megabytes at most. What is left out is counted. The log holds everything.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _SPARSE, _DENSE = "sparse tail", "dense tail"  # presets of a task
 class Point:
     """The accuracy of one row in a series.
 
-    ``at_most``: what all reads being right leaves possible, from one side; None where one was not, or a run does not
+    ``at_most``: what all reads being right leaves possible, from one side. None where one was not, or a run does not
     say.
     """
 

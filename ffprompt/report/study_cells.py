@@ -22,6 +22,10 @@ ERROR = (
     "An error is a read where the token ranked first among all tokens of the vocabulary is not the answer, as in the "
     "paper."
 )
+TWO_MEASUREMENTS = (
+    "The glitch rate of a training and the error rate of a run are two measurements, and either can be the larger one. "
+    "Why: see Trainings."
+)
 # Why a training and a run of its model say two numbers.
 BESIDE_RUNS = (
     "The glitch rate of a training and the error rate of a run of its model are two measurements, and either can be "
@@ -32,9 +36,9 @@ BESIDE_RUNS = (
 
 
 def study(trainings: Sequence[JsonObject]) -> JsonObject | None:
-    """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs); None without a training.
+    """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs). None without a training.
 
-    Cells of a study are in the order of its file, under its own names; ``settings`` is what tells them apart.
+    Cells of a study are in the order of its file, under its own names. ``settings`` is what tells them apart.
 
     Numbers of a cell are of its finished trainings alone: a training that diverged has no last glitch rate, and one
     that has not ended has not got it yet.
@@ -99,7 +103,7 @@ def thinned(curve: Sequence[JsonObject], room: int) -> list[JsonObject]:
 
 
 def _cell(name: str, settings: str, members: Sequence[JsonObject], sets: Sequence[str]) -> JsonObject:
-    """A cell; of the ``sets`` those on which at least one of its trainings was evaluated, at the end or on the way."""
+    """A cell. Of the ``sets`` those on which at least one of its trainings was evaluated, at the end or on the way."""
     finished = [one for one in members if one["final"]]
     found = {}
     for data in (data for data in sets if any(data in one["evaluations"] for one in members)):
@@ -135,7 +139,7 @@ def _cell(name: str, settings: str, members: Sequence[JsonObject], sets: Sequenc
 
 
 def _reads(data: str) -> list[float] | None:
-    """Expected reads of one string of a data set at gap 1, 2, …; None for one whose language is not in its name."""
+    """Expected reads of one string of a data set at gap 1, 2, …. None for one whose language is not in its name."""
     try:
         return [float(one) for one in gap_counts(Spec.parse(re.sub(r", M=\d+", "", data)))]
     except SpecError:

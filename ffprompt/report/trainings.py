@@ -36,7 +36,8 @@ class Found:
 def find(given: Sequence[Path]) -> Found:
     """The run and training folders that are named, and those in the results and study folders that are named.
 
-    Raises StoreError for a path that is none of these.
+    Raises:
+        StoreError: A path is none of these.
     """
     found = Found()
     for path in given:

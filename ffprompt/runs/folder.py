@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ffprompt._util.files import json_bytes, read_text, refuse_pointer
+from ffprompt._util.files import json_bytes, printable, read_text, refuse_pointer
 from ffprompt._util.records import JsonObject
 from ffprompt._util.secrets import redacted
 from ffprompt._util.storage import write_atomically
@@ -82,8 +82,9 @@ class RunFolder:
             folder = cls(path, RunInfo.from_json({"schema": SCHEMA, "run_id": path.name, **info}))
             folder.save()
             folder.trials_path.touch()
-        except OSError as error:
-            raise StoreError(f"results folder {out}: cannot be written ({error.strerror or error})") from error
+        except (OSError, ValueError) as error:  # the latter for a name that no file system can have
+            why = getattr(error, "strerror", None) or error
+            raise StoreError(f"results folder {printable(str(out))}: cannot be written ({why})") from error
         return folder
 
     @classmethod

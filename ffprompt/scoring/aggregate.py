@@ -70,6 +70,7 @@ class Tally:
     missing: int = 0  # trials that should have a line and have none
     traces: int = 0  # trials with a trace and answers after it
     contradicting: int = 0  # of these, trials whose answers are not those in the trace
+    free: int = 0  # trials without a trace that reason in their own way
     bill: Bill = field(default_factory=Bill)
     repeats: Repeats = field(default_factory=Repeats)
     reasons: dict[Outcome, Reasons] = field(default_factory=dict)  # why trials had an outcome, so far of errors
@@ -84,6 +85,7 @@ class Tally:
         if failed:
             self.reasons.setdefault(Outcome.ERROR, Reasons()).add(judged.reason or "no reason")
             return
+        self.free += judged.is_free
         if judged.contradicts is not None:
             self.traces += 1
             self.contradicting += judged.contradicts
@@ -149,6 +151,7 @@ class Tally:
             missing_trials=self.missing,
             traces=self.traces,
             contradicting_traces=self.contradicting,
+            replies_without_a_trace=self.free,
             **self.repeats.row(),
             **self.bill.row(),
         )

@@ -136,6 +136,7 @@ class ConditionResult:
     self_agreement_high: Number | None = None
     traces: Int = 0  # trials with a trace and answers after it
     contradicting_traces: Int = 0  # of these, trials whose answers are not those in the trace
+    replies_without_a_trace: Int = 0  # trials scored on the answers at the end, after reasoning in free words
     whole_strings: Int = 0
     always_right: Number | None = None
     always_right_low: Number | None = None
@@ -171,8 +172,8 @@ class ConditionResult:
         for name in ("stopping", "unread", "reasoning_tags"):
             part = getattr(self, name)
             row[name] = part and part.to_json()
-        if not self.traces:
-            del row["traces"], row["contradicting_traces"]
+        if not self.traces and not self.replies_without_a_trace:
+            del row["traces"], row["contradicting_traces"], row["replies_without_a_trace"]
         return _without(row | {"warnings": list(self.warnings)}, "answers", "stopping", "unread", "reasoning_tags")
 
     @classmethod

@@ -4,11 +4,12 @@ A trace is numbered lines, one for each event, with an arrow before the state, a
 
     >>> steps = Steps.of(["write 1", "read ?", "read ?"], asked=[1, 2], known=["write 0"])
     >>> parse_trace("1. write 1 -> 1\\n2. read ? -> 1\\n3. read ? -> 0\\nAnswers: 1, 1", steps, ["0", "1"])
-    Trace(answers=(1, 0), reasons=(None, None), final=(1, 1), ended=False, reason=None)
+    Trace(answers=(1, 0), reasons=(None, None), final=(1, 1), ended=False, reason=None, is_free=False)
 
 The line about a read is its answer. Nothing here picks for the model: a trace that has not exactly one line an event,
 or a line about another event than its number says, gives no answers at all, and a line with two states or none gives
-none to its own read. What the answers at the end say never changes those in the lines.
+none to its own read. What the answers at the end say never changes those in the lines. A chat model may also reason in
+words of its own, without numbered lines; its answers are then those at the end.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Trace:
 
     ``answers`` are symbols, None where a line gives none, and ``reasons`` say why. ``final`` are those at the end,
     None where there are none or they cannot be read. ``ended``: a base model has gone on with another text.
-    ``reason`` says why a reply is no trace at all; it then has no answers.
+    ``reason`` says why a reply is no trace at all. ``is_free``: a chat model has reasoned in its own way, without
+    numbered lines, and ``answers`` are those at its end.
     """
 
     answers: tuple[int | None, ...] = ()
@@ -64,6 +66,7 @@ class Trace:
     final: tuple[int, ...] | None = None
     ended: bool = False
     reason: str | None = None
+    is_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def parse_trace(
         # A base model's answers end with their line, as in a list; what follows is another text.
         at = next((place for place, line in enumerate(rest) if line.strip()), len(rest))
         tail, ended = "".join(rest[at : at + 1]), at + 1 < len(rest)
+    if not lines and not completion and (free := _free(written, steps, values, ignore_case)) is not None:
+        return Trace(free, (None,) * len(free), is_free=True)
     if problem := _problem(lines, steps):
         return Trace(ended=ended, reason=problem)
     found = [_answer(lines, place, steps) for place in steps.asked]
@@ -123,6 +128,15 @@ def parse_trace(
         tail = tail.removeprefix(closing)
     final = parse_list(tail, values, len(steps.asked), ignore_case=ignore_case).answers if tail.strip() else None
     return Trace(tuple(answer for answer, _ in found), tuple(reason for _, reason in found), final, ended)
+
+
+def _free(written: Sequence[str], steps: Steps, values: Sequence[str], ignore_case: bool) -> tuple[int, ...] | None:
+    """Return the answers on and after the one line that begins with "Answers:"; None where there is no such line."""
+    headings = [place for place, line in enumerate(written) if _CLOSING.match(line)]
+    if len(headings) != 1:
+        return None
+    tail = "\n".join(written[headings[0] :])
+    return parse_list(tail, values, len(steps.asked), ignore_case=ignore_case).answers
 
 
 def _without_emphasis(text: str, values: Sequence[str]) -> str:

@@ -35,7 +35,8 @@ class Judged:
     """The asked reads of one trial: the symbol answered (None: none), the outcome, and why there is no answer.
 
     ``reasons`` says so read by read, where that differs: in a dialogue or a trace. ``final`` are the answers that a
-    trace ends with; None where there is none or it ends without.
+    trace ends with; None where there is none or it ends without. ``is_free``: a trace was asked for, and the model
+    reasoned in its own way.
     """
 
     answers: Sequence[int | None]
@@ -43,6 +44,7 @@ class Judged:
     reason: str | None = None
     reasons: Sequence[str | None] = ()
     final: Sequence[int] | None = None
+    is_free: bool = False
 
     @property
     def contradicts(self) -> bool | None:
@@ -138,7 +140,7 @@ def _judge_trace(text: str, cut: bool, truth: Sequence[int], reading: Reading, s
         for answer, true in zip(trace.answers, truth, strict=True)
     ]
     reason = next((reason for reason in trace.reasons if reason is not None), None)
-    return Judged(trace.answers, outcomes, reason, trace.reasons if reason else (), trace.final)
+    return Judged(trace.answers, outcomes, reason, trace.reasons if reason else (), trace.final, trace.is_free)
 
 
 def _parse(text: str, count: int, reading: Reading) -> Parsed:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ffprompt._util.numbers import is_number
 from ffprompt.errors import CountsError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -14,8 +15,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 def checked_level(level: float) -> float:
     """A confidence level, or CountsError unless 0.5 <= level < 1."""
-    if not 0.5 <= level < 1.0:
-        raise CountsError(f"level {level}: expected a confidence level from 0.5 to below 1, such as 0.95")
+    if not is_number(level) or not 0.5 <= level < 1.0:
+        raise CountsError(f"level {level!r:.80}: expected a confidence level from 0.5 to below 1, such as 0.95")
     return level
 
 

@@ -257,6 +257,12 @@ class Automaton(Task):
 
     # ------------------------------------------------------------------------------------------------------ strings
 
+    def answers_everywhere(self, strings: Strings) -> U8 | None:
+        """What a read would answer after every event; None where a read asks for one of several things."""
+        if self.events[self.read_event].has_argument:
+            return None
+        return self.run(strings.events, strings.arguments)
+
     def length_of(self, instructions: int) -> int:
         """Return T of a string of so many events."""
         return instructions // 2 if self.reads_every else instructions

@@ -335,6 +335,11 @@ class Task(Protocol):
         return {}
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """Numbers that a template may name, such as ``size``, and ``last`` for one less."""
+        return {}
+
+    @property
     def takes(self) -> tuple[str, ...]:
         """The settings ``p_…`` that it takes, without their ``p_``."""
         return PROBABILITIES
@@ -383,7 +388,7 @@ class Task(Protocol):
     def plain_argument(self, event: Event, argument: int, symbols: int) -> Any:
         """Return the argument of an event as a file of strings holds it; None for none, a list for several."""
         values = event.split(argument, symbols)
-        words = [int(word) if word.isdigit() else word for word in event.words]
+        words = [int(word) for word in event.words] if all(word.isdigit() for word in event.words) else event.words
         found = [words[value] if words else value for value in values]
         return None if not found else found[0] if len(found) == 1 else found
 

@@ -34,7 +34,7 @@ class Draws:
             raise SpecError(f"strings {start} to {stop}: expected a range from 0 on")
         philox = np.random.Philox(key=self._key, counter=start * self._steps)
         words = np.asarray(philox.random_raw((stop - start) * self._steps * (_NUMBERS // 2)))
-        return words.view(np.uint32).reshape(stop - start, -1)[:, : self._each]
+        return words.view(np.uint32).reshape(stop - start, self._steps * _NUMBERS)[:, : self._each]
 
 
 def below(numbers: U32, probability: float) -> NDArray[np.bool_]:

@@ -57,6 +57,11 @@ class Dyck(Automaton):
         return {"top": self.kinds + 1, "depth": self.deepest + 1, "empty": 2}[self.read_function]
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many kinds there are, and the greatest depth."""
+        return {"size": self.kinds, "deepest": self.deepest}
+
+    @property
     def parts(self) -> Mapping[str, int]:
         """The answer itself."""
         return {self.read_function: self.answer_count}

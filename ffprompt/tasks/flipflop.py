@@ -17,7 +17,6 @@ Sampling is addressed, not sequential: string ``i`` is a function of (spec, seed
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt._util.numbers import is_number, is_whole
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import covariates, floors
 from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings, Task
@@ -37,6 +37,8 @@ EVENTS = (
 )
 WRITE, READ, IGNORE = range(3)
 LETTERS = "".join(event.letter for event in EVENTS)
+# T beyond which no model reads and no machine draws.
+MOST_LENGTH = 1_000_000
 # Strings drawn at a time: small enough for the working arrays to stay in the second-level cache at T = 512.
 _BLOCK = 128
 
@@ -57,14 +59,16 @@ class Spec:
 
     def __post_init__(self) -> None:
         for name in ("length", "symbols"):
-            if not isinstance(getattr(self, name), (int, np.integer)):
+            if not is_whole(getattr(self, name)):
                 raise SpecError(f"{name} {getattr(self, name)!r}: expected a whole number")
         if self.length < 4 or self.length % 2:
             raise SpecError(f"length {self.length}: T counts symbols and must be even and at least 4")
+        if self.length > MOST_LENGTH:
+            raise SpecError(f"length {self.length}: at most {MOST_LENGTH:,} symbols are possible")
         for name in ("p_write", "p_read", "p_ignore"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and 0.0 <= value <= 1.0):
-                raise SpecError(f"{name} {value}: expected a probability between 0 and 1")
+            if not is_number(value) or not 0.0 <= value <= 1.0:
+                raise SpecError(f"{name} {value!r:.80}: expected a probability between 0 and 1")
         total = self.p_write + self.p_read + self.p_ignore
         if abs(total - 1.0) > 1e-9:
             raise SpecError(f"p_write + p_read + p_ignore is {total:.12g}: the three must sum to 1")
@@ -74,8 +78,8 @@ class Spec:
     @classmethod
     def ffl(cls, p_ignore: float, length: int = 512, symbols: int = 2) -> Spec:
         """The paper's shorthand FFL(p_ignore): writes and reads share what ignores leave."""
-        if not 0.0 <= p_ignore <= 1.0:
-            raise SpecError(f"p_ignore {p_ignore}: expected a probability between 0 and 1")
+        if not is_number(p_ignore) or not 0.0 <= p_ignore <= 1.0:
+            raise SpecError(f"p_ignore {p_ignore!r:.80}: expected a probability between 0 and 1")
         # Rounded, so that FFL(0.8) has p_write 0.1 and not 0.09999999999999998 in every file and table.
         half = round((1.0 - p_ignore) / 2.0, 12)
         return cls(length, half, half, p_ignore, symbols)
@@ -86,6 +90,8 @@ class Spec:
 
         ``length`` and ``symbols`` are for a text that does not say them. Raises SpecError.
         """
+        if not isinstance(text, str):
+            raise SpecError(f"spec {text!r:.80}: expected a text such as FFL(100, 0.6)")
         match = re.fullmatch(r"\s*FFL\(([^()]*?)(?:,\s*M\s*=\s*([0-9]+)\s*)?\)\s*", text, flags=re.IGNORECASE)
         fields = [field.strip() for field in match[1].split(",")] if match else []
         symbols = int(match[2][:9]) if match and match[2] else symbols
@@ -176,11 +182,15 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
 
     ``stream`` separates families of strings that must not share randomness, such as questions and shots.
     """
-    if seed < 0:
-        raise SpecError(f"seed {seed}: expected a whole number from 0 on")
-    if not 0 <= start <= stop:
+    if not isinstance(spec, Spec):
+        raise SpecError(f"spec {spec!r:.80}: expected a Spec, such as Spec.ffl(0.6, length=100)")
+    if not is_whole(seed) or seed < 0:
+        raise SpecError(f"seed {seed!r:.80}: expected a whole number from 0 on")
+    if not (is_whole(start) and is_whole(stop)) or not 0 <= start <= stop:
         raise SpecError(f"strings {start} to {stop}: expected a range from 0 on")
     n = spec.instructions
+    if (stop - start) * n > MOST_LENGTH * _BLOCK:
+        raise SpecError(f"strings {start} to {stop}: too many at once; draw {MOST_LENGTH * _BLOCK // n:,} at most")
     draw = _Draw(spec, _key(spec, seed, stream), start)
     events, values = np.empty((stop - start, n), np.uint8), np.empty((stop - start, n), np.uint8)
     for low in range(start, stop, _BLOCK):
@@ -258,6 +268,10 @@ def parse(text: str, symbols: int = 2) -> Strings:
     Returns a batch of one. Raises StringError naming the first offending position (counted in instructions, from 1)
     and the character where it starts.
     """
+    if not isinstance(text, str):
+        raise StringError(f"string {text!r:.80}: expected a text such as w1i0r1")
+    if not is_whole(symbols) or not 2 <= symbols <= MAX_SYMBOLS:
+        raise StringError(f"symbols {symbols!r:.80}: between 2 and {MAX_SYMBOLS} data symbols are possible")
     text = text.rstrip()
     events: list[int] = []
     values: list[int] = []

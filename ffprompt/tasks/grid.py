@@ -50,6 +50,11 @@ class Grid(TableAutomaton):
         return (ends if self.read_function == "boundary" else tiles).astype(np.uint8)
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many tiles there are, and the last of them."""
+        return {"size": self.size, "last": self.size - 1}
+
+    @property
     def parts(self) -> Mapping[str, int]:
         """The answer itself: a tile, or whether it is an end."""
         return {"boundary": 2} if self.read_function == "boundary" else {"tile": self.size}

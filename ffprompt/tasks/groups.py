@@ -87,7 +87,7 @@ class Parity(_Group):
     name: ClassVar[str] = "parity"
     events: ClassVar[tuple[Event, ...]] = (Event("flip", "f", "step"), KEEP, READ)
     arguments: ClassVar[Mapping[str, Argument]] = {"p1": Argument(0.5, "probability of flip among flip and keep")}
-    templates: ClassVar[tuple[str, ...]] = ("coin", "parity-symbols")
+    templates: ClassVar[tuple[str, ...]] = ("coin-turning", "parity-symbols")
     rule_names: ClassVar[tuple[str, ...]] = (*TableAutomaton.rule_names, "flip-last-answer")
     transitions: ClassVar[Table] = np.array([[1, 0], [0, 1]], np.int32)
     answers_of_states: ClassVar[U8] = np.array([0, 1], np.uint8)
@@ -116,6 +116,11 @@ class Counter(_Group):
     def name(self) -> str:
         """``counter-3`` counts 0, 1, 2."""
         return f"counter-{self.size}"
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The size, and the largest number."""
+        return {"size": self.size, "last": self.size - 1}
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -195,6 +200,11 @@ class Dihedral(_Group):
         return found[self.read_function].astype(np.uint8)
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many places the ring has, and the last of them."""
+        return {"size": self.places_on_ring, "last": self.places_on_ring - 1}
+
+    @property
     def parts(self) -> Mapping[str, int]:
         """Direction (0 is forward) and place, or the one of them that reads ask for."""
         both = {"direction": 2, "place": self.places_on_ring}
@@ -245,7 +255,7 @@ class Quaternions(_Group):
     events: ClassVar[tuple[Event, ...]] = (
         Event("times", "t", "step", arguments=4, words=("1", "i", "j", "k")), READ,
     )  # fmt: skip
-    templates: ClassVar[tuple[str, ...]] = ("quaternion-product", "quaternion-symbols")
+    templates: ClassVar[tuple[str, ...]] = ("stone", "quaternion-symbols")
     rule_names: ClassVar[tuple[str, ...]] = (*TableAutomaton.rule_names, "counts", "plus-sign", "axis-then-guess")
     transitions: ClassVar[Table] = np.array(
         [[quaternion_product(state, 2 * axis) for axis in range(4)] for state in range(8)], np.int32
@@ -323,13 +333,18 @@ class _Permutations(_Group):
         return math.factorial(self.size) // (2 if self.even else 1)
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many things there are."""
+        return {"size": self.size}
+
+    @property
     def parts(self) -> Mapping[str, int]:
         """The order; or the thing that is first."""
-        return {"order" if self.read_function == "state" else "first": self.size}
+        return {"order": self.size}
 
     def part_values(self, answer: int) -> Mapping[str, int | tuple[int, ...]]:
         """Which thing is in each place; or which one is first."""
-        return {"order": self.orders[answer]} if self.read_function == "state" else {"first": answer}
+        return {"order": self.orders[answer] if self.read_function == "state" else answer}
 
     def plain_answer(self, answer: int) -> Any:
         """Which thing is in each place, from 0; or which one is first."""

@@ -56,6 +56,11 @@ class Registers(Automaton):
         )
 
     @property
+    def sizes(self) -> Mapping[str, int]:
+        """How many names there are."""
+        return {"size": self.names}
+
+    @property
     def answer_count(self) -> int:
         """How many symbols there are."""
         return int(self["symbols"])

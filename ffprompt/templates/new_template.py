@@ -72,13 +72,13 @@ def write(name: str, task: str = registry.DEFAULT, folder: Path | None = None) -
         raise TemplateError(f"template {path.stem!r}: expected small letters, digits and hyphens, such as my-lamp")
     if path.stem in names():
         raise TemplateError(f"template {path.stem!r}: a bundled template has this name; choose another")
-    if path.exists():
-        raise TemplateError(f"template {path}: is there already; choose another name")
     try:
         content = _content(path, task)
     except SpecError as error:
         raise TemplateError(str(error)) from error
     try:
+        if path.exists():
+            raise TemplateError(f"template {path}: is there already; choose another name")
         write_atomically(path, content.encode())
     except OSError as error:
         raise TemplateError(f"template {path}: cannot be written ({error.strerror or error})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 from ffprompt.errors import TemplateError
 from ffprompt.tasks import registry
@@ -93,17 +94,35 @@ class Renderer:
     @cached_property
     def intro(self) -> str:
         """What stands once before a completion."""
-        text = self.template.completion.intro
-        return Frame(text, "completion.intro", ["values"]).render(values=self.surfaces)
+        return self._plain(self.template.completion.intro, "completion.intro")
 
     @cached_property
     def system(self) -> str:
         """The system message; empty for none."""
-        return Frame(self.template.chat.system, "chat.system", ["values"]).render(values=self.surfaces)
+        return self._plain(self.template.chat.system, "chat.system")
 
     def has(self, key: str) -> bool:
         """Return whether the file has a text, such as ``chat.list_again``."""
         return self._text(key) is not None
+
+    @cached_property
+    def _names(self) -> dict[str, Any]:
+        """What frames may name besides their events: the answers, the sizes of the task, the words of its parts."""
+        counts = dict(self.task.parts)
+        for event in self.task.events:
+            counts |= dict(zip(event.keys, event.sizes(self.symbols), strict=False))
+        parts = self.template.parts
+        words = {name: self.template.words(name, counts.get(name, len(parts[name]))) for name in parts}
+        return {"values": self.surfaces, **self._sizes, **words}
+
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        """The sizes that a task has a name for, such as the places of a ring."""
+        return dict(getattr(self.task, "sizes", {}))
+
+    def _plain(self, source: str, key: str) -> str:
+        """A text that stands around no events."""
+        return Frame(source, key, [*self._names]).render(**self._names)
 
     def frame(self, key: str) -> Frame:
         """Return the frame around the events of a string: ``completion.string``, ``chat.list_again`` and so on.
@@ -180,17 +199,18 @@ class Renderer:
 
     def _read_texts(self, event: Event) -> Iterator[tuple[str, str]]:
         key, text = self._read
-        known = ["answer", *(event.keys if event.has_argument else ())]
+        known = ["answer", *self._sizes, *(event.keys if event.has_argument else ())]
         frame = Frame(text, key, known, once="answer")
         for names in self._arguments(event):
-            read = frame.render(answer=ANSWER, **names)
+            read = frame.render(answer=ANSWER, **self._sizes, **names)
             if read.count(ANSWER) != 1:
                 raise TemplateError(f"{key}: {{{{ answer }}}} must stand in it by itself, not in if, for or a filter")
             before, after = read.split(ANSWER)
             yield before, after
 
     def _frame(self, key: str, source: str, answers: bool = False) -> Frame:
-        frame = Frame(source, key, ["events", "values", "count", *(["answers"] if answers else [])], once="events")
+        known = ["events", "values", "count", *(["answers"] if answers else [])]
+        frame = Frame(source, key, list(dict.fromkeys([*known, *self._names])), once="events")
         for name in ("events", *(["answers"] if answers else [])):
             if frame.plain.count(name) != 1:
                 raise TemplateError(
@@ -202,7 +222,7 @@ class Renderer:
         return frame
 
     def _framed(self, frame: Frame, count: int) -> str:
-        return frame.render(events=EVENTS, values=self.surfaces, count=count, answers=ANSWER)
+        return frame.render(**self._names | {"events": EVENTS, "count": count, "answers": ANSWER})
 
     def around(self, frame: Frame, count: int) -> tuple[str, str]:
         """The text before and after the events of a string with ``count`` reads."""

@@ -132,7 +132,8 @@ class Template(_Section):
         unused = {name for name in ("parts", "functions") if not getattr(self, name)}
         content = self.model_dump(exclude=unused | ({"task"} if self.task == registry.DEFAULT else set()))
         for section, key in _ADDED:
-            if getattr(getattr(self, section), key) == type(getattr(self, section)).model_fields[key].default:
+            part = getattr(self, section)
+            if getattr(part, key) == type(part).model_fields[key].default:
                 del content[section][key]
         events = content["instructions"]
         own = {key: events.pop(key) for key in Instructions.model_fields}

@@ -297,7 +297,7 @@ def test_a_run_that_is_not_complete_is_marked_and_shown(tmp_path: Path, capsys: 
     assert made.conditions[0].all.strings == 50
     assert made.conditions[1].all is None
     assert main(["anatomy", str(run)]) == 3
-    assert "10 trials are missing" in capsys.readouterr().out
+    assert "70 trials missing, in 2 of these conditions" in capsys.readouterr().out
 
 
 def test_one_string_is_enough_to_be_shown_and_comes_with_a_warning(tmp_path: Path) -> None:
@@ -401,11 +401,16 @@ def test_the_command_prints_and_writes_what_the_function_returns(
     shown = capsys.readouterr().out
     made = ffprompt.anatomy(run)
     assert json.loads((tmp_path / "a.json").read_text()) == made.to_json()
+    (first, *_) = made.conditions
+    assert first.all is not None
+    assert f"{first.all.accuracy:.4f}" in shown
+    assert "copy-last-bit *" in shown
+    assert main(["anatomy", str(run), "--verbose"]) == 0
+    shown = capsys.readouterr().out
     assert "explained best by copy-last-bit" in shown
-    assert shown.count("contradicting ignores since the write") == 4
+    assert shown.count("distractors that contradict") == 4
     assert "best less worst 0.0000" in shown
-    one = made.conditions[0].by_gap[1]
-    assert f"{one.accuracy:.4f}" in shown
+    assert f"{first.by_gap[1].accuracy:.4f}" in shown
     assert main(["anatomy", str(run), "--json", str(tmp_path / "nowhere" / "a.json")]) == 2
     assert "cannot be written" in capsys.readouterr().err
 

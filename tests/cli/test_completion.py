@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from ffprompt.cli import completion, completion_scripts
 from ffprompt.cli.main import COMMANDS, main
 from ffprompt.cli.topics import text, topics
 from ffprompt.config.settings import ROWS
+from ffprompt.tasks import registry
 from ffprompt.templates.loading import names
 from tests.conftest import ROOT
 
@@ -186,8 +188,6 @@ def test_topics_that_people_look_for_are_there() -> None:
 
 def test_commands_and_flags_in_topics_exist() -> None:
     """What a text tells to type is known to the parser."""
-    import re
-
     words = completion.commands()
     commands = {command.name for command in COMMANDS}
     known = {name for one in words.actions.values() for flag in one.flags for name in flag.names}
@@ -209,6 +209,17 @@ def test_every_elicitation_and_outcome_has_a_line() -> None:
     assert all(f"\n{name} " in text("outcomes") for name in Outcome)
 
 
+def test_every_task_has_a_line() -> None:
+    shown = text("tasks")
+    missing = [name for name in registry.names() if not re.search(rf"(?m)^(.*, )?{_pattern(name)}[ ,]", shown)]
+    assert missing == []
+
+
+def _pattern(name: str) -> str:
+    """A task's name with letters in the place of its sizes: ``counter-N`` for counter-3."""
+    return "[A-Z]".join(map(re.escape, re.split(r"(?<=-)\d+|(?<=^[sa])\d+", name)))
+
+
 def test_an_unknown_topic_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "florrs"]) == 2
     assert "did you mean 'floors'?" in capsys.readouterr().err
@@ -217,3 +228,30 @@ def test_an_unknown_topic_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_command_is_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "score"]) == 0
     assert "usage: ffprompt score" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------ did you mean
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "unknown command 'rnu'; did you mean 'run'?"),
+        (["prompts", "shwo", "game"], "unknown action 'shwo'; did you mean 'show'?"),
+        (["batch", "sumbit"], "unknown action 'sumbit'; did you mean 'submit'?"),
+        (["suites", "lst"], "unknown action 'lst'; did you mean 'list'?"),
+        (["completion", "bsh"], "unknown shell 'bsh'; did you mean 'bash'?"),
+        (["run", "--backed", "scripted"], "unknown flag --backed; did you mean '--backend'?"),
+        (["prompts", "show", "gmae"], "did you mean 'game'?"),
+        (["run", "--suite", "quikc"], "did you mean 'quick'?"),
+        (["run", "--backend", "scripted", "--model", "oralce"], "did you mean 'oracle'?"),
+        (["run", "--backend", "reference", "--model", "lstmm"], "did you mean 'lstm'?"),
+        (["run", "--backend", "scripted", "--model", "oracle", "--task", "flipfolp"], "did you mean 'flipflop'?"),
+        (["run", "--backend", "scripted", "--model", "oracle", "--elicitation", "nxt"], "did you mean 'next'?"),
+    ],
+)
+def test_what_is_misspelt_gets_a_hint(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,16 +269,15 @@ def test_a_reader_that_leaves_does_not_stop_a_run(tmp_path: Path) -> None:
 def test_a_table_keeps_every_number_on_any_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    row = Tally().result().to_json() | {
-        "model": "a-model-with-a-rather-long-name", "condition": "light-switch/0-shot/forced/completion/FFL(10, 0.6)",
-        "template": "light-switch", "shots": 0, "elicitation": "forced", "form": "completion",
-        "language": "FFL(10, 0.6)",
-        "reads": 1234567, "accuracy": 0.999999, "interval_low": 0.99999, "interval_high": 1.0,
-    }  # fmt: skip
+    row = replace(
+        Tally().result(), condition="light-switch/0-shot/forced/completion/FFL(10, 0.6)", template="light-switch",
+        shots=0, elicitation="forced", form="completion", language="FFL(10, 0.6)", reads=1234567, accuracy=0.999999,
+        interval_low=0.99999, interval_high=1.0,
+    )  # fmt: skip
     monkeypatch.setattr(result_table, "make_console", lambda error=False: Console(width=width, highlight=False))
-    result_table.show_results([row])
+    result_table.show_results([("a-model-with-a-rather-long-name", row)])
     shown = capsys.readouterr().out
-    assert all(part in shown for part in (row["model"], "1,234,567", "0.999999", "0.99999–1.0000"))
+    assert all(part in shown for part in ("a-model-with-a-rather-long-name", "1,234,567", "0.999999", "0.99999–1.0000"))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def _shown(done: Done, folder: Path) -> str:
         (re.escape(str(ROOT)), "CHECKOUT"),
         (r"\d{8}-\d{6}-(\S+-[0-9a-f]{6})(-\d+)?", r"DATE-\1"),  # numbered, where two runs begin in one second
         (r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d)?", "DATE"),
-        (r"[\d,.]+ reads/s", "N reads/s"),
+        (r"time: about [^,]+", "time: about N s"),
         (r"[ \t]+\n", "\n"),
     ):
         text = re.sub(old, new, text)

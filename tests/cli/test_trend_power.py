@@ -87,7 +87,7 @@ def test_a_trend_says_where_data_or_settings_change(tmp_path: Path, capsys: pyte
     capsys.readouterr()
     main(["trend", str(tmp_path)])
     shown = capsys.readouterr().out
-    lines = [line for line in shown.splitlines() if "FFL(20" in line]
+    lines = [line for line in shown.splitlines() if " T=20 " in line]
     assert ["other data" in line for line in lines] == [False, True, False, True]
     assert ["other settings" in line for line in lines] == [False, False, True, True]
 

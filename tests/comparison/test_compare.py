@@ -404,7 +404,7 @@ def test_the_command_prints_a_table_and_writes_every_number(
     shown = capsys.readouterr().out
     assert "A: oracle" in shown
     assert "coin against oracle: worse in 8 of 8 conditions" in shown
-    assert "0-shot, list, chat, FFL(50, 0.6)" in shown
+    assert "\n0-shot, list, chat, T=50 " in shown
     assert "McNemar" not in shown
     assert main(["compare", str(oracle), str(coin), "--tests"]) == 0
     assert "sign flips" in (more := capsys.readouterr().out) and "McNemar" in more

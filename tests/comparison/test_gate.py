@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -15,6 +17,8 @@ from ffprompt.cli.main import main
 from ffprompt.comparison import baselines
 from ffprompt.comparison.conditions import conditions_of
 from ffprompt.comparison.gate import gate_conditions
+from ffprompt.comparison.gate_report import markdown
+from ffprompt.comparison.gate_strings import fewest_strings
 from ffprompt.comparison.pairing import paired
 from ffprompt.errors import ConfigError, StoreError
 from ffprompt.stats.gate import noninferior
@@ -237,6 +241,38 @@ def test_a_baseline_whose_run_is_gone_is_told(good: Path, results: Path, capsys:
     assert "missing or damaged" in capsys.readouterr().out
 
 
+def test_a_verdict_names_what_the_loss_consists_of(good: Path, tmp_path: Path) -> None:
+    def unreadable(frame: object) -> None:
+        frame.loc[frame.string_index < 30, "outcome"] = "invalid"  # type: ignore[attr-defined]
+        frame.loc[frame.string_index == 30, "outcome"] = "wrong"  # type: ignore[attr-defined]
+
+    report = ffprompt.gate(good, altered(good, "unreadable", unreadable), 0.1)
+    for check in report.checks:
+        assert sum(check.lost_to.values()) == check.lost
+        assert set(check.lost_to) == {"invalid", "wrong"}
+    assert "invalid" in report.sentence
+    assert report.sentence.index("invalid") < report.sentence.index("wrong")  # the commonest first
+    assert "invalid" in markdown(report)
+
+
+def test_answer_mass_that_falls_is_said_though_accuracy_does_not_see_it(good: Path) -> None:
+    def massive(value: float) -> Callable[[dict[str, Any]], None]:
+        return lambda info: [row.update(mean_answer_mass=value) for row in info["results"]] and None
+
+    before = altered(good, "before", info=massive(0.93))
+    report = ffprompt.gate(before, altered(good, "now", info=massive(0.05)), 0.1)
+    assert report.verdict == "pass"
+    assert "Answer mass fell from 0.93 to 0.05" in report.sentence
+    assert "Answer mass" not in ffprompt.gate(before, altered(good, "alike", info=massive(0.9)), 0.1).sentence
+
+
+def test_the_fewest_strings_of_a_margin_are_those_that_identical_answers_need() -> None:
+    for strings, margin in ((58, 0.05), (59, 0.05), (298, 0.01), (299, 0.01)):
+        pairs = Pairs(*(np.full(strings, count) for count in (0, 0, 7)))
+        passes = noninferior(pairs, margin).verdict == "pass"
+        assert passes == (strings >= fewest_strings(margin, 0.95, [7] * strings))
+
+
 # --- run --gate ------------------------------------------------------------------------------------------------------
 
 
@@ -286,9 +322,22 @@ def test_one_run_is_gated_against_a_baseline_of_its_own(
     assert main([*flags, "--model", "coin", "--gate"]) == 2
     assert "--gate: expected a margin" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--margin", "0.1"]) == 2
-    assert "requires --gate" in capsys.readouterr().err
+    assert "goes with --gate" in capsys.readouterr().err
     assert main([*flags, "--model", "coin", "--gate", "--margin", "0.1", "--baseline", str(good)]) == 1
     assert main([*flags, "--model", "oracle", "--gate", "--margin", "0.1", "--baseline", str(good)]) == 0
+    capsys.readouterr()
+    files = ["--junit", str(results / "g.xml"), "--markdown", str(results / "g.md")]
+    gate_flags = ["--gate", "--margin", "0.001", "--baseline", str(good), *files]
+    assert main([*flags, "--model", "oracle", *gate_flags]) == 3
+    shown = capsys.readouterr().out
+    assert shown.index("margin 0.001 cannot be passed with") < shown.index("oracle: 60 strings")  # before it is asked
+    assert (results / "g.xml").read_text().startswith("<?xml")
+    assert "strings in each condition would let an equal model pass" in (results / "g.md").read_text()
+    assert main([*flags, "--model", "oracle", *gate_flags, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["gate"]["verdict"] == "inconclusive"
+    assert Path(document["runs"][0]["folder"]).is_dir()
+    assert main([*flags, "--model", "oracle", "--junit", str(results / "g.xml")]) == 2
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_one_value_may_stand_for_a_list_of_one(key: str, one: Any, several: tupl
         ({"next_read": 1}, ["--next-read 1: expected one of first, last, random"]),
         ({"length": "long"}, ["--length long: expected an even number of at least 4"]),
         ({"p_ignore": "half"}, ["--p-ignore half: expected a probability"]),
-        ({"trials": 0}, ["--trials 0: expected a whole number of at least 1"]),
+        ({"trials": 0}, ["--trials 0: expected a whole number from 1 to 100000000"]),
         ({"seed": -1}, ["--seed -1: expected a whole number from 0 to 9223372036854775807"]),
         ({"seed": 2**63}, [f"--seed {2**63}: expected a whole number from 0 to"]),
         ({"temperature": -0.1}, ["--temperature -0.1: expected a number from 0 to 10, or default"]),

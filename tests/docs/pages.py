@@ -11,7 +11,8 @@ A block says by its language what it is::
 All other languages are shown and not run. A command that ends with another exit code than 0 is followed by
 ``$ echo $?``. A block whose title begins with ``needs`` (a GPU, a key, a server, …) is not run, but its flags are
 checked.
-``<!-- slow -->`` in a page puts the whole page among the slow tests.
+``<!-- slow -->`` in a page puts the whole page among the slow tests. A block after ``<!-- command: NAME -->`` is one of
+the README's two, which ``.ci/run`` runs.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def blocks(page: Path, text: str | None = None) -> list[Block]:
             body = re.sub(rf"^{indent}", "", match["body"], flags=re.M)
             where = text.count("\n", 0, match.start()) + 1
             name = title[1] if title else ""
+            if re.search(r"<!-- command: \w+ -->\s*$", text[: match.start()]):
+                name = "needs a new environment"
             found.append(
                 Block(page, where, match["language"], name, body, match.start("body"), match.end("body"), indent)
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +13,12 @@ from ffprompt.cli.main import main
 from ffprompt.config.run_config import make
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation import base
-from ffprompt.elicitation.base import Form, elicitation_names, find_elicitation, register
-from ffprompt.elicitation.question import Prompt
+from ffprompt.elicitation.base import elicitation_names, find_elicitation, register
+from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import events, solved_in_place
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.tasks.base import String
-from ffprompt.templates.renderer import Renderer
 
 
 class Last(ReplyElicitation):
@@ -34,16 +31,9 @@ class Last(ReplyElicitation):
         """Return the number of the last read."""
         return (count - 1,)
 
-    def prompt(
-        self,
-        words: Renderer,
-        form: Form,
-        string: String,
-        shots: Sequence[String] = (),
-        asked: Sequence[int] | None = None,
-        turn_instructions: int | None = None,
-    ) -> Prompt:
+    def prompt(self, parts: PromptParts) -> Prompt:
         """Render the string up to its last read."""
+        words, string, shots = parts.words, parts.string, parts.shots
         read = string.read_count - 1
         text = solved_in_place(words, string, shots) + events(words, string, blank=True, until=read)[0]
         return Prompt(text.rstrip(" "), (), (), (read,))

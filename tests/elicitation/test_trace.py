@@ -19,11 +19,17 @@ from ffprompt.elicitation.question import Question
 from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Judged, Reading
+from ffprompt.tasks import registry
+from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, oracle, parse
-from ffprompt.templates.template import Renderer, Template, load, names
+from ffprompt.templates.loading import load, names
+from ffprompt.templates.renderer import Renderer
+from ffprompt.templates.schema import Template
 from tests.conftest import only_run
 from tests.support.elicitations import prompt
-from tests.tasks.test_second_task import Parity
+
+# The bundled templates that word the flip-flop.
+FLIP_FLOP = [name for name in names() if load(name).task == "flipflop"]
 
 CAN = Capabilities(scores=False, completes=True, chats=True)
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -56,7 +62,7 @@ def judged(question: Question, reading: Reading, text: str) -> Judged:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", FLIP_FLOP)
 def test_the_right_reply_is_right_in_every_template(name: str, form: Form) -> None:
     symbols = 12 if name.startswith("raw") else 2
     for question, reading in questions(planned(template=name, form=form, shots=[0, 2], symbols=symbols)):
@@ -70,7 +76,7 @@ def test_the_right_reply_is_right_in_every_template(name: str, form: Form) -> No
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", FLIP_FLOP)
 def test_the_states_at_the_reads_are_what_is_scored(name: str, form: Form) -> None:
     for question, reading in questions(planned(template=name, form=form)):
         wrong = question.reply([1 - state for state in question.prompt.states])
@@ -127,21 +133,22 @@ def test_a_template_may_word_traces_itself(tmp_path: Path) -> None:
 
 def test_half_a_wording_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = own_wording(tmp_path, trace="Trace {{ events }} now.")
-    shown = ["prompts", "show", path, "--elicitation", "trace", "--form", "chat"]
-    assert main(shown) == 0
-    assert main([*shown, "--shots", "1"]) == 2
-    assert "chat.trace_again" in capsys.readouterr().err
+    words = ["run", "--backend", "scripted", "--model", "oracle", "--elicitation", "trace", "--form", "chat"]
+    flags = [*words, "--template", path, "--trials", "2", "--length", "8", "--out", str(tmp_path)]
+    assert main([*flags, "--shots", "1"]) == 2
+    assert "has chat.trace and no chat.trace_again, which trace needs with shots" in capsys.readouterr().err
+    assert main([*flags, "--shots", "0", "--no-report"]) == 0
 
 
 def test_templates_without_keys_for_traces_keep_their_content() -> None:
-    for name in names():
+    for name in FLIP_FLOP:
         content = load(name).content()
         assert not {"trace", "trace_again"} & set(content["chat"]) and "steps" not in content["completion"]
         assert Template.model_validate(content) == load(name)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", FLIP_FLOP)
 def test_the_limit_leaves_room_for_a_trace_of_any_string(name: str, form: Form) -> None:
     """A token is at least two bytes of an English text; the limit holds with room."""
     for question, _ in questions(planned(template=name, form=form, length=100, trials=3)):
@@ -232,7 +239,10 @@ def test_a_final_answer_against_the_trace_is_a_column_of_the_results(
 def test_a_schema_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--backend", "scripted", "--model", "oracle", "--elicitation", "trace", "--answers", "schema"]
     assert main([*words, "--out", str(tmp_path)]) == 2
-    assert "--answers schema: trace writes more than its answers; use --elicitation list" in capsys.readouterr().err
+    assert (
+        "--answers schema: trace writes more than its answers; use --elicitation next, list or dialogue"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_trace_is_one_call_that_batches_take() -> None:
@@ -248,17 +258,28 @@ def test_the_states_are_the_tasks_own() -> None:
     assert (states[strings.is_read] == strings.answers[strings.is_read]).all()
 
 
-def test_a_task_without_one_state_has_no_trace() -> None:
-    drawn = Spec.ffl(0.4, 40).sample(3, 0, 2)
-    assert Parity().answers_everywhere(drawn) is None
+@pytest.mark.parametrize("name", registry.every())
+def test_every_task_knows_its_state_or_that_it_has_none(name: str) -> None:
+    task = registry.every()[name]
+    drawn = task.spec(24).sample(1, 0, 10)
+    states = task.answers_everywhere(drawn)
+    if any(event.is_read and event.has_argument for event in task.events):
+        assert states is None
+    else:
+        assert states is not None and states.shape == drawn.events.shape
+        assert (states[drawn.is_read] == drawn.answers[drawn.is_read]).all()
+        # It follows from the events alone, as in a string that was read from a file.
+        blank = Strings(task, drawn.events, drawn.arguments, np.where(drawn.is_read, drawn.answers, 0), drawn.symbols)
+        assert (task.answers_everywhere(blank) == states).all()
 
 
 @pytest.mark.weights
 def test_a_real_base_model_writes_traces(tmp_path: Path) -> None:
-    words = ["--elicitation", "trace", "list", "--form", "completion", "--template", "game", "--shots", "2"]
-    flags = [*words, "--shot-length", "12", "--length", "10", "--trials", "3", "--no-report"]
+    words = ["--elicitation", "trace", "--form", "completion", "--template", "game", "--shots", "2"]
+    # A small model writes as many lines as its shots have.
+    flags = [*words, "--shot-length", "10", "--length", "10", "--trials", "3", "--no-report"]
     assert main(["run", "--backend", "transformers", "--model", "smollm2-135m", "--out", str(tmp_path), *flags]) == 0
-    trace, _ = json.loads((only_run(tmp_path) / "run.json").read_text())["results"]
+    (trace,) = json.loads((only_run(tmp_path) / "run.json").read_text())["results"]
     assert trace["elicitation"] == "trace"
     # It has seen how: what it writes are traces, whatever stands in them.
     answered = trace["outcomes"]["correct"] + trace["outcomes"]["wrong"]

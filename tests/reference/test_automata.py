@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ffprompt.backends.local.reference_prompts import PromptReader
 from ffprompt.cli.main import main
 from ffprompt.cli.train import configure
 from ffprompt.elicitation.wording import events
 from ffprompt.errors import ConfigError, ModelError, SpecError
+from ffprompt.reference.checkpoints import checkpoint as files
 from ffprompt.reference.checkpoints.checkpoint import load, resolve
 from ffprompt.reference.networks.architectures import build
 from ffprompt.reference.training import run as session
@@ -26,6 +26,7 @@ from ffprompt.reference.training.evaluate import Evaluation, evaluate, sets_for
 from ffprompt.reference.training.loop import targets
 from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks import registry
+from ffprompt.templates.reader import PromptReader
 from tests.conftest import only_run
 from tests.tasks import test_second_task as toy
 
@@ -253,6 +254,68 @@ def test_a_prompt_reader_undoes_the_words_of_a_template(coin: str) -> None:
         reader.read("Turn it over.\nThrow it.")
     with pytest.raises(ModelError, match="are not one answer"):
         reader.read("Turn it over.\nIt shows tails").of([(0, 4)], "Turn it over.")
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [(name, template) for name, task in registry.every().items() if task.stride == 1 for template in task.templates],
+)
+def test_every_template_of_every_task_is_read_back(name: str, template: str) -> None:
+    task = registry.get(name)
+    spec = task.spec(task.lengths[0])
+    strings = spec.sample(1, 0, 12)
+    vocabulary = Vocabulary(task, spec.symbols, scratchpad=True)
+    reader = PromptReader(template, vocabulary)
+    made = vocabulary.encode(strings)
+    before = reader.words.intro + reader.words.around(reader.words.frame("completion.string"), 1)[0]
+    for row in range(len(strings)):
+        text, spans = events(reader.words, strings.string(row))
+        moved = [(start + len(before), end + len(before)) for start, end in spans]
+        asked = reader.read(before + text[: spans[-1][1]])
+        positions = made.positions[made.rows == row]
+        assert asked.of(moved, before + text).tolist() == positions.tolist()
+        assert asked.ids.tolist() == made.tokens[row, : int(positions[-1]) + 1].tolist()
+
+
+AUTOMATA = [name for name in sorted(files.bundled()) if name.endswith(("-parity", "-dihedral-8", "-s5"))]
+
+
+@pytest.mark.parametrize("name", AUTOMATA)
+def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
+    kept = files.load(files.resolve(name))
+    (recorded,) = kept.evaluation
+    assert kept.training is not None
+    assert str(recorded.data) == str(kept.training.data) == f"{kept.vocabulary.task.name}(100, reads=every)"
+    assert recorded.strings == 1_000
+    found = evaluate(kept.model, recorded.data, recorded.seed, 20)
+    assert abs(found.rate - recorded.rate) < 0.05
+    if name.startswith("lstm"):
+        assert recorded.rate < 1e-4
+    log = [json.loads(line) for line in (files.BUNDLED / f"{name}.jsonl").read_text().splitlines()]
+    assert max(line["step"] for line in log) == kept.training.steps
+
+
+def test_the_bundled_models_of_automata_are_small() -> None:
+    assert {name.rpartition("x64-")[2] for name in AUTOMATA if name.startswith("lstm")} == {
+        "lstm-parity", "lstm-dihedral-8", "lstm-s5",
+    }  # fmt: skip
+    paths = [files.BUNDLED / f"{name}{kind}" for name in AUTOMATA for kind in (".safetensors", ".jsonl")]
+    assert sum(path.stat().st_size for path in paths) < 4_000_000
+
+
+@pytest.mark.parametrize("task", ["parity", "dihedral-8", "s5"])
+def test_a_bundled_lstm_answers_over_the_templates_of_its_task(tmp_path: Path, task: str) -> None:
+    flags = (f"--task={task}", "--length=20", "--elicitation=forced", "--trials=20")
+    assert run(tmp_path, f"lstm-{task}", *flags) == 0
+    for row in json.loads((only_run(tmp_path / "runs") / "run.json").read_text())["results"]:
+        assert (row["accuracy"], row["strings"]) == (1.0, 20)
+
+
+def test_reads_of_a_function_that_a_model_does_not_know_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "lstm-dihedral-8", "--task=dihedral-8", "--task-arg=read=place", "--length=20") == 2
+    assert "its reads ask for state, not place; add --task-arg read=state" in capsys.readouterr().err
 
 
 def test_a_resumed_training_of_a_task_ends_like_one_that_was_never_stopped(tmp_path: Path) -> None:

@@ -639,15 +639,15 @@ def test_torch_is_imported_late_and_missed_politely() -> None:
     assert 'pip install "ffprompt[reference]"' in ran.stdout
 
 
-# --- what the README says of them ---
+# --- what the documentation says of them ---
 
 
-def test_the_readme_tells_of_the_bundled_models_what_their_files_do() -> None:
+def test_the_documentation_tells_of_the_bundled_models_what_their_files_do() -> None:
     rows = summary.table().splitlines()
     assert len(rows) == 2 + len(FLIP_FLOPS)
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "results" / "reference-models.md").read_text()
     for row in rows:
-        assert row in readme
+        assert row in page
 
 
 @pytest.mark.parametrize(

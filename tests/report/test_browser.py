@@ -71,9 +71,9 @@ def shown(page: Page) -> int:
 
 
 def test_it_opens_from_disk_and_draws_every_figure(page: Page, report: Path) -> None:
-    page.open(report)
+    page.open(report, part="figures")
     charts = page.run(
-        "[...document.querySelectorAll('.chart')]"
+        "[...document.querySelectorAll('#figures .chart')]"
         ".map(c => [c.dataset.name, c.querySelectorAll('.trace, .bars .point').length])"
     )
     assert {name for name, _ in charts} >= {"accuracy", "length-forced", "gap-list", "reliability", "outcomes"}
@@ -85,7 +85,7 @@ def test_trials_can_be_filtered_to_those_with_a_wrong_read(page: Page, report: P
     assert page.run("document.getElementById('found').textContent") == "120 of 120 trials"
     assert shown(page) == 25
     page.choose("by-outcome", "wrong")
-    found = data.build([report.parent])["trials"]
+    found = data.build([report.parent]).trials
     wrong = sum(1 in trial["outcomes"] for trial in found)
     assert page.run("document.getElementById('found').textContent") == f"{wrong} of 120 trials"
     assert page.run("[...document.querySelectorAll('#list > li')].every(li => li.querySelector('.read.o-wrong'))")
@@ -100,7 +100,7 @@ def test_trials_can_be_filtered_to_those_with_a_wrong_read(page: Page, report: P
 
 def test_a_search_finds_strings_with_or_without_spaces(page: Page, report: Path) -> None:
     page.open(report)
-    text = data.build([report.parent])["trials"][7]["text"]
+    text = data.build([report.parent]).trials[7]["text"]
     for asked in (text, text.replace("i", " i "), text.upper()):
         page.choose("by-text", asked)
         assert shown(page) >= 1
@@ -125,6 +125,47 @@ def test_what_a_model_says_stays_text(page: Page, report: Path) -> None:
     assert page.run("document.querySelector('#list pre.said').textContent") == HOSTILE
     assert page.run("document.querySelectorAll('main img, #list b').length") == 0
     assert page.run("document.title") != "broken"
+
+
+def seen(page: Page) -> list[str]:
+    """The parts of a page that are seen."""
+    found = page.run("[...document.querySelectorAll('section.tab')].filter(s => s.offsetParent).map(s => s.id)")
+    return [str(name) for name in found]
+
+
+def test_one_part_is_seen_at_a_time_and_its_figures_are_drawn_then(page: Page, report: Path) -> None:
+    page.open(report)
+    assert seen(page) == ["summary"]
+    drawn = (
+        "[...document.querySelectorAll('.chart')].filter(c => c.querySelector('.main-svg')).map(c => c.dataset.name)"
+    )
+    assert page.run(drawn) == ["overview"]
+    page.run("document.querySelector('nav a[href=\"#figures\"]').click()")
+    page.wait("document.querySelector('#chart-outcomes .main-svg')")
+    assert seen(page) == ["figures"]
+    assert page.run("document.querySelector('nav a[aria-current]').textContent") == "Figures"
+
+
+def test_what_is_printed_has_every_part_at_the_width_of_a_sheet(page: Page, report: Path) -> None:
+    page.open(report)
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    assert seen(page) == page.run("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    page.wait("[...document.querySelectorAll('.chart')].every(c => c.querySelector('.main-svg'))")
+    assert page.run(
+        "[...document.querySelectorAll('.chart .main-svg')].every(s => s.getBoundingClientRect().right <= 690)"
+    )
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert seen(page) == ["summary"]
+
+
+def test_bars_of_one_length_stand_beside_each_other_and_their_numbers_stay(page: Page, report: Path) -> None:
+    page.open(report)
+    lines = "document.getElementById('chart-overview').data.filter(t => t.mode === 'lines+markers')"
+    shifted = page.run(f"{lines}.map(t => t.x[0])")
+    assert len(set(shifted)) == len(shifted) == 2 and all(19 < x < 21 for x in shifted)
+    kept = page.run("JSON.parse(document.getElementById('chart-data').textContent).overview.data.map(t => t.x[0])")
+    assert kept[:2] == [20, 20]
+    assert page.run(f"{lines}.every(t => t.hovertext[0].includes('T = 20'))")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -164,7 +205,7 @@ def of_study(page: Page, report: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_page_of_trainings_draws_its_figures_with_every_zero_in_sight(page: Page, of_study: Path, width: int) -> None:
-    page.open(of_study, width=width)
+    page.open(of_study, width=width, part="figures")
     drawn = page.run(
         "[...document.querySelectorAll('.chart')].map(c => [c.dataset.name, c.querySelectorAll('.trace').length])"
     )

@@ -59,7 +59,9 @@ def test_a_study_of_one_task_has_no_map(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     for layers in (1, 2):
         evaluated(folder / f"s5-{layers}", "s5", 0.5, layers=layers)
-    assert depths(data.build([folder])["study"]) is None
+    study = data.build([folder]).study
+    assert study is not None
+    assert depths(study) is None
 
 
 def test_only_what_is_exactly_right_is_100() -> None:

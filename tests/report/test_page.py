@@ -11,6 +11,7 @@ from ffprompt.cli.main import main
 from ffprompt.report import data, page
 from ffprompt.report.data import Report
 from ffprompt.report.figures import figures
+from ffprompt.report.study_cells import BESIDE_RUNS, TWO_MEASUREMENTS
 from tests.report.test_report import made
 from tests.support.pages import Element, parsed
 from tests.support.studies import study, training
@@ -119,7 +120,9 @@ def test_a_training_beside_runs_says_why_their_numbers_differ(joint: Report, tmp
     one = training(tmp_path / "one")
     both, alone = data.build([run, one]), data.build([run])
     (note,) = set(both.notes) - set(alone.notes)
-    assert "either can be the larger" in note and "--seed" in note
+    assert note == TWO_MEASUREMENTS
+    captions = [one.text for one in parsed(page.render(both)).named("trainings").all("p", "caption")]
+    assert BESIDE_RUNS in captions
     files = tmp_path / "t.tex"
     assert main(["report", str(run), str(one), "-o", str(tmp_path / "r.html"), "--table", str(files)]) == 0
     for file in (files, tmp_path / "t-trainings.tex"):

@@ -62,7 +62,9 @@ def test_a_trace_is_read_whatever_its_layout(text: str) -> None:
     ("text", "reason"),
     [
         ("", "no numbered lines"),
-        ("Answers: on, off", "no numbered lines"),
+        ("Answers: on", "no numbered lines"),
+        ("Answers: on, off\nWait.\nAnswers: off, off", "no numbered lines"),
+        ("First it is on, and then off, so on, off", "no numbered lines"),
         ("The light is on, then off.", "no numbered lines"),
         (TRUE.rsplit("5.", 1)[0] + "Answers: on, off", "no line 5 in the trace of 5 events"),
         (TRUE.replace("2. Bob eats an apple. -> on\n", "") + "Answers: on, off", "no line 2 in the trace of 5 events"),
@@ -104,6 +106,15 @@ def test_a_line_without_one_answer_is_invalid_for_its_own_read(line: str, reason
     assert found.outcomes == [Outcome.INVALID, Outcome.CORRECT]
     assert found.reason is not None and found.reason.startswith(reason)
     assert found.reasons[1] is None and found.contradicts is None
+
+
+def test_reasoning_in_free_words_is_scored_on_its_answers_and_counted() -> None:
+    found = judged("Alice turned it on, and the apple does not matter. Later it was off.\n\n**Answers:** on, off")
+    assert (found.answers, found.is_free, found.final, found.contradicts) == ((1, 0), True, None, None)
+    assert not judged(TRUE + "Answers: on, off").is_free
+    # A base model has seen how, and one that writes no lines does something else.
+    assert judged("Answers: on, off\n", completes=True).outcomes == [Outcome.INVALID] * 2
+    assert judged("Alice turned it on.\nAnswers: on, of", "length").outcomes == [Outcome.TRUNCATED] * 2
 
 
 def test_a_second_trace_that_differs_makes_its_reads_invalid() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,8 +143,8 @@ def test_no_error_is_bounded_by_strings_and_by_reads() -> None:
 
 
 def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
-    row = tally([[Outcome.CORRECT] * 4] * 5).to_json() | {"model": "m", "condition": "c"}
-    first, *others = notes([row])
+    row = replace(tally([[Outcome.CORRECT] * 4] * 5), condition="c")
+    first, *others = notes([("m", row)])
     assert first.startswith(
         "m c: every read of 5 strings is right. At 95% confidence, one-sided, the error rate is at most 0.4507 "
     )
@@ -153,14 +154,18 @@ def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
 
 
 def test_notes_count_the_strings_that_are_hit() -> None:
-    row = tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]).to_json() | {"model": "m", "condition": "c"}
-    assert notes([row])[0] == ("m c: 1 of 2 strings have a read not answered correctly, 0.5000 (0.0126–0.9874, exact)")
+    row = replace(tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]), condition="c")
+    assert notes([("m", row)])[0] == (
+        "m c: 1 of 2 strings have a read not answered correctly, 0.5000 (0.0126–0.9874, exact)"
+    )
 
 
 def test_a_row_of_an_earlier_version_is_shown_with_the_interval_that_it_has() -> None:
-    old = {"model": "m", "condition": "c", "interval_low": 0.9, "interval_high": 1.0}
+    row = tally([[Outcome.CORRECT] * 4] * 5).to_json()
+    later = ("interval_method", "strings_with_an_error", "zero_error_bounds", "warnings")
+    old = ConditionResult.from_json({name: value for name, value in row.items() if name not in later})
     assert "Wilson over strings (computed by an earlier version" in legend([old])
-    assert notes([old]) == []
+    assert notes([("m", old)]) == []
 
 
 def test_invalid_refused_and_truncated_count_against_but_not_in_the_glitch_rate() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ffprompt.backends.base import Message
 from ffprompt.elicitation.base import Form, find_elicitation
 from ffprompt.elicitation.condition import Condition
-from ffprompt.elicitation.question import Prompt, Question, Turn
+from ffprompt.elicitation.question import Prompt, PromptParts, Question, Turn
 from ffprompt.tasks.base import String
 from ffprompt.templates.renderer import Renderer
 
@@ -23,8 +23,8 @@ def prompt(
 ) -> Prompt:
     """Return the prompt of an elicitation by its name. ``next_read`` is the read asked, -1 the last."""
     found = find_elicitation(elicitation)
-    asked = (next_read % string.read_count if next_read == -1 else next_read,) if found.asks_one_read else None
-    return found.prompt(words, form, string, shots, asked, turn_instructions)
+    asked = (next_read % string.read_count if next_read == -1 else next_read,) if found.asks_one_read else ()
+    return found.prompt(PromptParts(words, form, string, shots, asked, turn_instructions))
 
 
 def dialogue(

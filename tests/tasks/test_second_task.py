@@ -124,6 +124,9 @@ class Parity(Task):
         everywhere = np.ones(strings.events.shape, np.bool_)
         return {name: Rule(answers, everywhere) for name, answers in self.floors(strings, see_reads).items()}
 
+    def answers_everywhere(self, strings: Strings) -> U8 | None:
+        return strings.answers
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         return {"gap": np.cumsum(strings.events == FLIP, axis=1)}
 
@@ -238,13 +241,33 @@ def test_its_prompt_words_its_events(coin: str) -> None:
         ]
 
 
-@pytest.mark.parametrize("elicitation", ["forced", "next", "list", "dialogue"])
+@pytest.mark.parametrize("elicitation", ["forced", "next", "list", "dialogue", "trace"])
 def test_the_oracle_is_always_right(tmp_path: Path, coin: str, elicitation: str) -> None:
     found = evaluated(tmp_path, "oracle", coin, "--elicitation", elicitation, "--trials", 30, "--shots", 1)
     row = found.row
     assert (row["accuracy"], row["strings"]) == (1.0, 30)
     assert row["language"] == "parity(6, 0.6, 0.2)"
     assert set(row["floors"]) == {"last-event", "constant-0", "constant-1"}
+
+
+def test_a_rule_writes_its_own_trace(tmp_path: Path, coin: str) -> None:
+    row = evaluated(tmp_path, "last-event", coin, "--elicitation", "trace", "--trials", 300).row
+    assert row["accuracy"] == row["floors"]["last-event"] < 0.9
+    assert (row["traces"], row["contradicting_traces"]) == (300, 0)
+
+
+def test_a_task_whose_reads_ask_for_different_things_has_no_trace(
+    tmp_path: Path, coin: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Parity, "answers_everywhere", Task.answers_everywhere)
+    flags = ["--backend", "scripted", "--model", "oracle", "--task", "parity", "--template", coin, "--length", "6"]
+    assert main(["run", *flags, "--elicitation", "trace", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert (
+        "the reads of task parity ask for different things" in line
+        and "use --elicitation next, list or dialogue" in line
+    )
+    assert not list(tmp_path.glob("out/*/trials.jsonl"))
 
 
 def test_a_wrong_rule_is_right_at_its_analytic_rate(tmp_path: Path, coin: str) -> None:

@@ -30,7 +30,7 @@ _KNOWN = ("enable_thinking", "thinking", "reasoning_effort", "thinking_budget")
 _NAMES = re.compile(r"(?<![\w.'\"])\w*(?:think|reason)\w*")
 # Pairs of values for on and off. Words count where the template itself has the second one in quotes.
 _WORDS = (("on", "off"), ("enabled", "disabled"), ("think", "no_think"), ("thinking", "chat"), ("high", "none"))
-_KEPT = 1024  # rendered conversations; a prompt is rendered once, and looked at several times
+_KEPT = 1024  # rendered conversations. A prompt is rendered once and looked at several times
 _USER, _SYSTEM = "⟦user⟧", "⟦system⟧"
 
 

@@ -6,7 +6,7 @@ model of another task reads any of the task's templates, without shots: the word
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from ffprompt._util.extras import needs
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
-from ffprompt.backends.local.reference_prompts import Asked, PromptReader
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.reference.tokens import HOW, Ints, Tokens, read_positions, tokenise
+from ffprompt.reference.vocabulary import Asked, Reader, Vocabulary
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, READ
@@ -51,9 +51,8 @@ class ReferenceBackend:
     """A reference model that is open: ``model`` is the name of a bundled one (``lstm``) or the path of a checkpoint.
 
     ``device`` is a torch device. Without one it is the CPU, which is fast enough for a network of this size.
-    ``batch_size`` is in strings of equal length. ``task`` is the task of the strings, and ``templates`` are those that
-    its prompts are worded in. Raises ModelError when torch or the model is missing, or the model cannot be used or is
-    one of another task, ConfigError for a batch size below 1.
+    ``batch_size`` is in strings of equal length. ``task`` is the task of the strings. Raises ModelError when torch or
+    the model is missing, or the model cannot be used or is one of another task, ConfigError for a batch size below 1.
     """
 
     identity: ReferenceIdentity
@@ -66,7 +65,6 @@ class ReferenceBackend:
         device: str | None = None,
         batch_size: int | None = None,
         task: Task = FLIP_FLOP,
-        templates: Sequence[str] = (),
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch size {batch_size}: expected at least 1")
@@ -97,7 +95,7 @@ class ReferenceBackend:
         self._symbols = checkpoint.model.config.symbols
         trained_on = checkpoint.training.data if checkpoint.training else None
         self._trained = self.vocabulary.longest(trained_on.parts[0]) if trained_on else None
-        self._readers = [] if self.vocabulary.in_pairs else [PromptReader(one, self.vocabulary) for one in templates]
+        self._readers: Sequence[Reader] = ()
         self.identity = ReferenceIdentity(
             backend="reference",
             # The model of a training is named after its folder.
@@ -117,6 +115,11 @@ class ReferenceBackend:
     def network(self) -> Network:
         """The network itself."""
         return self._model
+
+    def use_words(self, readers: Callable[[Vocabulary], Sequence[Reader]]) -> None:
+        """Take what reads the prompts of the run's templates. Prompts of the flip-flop are read without."""
+        if not self.vocabulary.in_pairs:
+            self._readers = readers(self.vocabulary)
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
         """Parse every prompt and find every read in it.
@@ -263,7 +266,6 @@ SPEC = BackendSpec(
         config.device,
         config.batch_size,
         registry.get(config.task, config.task_arg or ()),
-        config.template or (),
     ),
     extra="reference",
     docs="reference.md",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ffprompt.config.run_config import RunConfig
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
-# Tokens in one forward pass. On a CPU more does not help; on a GPU the first batch that does not fit halves it.
+# Tokens in one forward pass. On a CPU more does not help. On a GPU the first batch that does not fit halves it.
 _CPU_TOKENS, _GPU_TOKENS = 4096, 65536
 _HEAD_NUMBERS = 1 << 29  # logits in one batch: reads × vocabulary
 # A prefix shared by all prompts of a batch is computed once from this many tokens and this share of the prompt on.
@@ -156,15 +156,18 @@ class TransformersBackend:
             scores |= zip(others, self._score_rows([rows[number] for number in others]), strict=True)
         return collect_scores(tokenised, owners, [scores[number] for number in range(len(rows))])
 
-    def _score_trees(self, rows: Sequence[Row], strings: Sequence[Sequence[Sequence[int]]]) -> dict[int, RowScores]:
-        """Score the rows of strings by their number, in one pass a string; none where the model does not allow it.
+    def _score_trees(
+        self, rows: Sequence[Row], strings: Sequence[Sequence[Sequence[int]]], only_check: bool = False
+    ) -> dict[int, RowScores]:
+        """Score the rows of strings by their number, in one pass a string. None are where the model does not allow it.
 
-        ``strings`` are, for each string and each of its reads, the numbers of the rows of its answers.
+        ``strings`` are, for each string and each of its reads, the numbers of the rows of its answers. ``only_check``
+        finds out whether the model allows it, and scores nothing.
         """
         while True:
             trees = [tree for reads in strings for tree in plan_trees(rows, reads, self.most_nodes)]
             try:
-                if not self.trees.passes(trees, rows, self._trees_at_once, self._score_rows):
+                if not self.trees.passes(trees, rows, self._trees_at_once, self._score_rows) or only_check:
                     return {}
                 return {
                     number: row
@@ -174,7 +177,7 @@ class TransformersBackend:
             except OutOfMemoryError:
                 if all(tree.reads == 1 for tree in trees):
                     raise
-                # Smaller trees say the same; what their reads have in common is computed more than once.
+                # Smaller trees say the same. What their reads have in common is computed more than once.
                 self.most_nodes = max(len(tree.ids) for tree in trees if tree.reads > 1) // 2
 
     def _trees_at_once(self, trees: Sequence[AnswerTree]) -> list[list[RowScores]]:
@@ -202,7 +205,7 @@ class TransformersBackend:
         rows, owners = plan_rows(several)
         lengths = [max(len(rows[number].ids) for number in owner) for owner in owners]
         longest = lengths.index(max(lengths))
-        self._score_trees(rows, [_by_read(several[longest], owners[longest])])
+        self._score_trees(rows, [_by_read(several[longest], owners[longest])], only_check=True)
 
     def _score_rows(self, rows: Sequence[Row]) -> list[RowScores]:
         """Every row through the model, in batches of similar length."""

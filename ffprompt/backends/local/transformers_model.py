@@ -164,7 +164,7 @@ class Forward:
             cache = copy.deepcopy(self.cache)
             cache.batch_repeat_interleave(len(ids))
             cached = {"use_cache": True, "past_key_values": cache}
-        # The head is a module of its own in every causal model; scaling and capping of logits happen after it.
+        # The head is a module of its own in every causal model. Scaling and capping of logits happen after it.
         hook = self.head.register_forward_pre_hook(only_reads) if self.head is not None else None
         try:
             logits: torch.Tensor = self.model(input_ids=ids.to(self.model.device), **cached, **options).logits
@@ -201,7 +201,7 @@ class _Finite(LogitsProcessor):
         self.first = torch.full((rows,), _NEVER, dtype=torch.int64, device=device)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        highest = scores.amax(-1).to(self.first.device)  # (B,) NaN where any is; -inf where all are
+        highest = scores.amax(-1).to(self.first.device)  # (B,) NaN where any is, -inf where all are
         self.first.masked_fill_(~highest.isfinite() & (self.first == _NEVER), self.step)
         self.step += 1
         return scores
@@ -232,7 +232,7 @@ def generate(
             attention_mask=mask.to(model.device),
             max_new_tokens=max(limits),
             do_sample=False,
-            # A model's own generation config may ask for sampling; the settings of the run decide alone.
+            # A model's own generation config may ask for sampling. The settings of the run decide alone.
             temperature=None,
             top_p=None,
             top_k=None,

@@ -36,7 +36,7 @@ class TreeCheck:
 
     ``epsilon`` is the distance of 1 to the next number of its type. ``depth`` is the length in tokens of the longest
     row that was checked, and ``difference`` the largest difference so far, in nats. ``refusal`` says why trees cannot
-    be used; it is empty while they can.
+    be used. It is empty while they can.
     """
 
     epsilon: float
@@ -64,7 +64,7 @@ class TreeCheck:
 
     @property
     def note(self) -> str:
-        """What a user is told; empty where there is nothing to tell."""
+        """What a user is told. Empty where there is nothing to tell."""
         if not self.refusal:
             return ""
         return f"answers of several tokens take a pass of their own each, which is slower: {self.refusal}"

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 EngineArguments = dict[str, Any]  # vLLM's own, under its names
 # Scoring a prompt makes a line of logits for every token of a step, which vLLM does not plan memory for. About three
-# float32 copies of them may be there at once; together they stay below this many bytes.
+# float32 copies of them may be there at once. Together they stay below this many bytes.
 _LOGITS = 1 << 30
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # sizes of LoRA adapters that vLLM reserves memory for
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")

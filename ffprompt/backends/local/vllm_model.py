@@ -243,7 +243,7 @@ def _reply(encoder: Encoder, request: Request, output: Any) -> Reply | Failure:
     ids = list(made.token_ids)
     if not _finite(made.logprobs or (), ids):
         return Failure(NOT_FINITE)
-    # A reply that a token has ended holds that token; one that a text has ended names the text.
+    # A reply that a token has ended holds that token. One that a text has ended names the text.
     by_token = ended == "stop" and not isinstance(made.stop_reason, str)
     text, _ = encoder.reply(request, ids[:-1] if by_token else ids)
     return Reply(

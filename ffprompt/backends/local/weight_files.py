@@ -6,6 +6,7 @@ What loads a model says little of a file that is not what its name says: "header
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -101,7 +102,10 @@ def _elsewhere(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
         return "; it is a LoRA adapter: give its base as --model and the folder as --lora (vllm backend)"
     for depth in ("*", "*/*", "*/*/*"):
-        if found := sorted(path.parent for path in folder.glob(f"{depth}/{CONFIG}")):
+        found: list[Path] = []
+        with contextlib.suppress(OSError):  # a folder that cannot be looked into, or is gone by now
+            found = sorted(path.parent for path in folder.glob(f"{depth}/{CONFIG}"))
+        if found:
             others = f" (or one of {len(found) - 1} others)" if len(found) > 1 else ""
             return f", but in one further down: --model {found[0]}{others}"
     gguf = sorted(folder.glob("*.gguf"))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ffprompt._util.storage import replacing
+from ffprompt._util.storage import existing, replacing
 from ffprompt.backends.from_name import OLD_HUB_NAMES
 from ffprompt.backends.local.weight_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
@@ -59,7 +59,7 @@ class Located:
 
     source: str
     identity: Mapping[str, str | None]
-    adds_bos: bool | None = None  # what a GGUF file says about its tokenizer; None where nobody says
+    adds_bos: bool | None = None  # what a GGUF file says about its tokenizer. None: nobody says
 
 
 def installed(name: str) -> bool:
@@ -76,22 +76,28 @@ def locate(model: str, revision: str | None = None, weights: bool = True) -> Loc
 
     Without ``weights`` only what checks prompts has to be there.
     """
-    local = model in SHIPPED or Path(model).expanduser().exists()
+    path = existing(model)
+    local = model in SHIPPED or path is not None
     if local and revision is not None:
         raise ModelError(f"--revision {revision}: only a model on a hub has revisions, and {model} is on this machine")
     if model in SHIPPED:
         return _convert(_shipped_file(model), SHIPPED[model].sha256)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    if path is not None and path.is_dir():
         check_folder(path, f"model {model}", weights)
         record = _read_record(path)
         identity = {"model_path": path.name, **fingerprint(path), **record.get("identity", {})}
         return Located(str(path), identity, record.get("adds_bos"))
-    if path.is_file():
+    if path is not None and path.is_file():
         if path.suffix != ".gguf":
             raise ModelError(f"model {model}: a file must be GGUF (.gguf); otherwise give the model's folder")
         return _convert(path)
-    if path.is_absolute() or model.startswith((".", "~")) or model.endswith(".gguf") or model.count("/") > 1:
+    if (
+        not model
+        or Path(model).is_absolute()
+        or model.startswith((".", "~"))
+        or model.endswith(".gguf")
+        or model.count("/") > 1
+    ):
         raise ModelError(f"model {model}: no such file or folder")
     if "/" not in model and model.lower() not in OLD_HUB_NAMES:
         raise ModelError(f"model {model!r} is no folder and no owner/name on a hub{did_you_mean(model, SHIPPED)}")
@@ -162,7 +168,7 @@ def _convert(file: Path, expected: str | None = None) -> Located:
             for item in list(Path(temporary).iterdir()):
                 if item != made:
                     item.rename(made / item.name)
-            with contextlib.suppress(OSError):  # another process was faster; its folder is the same
+            with contextlib.suppress(OSError):  # another process was faster, and its folder is the same
                 made.rename(folder)
     record = _read_record(folder)
     identity = {"gguf": record["gguf"], "gguf_sha256": record["gguf_sha256"]}

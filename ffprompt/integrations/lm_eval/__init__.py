@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ffprompt.templates import template as templates
+from ffprompt.templates import loading as templates
 
 TASKS = Path(__file__).parent / "tasks"
 

@@ -149,7 +149,7 @@ def _condition(metadata: Mapping[str, Any]) -> HarnessCondition:
 def _refuse(error: FFPromptError) -> Never:
     """End the harness's command with one line. In another program the error is raised as it is."""
     if Path(sys.argv[0]).name in ("lm_eval", "lm-eval"):
-        sys.stderr.write(f"ffprompt: {error}\n")
+        sys.stderr.write(f"\nffprompt: {error}\n")  # a progress bar may be on the line
         raise SystemExit(2) from None
     raise error
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from ffprompt._util.files import refuse_pointer
-from ffprompt._util.storage import write_atomically
+from ffprompt._util.storage import existing, write_atomically
 from ffprompt.errors import ModelError, UsageError, did_you_mean
 from ffprompt.reference.networks.architectures import ARCHITECTURES, configure, name_of, skeleton
 from ffprompt.reference.networks.base import Network, NetworkConfig
@@ -72,10 +72,10 @@ def resolve(name_or_path: str) -> Path:
     known = bundled()
     if name_or_path in known:
         return known[name_or_path]
-    path = Path(name_or_path)
-    if path.is_dir() and (path / WEIGHTS).is_file():
+    path = existing(name_or_path)
+    if path is not None and path.is_dir() and (path / WEIGHTS).is_file():
         return path / WEIGHTS
-    if path.is_file():
+    if path is not None and path.is_file():
         return path
     raise ModelError(
         f"reference model {name_or_path!r}: neither a bundled model nor a file{did_you_mean(name_or_path, known)}"

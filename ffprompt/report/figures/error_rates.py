@@ -96,7 +96,7 @@ def _rate(point: Point) -> float:
 
 
 def _ends(point: Point) -> tuple[float | None, float | None]:
-    """The interval of an error rate; where it is 0, up to the bound of one side, if the run has it."""
+    """The interval of an error rate. Where it is 0, up to the bound of one side, if the run has it."""
     if point.at_most is not None:
         return 0.0, point.at_most
     low, high = point.interval_low, point.interval_high

@@ -31,6 +31,8 @@ from ffprompt.report.records import ReportRow, name_apart
 from ffprompt.report.series import Tails, Trend
 from ffprompt.report.source import OUTCOMES
 
+_GAP_NONE = 0.5  # where a gap of 0 stands on the logarithmic axis
+
 
 def figures(report: Report) -> list[Figure]:
     """Return all figures that a report gives, the most telling first. One without a point is left out."""
@@ -170,7 +172,7 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
             series.append(
                 Series(
                     name,
-                    [point.mean_gap for point in points],
+                    [point.mean_gap or _GAP_NONE for point in points],
                     [point.accuracy for point in points],
                     "line",
                     number,
@@ -182,6 +184,8 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
             )
         note = f"Gap: instructions since {anchors(mine)}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
         note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
+        if any(point.mean_gap == 0 for row in mine for point in row.curves.gaps):
+            note += f" A gap of 0 stands at {_GAP_NONE:g}."
         longest = max(point.to for row in mine for point in row.curves.gaps)
         ticks = [2.0**power for power in range(int(longest).bit_length())]
         yield Figure(

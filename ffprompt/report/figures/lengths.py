@@ -26,7 +26,7 @@ _NOTE = "Dashed: the best rule without memory on the same reads."
 
 
 def overview(lengths: Sequence[LengthSeries]) -> Figure | None:
-    """Return accuracy against T of all models and ways of asking in one figure; None where T does not vary."""
+    """Return accuracy against T of all models and ways of asking in one figure. None where T does not vary."""
     having = [one for one in lengths if len(one.points) > 1]
     if not having:
         return None

@@ -116,7 +116,7 @@ def _written(sheet: Sheet, name: str, target: Path) -> list[Path]:
 
 
 def _folded(name: str, width: int) -> str:
-    """A name in lines, so that nothing of it is cut; between its parts where that is possible."""
+    """A name in lines, so that nothing of it is cut. Between its parts where that is possible."""
     lines: list[str] = []
     for part in name.split(" · "):
         if lines and len(lines[-1]) + len(part) + 3 <= width:
@@ -127,7 +127,7 @@ def _folded(name: str, width: int) -> str:
 
 
 def _legend(sheet: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """A legend below the axes, in as many columns as fit; the sheet grows by the room that it takes."""
+    """A legend below the axes, in as many columns as fit. The sheet grows by the room that it takes."""
     for width, columns in [(_FOLDS[0], n) for n in range(_COLUMNS, 1, -1)] + [(width, 1) for width in _FOLDS]:
         # To matplotlib a name that begins with _ is one to be left out.
         labels = [_plain(_folded(name, width)) for name in names]

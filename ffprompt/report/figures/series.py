@@ -25,12 +25,23 @@ FLOOR = "floor: best rule without memory"
 
 @dataclass(frozen=True)
 class Series:
-    """Points, a line through points, a line alone (dashed: ``rule``, else ``curve``), bars, or a filled ``shape``.
+    """Numbers that are drawn in one way.
 
-    Where a value is None a line is broken; bounds are None where there are none. ``colour`` is a place in the palette,
-    an outcome, or None for a neutral one; ``hollow`` marks what is not complete. ``twin`` belongs to the series before
-    it (or to the first of its ``group``), and is left out of the legend. ``shift`` moves what is drawn along x, so that
-    bars do not hide each other: numbers and texts stay.
+    Attributes:
+        name: Its entry in the legend.
+        x: Where it is drawn. A line is broken where a value is None.
+        y: The same for the other axis.
+        style: Points, a ``line`` through points, a line alone (``curve``, or dashed: ``rule``), upright ``ticks``,
+            ``bars``, or a filled ``shape``.
+        colour: A place in the palette, an outcome, or None for a neutral colour.
+        low: Lower ends of its bars along y, None without bars. So are ``high``, ``x_low`` and ``x_high``.
+        hover: What is shown where one points at a mark.
+        hollow: Whether it is of what is not complete.
+        twin: Whether it belongs to the series before it, or to its ``group``, and is left out of the legend.
+        symbol: The kind of its marks.
+        group: Series that are shown and hidden together.
+        shift: How far it is drawn beside its numbers, so that bars do not hide each other. On a logarithmic axis it is
+            added to the power of ten.
     """
 
     name: str
@@ -52,7 +63,7 @@ class Series:
 
 @dataclass(frozen=True)
 class RateAxis:
-    """A logarithmic axis on which an exact 0 has a place of its own: ``zero``, below all else; None: no 0 is on it.
+    """A logarithmic axis on which an exact 0 has a place of its own: ``zero``, below all else. None: no 0 is on it.
 
     ``low`` and ``high`` are the ends of the axis, ``ticks`` its marks with their texts.
     """
@@ -63,7 +74,7 @@ class RateAxis:
     ticks: Sequence[tuple[float, str]]
 
     def at(self, value: float | None, spread: float = 0.5) -> float | None:
-        """Where a value is drawn; a zero ``spread`` from 0 to 1 over its band, so that several can be counted."""
+        """Where a value is drawn. A zero ``spread`` from 0 to 1 over its band, so that several can be counted."""
         if value is None or value > 0:
             return value
         assert self.zero is not None
@@ -74,7 +85,7 @@ class RateAxis:
         return None if low is None else max(low, self.low if self.zero is None else self.zero)
 
     def cut(self, series: Series, low: Sequence[float | None]) -> Series | None:
-        """Return marks at the foot of the axis where bars of a series go on below it; None where none does.
+        """Return marks at the foot of the axis where bars of a series go on below it. None where none does.
 
         ``low`` are the lower ends of its intervals. A bar that ends on the line 0 is not cut.
         """
@@ -126,11 +137,23 @@ def _power(mark: float) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """``categories``: the y axis holds these, from the top; ``x_values``: ticks of a logarithmic x axis.
+    """A figure as data.
 
-    ``subtitle`` names what all series share: model, template, shots and so on. ``x_mark`` is where an upright line
-    stands that is no series. With ``placed`` the y of a series are numbers: 0 is the middle of the first category, 1
-    that of the next one.
+    Attributes:
+        name: The name of its file.
+        title: What stands above it.
+        note: What a reader has to know, below it.
+        x_title: What is on the x axis, and ``y_title`` what is on the y axis.
+        series: What is drawn.
+        categories: Names on the y axis, from the top.
+        x_values: Ticks of a logarithmic x axis.
+        x_dates: Whether the x axis is of dates.
+        stacked: Whether bars stand behind each other.
+        x_range: The ends of the x axis, as shares.
+        x_rates: A logarithmic axis of rates, and ``y_rates`` the same for y.
+        placed: Whether the y of a series are numbers: 0 is the middle of the first category, 1 that of the next one.
+        subtitle: What all series share: model, template, shots and so on.
+        x_mark: Where an upright line stands that is no series.
     """
 
     name: str
@@ -152,7 +175,7 @@ class Figure:
 
 
 def rate(value: float | None) -> str:
-    """An error rate in words: three digits however small it is, and 0 for exactly 0; None where there is no data.
+    """An error rate in words: three digits however small it is, and 0 for exactly 0. None where there is no data.
 
     >>> rate(0.0), rate(0.000023456), rate(0.25), rate(None)
     ('0', '2.35e-05', '0.25', 'None')

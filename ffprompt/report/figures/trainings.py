@@ -49,7 +49,7 @@ def _named(study: Study, data: str) -> str:
 
 
 def _p_ignore(study: Study, data: str) -> float | None:
-    """The share of ignores; None for a task that has none."""
+    """The share of ignores. None for a task that has none."""
     found = next(one["evaluations"][data][0]["p_ignore"] for one in study["trainings"] if data in one["evaluations"])
     return None if found is None else float(found)
 
@@ -140,7 +140,7 @@ def _axis(evaluations: Sequence[JsonObject], bars: bool = True) -> RateAxis:
 
 
 def _glitches(study: Study, data: str) -> Figure | None:
-    """Glitch rate against step on one data set; None where no training was evaluated on the way."""
+    """Glitch rate against step on one data set. None where no training was evaluated on the way."""
     if all(len(one["evaluations"].get(data, ())) < 2 for one in study["trainings"]):
         return None
     bars = len(study["trainings"]) <= MOST_WITH_BARS
@@ -369,7 +369,7 @@ def _gaps(study: Study, data: str) -> Figure | None:
 
 
 def _bins(gaps: Sequence[tuple[int, float]]) -> dict[int, Any]:
-    """Sums by bin: 0 is gap 1, 1 is 2, 2 is 3 to 4; with empty ones between the first and the last."""
+    """Sums by bin: 0 is gap 1, 1 is 2, 2 is 3 to 4. With empty ones between the first and the last."""
     found: dict[int, Any] = {}
     for gap, count in gaps:
         place = math.ceil(math.log2(gap))

@@ -87,7 +87,7 @@ def test_a_run_shows_that_it_was_held_to_a_schema(
     assert row["accuracy"] == 1
     assert row["answers"] == "schema"
     assert f"/{elicitation}/chat-schema/" in row["condition"]
-    assert f"{elicitation}, chat, schema" in capsys.readouterr().out
+    assert f"{elicitation}, schema" in capsys.readouterr().out
     assert '{\\"answers\\": [' in folder.trials_path.read_text()
     reads = pd.read_parquet(folder.reads_path)
     assert set(reads["answers"]) == {"schema"}

@@ -20,7 +20,7 @@ from ffprompt.backends.local.weights import SHIPPED, installed, locate
 from ffprompt.config.run_config import make as make_config
 from ffprompt.errors import AuditError, ModelError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.templates import template as templates
+from ffprompt.templates import loading as templates
 from tests.support.tiny import make
 
 CAN = Capabilities(scores=True, completes=True, chats=True)

@@ -9,38 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ffprompt.errors import ModelError
-from ffprompt.reference.vocabulary import Ints, Vocabulary
+from ffprompt.reference.vocabulary import Asked, Vocabulary
 from ffprompt.tasks.base import Strings
-from ffprompt.templates.template import Renderer, load
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One prompt as L tokens; each of its R reads is predicted from the first ``positions`` tokens.
-
-    ``ends`` are the characters where the answers end. ``is_open`` says whether the last answer is still to be written.
-    """
-
-    ids: Ints  # (L,)
-    positions: Ints  # (R,)
-    ends: Ints  # (R,)
-    is_open: bool
-
-    def of(self, reads: Sequence[tuple[int, int]], text: str) -> Ints:
-        """The positions (S,) of the reads whose answers stand at these characters of ``text``.
-
-        Raises ModelError where no answer ends.
-        """
-        places = {int(end): int(position) for end, position in zip(self.ends, self.positions, strict=True)}
-        for start, end in reads:
-            if end not in places:
-                raise ModelError(f"characters {start} to {end} of the prompt, {text[start:end]!r}, are not one answer")
-        return np.array([places[end] for _, end in reads], np.int64)
+from ffprompt.templates.loading import load
+from ffprompt.templates.renderer import Renderer
 
 
 class PromptReader:
