@@ -1,7 +1,7 @@
 """What the heads that look for the write have on top at wrong reads, beside the same at right reads.
 
-At each read every one of the best heads names the token to which it attends most. The kind of the read is what most
-of them name. An error is then
+At each read every one of the best heads names the token to which it attends most. Its vote counts as much as it attends
+to the write on average, and the kind of the read is what has the most votes. An error is then
 
 * ``dilution``: the write is on top and the answer is wrong all the same, its share too small or its value lost later;
 * ``stale: first`` (primacy), ``stale: previous`` (recency) or ``stale: other``: an earlier write is on top;
@@ -67,7 +67,7 @@ def error_kinds(table: AttentionTable, heads: Ints) -> ErrorKinds:
 
 
 def _voted(table: AttentionTable, heads: Ints, role: Ints, event: Ints) -> Ints:
-    """The kind of each read, (N,), as a place in ``KINDS``; where two have as many votes, that of the better head."""
+    """The kind of each read, (N,), as a place in ``KINDS``."""
     role, event = role[:, heads], event[:, heads]
     kinds = np.full(role.shape, KINDS.index("elsewhere"))
     kinds[role == WRITE] = KINDS.index("dilution")
@@ -82,11 +82,9 @@ def _voted(table: AttentionTable, heads: Ints, role: Ints, event: Ints) -> Ints:
     kinds[answered & (event > table.governing[:, None])] = KINDS.index("answer since the write")
     kinds[(role == FIRST) | (role == SINK)] = KINDS.index("sink")
     kinds[role == REST] = KINDS.index("elsewhere")
-    votes = np.stack([(kinds == kind).sum(1) for kind in range(len(KINDS))], 1).astype(np.float64)
-    # The first of the heads breaks ties.
-    order = np.arange(len(heads))[None, :, None]
-    earliest = np.where(kinds[:, :, None] == np.arange(len(KINDS)), order, len(heads)).min(1)
-    return np.asarray((votes - earliest / (len(heads) + 1)).argmax(1))
+    weight = table.mass[:, heads, WRITE].mean(0, dtype=np.float64)  # (heads,)
+    votes = np.stack([((kinds == kind) * weight).sum(1) for kind in range(len(KINDS))], 1)
+    return np.asarray(votes.argmax(1))
 
 
 def _shares(table: AttentionTable, kinds: Ints) -> list[Kind]:

@@ -132,12 +132,13 @@ def test_an_error_is_of_the_kind_of_its_top_token(role: str, event: int, kind: s
     assert among["dilution"] == 1
 
 
-def test_the_better_head_breaks_a_tie() -> None:
-    made = table(top_role=np.tile([TOPS.index("write"), TOPS.index("ignored")], (6, 1)))
-    for order, kind in (([0, 1], "dilution"), ([1, 0], "distractor")):
-        found = error_kinds(made, np.array(order))
-        (one,) = [one for one in found.of_all if one.wrong is not None and one.wrong.estimate == 1]
-        assert one.kind == kind
+def test_a_head_votes_by_its_attention_on_the_write() -> None:
+    mass = table(heads=3).mass
+    mass[:, 1:, WRITE] = 0.25
+    roles = [TOPS.index(role) for role in ("write", "ignored", "ignored")]
+    found = error_kinds(table(heads=3, mass=mass, top_role=np.tile(roles, (6, 1))), np.array([2, 1, 0]))
+    (one,) = [one for one in found.of_all if one.wrong is not None and one.wrong.estimate == 1]
+    assert one.kind == "dilution"
 
 
 def test_tables_are_joined_read_by_read() -> None:
