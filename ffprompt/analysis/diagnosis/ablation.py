@@ -111,7 +111,7 @@ def ablate(
         raise ConfigError(f"--ablate {wrong[0]}: expected 1 to {total // 2}, half of the model's {total} heads")
     if len(asked.strings) < 4:
         raise ConfigError(f"--strings {len(asked.strings)}: --ablate needs at least 4, half of them to rank heads on")
-    ranking, testing = asked.strings[::2], np.arange(1, len(asked.strings), 2)
+    ranking, testing = asked.strings[::2], range(1, len(asked.strings), 2)
     order = best_heads(table.where(np.isin(table.string, ranking)), total)
     looks = [asked.looks[number] for number in testing]
     truths = [np.array(asked.truths[number]) for number in testing]

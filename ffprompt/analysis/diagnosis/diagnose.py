@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.diagnosis.ablation import Ablation, ablate
@@ -171,7 +173,9 @@ def _condition(
             "how it remembers; use a better model, more strings or shorter ones"
         )
     if not table.reachable.all():
-        hidden = sorted({table.layers[head // table.heads] for head in (~table.reachable).any(0).nonzero()[0]})
+        hidden = sorted(
+            {table.layers[head // table.heads] for head in np.flatnonzero(~table.reachable.all(0)).tolist()}
+        )
         warnings.append(f"windows hide the write of some reads in layers {', '.join(map(str, hidden))}")
     return ConditionDiagnosis(
         name,

@@ -64,8 +64,10 @@ def _dilution(name: str, table: AttentionTable, mass: Floats, margin: Floats) ->
     margins, masses = slopes(predictors, margin, table.string), slopes(predictors, mass, table.string)
     return Dilution(
         name,
-        *margins,
-        *masses,
+        margins[0],
+        margins[1],
+        masses[0],
+        masses[1],
         _curve(table.competitors, mass, margin, table.string),
         _curve(table.gap, mass, margin, table.string),
     )

@@ -105,22 +105,30 @@ def summarise(table: AttentionTable, groups: int) -> HeadSummary:
     margins = np.ma.masked_invalid(table.margin.astype(np.float64)).mean(0).filled(np.nan)
     entropy, effective = table.entropy.mean(0), np.exp(table.entropy.astype(np.float64)).mean(0)
     sink, reachable = table.sink.mean(0), table.reachable.mean(0)
-    heads = [
-        Head(
-            table.name(one),
-            table.layers[one // table.heads],
-            one % table.heads,
-            one % table.heads // groups,
-            *(float(value) for value in mass[one]),
-            float(sink[one]),
-            float(top1[one]),
-            float(entropy[one]),
-            float(effective[one]),
-            float(margins[one]) if np.isfinite(margins[one]) else None,
-            float(reachable[one]),
+    heads = []
+    for one in range(table.columns):
+        layer, head = divmod(one, table.heads)
+        write, stale, ignored, answers, first, rest = (float(value) for value in mass[one])
+        heads.append(
+            Head(
+                name=table.name(one),
+                layer=table.layers[layer],
+                head=head,
+                kv_head=head // groups,
+                write=write,
+                stale=stale,
+                ignored=ignored,
+                answers=answers,
+                first=first,
+                rest=rest,
+                sink=float(sink[one]),
+                top1=float(top1[one]),
+                entropy=float(entropy[one]),
+                effective_keys=float(effective[one]),
+                margin=float(margins[one]) if np.isfinite(margins[one]) else None,
+                reachable=float(reachable[one]),
+            )
         )
-        for one in range(table.columns)
-    ]
     return HeadSummary(
         heads,
         _best(table),

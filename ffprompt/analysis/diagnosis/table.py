@@ -91,7 +91,7 @@ class AttentionTable:
 def joined(tables: Sequence[AttentionTable]) -> AttentionTable:
     """Return the reads of several tables of one model."""
     first = tables[0]
-    found = {
+    found: dict[str, Any] = {
         name: np.concatenate([getattr(table, name) for table in tables])
         if isinstance(getattr(first, name), np.ndarray)
         else getattr(first, name)

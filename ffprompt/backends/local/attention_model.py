@@ -222,7 +222,7 @@ class TransformersAttention:
         values = placed(place, text, starts, ends, request.key)
         if found.kind != "suffix":
             queries, candidates = found.position - 1, found.answers
-            answers = [(int(token),) for token in found.position]
+            answers: list[tuple[int, ...]] = [(int(token),) for token in found.position]
         else:
             queries, candidates = _several(found.suffixes, found.ids, request.key)
             answers = [overlapping(starts, ends, low + offset, high + offset) for low, high in request.reads]

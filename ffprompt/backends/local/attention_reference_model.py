@@ -136,8 +136,12 @@ class ReferenceAttention:
             chosen = [looks[number] for number in batch]
             at, roles = tables(chosen, self._device)
             kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+            def hold(number: int, layer: _Layer, x: Tensor, kept: dict[int, tuple[Tensor, Tensor]] = kept) -> None:
+                kept[number] = layer.parts(x)
+
             if change.frozen:
-                self._pass(chosen, lambda number, layer, x, kept=kept: kept.update({number: layer.parts(x)}))
+                self._pass(chosen, hold)
             inputs: dict[int, Tensor] = {}
 
             def keep(number: int, layer: _Layer, x: Tensor, inputs: dict[int, Tensor] = inputs) -> None:
@@ -168,7 +172,7 @@ class ReferenceAttention:
                 if heads := change.heads.get(number):
                     output = output.clone()
                     means = change.means[number][list(heads)] if change.means and change.mode == "mean" else None
-                    output[:, :, list(heads)] = 0.0 if means is None else torch.from_numpy(means).to(output)  # type: ignore[assignment]
+                    output[:, :, list(heads)] = 0.0 if means is None else torch.from_numpy(means).to(output)
                 return output
 
             found.update(zip(batch, self._pass(chosen, keep, changed), strict=True))
