@@ -14,7 +14,7 @@ import numpy as np
 
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.diagnosis.collect import Asked
-from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, means
+from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, means, share
 from ffprompt.analysis.diagnosis.heads import best_heads
 from ffprompt.analysis.diagnosis.table import AttentionTable
 from ffprompt.backends.local.attention import FIRST, IGNORED, ROLES, STALE, WRITE, AttentionModel, Change, Look, Mode
@@ -137,7 +137,7 @@ def ablate(
             Removed(
                 count,
                 [table.name(int(head)) for head in chosen],
-                _mean(mine, string),
+                share(mine > 0, string),
                 [float(rate) for rate in rates],
                 _mean(random.mean(0), string),
                 _mean(mine - random.mean(0), string),
@@ -148,8 +148,8 @@ def ablate(
     cuts = []
     for role in (WRITE, STALE, IGNORED, FIRST):
         cut = wrong_with(Change(cut=role))
-        cuts.append(Cut(ROLES[role], _mean(cut, string), _mean(cut - whole, string)))
-    return Ablation(mode, frozen, len(ranking), len(testing), _mean(whole, string), removed, cuts)
+        cuts.append(Cut(ROLES[role], share(cut > 0, string), _mean(cut - whole, string)))
+    return Ablation(mode, frozen, len(ranking), len(testing), share(whole > 0, string), removed, cuts)
 
 
 def _wrong(model: AttentionModel, looks: Sequence[Look], truths: Sequence[Ints], change: Change) -> np.ndarray:

@@ -14,7 +14,7 @@ from ffprompt.analysis.diagnosis.ablation import Ablation, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
 from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
 from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds, error_kinds
-from ffprompt.analysis.diagnosis.estimates import LEVEL, Estimate, means
+from ffprompt.analysis.diagnosis.estimates import LEVEL, Estimate, share
 from ffprompt.analysis.diagnosis.heads import HeadSummary, best_heads, summarise
 from ffprompt.analysis.diagnosis.lens import Lens, lens
 from ffprompt.analysis.diagnosis.table import joined, save
@@ -163,7 +163,7 @@ def _condition(
     with_lens: bool,
 ) -> ConditionDiagnosis:
     table, name = one.table, one.asked.condition.name
-    (error,) = means(table.wrong.astype(float), table.string)
+    error = share(table.wrong, table.string)
     word = against.get(name, "no floor")
     logits = model.lens(one.asked.looks) if with_lens else None
     warnings = []

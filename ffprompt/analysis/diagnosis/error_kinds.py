@@ -21,11 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis.estimates import LEVEL, Estimate, Ints
+from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, share
 from ffprompt.analysis.diagnosis.table import SINK, AttentionTable
 from ffprompt.backends.local.attention import ANSWERS, FIRST, IGNORED, REST, STALE, WRITE
-from ffprompt.stats.clusters import Clusters
-from ffprompt.stats.intervals import rate_interval
 
 KINDS = (
     "dilution", "stale: first", "stale: previous", "stale: other", "distractor", "echo", "answer since the write",
@@ -90,13 +88,6 @@ def _voted(table: AttentionTable, heads: Ints, role: Ints, event: Ints) -> Ints:
 def _shares(table: AttentionTable, kinds: Ints) -> list[Kind]:
     found = []
     for place, name in _NAMED.items():
-        sides = [_share(kinds[side] == place, table.string[side]) for side in (table.wrong, ~table.wrong)]
+        sides = [share(kinds[side] == place, table.string[side]) for side in (table.wrong, ~table.wrong)]
         found.append(Kind(name, *sides))
     return found
-
-
-def _share(hit: np.ndarray, string: Ints) -> Estimate | None:
-    interval = rate_interval(Clusters.from_reads(string, hit), LEVEL)
-    if interval is None:
-        return None
-    return Estimate(interval.estimate, interval.low, interval.high, interval.n_reads, interval.n_clusters)

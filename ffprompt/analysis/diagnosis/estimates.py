@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.plain import Plain
-from ffprompt.stats.clusters import group
+from ffprompt.stats.clusters import Clusters, group
+from ffprompt.stats.intervals import rate_interval
 from ffprompt.stats.quantiles import t
 
 Floats = NDArray[np.float64]
@@ -37,6 +38,14 @@ class Estimate(Plain):
 def means(values: Floats, string: Ints) -> list[Estimate | None]:
     """Return the mean of each column of ``values`` (n, A). NaN is no data; None stands for a column without any."""
     return _each(values, lambda column, rows, k: _mean(column, rows, k), string)
+
+
+def share(hit: Bools, string: Ints) -> Estimate | None:
+    """Return the share of reads (n,) that are hit, with the interval of the result table. None without a read."""
+    interval = rate_interval(Clusters.from_reads(string, hit), LEVEL)
+    if interval is None:
+        return None
+    return Estimate(interval.estimate, interval.low, interval.high, interval.n_reads, interval.n_clusters)
 
 
 def differences(values: Floats, where: Bools, string: Ints) -> list[Estimate | None]:

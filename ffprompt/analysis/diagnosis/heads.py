@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, differences, means
+from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, differences, means, share
 from ffprompt.analysis.diagnosis.table import AttentionTable
 from ffprompt.backends.local.attention import ANSWERS, FIRST, IGNORED, STALE, WRITE
 
@@ -148,7 +148,7 @@ def _best(table: AttentionTable) -> list[BestHead]:
     columns = [
         means(mass[:, :, WRITE], table.string),
         means(mass[:, :, STALE], table.string),
-        means((table.top_role[:, chosen] == WRITE).astype(np.float64), table.string),
+        [share(table.top_role[:, one] == WRITE, table.string) for one in chosen],
         means(margin, table.string),
         *where,
         differences(margin, table.wrong, table.string),

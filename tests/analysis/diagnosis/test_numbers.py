@@ -10,7 +10,7 @@ import pytest
 from ffprompt.analysis.diagnosis.diagnose import conclusions
 from ffprompt.analysis.diagnosis.dilution import dilutions
 from ffprompt.analysis.diagnosis.error_kinds import KINDS, error_kinds
-from ffprompt.analysis.diagnosis.estimates import Estimate, differences, means, slopes
+from ffprompt.analysis.diagnosis.estimates import Estimate, differences, means, share, slopes
 from ffprompt.analysis.diagnosis.heads import best_heads, summarise
 from ffprompt.analysis.diagnosis.lens import lens
 from ffprompt.analysis.diagnosis.table import TOPS, AttentionTable, joined
@@ -63,6 +63,15 @@ def test_intervals_of_means_cover() -> None:
         assert one.high is not None
         hits += one.low <= 0.3 <= one.high
     assert 0.92 <= hits / 300 <= 0.98
+
+
+def test_the_interval_of_a_share_stays_within_zero_and_one() -> None:
+    found = share(np.array([True] + [False] * 19), np.arange(20) // 2)
+    assert found is not None
+    assert found.estimate == 0.05
+    assert found.low is not None
+    assert found.low > 0
+    assert share(np.zeros(0, bool), np.zeros(0, int)) is None
 
 
 def test_a_difference_is_between_the_two_sides() -> None:
