@@ -24,6 +24,7 @@ DRAWS = 20
 """Random sets of heads beside each chosen one."""
 
 _SEED = 0
+_TRIES = 20  # draws for each set, since a set counts once however often it is drawn
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Removed(Plain):
         count: How many.
         heads: Those that were chosen, the one with the most attention on the write first.
         error: The error rate without them.
-        random: The error rate without each random set that is matched by layer.
+        random: The error rate without each random set that is matched by layer. No set counts twice, so there are
+            fewer where the layers have few heads.
         random_error: The mean over these sets.
         difference: Error rate without the chosen heads, less that without random ones.
         p: Share of sets, the chosen one counted among them, that do at least as much harm as the chosen one.
@@ -141,7 +143,7 @@ def ablate(
                 [float(rate) for rate in rates],
                 _mean(random.mean(0), string),
                 _mean(mine - random.mean(0), string),
-                float((1 + (rates >= mine.mean()).sum()) / (1 + draws)),
+                float((1 + (rates >= mine.mean()).sum()) / (1 + len(rates))),
                 [model.layers[layer] for layer in unmatched],
             )
         )
@@ -172,7 +174,10 @@ def _by_layer(heads: Sequence[int], model: AttentionModel) -> dict[int, list[int
 
 
 def _random_sets(chosen: Ints, heads: int, draws: int, rng: np.random.Generator) -> tuple[list[list[int]], list[int]]:
-    """Sets of heads with as many in each layer as ``chosen`` has, of other heads where a layer has enough of them."""
+    """Up to ``draws`` different sets of heads with as many in each layer as ``chosen`` has.
+
+    They are of other heads where a layer has enough of them.
+    """
     layers, counts = np.unique(chosen // heads, return_counts=True)
     pools, unmatched = [], []
     for layer, count in zip(layers.tolist(), counts.tolist(), strict=True):
@@ -181,7 +186,11 @@ def _random_sets(chosen: Ints, heads: int, draws: int, rng: np.random.Generator)
         if len(others) < count:
             unmatched.append(layer)
         pools.append((others if len(others) >= count else every, count))
-    sets = [
-        [int(head) for pool, count in pools for head in rng.choice(pool, count, replace=False)] for _ in range(draws)
-    ]
+    sets: list[list[int]] = []
+    for _ in range(_TRIES * draws):
+        drawn = sorted(int(head) for pool, count in pools for head in rng.choice(pool, count, replace=False))
+        if drawn not in sets:
+            sets.append(drawn)
+        if len(sets) == draws:
+            break
     return sets, unmatched

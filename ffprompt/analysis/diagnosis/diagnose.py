@@ -10,7 +10,7 @@ import numpy as np
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis.ablation import Ablation, ablate
+from ffprompt.analysis.diagnosis.ablation import Ablation, Removed, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
 from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
 from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds, error_kinds
@@ -29,6 +29,8 @@ from ffprompt.runs.reads import ReadTable
 SCHEMA = 1
 MOST_STRINGS = 100
 """Strings of a condition that are looked at where nothing else is said."""
+
+_SMALL = 0.05  # share of sets that do as much harm, up to which the chosen heads stand out
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def conclusions(found: Sequence[ConditionDiagnosis]) -> list[str]:
     for one in tested:
         assert one.ablation is not None
         for removed in one.ablation.removed:
-            said.append(f"{_short(one)}: {_sentence(removed.count, removed.difference, removed.p)}")
+            said.append(f"{_short(one)}: {_sentence(removed)}")
         if one.against_floor != "above":
             said.append(f"{_short(one)}: nothing follows for its memory, since it is not above its floor")
     return said
@@ -231,13 +233,21 @@ def _short(one: ConditionDiagnosis) -> str:
     return one.condition.rsplit("/", 1)[-1]
 
 
-def _sentence(count: int, difference: Estimate | None, p: float) -> str:
-    heads = "the head" if count == 1 else f"the {count} heads"
+def _sentence(removed: Removed) -> str:
+    one = removed.count == 1
+    heads = "the head that attends" if one else f"the {removed.count} heads that attend"
+    difference, sets = removed.difference, len(removed.random)
     if difference is None or difference.low is None or difference.high is None:
-        return f"too few strings to say what {heads} with the most attention on the write do"
-    numbers = f"{difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}), p {p:.2f}"
-    if difference.low > 0 and p <= 0.05:
-        return f"without {heads} that attend most to the write, errors rise more than without random ones: {numbers}"
+        return f"too few strings to say what {heads} most to the write does"
+    harm = round(removed.p * (1 + sets)) - 1
+    numbers = (
+        f"{difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}); {harm} of {sets} random sets do as "
+        "much harm"
+    )
+    if difference.low > 0 and removed.p <= _SMALL:
+        return f"without {heads} most to the write, errors rise more than without random ones: {numbers}"
+    if difference.low > 0:
+        return f"without {heads} most to the write, errors rise more than on average without random ones: {numbers}"
     if difference.high < 0:
-        return f"without {heads} that attend most to the write, errors rise less than without random ones: {numbers}"
-    return f"taking away {heads} that attend most to the write is not told apart from random ones: {numbers}"
+        return f"without {heads} most to the write, errors rise less than without random ones: {numbers}"
+    return f"taking away {heads} most to the write is not told apart from random ones: {numbers}"

@@ -95,7 +95,9 @@ def test_the_screen_fits_and_refuses_to_call_attention_a_cause(
     assert re.search(r"L\dH\d", said)
     assert main(["diagnose", "transformer-4x128", *flags, "--ablate", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert len(document["conditions"][0]["ablation"]["removed"][0]["random"]) == 20
+    removed = document["conditions"][0]["ablation"]["removed"][0]
+    assert removed["count"] == len(removed["heads"]) == 2
+    assert 1 <= len(removed["random"]) <= 20
     assert main(["diagnose", "transformer-4x128", *flags, "--ablate", "99"]) == 2
     assert "--ablate 99: expected 1 to" in capsys.readouterr().err
     assert main(["diagnose", "transformer-4x128", "--strings", "x"]) == 2

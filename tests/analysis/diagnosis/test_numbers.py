@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffprompt.analysis.diagnosis.ablation import _random_sets
 from ffprompt.analysis.diagnosis.diagnose import conclusions
 from ffprompt.analysis.diagnosis.dilution import dilutions
 from ffprompt.analysis.diagnosis.error_kinds import KINDS, error_kinds
@@ -155,6 +156,18 @@ def test_tables_are_joined_read_by_read() -> None:
     assert len(whole) == 9
     assert whole.mass.shape == (9, 2, len(ROLES))
     assert whole.where(whole.wrong).wrong.all()
+
+
+def test_random_sets_match_the_chosen_heads_layer_by_layer() -> None:
+    sets, unmatched = _random_sets(np.array([0, 1, 9, 17]), 8, 20, np.random.default_rng(0))
+    assert unmatched == []
+    assert len({tuple(one) for one in sets}) == len(sets) == 20
+    for one in sets:
+        assert np.bincount(np.array(one) // 8).tolist() == [2, 1, 1]
+        assert not {0, 1, 9, 17} & set(one)
+    few, unmatched = _random_sets(np.array([0, 1, 2]), 4, 20, np.random.default_rng(0))
+    assert unmatched == [0]
+    assert len(few) == 4  # there are no more sets of three of four heads
 
 
 def test_attention_alone_is_never_called_a_cause() -> None:
