@@ -240,10 +240,8 @@ def _sentence(removed: Removed) -> str:
     if difference is None or difference.low is None or difference.high is None:
         return f"too few strings to say what {heads} most to the write does"
     harm = round(removed.p * (1 + sets)) - 1
-    numbers = (
-        f"{difference.estimate:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}); {harm} of {sets} random sets do as "
-        "much harm"
-    )
+    interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
+    numbers = f"{difference.estimate:+.3f} ({interval}); {harm} of {sets} random sets do as much harm"
     if difference.low > 0 and removed.p <= _SMALL:
         return f"without {heads} most to the write, errors rise more than without random ones: {numbers}"
     if difference.low > 0:
