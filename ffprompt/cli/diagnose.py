@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strings", metavar="N", help="strings of each condition to look at, the first ones")
     parser.add_argument(
         "--ablate", nargs="+", metavar="K",
-        help="take away the K heads with the most attention on the write, beside up to 20 random sets of as many in each layer",
+        help="take away the K heads with the most attention on the write, and random ones of the same layers beside",
     )  # fmt: skip
     parser.add_argument(
         "--replace", choices=("zero", "mean"), default="zero", help="what takes the place of a head (default: zero)"
