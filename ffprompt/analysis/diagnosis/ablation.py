@@ -141,7 +141,7 @@ def ablate(
                 [table.name(int(head)) for head in chosen],
                 share(mine > 0, string),
                 [float(rate) for rate in rates],
-                _mean(random.mean(0), string),
+                means(random.mean(0), string, 1.0)[0],
                 _mean(mine - random.mean(0), string),
                 float((1 + (rates >= mine.mean()).sum()) / (1 + len(rates))),
                 [model.layers[layer] for layer in unmatched],

@@ -75,7 +75,7 @@ def _dilution(name: str, table: AttentionTable, mass: Floats, margin: Floats) ->
 
 def _curve(of: Ints, mass: Floats, margin: Floats, string: Ints) -> list[Point]:
     return [
-        Point(label, *means(mass[where], string[where]), *means(margin[where], string[where]))
+        Point(label, *means(mass[where], string[where], 1.0), *means(margin[where], string[where]))
         for label, where in _bins(of)
     ]
 

@@ -7,7 +7,7 @@ freedom less than there are strings. All work on many heads at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,19 @@ class Estimate(Plain):
     strings: int
 
 
-def means(values: Floats, string: Ints) -> list[Estimate | None]:
-    """Return the mean of each column of ``values`` (n, A). NaN is no data; None stands for a column without any."""
-    return _each(values, lambda column, rows, k: _mean(column, rows, k), string)
+def means(values: Floats, string: Ints, most: float | None = None) -> list[Estimate | None]:
+    """Return the mean of each column of ``values`` (n, A). NaN is no data; None stands for a column without any.
+
+    Where values cannot lie outside of 0 and ``most``, intervals end there.
+    """
+    found = _each(values, lambda column, rows, k: _mean(column, rows, k), string)
+    return found if most is None else [one and _within(one, most) for one in found]
+
+
+def _within(one: Estimate, most: float) -> Estimate:
+    if one.low is None or one.high is None:
+        return one
+    return replace(one, low=max(0.0, one.low), high=min(most, one.high))
 
 
 def share(hit: Bools, string: Ints) -> Estimate | None:

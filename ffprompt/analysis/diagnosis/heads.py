@@ -146,8 +146,8 @@ def _best(table: AttentionTable) -> list[BestHead]:
         differences(mass[:, :, role], table.wrong, table.string) for role in (WRITE, STALE, IGNORED, ANSWERS, FIRST)
     ]
     columns = [
-        means(mass[:, :, WRITE], table.string),
-        means(mass[:, :, STALE], table.string),
+        means(mass[:, :, WRITE], table.string, 1.0),
+        means(mass[:, :, STALE], table.string, 1.0),
         [share(table.top_role[:, one] == WRITE, table.string) for one in chosen],
         means(margin, table.string),
         *where,

@@ -47,6 +47,9 @@ def test_a_mean_counts_reads_and_its_interval_counts_strings() -> None:
     assert many is not None
     assert many.low is not None
     assert many.low > one.low  # four independent reads tell more than two strings
+    (bounded,) = means(np.array([0.0, 0.0, 0.9]), np.arange(3), 1.0)
+    assert bounded is not None
+    assert (bounded.low, bounded.high) == (0.0, 1.0)
     assert means(np.full(3, np.nan), np.arange(3)) == [None]
     (alone,) = means(np.ones(3), np.zeros(3, int))
     assert alone == Estimate(1.0, None, None, 3, 1)
