@@ -29,8 +29,8 @@ WIDTH = 100
 ROWS = (
     ("lstm", "LSTM", "FFL(512, 0.98)"),
     ("transformer-4x256", "Transformer", "FFL(512, 0.98)"),
-    ("smollm2-135m", "SmolLM2-135M, light switch", "FFL(10, 0.6)"),
-    ("smollm2-135m", "SmolLM2-135M, light switch", "FFL(100, 0.6)"),
+    ("smollm2-135m", "SmolLM2-135M, light switch, 1-shot", "FFL(10, 0.6)"),
+    ("smollm2-135m", "SmolLM2-135M, light switch, 1-shot", "FFL(50, 0.6)"),
 )
 
 

@@ -1,16 +1,21 @@
 """Sampling: strings a second at T = 512 on one core, against a plain Python loop; 1.6M strings to disk in flat memory.
 
-python benchmarks/sampling.py
+Then every task at T = 100, in seconds of the processor. Each should reach 100,000 strings a second.
+
+python benchmarks/sampling.py          everything
+python benchmarks/sampling.py tasks    the tasks alone
 """
 
 from __future__ import annotations
 
 import random
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+from ffprompt.tasks import registry
 from ffprompt.tasks.datasets import write
 from ffprompt.tasks.flipflop import Spec, sample
 
@@ -51,7 +56,25 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def of_task(name: str, count: int = 40_960, block: int = 4096) -> float:
+    """Strings a second of the processor at T = 100."""
+    spec = registry.get(name).spec(100)
+    spec.sample(0, 0, 10)
+    began = time.process_time()
+    for start in range(0, count, block):
+        spec.sample(0, start, start + block)
+    return count / (time.process_time() - began)
+
+
+def tasks() -> None:
+    for name in registry.names():
+        print(f"{name}, T = 100: {max(of_task(name) for _ in range(3)):,.0f} strings/s")
+
+
 def main() -> None:
+    if sys.argv[1:] == ["tasks"]:
+        tasks()
+        return
     ours = max(rate(200_000, streamed, 200_000) for _ in range(5))
     loop = max(rate(500, plain, 500, 0) for _ in range(3))
     print(f"sampling: {ours:,.0f} strings/s, a plain loop {loop:,.0f}: {ours / loop:,.0f}x")
@@ -64,6 +87,7 @@ def main() -> None:
             speed = rate(count, write, path, SPEC, 0, count)
             print(f"{name}: {count:,} strings at {speed:,.0f}/s, {path.stat().st_size / 2**20:,.0f} MiB on disk")
         print(f"most memory: {before:,.0f} MiB after 100,000 strings, {memory():,.0f} MiB after all")
+    tasks()
 
 
 if __name__ == "__main__":

@@ -143,11 +143,19 @@ def _check_turns(options: argparse.Namespace, elicitation: Elicitation | None) -
 
 def _list(found: Sequence[Template]) -> None:
     """Print one line for each template."""
-    shown = new_table("template", "version", "answers", "summary")
+    shown = new_table("template", "version", "task", "answers", "summary")
     for template in found:
-        values = "numbers" if template.values == "numbers" else " / ".join(template.values)
-        shown.add_row(template.name, str(template.version), values, escape(template.summary))
+        shown.add_row(template.name, str(template.version), template.task, _answers(template), escape(template.summary))
     show(shown)
+
+
+def _answers(template: Template) -> str:
+    """How the answers look: a few of them."""
+    if template.values == "numbers":
+        return "numbers"
+    task = registry.example(template.task)
+    surfaces = template.values if isinstance(template.values, list) else template.surfaces(task.symbols or 2)
+    return " / ".join(surfaces) if len(surfaces) <= 2 else f"{surfaces[0]} / …"
 
 
 def show_prompt(title: str, made: Prompt) -> None:

@@ -221,7 +221,7 @@ def elicitation_names() -> tuple[str, ...]:
 
 
 def use_replies(schema: bool = False) -> str:
-    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or dialogue``.
+    """Return the hint for a model that cannot be scored: ``use --elicitation next, list or …``.
 
     With ``schema`` only those whose replies can be held to one are named.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,22 +62,21 @@ def _duration(seconds: float) -> str:
 @contextlib.contextmanager
 def _line(trials: int) -> Iterator[Watch]:
     """Show one line under a cell, which is gone when the run is over."""
-    from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore]
-
+    shown: Any = importlib.import_module("IPython.display")
     began = time.monotonic()
-    handle: Any = display(HTML(f"0 of {trials:,} trials"), display_id=True)
+    handle: Any = shown.display(shown.HTML(f"0 of {trials:,} trials"), display_id=True)
     last = began
 
     def watch(state: Progress) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= _EVERY:
             last = now
-            handle.update(HTML(escape(sentence(state, trials, now - began))))
+            handle.update(shown.HTML(escape(sentence(state, trials, now - began))))
 
     try:
         yield watch
     finally:
-        handle.update(HTML(""))
+        handle.update(shown.HTML(""))
 
 
 @contextlib.contextmanager

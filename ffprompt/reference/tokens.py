@@ -21,7 +21,7 @@ _TOKEN = re.compile(rf"[{LETTERS}]|[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One text as T tokens; token k is the characters ``starts[k]`` to ``ends[k]``, the end not included.
+    """One text as T tokens. Token k is the characters ``starts[k]`` to ``ends[k]``, the end not included.
 
     ``w1 r1`` is ids ``[0, 4, 1, 4]``, starts ``[0, 1, 3, 4]``, ends ``[1, 2, 4, 5]``.
     """
@@ -51,7 +51,7 @@ def tokenise(texts: Sequence[str], symbols: int) -> list[Tokens]:
 
 
 def read_positions(tokens: Tokens, reads: Sequence[tuple[int, int]], text: str) -> Ints:
-    """The index (R,) of the token that each (start, end) of ``reads`` covers; spaces before it may be inside.
+    """The index (R,) of the token that each (start, end) of ``reads`` covers. Spaces before it may be inside.
 
     Raises ModelError when a span is not exactly one data symbol.
     """
@@ -97,7 +97,7 @@ def _table(symbols: int) -> Ints:
 
 
 def _one(text: str, symbols: int) -> Tokens:
-    """Any text, one token after the other; every refusal is worded here."""
+    """Any text, one token after the other. Every refusal is worded here."""
     core = text.strip()
     rest = _TOKEN.sub("", core).replace(" ", "")
     if rest:

@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 class Encoded:
     """B strings as tokens, and their R reads.
 
-    ``tokens`` is (B, L); shorter strings are filled with zeros at the end, which no read sees. For each read ``rows``
+    ``tokens`` is (B, L). Shorter strings are filled with zeros at the end, which no read sees. For each read ``rows``
     (R,) is its string, ``events`` (R,) its event there, ``positions`` (R,) the number of tokens that it is predicted
     from, and ``answers`` (R,) the token of its true answer.
     """
@@ -45,7 +45,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One prompt as L tokens; each of its R reads is predicted from the first ``positions`` tokens.
+    """One prompt as L tokens. Each of its R reads is predicted from the first ``positions`` tokens.
 
     ``ends`` are the characters where the answers end. ``is_open`` says whether the last answer is still to be written.
     """
@@ -97,12 +97,12 @@ class Vocabulary:
 
     @cached_property
     def events(self) -> int:
-        """How many tokens are events; those after them are answers."""
+        """How many tokens are events. Those after them are answers."""
         return sum(self._size(event) for event in self.task.events)
 
     @cached_property
     def names(self) -> list[str]:
-        """What each token stands for, in the task's notation; an answer is its number."""
+        """What each token stands for, in the task's notation. An answer is its number."""
         found = []
         for event in self.task.events:
             size = self._size(event)

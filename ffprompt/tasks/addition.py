@@ -25,6 +25,8 @@ from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
 from ffprompt.tasks.draws import U32, weighted
 
 ADD, READ = range(2)
+# (100,) the sum of the two digits of a column.
+_SUMS = np.sum(np.divmod(np.arange(100), 10), axis=0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -86,21 +88,20 @@ class Addition(Automaton):
 
     def sums(self, events: U8, arguments: U8) -> U8:
         """Return (N, n) the sum of the latest column's digits at every event, without a carry."""
-        first, second = np.divmod(arguments, np.uint8(10))
-        place = np.maximum.accumulate(np.where(events == ADD, np.arange(events.shape[1]), 0), axis=1)
-        return np.asarray(np.take_along_axis(first + second, place, 1))
+        sums: U8 = _SUMS[arguments]
+        # Every column is followed by its read.
+        sums[:, 1::2] = sums[:, 0::2]
+        return sums
 
     def carries(self, events: U8, arguments: U8) -> U8:
         """Return (N, n) the carry into the latest column at every event."""
         sums = np.ascontiguousarray(self.sums(events, arguments).T)
-        adds = np.ascontiguousarray((events == ADD).T)
-        into, out = np.zeros(len(events), np.uint8), np.zeros(len(events), np.uint8)
+        carry = np.zeros(len(events), np.uint8)
         found = np.empty(sums.shape, np.uint8)
-        for step, total in enumerate(sums):
-            into = np.where(adds[step], out, into)
-            out = ((total + into) >= 10).view(np.uint8)
-            found[step] = into
-        return found.T
+        for column in range(0, len(sums), 2):
+            found[column : column + 2] = carry
+            carry = ((sums[column] + carry) >= 10).view(np.uint8)
+        return np.ascontiguousarray(found.T)
 
     def run(self, events: U8, arguments: U8) -> U8:
         """Return the digit of the latest column at every event, (N, n)."""

@@ -6,7 +6,7 @@ A block says by its language what it is::
     console   commands after ``$`` with what they print, which ``python -m tests.docs`` writes anew
     python    statements
     pycon     statements after ``>>>`` with what they print
-    toml      with ``title="NAME"``, a file that the next commands find
+    toml      shown; with ``title="NAME"``, also in Python, a file that the next commands find
 
 All other languages are shown and not run. A command that ends with another exit code than 0 is followed by
 ``$ echo $?``. A block whose title begins with ``needs`` (a GPU, a key, a server, …) is not run, but its flags are
@@ -46,6 +46,7 @@ _VOLATILE = (
 # What depends on the machine: it is kept as the page has it.
 _MACHINE = (
     re.compile(r"\b[\d,.]+ reads/s"),
+    re.compile(r"\b[\d,]+ bytes"),
     re.compile(r"\b[\d.]+ (s|min|h|seconds|minutes)\b"),
     re.compile(r"\b\d+\.\d+\.\d+(\+\w+)?"),  # a version
     re.compile(r"(?<=-)[0-9a-f]{6}\b"),  # a digest of the plan, in the name of a run
@@ -127,9 +128,9 @@ class Session:
 
     def run(self, block: Block) -> str:
         """Run a block and return what its text is now. Raises AssertionError naming the line that failed."""
-        if block.language == "toml":
-            if block.title:
-                Path(block.title).write_text(block.body, encoding="utf-8")
+        if block.title:
+            Path(block.title).write_text(block.body, encoding="utf-8")
+        if block.title or block.language == "toml":
             return block.body
         if block.language == "python":
             self.python(block.body)
@@ -272,7 +273,7 @@ def _commands(block: Block) -> Iterator[tuple[str, str]]:
     else:
         texts = [(text, text) for text in re.findall(r"^(?:.*\\\n)*.*$", block.body, re.M)]
     for shown, text in texts:
-        joined = re.sub(r"\\\n\s*", " ", text)
+        joined = re.sub(r"\s*\\\n\s*", " ", text)
         if joined.strip() and not joined.lstrip().startswith("#"):
             for part in joined.split(" && "):
                 yield shown, part

@@ -35,7 +35,7 @@ def _add_code(cells: list[dict[str, Any]], block: Block) -> None:
     if block.needs:
         _add_text(cells, f"```{block.language}\n{block.body}```")
         return
-    if block.language == "toml":
+    if block.title:
         source, output = f"%%writefile {block.title}\n{block.body}", ""
     elif block.language == "python":
         source, output = block.body, ""

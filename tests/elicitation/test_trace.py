@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -276,11 +277,14 @@ def test_every_task_knows_its_state_or_that_it_has_none(name: str) -> None:
 @pytest.mark.weights
 def test_a_real_base_model_writes_traces(tmp_path: Path) -> None:
     words = ["--elicitation", "trace", "--form", "completion", "--template", "game", "--shots", "2"]
-    # A small model writes as many lines as its shots have.
     flags = [*words, "--shot-length", "10", "--length", "10", "--trials", "3", "--no-report"]
     assert main(["run", "--backend", "transformers", "--model", "smollm2-135m", "--out", str(tmp_path), *flags]) == 0
-    (trace,) = json.loads((only_run(tmp_path) / "run.json").read_text())["results"]
-    assert trace["elicitation"] == "trace"
-    # It has seen how: what it writes are traces, whatever stands in them.
-    answered = trace["outcomes"]["correct"] + trace["outcomes"]["wrong"]
-    assert answered > 0 and trace["traces"] > 0
+    folder = only_run(tmp_path)
+    (row,) = json.loads((folder / "run.json").read_text())["results"]
+    assert row["elicitation"] == "trace" and row["outcomes"]["error"] == row["outcomes"]["truncated"] == 0
+    # It has seen how, and stops where the next string would begin. But it is too small for a trace of its own string,
+    # and goes on about those of its shots, which counts for no read.
+    for line in (folder / "trials.jsonl").read_text().splitlines():
+        trial = json.loads(line)
+        assert re.findall(r"^(\d)\. \w+ [01?] -> [01]$", trial["reply"], re.MULTILINE)[:5] == list("12345")
+        assert trial["reason"] is None or "of the trace" in trial["reason"]

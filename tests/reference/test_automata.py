@@ -285,9 +285,10 @@ def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
     kept = files.load(files.resolve(name))
     (recorded,) = kept.evaluation
     assert kept.training is not None
-    assert str(recorded.data) == str(kept.training.data) == f"{kept.vocabulary.task.name}(100, reads=every)"
+    length = 100 if name.startswith("lstm") else 24  # Transformers come from the study of depths
+    assert str(recorded.data) == str(kept.training.data) == f"{kept.vocabulary.task.name}({length}, reads=every)"
     assert recorded.strings == 1_000
-    found = evaluate(kept.model, recorded.data, recorded.seed, 20)
+    found = evaluate(kept.model, recorded.data, recorded.seed, 40)
     assert abs(found.rate - recorded.rate) < 0.05
     if name.startswith("lstm"):
         assert recorded.rate < 1e-4

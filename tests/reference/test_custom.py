@@ -15,7 +15,7 @@ from ffprompt.reference.networks.architectures import build, configure
 from ffprompt.reference.networks.custom import check, describe
 from tests.conftest import ROOT
 
-PAGE = ROOT / "docs" / "results" / "own-layer.md"
+PAGE = ROOT / "docs" / "guides" / "own-layer.md"
 TINY = ("--layers=1", "--width=8", "--heads=2", "--length=16", "--steps=3", "--final-strings=4", "--evaluate-every=0")
 
 BROKEN = {
@@ -103,7 +103,7 @@ def test_sharpening_is_refused_where_weights_are_not_shown(tmp_path: Path, capsy
 
 def test_the_layer_of_the_documentation_reaches_zero_error(tmp_path: Path) -> None:
     page = PAGE.read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL)
     (command,) = re.findall(r"ffprompt (train my_layer.py:LastWrite (?:.|\\\n)*?)\n```", page)
     path = tmp_path / "my_layer.py"
     path.write_text(code)

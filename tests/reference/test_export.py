@@ -191,6 +191,10 @@ def test_a_prompt_in_words_ends_in_one_line(tmp_path: Path, capsys: pytest.Captu
         (replace(SMALL, positions="rope", activation="geglu"), r"activation 'geglu' with positions 'rope'"),
         (replace(SMALL, positions="rope", activation="swiglu"), r"norm 'layernorm' with activation 'swiglu'"),
         (replace(SMALL, positions="rope", norm="rmsnorm"), r"norm 'rmsnorm' with activation 'gelu'"),
+        (replace(SMALL, attention="forgetting", temperature=1.0), r"attention 'forgetting' cannot"),
+        (replace(SMALL, norm_placement="post"), r"norm placement 'post' cannot"),
+        (replace(SMALL, qk_norm=True), r"option qk-norm cannot"),
+        (replace(SMALL, no_residual=True), r"option no-residual cannot"),
         (LSTMConfig(width=8, hidden=8), r"architecture 'lstm' cannot"),
     ],
 )
@@ -210,6 +214,9 @@ def test_every_option_of_the_transformer_is_accounted_for() -> None:
     assert {one.name for one in fields(TransformerConfig)} == {
         "symbols", "layers", "width", "heads", "length", "positions", "activation", "norm", "expansion",
         "attention_dropout", "mlp_dropout", "embedding_dropout", "temperature",
+        "events",  # models of other tasks are refused
+        "attention", "norm_placement", "qk_norm", "no_residual",  # refused but for the usual
+        "init",  # no part of the model once it is there
     }  # fmt: skip
 
 

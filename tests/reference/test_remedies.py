@@ -16,6 +16,7 @@ from ffprompt.reference.networks.base import encode
 from ffprompt.reference.networks.transformer import INITS, NORM_PLACEMENTS, Block, Transformer
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.diagnostics import Monitors
 from ffprompt.reference.training.loop import Trainer, targets
 from ffprompt.tasks.flipflop import Spec, sample
 
@@ -136,3 +137,27 @@ def test_an_odd_remedy_is_refused(fields: dict[str, Any], said: str) -> None:
         configure("transformer", SIZE | fields)
     with pytest.raises(ConfigError, match="z-loss -1"):
         Training(Mixture.of(Spec.ffl(0.5, 16)), 3, 3, z_loss=-1)
+
+
+def test_without_a_residual_the_ranks_collapse_and_the_monitor_says_so() -> None:
+    tokens = encode(sample(Spec.ffl(0.8, 16), 0, 0, 4))
+    bare, whole = (model(layers=8, no_residual=without) for without in (True, False))
+    readings, warnings = Monitors().probe(1, bare, tokens)
+    assert readings["rank_residual"] < 0.01
+    assert [one.monitor for one in warnings] == ["rank-collapse"]
+    readings, warnings = Monitors().probe(1, whole, tokens)
+    assert readings["rank_residual"] > 0.1
+    assert warnings == []
+
+
+def test_large_queries_collapse_the_entropy_unless_they_are_normalised() -> None:
+    tokens = encode(sample(Spec.ffl(0.8, 16), 0, 0, 4))
+    fired = {}
+    for normalised in (False, True):
+        one = model(qk_norm=normalised)
+        with torch.no_grad():
+            for block in one.blocks:
+                block.attention.query.weight.mul_(1e4)  # type: ignore[union-attr]
+        _, warnings = Monitors().probe(1, one, tokens)
+        fired[normalised] = [warning.monitor for warning in warnings]
+    assert fired == {False: ["attention-entropy"] * 2, True: []}

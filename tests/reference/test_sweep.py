@@ -173,6 +173,7 @@ BUNDLED = {
     "automata-depth": 330,
     "automata-depth-cpu": 20,
     "parity-ood-cpu": 4,
+    "failure-modes-cpu": 16,
 }
 
 

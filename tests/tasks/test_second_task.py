@@ -265,7 +265,7 @@ def test_a_task_whose_reads_ask_for_different_things_has_no_trace(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert (
         "the reads of task parity ask for different things" in line
-        and "use --elicitation next, list or dialogue" in line
+        and "use --elicitation next, list" in line
     )
     assert not list(tmp_path.glob("out/*/trials.jsonl"))
 

@@ -1,4 +1,4 @@
-"""Every bundled task goes through a run: the oracle is right however it is asked, and wrong rules are wrong."""
+"""Every bundled task goes through a run: the oracle is always right, wrong rules are right at their own rates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ffprompt.templates.template import Renderer, load, names
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.cli.main import main
@@ -34,10 +33,15 @@ def rows(tmp_path: Path, *arguments: object) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_oracle_is_always_right(tmp_path: Path, name: str) -> None:
+    task = registry.get(name)
+    # Where reads ask for different things, no trace can be written.
+    one_state = task.answers_everywhere(task.spec(10).sample(0, 0, 1)) is not None
+    elicitations = [one for one in elicitation_names() if one_state or one != "trace"]
+    assert one_state == (name != "registers-4")
     made = rows(tmp_path, "--model", "oracle", "--task", name, "--length", 10, "--shots", 1, "--shot-length", 8,
-                "--trials", 4, "--template", *(registry.get(name).templates or ["light-switch"]),
-                "--elicitation", *elicitation_names())  # fmt: skip
-    assert len(made) == len(elicitation_names()) * max(len(registry.get(name).templates), 1)
+                "--trials", 4, "--template", *(task.templates or ["light-switch"]),
+                "--elicitation", *elicitations)  # fmt: skip
+    assert len(made) == len(elicitations) * max(len(task.templates), 1)
     assert [row["condition"] for row in made if row["accuracy"] != 1.0] == []
 
 
@@ -95,12 +99,11 @@ def test_suites_can_be_planned(suite: str) -> None:
     tasks = {config.task for config, _ in runs}
     assert tasks == {
         "base-units": {"flipflop", "parity"},
-        "automata": {
-            "parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5", "dyck-4-8",
-        },
+        "automata": {"parity", "counter-3", "c2-cubed", "grid-9", "dihedral-6", "dihedral-8", "q8", "a5", "s5",
+                     "dyck-4-8"},
         "relatives": {"flipflop", "registers-4", "undo", "dense-then-sparse"},
         "addition": {"addition"},
-    }  # fmt: skip[suite]  # fmt: skip
+    }[suite]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ from ffprompt.tasks.registry import DEFAULT
 
 
 def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, most: int | None = None) -> Path:
-    """Round, evaluate on at most ``most`` strings of each set, write the model of a training as ``name``; its path."""
+    """Round, evaluate on at most ``most`` strings of each set, and write the model of a training as ``name``.
+
+    Returns its path.
+    """
     trained = load(folder / WEIGHTS)
     model = rounded(trained.model) if packed else trained.model
     assert trained.training is not None, "a training has made it"
@@ -40,7 +43,10 @@ def bundle(folder: Path, name: str, packed: bool = True, into: Path = BUNDLED, m
 
 
 def bundle_by_hand(into: Path = BUNDLED, most: int | None = None) -> Path:
-    """Write the hand-built Transformer, with its errors on at most ``most`` strings of each test set; its path."""
+    """Write the hand-built Transformer, with its errors on at most ``most`` strings of each test set.
+
+    Returns its path.
+    """
     model = network(HandbuiltConfig(), seed=0).eval()  # its weights follow from no seed
     path = into / "handbuilt.safetensors"
     save(path, model, None, None, _evaluations(model, paper_sets(most=most)))

@@ -6,7 +6,7 @@ Nothing in such a file is executed. Its metadata has one entry, ``ffprompt``::
      "loss": nats per prediction over the last steps, "evaluation": [{…Evaluation…}, …]}
 
 Weights are float32. In a packed file, for a quarter of the size, a matrix is 8-bit whole numbers, and beside it stands
-``NAME:scale`` with one float32 a row to multiply them by; the evaluation in its record is then that of these numbers.
+``NAME:scale`` with one float32 a row to multiply them by. The evaluation in its record is then that of these numbers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SCALE, _MOST = ":scale", 127
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model with its record; ``training`` is None where it was built by hand, ``sha256`` is of the whole file."""
+    """A model with its record. ``training`` is None where it was built by hand, ``sha256`` is of the whole file."""
 
     model: Network
     training: Training | None
@@ -53,7 +53,7 @@ class Checkpoint:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens that the model knows; a model that was built by hand is one of the flip-flop."""
+        """The tokens that the model knows. A model that was built by hand is one of the flip-flop."""
         if self.training is not None:
             return self.training.vocabulary
         return Vocabulary(FLIP_FLOP, self.model.config.symbols)
@@ -90,7 +90,7 @@ def save(
     evaluation: Sequence[Evaluation] = (),
     packed: bool = False,
 ) -> None:
-    """Write a checkpoint, whole or not at all; ``packed`` is for a model that ``rounded`` has been at.
+    """Write a checkpoint, whole or not at all. ``packed`` is for a model that ``rounded`` has been at.
 
     Raises ModelError when the file cannot be written.
     """
@@ -114,7 +114,7 @@ def rounded(model: Network) -> Network:
 
 
 def _pack(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Matrices as whole numbers from -127 to 127 and a scale a row; everything else as it is."""
+    """Matrices as whole numbers from -127 to 127 and a scale a row. Everything else as it is."""
     packed = {}
     for name, weight in weights.items():
         if weight.dim() != 2:

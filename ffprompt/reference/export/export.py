@@ -41,9 +41,9 @@ class Exported:
 
 
 def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> Exported:
-    """Write ``folder``, whole or not at all; it must be new or empty.
+    """Write ``folder``, whole or not at all. It must be new or empty.
 
-    ``length`` is the longest string in tokens, by default the ``length`` of the config; learnt positions are no more
+    ``length`` is the longest string in tokens, by default the ``length`` of the config. Learnt positions are no more
     than that. Raises ModelError for a model that none of the layouts holds exactly, ConfigError for a folder that is in
     use or cannot be written and for a length out of range.
     """

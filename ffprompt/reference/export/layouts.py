@@ -4,7 +4,7 @@
     rope                        layernorm   gelu      GPT-NeoX   one layer after the other, all columns turned
     rope                        rmsnorm     swiglu    Llama      with biases in the MLP
 
-Nothing is approximated. Where an architecture has a bias and ours has none, it is zero; the temperature of attention,
+Nothing is approximated. Where an architecture has a bias and ours has none, it is zero. The temperature of attention,
 which none of them has, divides the weights of the queries.
 """
 
@@ -184,7 +184,7 @@ def _query(attention: Attention) -> Tensor:
 
 
 def _table(model: Transformer, places: int) -> Tensor:
-    """What is added to the embedding at each place, (places, d); zero where the model has no place."""
+    """What is added to the embedding at each place, (places, d). Zero where the model has no place."""
     config = model.config
     match config.positions:
         case "learned":

@@ -11,7 +11,7 @@ def tokenizer(symbols: int) -> dict[str, Any]:
     """What tokenizer.json holds for M = ``symbols`` data symbols.
 
     ``w1i0r1`` and ``w 1 i 0 r 1`` are ``[0, 4, 2, 3, 1, 4]``, which is ``w 1 i 0 r 1`` again. More than ten symbols
-    have equally many digits each, as the templates write them; fewer digits are filled up, so ``w 1 i 10 r 1`` is
+    have equally many digits each, as the templates write them. Fewer digits are filled up, so ``w 1 i 10 r 1`` is
     ``w 01 i 10 r 01``. There are no special tokens, and none for what is unknown: a prompt in words, or of two strings
     in two lines, is an error and not a string of what is left of it.
     """
@@ -41,7 +41,7 @@ def tokenizer(symbols: int) -> dict[str, Any]:
 
 
 def tokenizer_config(places: int) -> dict[str, Any]:
-    """What tokenizer_config.json holds; ``places`` is the most tokens that the model has positions for."""
+    """What tokenizer_config.json holds. ``places`` is the most tokens that the model has positions for."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_bos_token": False,

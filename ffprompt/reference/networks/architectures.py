@@ -37,7 +37,7 @@ def name_of(config: NetworkConfig) -> str:
 
 
 def build(config: NetworkConfig, seed: int) -> Network:
-    """The network with its initial weights, which follow from ``seed`` alone; torch's generators are left as found."""
+    """The network with its initial weights, which follow from ``seed`` alone. Torch's generators are left as found."""
     with DICE, torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed every GPU too, which the fork does not restore.
         torch.default_generator.manual_seed(seed)

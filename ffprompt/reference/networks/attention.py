@@ -20,7 +20,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Outputs (B, H, T, D) for ``q``, ``k``, ``v`` (B, H, T, D).
 
     On a CPU torch's fused kernel takes 1.5 (float32) to 3.5 times (bfloat16) as long at T = 512 as blocks of queries
-    over the keys before them; a GPU has a better one.
+    over the keys before them. A GPU has a better one.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)

@@ -58,7 +58,7 @@ class Network(nn.Module):
         return None
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T); token t sees 0 … t alone."""
+        """The last layer's output after each token, (B, T, d), for ``tokens`` (B, T). Token t sees 0 … t alone."""
         raise NotImplementedError
 
     def hidden_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Network(nn.Module):
     def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
         """Logits (R, V) of the tokens ``positions`` (R,) of the strings ``rows`` (R,), each from the tokens before it.
 
-        ``tokens`` is (B, T); a position lies in 1 … T, T being the token after the last. What is computed for these
+        ``tokens`` is (B, T). A position lies in 1 … T, T being the token after the last. What is computed for these
         positions only, a network leaves out elsewhere.
         """
         return torch.as_tensor(self.head(self.hidden_at(tokens, rows, positions)))
@@ -119,7 +119,7 @@ def predict(
 ) -> NDArray[np.float64]:
     """Log-probabilities (R, V), natural logarithm over the whole vocabulary, as ``Network.logits_at`` places them.
 
-    One pass over ``ids`` (B, T) in the model's own float32; the last softmax is in float64 so that rows sum to one.
+    One pass over ``ids`` (B, T) in the model's own float32. The last softmax is in float64 so that rows sum to one.
     """
     if not len(positions):
         return np.empty((0, model.config.vocabulary))
@@ -132,5 +132,5 @@ def predict(
 
 
 def _exact(device: torch.device) -> AbstractContextManager[None]:
-    """On a GPU cuDNN would round the products of an LSTM to TF32; the scores are promised in float32."""
+    """On a GPU cuDNN would round the products of an LSTM to TF32. The scores are promised in float32."""
     return torch.backends.cudnn.flags(enabled=False) if device.type == "cuda" else nullcontext()

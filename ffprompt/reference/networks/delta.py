@@ -7,8 +7,8 @@ A head remembers values by their keys in a matrix S (D, D). With key k_t of leng
     delta        S_t = S_{t-1} + β_t k_t (v_t - S_{t-1}ᵀ k_t)ᵀ             (Schlag et al. 2021)
     gated-delta  S_t = α_t S_{t-1} + β_t k_t (v_t - α_t S_{t-1}ᵀ k_t)ᵀ     (Yang et al. 2024, arXiv 2412.06464)
 
-and y_t = S_tᵀ q_t. The first fades all that it knows; the second replaces what stands under one key, which is what a
-write does to a bit; the third does both. Within a chunk of tokens all is done by matrix products, as in Yang et al.
+and y_t = S_tᵀ q_t. The first fades all that it knows. The second replaces what stands under one key, which is what a
+write does to a bit. The third does both. Within a chunk of tokens all is done by matrix products, as in Yang et al.
 2024 (arXiv 2406.06484).
 """
 
@@ -32,7 +32,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class DeltaConfig(NetworkConfig):
-    """``width`` is d, in ``heads`` heads; ``convolution`` counts the tokens that keys, values and gates are made from.
+    """``width`` is d, in ``heads`` heads. ``convolution`` counts the tokens that keys, values and gates are made from.
 
     Raises ConfigError when a field is not in its range or the width does not divide into heads.
     """
@@ -57,7 +57,7 @@ def recall(q: Tensor, k: Tensor, v: Tensor, fade: Tensor | None, strength: Tenso
 
     ``fade`` is log α (B, T, H), at most 0, and ``strength`` β (B, T, H); None is no gate, and no delta rule. With S the
     memory before a chunk and Γ_ts = α_{s+1} … α_t, the memory after its token t is Γ_t S + Σ Γ_ts k_s u_sᵀ over s ≤ t.
-    What is written there, u, is v without the delta rule; with it
+    What is written there, u, is v without the delta rule. With it
 
         u_t = β_t (v_t - Γ_t Sᵀ k_t - Σ_{s<t} Γ_ts (k_s · k_t) u_s),
 

@@ -1,6 +1,6 @@
 """A Transformer whose weights are written down, not learnt: two layers of attention with one head make no errors.
 
-That such weights exist is Proposition 2 of Liu et al. 2023 (arXiv 2306.00946); these are our own, by the same idea.
+That such weights exist is Proposition 2 of Liu et al. 2023 (arXiv 2306.00946). These are our own, by the same idea.
 They show what a trained Transformer fails to find. Only the embedding, attention and the residual stream are needed:
 no MLP, no norm. With λ = 32:
 
@@ -33,7 +33,7 @@ _SURE = 32.0
 
 @dataclass(frozen=True, slots=True)
 class HandbuiltConfig(NetworkConfig):
-    """``length`` is the most tokens of a string; from 2,896 on float32 could no longer hold the scores exactly.
+    """``length`` is the most tokens of a string. From 2,896 on float32 could no longer hold the scores exactly.
 
     Raises ConfigError when a field is no whole number in its range.
     """
@@ -98,7 +98,7 @@ class Handbuilt(Network):
 
 
 def construct(config: HandbuiltConfig) -> dict[str, Tensor]:
-    """The weights by name; rows of a matrix are what comes out, columns what goes in."""
+    """The weights by name. Rows of a matrix are what comes out, columns what goes in."""
     V, M, d, length = config.vocabulary, config.symbols, config.width, config.length
     one, place, square, mark, answer = V, V + 1, V + 2, V + 3, V + 4  # channels
     data, answers = torch.arange(INSTRUCTIONS, V), torch.arange(answer, answer + M)

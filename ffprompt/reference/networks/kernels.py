@@ -28,7 +28,7 @@ class Linear(nn.Linear):
 
 
 def gelu(layer: Linear, x: Tensor) -> Tensor:
-    """GELU of ``layer(x)``; in one kernel where no gradient is needed."""
+    """GELU of ``layer(x)``, in one kernel where no gradient is needed."""
     if _OPERATOR is None or torch.is_grad_enabled() or not _suits(layer, x):
         return F.gelu(layer(x))
     return torch.as_tensor(_OPERATOR(x, layer.weight, layer.bias, "gelu", [], "none"))

@@ -96,7 +96,7 @@ class DifferentialAttention(_Heads):
 
 
 class HardAttention(_Heads):
-    """The value of the token with the largest score; its gradient is that of the softmax (straight-through)."""
+    """The value of the token with the largest score. Its gradient is that of the softmax (straight-through)."""
 
     def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         """Outputs (B, R, d)."""

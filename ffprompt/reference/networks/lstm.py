@@ -12,7 +12,7 @@ from ffprompt.reference.networks.base import Network, NetworkConfig, whole
 
 @dataclass(frozen=True, slots=True)
 class LSTMConfig(NetworkConfig):
-    """The size of an LSTM; the defaults are the paper's, 133,381 parameters with two data symbols.
+    """The size of an LSTM. The defaults are the paper's, 133,381 parameters with two data symbols.
 
     ``width`` is the embedding dimension e, ``hidden`` the state dimension d. Raises ConfigError when a field is no
     whole number in its range.
@@ -30,7 +30,7 @@ class LSTMConfig(NetworkConfig):
 
 
 class LSTM(Network):
-    """Embedding, LSTM, linear head over the vocabulary; weights are drawn from torch's global generator."""
+    """Embedding, LSTM, linear head over the vocabulary. Weights are drawn from torch's global generator."""
 
     config: LSTMConfig
 
@@ -47,7 +47,7 @@ class LSTM(Network):
         return self._states(tokens).transpose(0, 1)
 
     def hidden_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """``hidden`` (R, d) where it is asked for; only these states go through the head."""
+        """``hidden`` (R, d) where it is asked for. Only these states go through the head."""
         return self._states(tokens)[positions - 1, rows]
 
     def _states(self, tokens: Tensor) -> Tensor:

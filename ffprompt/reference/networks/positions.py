@@ -1,7 +1,7 @@
 """How a Transformer is told where a token stands: the paper's choices (R6), and CoPE.
 
-``learned`` and ``sinusoidal`` are added to the embedding; ``rope`` turns queries and keys; ``alibi`` and ``t5`` are
-added to the scores by distance; ``cope`` counts keys by what they are; ``none`` leaves it to the causal mask.
+``learned`` and ``sinusoidal`` are added to the embedding. ``rope`` turns queries and keys. ``alibi`` and ``t5`` are
+added to the scores by distance. ``cope`` counts keys by what they are. ``none`` leaves it to the causal mask.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class T5Bias(nn.Module):
 class Cope(nn.Module):
     """Contextual positions (Golovneva et al. 2024, arXiv 2405.18719): a key's position counts the keys that matter.
 
-    The gate of a key is the sigmoid of its score; its position is the sum of the gates from it to the query, and what
+    The gate of a key is the sigmoid of its score. Its position is the sum of the gates from it to the query, and what
     is added is q · e at that position, between whole positions in proportion.
     """
 

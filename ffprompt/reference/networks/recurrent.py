@@ -13,7 +13,7 @@ from ffprompt.reference.networks.kernels import Linear
 
 
 class Stack(Network):
-    """Embedding, blocks of norm and mixer added to their input, norm, linear head; weights from torch's generator."""
+    """Embedding, blocks of norm and mixer added to their input, norm, linear head. Weights: torch's generator."""
 
     def __init__(self, config: NetworkConfig, layers: int, width: int, mixer: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ShortConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) for ``x`` (B, T, d); the last tap is the token itself."""
+        """(B, T, d) for ``x`` (B, T, d). The last tap is the token itself."""
         taps, T = len(self.weight), x.shape[1]
         padded = F.pad(x, (0, 0, taps - 1, 0))  # (B, taps - 1 + T, d)
         # On a CPU a few sums of shifted strings are several times as fast as a grouped convolution.
@@ -52,7 +52,7 @@ class ShortConvolution(nn.Module):
 
 
 def chunks(x: Tensor, size: int) -> Tensor:
-    """Cut ``x`` (B, T, …) into (B, ⌈T / size⌉, size, …); zeros fill the last chunk."""
+    """Cut ``x`` (B, T, …) into (B, ⌈T / size⌉, size, …). Zeros fill the last chunk."""
     B, T = x.shape[:2]
     short = -T % size
     if short:

@@ -5,7 +5,7 @@ Per head, with the input x_t (P,), the state h (P, N), and Δ_t ≥ 0, B_t and C
     h_t = h_{t-1} ∘ exp(Δ_t A) + Δ_t x_t ⊗ B_t        y_t = h_t C_t + D x_t
 
 A (N,) is negative and diagonal: Δ = 0 keeps the state, a large Δ replaces it. This is Mamba (Gu & Dao 2023) where a
-head is one channel; heads of several channels that share Δ are from Mamba-2 (Dao & Gu 2024), which has one A a head.
+head is one channel. Heads of several channels that share Δ are from Mamba-2 (Dao & Gu 2024), which has one A a head.
 A one-layer Mamba learns the flip-flop with next to no errors on FFL(0.98) (Sarrof et al. 2024, arXiv 2405.17394).
 """
 
@@ -30,7 +30,7 @@ _CHUNK = 8
 
 @dataclass(frozen=True, slots=True)
 class SSMConfig(NetworkConfig):
-    """``width`` is d, ``state`` N; a layer has ``expansion`` · d channels in ``heads`` heads of equal width P.
+    """``width`` is d, ``state`` N. A layer has ``expansion`` · d channels in ``heads`` heads of equal width P.
 
     ``convolution`` counts the tokens that the convolution before the recurrence sees. Raises ConfigError when a field
     is not in its range or the channels do not divide into heads.

@@ -38,7 +38,7 @@ def one_core() -> AbstractContextManager[None]:
 
 
 class Workers:
-    """A pool of threads, by default as many as torch has cores for a kernel; its setting elsewhere stays as it was."""
+    """A pool of threads, by default as many as torch has cores for a kernel. Its setting elsewhere stays as it was."""
 
     def __init__(self, count: int | None = None) -> None:
         count = count or torch.get_num_threads()
@@ -56,7 +56,7 @@ class Workers:
                 task.result()
 
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-        """``function`` of each item, in order; the first exception is raised."""
+        """``function`` of each item, in order. The first exception is raised."""
         return list(self._pool.map(function, items))
 
     def submit(self, function: Callable[[A], B], item: A) -> Future[B]:

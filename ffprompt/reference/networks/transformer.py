@@ -33,7 +33,7 @@ class TransformerConfig(NetworkConfig):
     """The defaults are the paper's baseline: 6 layers, width 512, 8 heads, 19 million parameters.
 
     ``length`` is the size of a learned table of positions, the most tokens of a string, and of CoPE's, where further
-    ones share the last; other positions have no end.
+    ones share the last. Other positions have no end.
     ``attention`` is a layer of :mod:`.layers`, or the softmax of the paper, which alone knows rope, alibi, t5 and cope.
     ``expansion`` is the width of the MLP over that of the model, ``temperature`` divides the scores of attention.
     ``norm_placement`` says where norms stand: before a layer (pre), after the layer and what it is added to (post,
@@ -165,7 +165,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers around an activation; gated ones have a second projection that the first one opens."""
+    """Two linear layers around an activation. Gated ones have a second projection that the first one opens."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class Block(nn.Module):
         self.attention_after, self.mlp_after = (norm(config) if sandwich else nn.Identity() for _ in range(2))
 
     def forward(self, x: Tensor, at: Tensor | None = None, seen: list[Tensor] | None = None) -> Tensor:
-        """(B, T, d) for ``x`` (B, T, d); with ``at`` (B, R) only these positions, (B, R, d)."""
+        """(B, T, d) for ``x`` (B, T, d). With ``at`` (B, R) only these positions, (B, R, d)."""
         own = x if at is None else x.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
         if self.config.norm_placement == "post":
             x = self.attention_norm(self._added(own, self.attention(x, at, seen)))
@@ -211,7 +211,7 @@ class Block(nn.Module):
 
 
 class Transformer(Network):
-    """Embedding, blocks, norm, linear head; weights are drawn from torch's global generator."""
+    """Embedding, blocks, norm, linear head. Weights are drawn from torch's global generator."""
 
     config: TransformerConfig
 
@@ -234,7 +234,7 @@ class Transformer(Network):
         return Attention(config)
 
     def _initialise(self) -> None:
-        """Draw or scale the matrices as ``init`` says; by default they stay as they are."""
+        """Draw or scale the matrices as ``init`` says. By default they stay as they are."""
         config = self.config
         for name, weight in self.blocks.named_parameters():
             if weight.dim() != 2 or config.init == "default":
@@ -250,14 +250,14 @@ class Transformer(Network):
         return self.config.length if self.positions is not None else None
 
     def hidden(self, tokens: Tensor, seen: list[Tensor] | None = None) -> Tensor:
-        """The last layer's output after each token, (B, T, d); each block's weights (B, H, T, T) go to ``seen``."""
+        """The last layer's output after each token, (B, T, d). Each block's weights (B, H, T, T) go to ``seen``."""
         x = self._embed(tokens)
         for block in self.blocks:
             x = block(x, None, seen)
         return torch.as_tensor(self.norm(x))
 
     def hidden_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """``hidden`` (R, d) where it is asked for; the last block computes keys and values for the other tokens."""
+        """``hidden`` (R, d) where it is asked for. The last block computes keys and values for the other tokens."""
         at, slots = spread(rows, positions - 1, len(tokens))
         x = self._embed(tokens)
         for block in self.blocks[:-1]:
@@ -284,7 +284,7 @@ def norm(config: TransformerConfig) -> nn.Module:
 def spread(rows: Tensor, values: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """Put ``values`` (R,) of the strings ``rows`` (R,) side by side: a table (B, most of a string), and their columns.
 
-    rows [0, 2, 0], values [5, 6, 7] become [[5, 7, 0 …], [0 …], [6, 0 …]] and columns [0, 0, 1]; unused places are 0.
+    rows [0, 2, 0], values [5, 6, 7] become [[5, 7, 0 …], [0 …], [6, 0 …]] and columns [0, 0, 1]. Unused places are 0.
     """
     order = torch.argsort(rows, stable=True)
     counts = torch.bincount(rows, minlength=batch)  # (B,)

@@ -65,7 +65,7 @@ def check(data: Spec, bound: float, most: int) -> None:
 
 
 def _draws(data: Spec, bound: float) -> Draws:
-    """Nothing is drawn yet; how many reads a string can have."""
+    """Return a count of nothing, which knows how many reads a string can have."""
     if data.length < data.instructions:  # a read behind every input
         return Draws(data.instructions - data.length)
     if isinstance(data, FlipFlopSpec):

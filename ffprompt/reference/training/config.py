@@ -25,7 +25,7 @@ SCHEDULES = ("constant", "linear", "oscillating")
 class Sharpening:
     """A penalty on soft attention, averaged over layers, heads and queries (R6), added to the loss.
 
-    ``penalty`` is the entropy of the weights, or minus their L2 or L∞ norm; ``coefficient`` multiplies it in the steps
+    ``penalty`` is the entropy of the weights, or minus their L2 or L∞ norm. ``coefficient`` multiplies it in the steps
     after the first ``start``: constant, growing linearly from 0 at ``start`` to itself at the last step, or oscillating
     between 0 and itself with ``period`` steps a wave.
     """

@@ -27,7 +27,7 @@ _AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Specs of one task, length and number of symbols, and the share of each; shares sum to 1.
+    """Specs of one task, length and number of symbols, and the share of each. Shares sum to 1.
 
     Raises SpecError when there is none, when tasks, lengths or symbols differ, or a share is not above 0.
     """
@@ -114,7 +114,7 @@ class Mixture:
 
 
 def specs(text: str, task: Task) -> tuple[Spec, ...]:
-    """The specs in ``SPEC+SPEC``; none in an empty text. Raises SpecError."""
+    """The specs in ``SPEC+SPEC``. An empty text has none. Raises SpecError."""
     return tuple(task.parse_spec(piece.strip()) for piece in _pieces(text)) if text else ()
 
 
@@ -215,7 +215,7 @@ def batches(source: Source, size: int, first: int, last: int) -> Iterator[String
 
 @lru_cache(maxsize=2)
 def _order(seed: int, strings: int, epoch: int) -> NDArray[np.int64]:
-    """The order of one pass over a fixed set; kept, as the next batch needs it again and a set may have millions."""
+    """The order of one pass over a fixed set. It is kept, as the next batch needs it and a set may have millions."""
     return _generator(f"order|{seed}|{epoch}").permutation(strings)
 
 

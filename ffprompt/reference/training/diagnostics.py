@@ -27,10 +27,10 @@ WINDOW = 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a warning begins; it is over at half of a rise, or at twice what a value must not fall below.
+    """Where a warning begins. It is over at half of a rise, or at twice what a value must not fall below.
 
     ``loss_rise`` is in nats per prediction, ``loss_deviations`` in standard deviations of the loss of a step,
-    ``attention_entropy`` in nats; the others are ratios.
+    ``attention_entropy`` in nats. The others are ratios.
     """
 
     loss_rise: float = 0.1
@@ -55,7 +55,7 @@ class Warning:  # noqa: A001 – the word for it; nothing here warns by the buil
 
 @dataclass
 class _Memory:
-    """All that later warnings follow from, as JSON takes it; windows have their newest value last."""
+    """All that later warnings follow from, as JSON takes it. Windows have their newest value last."""
 
     losses: list[float] = field(default_factory=list)
     best: float | None = None
@@ -70,7 +70,7 @@ class _Memory:
 
 
 class Monitors:
-    """Watches one training; what it has seen is in ``state``, so that a resumed training warns at the same steps.
+    """Watches one training. What it has seen is in ``state``, so that a resumed training warns at the same steps.
 
     * ``non-finite``: the loss, the norm of the gradient or a hidden state is no finite number.
     * ``loss-oscillation``: the mean loss of the last 20 steps is above the lowest such mean so far by more than
@@ -79,12 +79,12 @@ class Monitors:
       what the curvature bears shows as a loss that goes up and down (Cohen et al. 2021, arXiv 2103.00065). The best so
       far is what a spike is measured from, the deviation tells it from the noise of batches.
     * ``exploding-gradient``: the norm of a step is ``explosion`` times its median over the first 20 steps, and over the
-      last 20; over when 20 steps have stayed below half of that (Pascanu et al. 2013, arXiv 1211.5063).
+      last 20. It is over when 20 steps have stayed below half of that (Pascanu et al. 2013, arXiv 1211.5063).
     * ``vanishing-gradient``: the median over 20 steps of norm / loss is below ``vanishing`` times that of the first 20.
       Over the loss, because the gradient of the cross-entropy falls with it in a training that goes well.
     * ``vanishing-layer``: the median over 20 steps of a layer's norm over the largest layer's is below
       ``layer_vanishing``.
-    * ``attention-entropy``: the mean entropy of a layer's attention weights is below ``attention_entropy``; collapsed
+    * ``attention-entropy``: the mean entropy of a layer's attention weights is below ``attention_entropy``. Collapsed
       entropy goes with unstable training (Zhai et al. 2023, arXiv 2303.06296).
     * ``rank-collapse``: the hidden states of a string are nearly one vector, the relative residual ‖X - 1 x̄ᵀ‖ / ‖X‖ is
       below ``rank_residual`` (after Dong et al. 2021, arXiv 2103.03404, with the Frobenius norm).
@@ -99,7 +99,7 @@ class Monitors:
     ) -> list[Warning]:
         """What begins at this step: ``loss`` in nats per prediction, norms before clipping or all clipped alike.
 
-        ``layer_norms`` may be left out at some steps; its windows then hold those at which it was given.
+        ``layer_norms`` may be left out at some steps. Its windows then hold those at which it was given.
         """
         bad = [name for name, value in (("loss", loss), ("gradient", gradient_norm)) if not math.isfinite(value)]
         found = list(self._broken(step, " and ".join(bad)))
@@ -118,7 +118,7 @@ class Monitors:
         """Look at ``model`` on ``tokens`` (B, T): readings by name, and what begins here.
 
         ``attention_entropy/L`` is the mean entropy in nats of layer L over strings, heads and the queries that have a
-        choice (those after the first), for a transformer; ``rank_residual`` is the mean over strings of the relative
+        choice (those after the first), for a transformer. ``rank_residual`` is the mean over strings of the relative
         residual of ``model.hidden``. A reading that is no finite number is left out. The model, its gradients and
         torch's generators are left as they were.
         """
@@ -217,7 +217,7 @@ class Monitors:
                 yield Warning(step, "vanishing-layer", ratio, limit, text)
 
     def _begins(self, trouble: str, on: bool, off: bool) -> bool:
-        """Whether a trouble begins: it is ``on`` and was not; one that lasts is over when ``off`` is true."""
+        """Whether a trouble begins: it is ``on`` and was not. One that lasts is over when ``off`` is true."""
         active = self._memory.active
         if on and trouble not in active:
             active.append(trouble)
@@ -230,7 +230,7 @@ class Monitors:
 def layer_norms(model: Network) -> dict[str, float]:
     """The norm of the gradient by block: ``{"embedding": …, "blocks.0": …, "blocks.1": …, "head": …}``.
 
-    A block is a numbered module, or a numbered layer of torch's recurrent ones (``lstm.0``); all else goes by the first
+    A block is a numbered module, or a numbered layer of torch's recurrent ones (``lstm.0``). All else goes by the first
     part of its name. Weights that are not trained do not count, trained ones without a gradient count as 0.
     """
     groups: dict[str, list[Tensor]] = {}
@@ -254,7 +254,7 @@ def look(model: Network, tokens: Tensor) -> dict[str, float]:
 
 
 def residual(x: Tensor) -> Tensor:
-    """Mean over strings of ‖X - 1 x̄ᵀ‖ / ‖X‖ in Frobenius norm, for hidden states ``x`` (B, T, d); a scalar in 0 … 1.
+    """Mean over strings of ‖X - 1 x̄ᵀ‖ / ‖X‖ in Frobenius norm, for hidden states ``x`` (B, T, d). It lies in 0 … 1.
 
     0 where all tokens of a string have one hidden state, zero vectors included.
     """
@@ -284,7 +284,7 @@ def _undisturbed(model: Network) -> Iterator[None]:
 
 
 def _push(window: list[float], value: float) -> bool:
-    """Add a value and drop the oldest one; whether the window is full."""
+    """Add a value and drop the oldest one. Returns whether the window is full."""
     window.append(value)
     del window[:-WINDOW]
     return len(window) == WINDOW

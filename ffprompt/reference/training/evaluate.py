@@ -1,4 +1,4 @@
-"""How often a reference model errs, counted straight from its logits; for runs with a report there is the backend."""
+"""How often a reference model errs, counted straight from its logits. For runs with a report there is the backend."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def paper_sets(length: int = 512, symbols: int = 2, most: int | None = None) -> 
 def sets_for(data: Mixture, others: Sequence[Spec] = (), most: int | None = None) -> list[tuple[Spec, int]]:
     """What a model that was trained on ``data`` is tested on, with at most ``most`` strings of each.
 
-    The paper's sets for a flip-flop; for another task the specs of its training. ``others`` come after them.
+    The paper's sets for a flip-flop. For another task the specs of its training. ``others`` come after them.
     """
     if data.task.name == FLIP_FLOP.name:
         sets = paper_sets(data.length, data.symbols, most)

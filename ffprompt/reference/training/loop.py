@@ -1,7 +1,7 @@
 """Training from scratch, step by step, with the paper's two losses (Liu et al. 2023, 3.1).
 
 The "clean" one is the cross-entropy on the data symbol after each r and nowhere else, since the other tokens are
-random; the "noisy" one is that of every token from the second on.
+random. The "noisy" one is that of every token from the second on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Progress = Callable[[int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A trained model, in evaluation mode; ``losses`` in nats per prediction, one a step; wall-clock seconds."""
+    """A trained model, in evaluation mode. ``losses`` in nats per prediction, one a step. ``seconds`` of wall clock."""
 
     model: Network
     training: Training
@@ -49,7 +49,7 @@ class TrainResult:
 
 
 class DivergedError(RunFailedError):
-    """The loss, its gradient or the weights are no longer finite numbers; where weights are, no step was made."""
+    """The loss, its gradient or the weights are no longer finite numbers. Where weights are, no step was made."""
 
 
 class Trainer:

@@ -1,6 +1,6 @@
 """Replicates trained together: the same model with other seeds, each in a thread of its own with one core.
 
-Cores that share every kernel of a network this small wait for each other; cores with a replicate each do not. Grouping
+Cores that share every kernel of a network this small wait for each other. Cores with a replicate each do not. Grouping
 the products of S replicates into one was measured too (``benchmarks/replicates.py --grouped``): on one core it takes
 1.1 times as long in float32 and 2.3 times in bfloat16. The kernels of a replicate are those of a training alone with
 ``threads=1``, so losses and weights are the same bit for bit.
@@ -39,7 +39,7 @@ def side_by_side(
 ) -> list[T | Exception]:
     """Do each piece of ``work`` in a thread with one core, at most ``at_once`` at a time, by default one a core.
 
-    What a piece returned, or the exception that ended it, in order; one that fails does not stop the others. On Ctrl-C,
+    What a piece returned, or the exception that ended it, in order. One that fails does not stop the others. On Ctrl-C,
     or once ``stopped`` is set, those at work are ended by the KeyboardInterrupt of their next call of ``Alive``, the
     rest are not begun, and it is raised here once all have come to an end.
     """
@@ -75,7 +75,7 @@ def side_by_side(
 def train_together(
     config: NetworkConfig, trainings: Sequence[Training], watch: Watch | None = None, at_once: int | None = None
 ) -> list[TrainResult | Exception]:
-    """Train one model a recipe, in memory, each as ``train`` would alone; strings are drawn ahead for each.
+    """Train one model a recipe, in memory, each as ``train`` would alone. Strings are drawn ahead for each.
 
     One that diverges gives its DivergedError and leaves the others alone. Raises ConfigError for a recipe whose kernels
     have more than one core.

@@ -1,4 +1,4 @@
-"""Weights and optimizer of a training under way, in one safetensors file; enough to go on bit for bit."""
+"""Weights and optimizer of a training under way, in one safetensors file: enough to go on bit for bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def save(path: Path, trainer: Trainer, extra: Mapping[str, Any]) -> None:
 
 
 def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
-    """Put ``trainer``, of the same recipe, where the file says; returns what was given as ``extra``.
+    """Put ``trainer``, of the same recipe, where the file says. Returns what was given as ``extra``.
 
     Raises ModelError when the file cannot be read or does not fit.
     """

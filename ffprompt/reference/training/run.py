@@ -52,7 +52,7 @@ _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-ever
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens besides the steps, and after how many of them; nothing here changes a weight.
+    """What happens besides the steps, and after how many of them. Nothing here changes a weight.
 
     ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each test set that is
     looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
@@ -96,9 +96,9 @@ def run(
     watch: Watch | None = None,
     alive: Callable[[], None] | None = None,
 ) -> Checkpoint:
-    """Train into ``folder`` and evaluate; ``watch`` is handed every line of the log as it is written.
+    """Train into ``folder`` and evaluate. ``watch`` is handed every line of the log as it is written.
 
-    ``alive`` is called before each step and after each few strings of an evaluation; what it raises ends the training
+    ``alive`` is called before each step and after each few strings of an evaluation. What it raises ends the training
     there.
 
     With ``resume`` a training that was stopped goes on from its last save, and a finished one is loaded. Raises
@@ -169,7 +169,7 @@ class _Session:
         return True
 
     def _hold(self) -> None:
-        """Keep other processes out of a training that is under way; the system lets go when this one ends."""
+        """Keep other processes out of a training that is under way. The system lets go when this one ends."""
         with writing(self.folder):
             self._held = hold(self.folder)
         if self._held is None:
@@ -379,7 +379,7 @@ class _Session:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """However the work ends, the folder says so; what cannot be written any more is not insisted on."""
+        """However the work ends, the folder says so. What cannot be written any more is not insisted on."""
         try:
             yield
         except DivergedError as error:

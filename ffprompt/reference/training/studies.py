@@ -1,4 +1,4 @@
-"""Studies: a TOML file that names many trainings. Cells are variants times the grid; each is trained with every seed.
+"""Studies: a TOML file that names many trainings. Cells are variants times the grid, each trained with every seed.
 
 ::
 
@@ -130,7 +130,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study's trainings, in order; ``text`` is the file, ``replicates`` how many a task trains, None: one a core.
+    """A study's trainings, in order. ``text`` is the file, ``replicates`` how many a task trains, None: one a core.
 
     ``gpu_minutes`` is what the file says of one training on a GPU, ``source`` where that is from.
     """
@@ -238,7 +238,7 @@ def _settings(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _checked(kind: type[BaseModel], given: Mapping[str, Any], where: str) -> BaseModel:
-    """``given`` as ``kind``; an unknown key is the first to be named, with the nearest known one."""
+    """``given`` as ``kind``. An unknown key is the first to be named, with the nearest known one."""
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:

@@ -250,7 +250,7 @@ def _child(pipe: Connection, jobs: Sequence[Job], at_once: int) -> None:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """A process started here does not hear Ctrl-C, which a terminal sends to all; the parent tells it to stop."""
+    """A process started here does not hear Ctrl-C, which a terminal sends to all. The parent tells it to stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -262,7 +262,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _ended(error: Exception) -> str:
-    """Why a training is not finished; of a defect with the file that its traceback is in."""
+    """Why a training is not finished. For a defect it names the file with the traceback."""
     return _why(error) if isinstance(error, FFPromptError) else f"internal error: {told(error)}"
 
 

@@ -148,8 +148,8 @@ def test_turns_of_one_role_in_a_row_become_one() -> None:
     ("request_", "says"),
     [
         (Request("k", "w 1 r"), "--form chat"),
-        (Request("k", "1, ", TURNS), "--elicitation next, list or dialogue"),
-        (Request("k", "", TURNS[:3]), "--elicitation next, list or dialogue"),
+        (Request("k", "1, ", TURNS), "--elicitation next, list"),
+        (Request("k", "", TURNS[:3]), "--elicitation next, list"),
         (Request("k", "", TURNS[2:]), "first and the last turn"),
         (Request("k", "", TURNS[:1]), "first and the last turn"),
         (Request("k", "", (*TURNS[1:], Message("system", "late"))), "beginning only"),

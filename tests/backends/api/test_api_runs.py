@@ -116,4 +116,4 @@ def test_forced_without_log_probabilities_names_the_alternative(command: Command
     with FaultyServer() as server:
         done = command(*flags(server), "--elicitation", "forced", env=environment)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "--elicitation next, list or dialogue" in done.stderr
+    assert "--elicitation next, list" in done.stderr

@@ -271,7 +271,7 @@ def test_forced_is_refused_before_anything_is_asked(tmp_path: Path, capsys: Fixt
     with OddServer(echoes(change)) as server:
         run = Run(capsys, tmp_path, server.v1, *FORCED)
         assert len(server.posted) == 1
-    assert run.code == 2 and "use --elicitation next, list or dialogue" in run.line and not list(tmp_path.iterdir())
+    assert run.code == 2 and "use --elicitation next, list" in run.line and not list(tmp_path.iterdir())
 
 
 def test_forced_stops_when_the_numbers_turn_bad_in_the_middle(tmp_path: Path, capsys: Fixture) -> None:

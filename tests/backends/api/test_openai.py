@@ -161,7 +161,7 @@ def test_completions_payloads() -> None:
         ("chat", TEXT, "--form chat"),
         ("responses", TEXT, "--form chat"),
         ("completions", CHAT, "--form completion"),
-        ("chat", Request("k", "1", TURNS), "--elicitation next, list or dialogue"),
+        ("chat", Request("k", "1", TURNS), "--elicitation next, list"),
     ],
 )
 def test_a_request_that_an_api_cannot_express_is_refused(api: str, request_: Request, says: str) -> None:
@@ -377,7 +377,7 @@ def test_the_probe_says_what_the_endpoint_can_do(echo: str, scores: bool, top: i
         assert not backend.capabilities.chats
         assert backend.identity.top_logprobs == top
         if not scores:
-            with pytest.raises(ModelError, match="--elicitation next, list or dialogue"):
+            with pytest.raises(ModelError, match="--elicitation next, list"):
                 asyncio.run(backend.score([forced("w 1 r 1", 6)]))
 
 

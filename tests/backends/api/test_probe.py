@@ -61,7 +61,7 @@ def test_forced_on_an_endpoint_that_cannot_score_says_why_and_what_to_use(
         assert len(server.posted) <= 2  # the probe's
     assert asked.code == 2
     assert says in asked.line
-    assert "use --elicitation next, list or dialogue" in asked.line
+    assert "use --elicitation next, list" in asked.line
     assert not asked.folder.exists()
 
 
@@ -69,7 +69,7 @@ def test_forced_on_a_chat_api_names_the_one_that_may_score(tmp_path: Path, capsy
     with FaultyServer() as server:
         asked = Asked(tmp_path, capsys, server.v1, "--elicitation", "forced")
     assert asked.code == 2
-    assert "--elicitation next, list or dialogue" in asked.line
+    assert "--elicitation next, list" in asked.line
     assert "--api completions" in asked.line
 
 

@@ -20,7 +20,7 @@ from ffprompt.backends.local.weights import SHIPPED, installed, locate
 from ffprompt.config.run_config import make as make_config
 from ffprompt.errors import AuditError, ModelError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.templates import loading as templates
+from tests.support.templates import flip_flop_templates
 from tests.support.tiny import make
 
 CAN = Capabilities(scores=True, completes=True, chats=True)
@@ -280,7 +280,7 @@ TWO_READS: dict[str, Any] = {"length": 8, "p_ignore": 0.2}  # w1 r1 i1 r1
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("template", templates.names())
+@pytest.mark.parametrize("template", flip_flop_templates())
 def test_forced_on_real_weights_equals_naive_for_every_template(smollm: TransformersBackend, template: str) -> None:
     asked = requests(smollm, trials=1, template=template, **TWO_READS, shots=1, shot_length=6)
     asked += requests(smollm, trials=1, template=template, **TWO_READS, form="chat")
@@ -291,7 +291,7 @@ def test_forced_on_real_weights_equals_naive_for_every_template(smollm: Transfor
 
 @pytest.mark.weights
 def test_real_answers_are_single_tokens_in_every_template(smollm: TransformersBackend) -> None:
-    for template in templates.names():
+    for template in flip_flop_templates():
         found = smollm.check(requests(smollm, template=template, length=40))
         assert found["answer_tokens"] == {"single": 3}, template
 

@@ -34,7 +34,7 @@ from tests.support.odd_modes.mode import (
 )
 from tests.support.odd_server import Body, Columns, echoes, prompt_of
 
-LISTS = "use --elicitation next, list or dialogue"
+LISTS = "use --elicitation next, list"
 STOPS = "the server contradicts itself"
 SCORED = "correct wrong"
 RAW = ("--template", "raw-spaced", *FORCED[2:])
