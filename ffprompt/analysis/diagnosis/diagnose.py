@@ -10,7 +10,7 @@ import numpy as np
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis.ablation import Ablation, Removed, ablate
+from ffprompt.analysis.diagnosis.ablation import Ablation, Cut, Removed, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
 from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
 from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds, error_kinds
@@ -224,6 +224,8 @@ def conclusions(found: Sequence[ConditionDiagnosis]) -> list[str]:
         assert one.ablation is not None
         for removed in one.ablation.removed:
             said.append(f"{_short(one)}: {_sentence(removed)}")
+        if cuts := [_cut(cut) for cut in one.ablation.cuts if _told(cut.difference)]:
+            said.append(f"{_short(one)}: errors change when reads do not see {', '.join(cuts)}")
         if one.against_floor != "above":
             said.append(f"{_short(one)}: nothing follows for its memory, since it is not above its floor")
     return said
@@ -231,6 +233,21 @@ def conclusions(found: Sequence[ConditionDiagnosis]) -> list[str]:
 
 def _short(one: ConditionDiagnosis) -> str:
     return one.condition.rsplit("/", 1)[-1]
+
+
+def _told(difference: Estimate | None) -> bool:
+    """Whether a difference is told apart from none."""
+    if difference is None or difference.low is None or difference.high is None:
+        return False
+    return difference.low > 0 or difference.high < 0
+
+
+def _cut(cut: Cut) -> str:
+    assert cut.difference is not None
+    words = {"write": "the write", "stale": "earlier writes", "ignored": "ignored values", "first": "the first token"}
+    return (
+        f"{words[cut.role]} ({cut.difference.estimate:+.3f}, {cut.difference.low:+.3f} to {cut.difference.high:+.3f})"
+    )
 
 
 def _sentence(removed: Removed) -> str:

@@ -35,6 +35,8 @@ def test_the_known_head_comes_out_on_top_and_taking_it_away_destroys_the_model(t
     assert one.ablation.removed[0].unmatched == [1]  # a layer of one head has no other to compare with
     cuts = {cut.role: cut.error.estimate for cut in one.ablation.cuts if cut.error is not None}
     assert cuts["write"] > 0.2
+    assert any("when reads do not see the write (+" in said for said in found.conclusions)
+    assert not any("ignored values" in said for said in found.conclusions)
     assert cuts["ignored"] == cuts["first"] == 0
 
 
