@@ -17,6 +17,7 @@ from ffprompt.backends.local.attention import (
     ANSWERS,
     FIRST,
     IGNORED,
+    REST,
     STALE,
     WRITE,
     AttentionModel,
@@ -72,6 +73,9 @@ def eager(backend: TransformersBackend, look: Look) -> np.ndarray:
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt-neox", "llama", "mistral", "gemma2", "gemma3"])
 def test_rows_and_answers_are_those_of_the_model(architecture: str, tmp_path: Path) -> None:
     backend = TransformersBackend(str(make(tmp_path, architecture)), device="cpu")
+    if architecture == "gemma2":
+        for layer in backend.model.model.layers:
+            layer.self_attn.attn_logit_softcapping = 0.5  # low enough to show
     model, looks, requests, _ = asked(backend)
     rows = model.look(looks, full=True)
     scores: Sequence[Any] = asyncio.run(backend.score(requests))
@@ -119,6 +123,13 @@ def test_a_learned_sink_takes_its_share(tmp_path: Path) -> None:
     np.testing.assert_allclose(own.full, eager(backend, looks[0]), atol=1e-4)
     assert own.sink.min() > 0.01
     np.testing.assert_allclose(own.mass.sum(-1) + own.sink, 1, atol=1e-5)
+    whole = np.concatenate([own.full, own.sink[..., None]], -1)
+    plain = np.where(whole > 0, whole * np.log(np.maximum(whole, 1e-30)), 0).sum(-1)
+    np.testing.assert_allclose(own.entropy, -plain, atol=1e-3)
+    # Rows without a token to cut off are made again, and are the same.
+    blank = [Look(look.tokens, np.full_like(look.roles, REST)) for look in looks]
+    for same, answers in zip(model.look(looks), model.answers(blank, Change(cut=WRITE)), strict=True):
+        np.testing.assert_allclose(same.logprobs, answers, atol=1e-4)
 
 
 def test_an_undispatched_model_is_refused_by_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ SMALL = {"length": 20, "p_ignore": 0.4, "strings": 12}
 
 
 def test_the_known_head_comes_out_on_top_and_taking_it_away_destroys_the_model(tmp_path: Path) -> None:
-    found = ffprompt.diagnose("handbuilt", out=tmp_path, remove=1, **SMALL)
+    found = ffprompt.diagnose("handbuilt", out=tmp_path, remove=1, **SMALL | {"strings": 40})
     (one,) = found.conditions
     assert one.heads.best[0].name == "L1H0"
     assert one.heads.best[0].write is not None
