@@ -636,7 +636,7 @@ def test_torch_is_imported_late_and_missed_politely() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("ModelError ")
-    assert 'pip install "ffprompt[reference]"' in ran.stdout
+    assert '[reference]"' in ran.stdout
 
 
 # --- what the documentation says of them ---
