@@ -39,12 +39,13 @@ def value_of(piece: str, others: Sequence[str]) -> Span | None:
         return None
     every = [piece, *others]
     start = _alike(every)
-    left = min(map(len, every)) - start
-    end = len(piece) - min(left, _alike([text[::-1] for text in every]))
-    while start and piece[start - 1].isalpha() and piece[start : start + 1].isalpha():
+    behind = min(min(map(len, every)) - start, _alike([text[::-1] for text in every]))
+    # All have these ends in common, so the same is left away from each of them.
+    while start and any(text[start - 1 : start + 1].isalpha() and len(text) > start for text in every):
         start -= 1
-    while end < len(piece) and piece[end].isalpha() and piece[end - 1].isalpha():
-        end += 1
+    while behind and any(text[len(text) - behind - 1 : len(text) - behind + 1].isalpha() for text in every):
+        behind -= 1
+    end = len(piece) - behind
     return (start, end) if end > start else None
 
 

@@ -237,6 +237,7 @@ def test_values_are_found_as_whole_words() -> None:
     assert value_of("turns it off.", ["turns it on.", "turns it off."]) == (9, 12)
     assert value_of("w1", ["w0", "w1"]) == (1, 2)
     assert value_of("eats an apple", ["eats an apple", "eats a banana"]) == (5, 13)
+    assert value_of("eats a banana", ["eats an apple", "eats a banana"]) == (5, 13)
     assert value_of("nothing", ["nothing", "nothing"]) is None
 
 
