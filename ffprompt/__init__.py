@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Run", "Spec", "Strings", "__version__", "anatomy", "compare", "evaluate", "gate", "load", "parse", "sample",
-    "trend",
+    "Run", "Spec", "Strings", "__version__", "anatomy", "compare", "diagnose", "evaluate", "gate", "load", "parse",
+    "sample", "trend",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ffprompt.comparison.compare import compare
     from ffprompt.comparison.gate import gate
     from ffprompt.comparison.trend import trend
+    from ffprompt.interface.diagnose import diagnose
     from ffprompt.interface.evaluate import evaluate
     from ffprompt.interface.run import Run, load
     from ffprompt.tasks.base import Strings
@@ -24,7 +25,7 @@ _HOME = {
     "Spec": "tasks.flipflop", "Strings": "tasks.base", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
     "evaluate": "interface.evaluate", "Run": "interface.run", "load": "interface.run",
     "anatomy": "analysis.error_analysis", "compare": "comparison.compare", "gate": "comparison.gate",
-    "trend": "comparison.trend",
+    "trend": "comparison.trend", "diagnose": "interface.diagnose",
 }  # fmt: skip
 
 

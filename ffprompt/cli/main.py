@@ -63,6 +63,7 @@ COMMANDS = (
     Command("run", "Evaluate a model.", flags="run_flags"),
     Command("score", "Compute every number of a run again from its raw lines."),
     Command("anatomy", "Show what the errors of a run have in common."),
+    Command("diagnose", "Look inside a model: where its heads of attention look at reads."),
     Command("batch", "Run by a provider's batches: submit, status, collect, cancel."),
     Command("compare", "Differences between runs, or between conditions of one, on the same reads."),
     Command("gate", "Is a candidate non-inferior to its baseline, within a margin?"),

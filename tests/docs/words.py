@@ -163,5 +163,7 @@ FILES = (
     ("strings.parquet", "the strings, where they came from a file"),
     ("invalid.md", "the commonest replies that could not be read, with their reasons, where there are some"),
     ("sent.tsv", "for a model behind an API: what each attempt at a call could use at most, written before it is sent"),
+    ("attention.parquet", "one row a read and head, made by `ffprompt diagnose`: where the head looks"),
+    ("diagnosis.json", "what `ffprompt diagnose` has found"),
     ("batches.jsonl", "which trials went to the provider in which batch, where some did"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from ffprompt.reference.vocabulary import Asked, Reader, Vocabulary
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import Task
 from ffprompt.tasks.flipflop import FLIP_FLOP, READ
+
+if TYPE_CHECKING:
+    from ffprompt.reference.networks.base import Network
 
 # Tokens in one forward pass, unless a batch size is given: 16 strings at T = 512. Larger passes are no faster.
 _PASS = 1 << 13
@@ -107,6 +110,11 @@ class ReferenceBackend:
             torch=str(torch.__version__),
             note="trained on this task" if checkpoint.training else "built for this task",
         )
+
+    @property
+    def network(self) -> Network:
+        """The network itself."""
+        return self._model
 
     def use_words(self, readers: Callable[[Vocabulary], Sequence[Reader]]) -> None:
         """Take what reads the prompts of the run's templates. Prompts of the flip-flop are read without."""

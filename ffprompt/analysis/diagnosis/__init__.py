@@ -1,0 +1,1 @@
+"""Where heads of attention look at reads, and what that has to do with errors."""
