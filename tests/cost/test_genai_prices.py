@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ffprompt._util.extras import install_command
 from ffprompt.cost.prices import Price, find, unknown
 from ffprompt.cost.usage import Usage
 from tests.conftest import ROOT
@@ -133,8 +134,7 @@ def test_a_snapshot_that_another_part_of_the_process_fetched_is_not_used(monkeyp
 def test_without_the_package_the_line_says_what_may_help() -> None:
     assert find("openai/gpt-4o", OPENROUTER) is None
     assert unknown("openai/gpt-4o", OPENROUTER) == (
-        'no price is known for openai/gpt-4o; give one with --prices FILE, or pip install "ffprompt[prices]", which '
-        "may know it"
+        f"no price is known for openai/gpt-4o; give one with --prices FILE, or {install_command('prices')}, which may know it"
     )
     assert unknown("m", "http://localhost:8000/v1") == "no price is known for m; give one with --prices FILE"
     known = find("gpt-4o", OPENAI)

@@ -437,10 +437,10 @@ def test_templates_of_a_run_are_compared_read_by_read(tmp_path: Path) -> None:
 def test_a_report_shows_agreement_and_the_repeat_of_each_trial(tmp_path: Path) -> None:
     assert run(tmp_path, "glitch-0.2", "--trials", 10, "--repeats", 3) == 0
     data = build([only_run(tmp_path)])
-    assert data["trials_in_all"] == 30
-    assert sorted((one["string"], one["repeat"]) for one in data["trials"]) == [(n // 3, n % 3) for n in range(30)]
+    assert data.trials_in_all == 30
+    assert sorted((one["string"], one["repeat"]) for one in data.trials) == [(n // 3, n % 3) for n in range(30)]
     replies = {(line["index"], line["repeat"]): line["reply"] for line in lines(tmp_path)}
-    assert all(one["said"] == [replies[one["string"], one["repeat"]]] for one in data["trials"])
+    assert all(one["said"] == [replies[one["string"], one["repeat"]]] for one in data.trials)
     assert main(["report", str(only_run(tmp_path))]) == 0
     page = (only_run(tmp_path) / "report.html").read_text()
     assert f"self-agreement {row(tmp_path)['self_agreement']:.4f} (" in page

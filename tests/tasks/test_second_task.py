@@ -263,10 +263,7 @@ def test_a_task_whose_reads_ask_for_different_things_has_no_trace(
     flags = ["--backend", "scripted", "--model", "oracle", "--task", "parity", "--template", coin, "--length", "6"]
     assert main(["run", *flags, "--elicitation", "trace", "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert (
-        "the reads of task parity ask for different things" in line
-        and "use --elicitation next, list" in line
-    )
+    assert "the reads of task parity ask for different things" in line and "use --elicitation next, list" in line
     assert not list(tmp_path.glob("out/*/trials.jsonl"))
 
 
