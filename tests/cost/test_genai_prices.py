@@ -134,7 +134,8 @@ def test_a_snapshot_that_another_part_of_the_process_fetched_is_not_used(monkeyp
 def test_without_the_package_the_line_says_what_may_help() -> None:
     assert find("openai/gpt-4o", OPENROUTER) is None
     assert unknown("openai/gpt-4o", OPENROUTER) == (
-        f"no price is known for openai/gpt-4o; give one with --prices FILE, or {install_command('prices')}, which may know it"
+        "no price is known for openai/gpt-4o; give one with --prices FILE, or "
+        f"{install_command('prices')}, which may know it"
     )
     assert unknown("m", "http://localhost:8000/v1") == "no price is known for m; give one with --prices FILE"
     known = find("gpt-4o", OPENAI)
