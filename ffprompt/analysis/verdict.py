@@ -249,11 +249,14 @@ def _perfect(telling: Sequence[tuple[ConditionResult, ConditionVerdict]]) -> str
     text = f"all {reads:,} reads right{conditions}"
     if bounds:
         each = " in each" if len(bounds) > 1 else ""
-        text += f", error rate at most {share(max(bounds))}{each} (95% confidence)"
+        text += f", error rate at most {share(max(bounds))}{each} (95% confidence, one-sided)"
     few = [c for c, j in telling if j.against_floor == "unclear"]
     if few:
         place = f" {_places(few, [c for c, _ in telling])}" if len(few) < len(telling) else ""
-        text += f". Too few strings to tell it from {_RULE}{place}"
+        if all(c.floor == 1 for c in few):
+            text += f". {_RULE[0].upper()}{_RULE[1:]} is always right, too{place}, so memory cannot show"
+        else:
+            text += f". Too few strings to tell it from {_RULE}{place}"
     return text
 
 

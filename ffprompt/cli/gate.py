@@ -112,6 +112,9 @@ def show_report(report: GateReport, output: Output) -> None:
     )
     for text in grouped([(name, check.warnings) for check, name in zip(report.checks, conditions, strict=True)]):
         line(text)
+    for check, name in zip(report.checks, conditions, strict=True):
+        if check.estimate is None:
+            line(f"{name}: {check.reason}")
     for name in report.not_gated:
         line(f"not gated, as the baseline does not have it: {name}")
     for check, name in zip(report.checks, conditions, strict=True):
@@ -123,7 +126,7 @@ def _numbers(check: GateCheck) -> list[str]:
     """Accuracies, their difference with its bounds, and what they rest on."""
     counts = [f"{check.n_reads:,}", f"{check.n_strings:,}"]
     if check.estimate is None:
-        return ["None"] * 4 + counts
+        return ["–"] * 4 + counts
     bounds = f"{signed(check.low)} to {signed(check.high)}"
     return [share(check.accuracy_baseline), share(check.accuracy_candidate), signed(check.estimate), bounds, *counts]
 

@@ -90,6 +90,9 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest known flag."""
 
     def error(self, message: str) -> NoReturn:
+        choices = next((each.choices for each in self._actions if isinstance(each, argparse._SubParsersAction)), None)
+        if choices and message.startswith("the following arguments are required"):
+            message += f" (known: {', '.join(choices)})"
         _say(f"{self.prog}: error: {redact(message)}")
         raise SystemExit(2)
 

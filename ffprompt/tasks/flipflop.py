@@ -331,6 +331,8 @@ class FlipFlop(Task):
         if "read" not in given:
             return Spec.ffl(given.get("ignore", _USUAL_P_IGNORE), length, symbols)
         write, read = given["write"], given["read"]
+        if write + read > 1 and "ignore" not in given and 0 <= write <= 1 and 0 <= read <= 1:
+            raise SpecError(f"p_write {write:g} and p_read {read:g}: expected a sum of at most 1")
         return Spec(length, write, read, given.get("ignore", round(1.0 - write - read, 12)), symbols)
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:

@@ -193,7 +193,7 @@ def test_the_alphabet_is_that_of_the_run() -> None:
     [
         ({"length": 15, "p_ignore": 0.6}, "length 15"),
         ({"length": 20, "p_ignore": -0.5}, r"p_ignore -0\.5"),
-        ({"length": 20, "p_write": 0.6, "p_read": 0.6}, r"p_ignore -0\.2"),
+        ({"length": 20, "p_write": 0.6, "p_read": 0.6}, r"p_write 0\.6 and p_read 0\.6"),
         ({"length": 20, "p_write": -0.1, "p_read": 0.6}, r"p_write -0\.1"),
         ({"length": 20, "p_ignore": 0.6, "symbols": 300}, "symbols 300"),
     ],

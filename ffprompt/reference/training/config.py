@@ -92,8 +92,9 @@ class Training:
 
     def __post_init__(self) -> None:
         whole("decay-end", self.decay_end, 2, 1 << 40)
-        if type(self.steps) is not int or not 1 <= self.steps < self.decay_end:
-            raise ConfigError(f"steps {self.steps!r}: expected a number from 1 to {self.decay_end - 1}")
+        whole("steps", self.steps, 1, 1 << 40)
+        if self.steps >= self.decay_end:
+            raise ConfigError(f"steps {self.steps}: expected fewer than decay-end {self.decay_end}")
         whole("warmup", self.warmup, 0, self.decay_end - 1)
         if type(self.batch) is not int or self.batch < 1:
             raise ConfigError(f"batch {self.batch!r}: expected at least one string a step")
