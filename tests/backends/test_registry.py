@@ -107,7 +107,7 @@ def test_no_package_can_take_the_name_of_a_backend_here(tmp_path: Path, monkeypa
 def test_a_backend_says_its_name_and_has_a_page(name: str) -> None:
     spec = backend_spec(name)
     assert spec.name == name
-    assert (ROOT / "ffprompt" / "backends" / "docs" / spec.docs).is_file()
+    assert (ROOT / "docs" / "backends" / spec.docs).is_file()
 
 
 def test_an_extra_that_a_backend_names_exists() -> None:

@@ -116,7 +116,7 @@ class Session:
         """Go into the folder, with a terminal of ``WIDTH`` columns and without colour."""
         before, environment = Path.cwd(), dict(os.environ)
         os.chdir(self.folder)
-        os.environ |= {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb", "MPLBACKEND": "Agg"}
+        os.environ |= {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TTY_COMPATIBLE": "0", "MPLBACKEND": "Agg"}
         for name in ("FORCE_COLOR", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
             os.environ.pop(name, None)
         try:
