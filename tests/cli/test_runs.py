@@ -374,7 +374,10 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(command: Command, tmp_path: P
         (["--backend", "scripted", "--model", "oracle", "--length", "ten"], "expected an even number of at least 4"),
         (["--backend", "scripted", "--model", "oracle", "--p-ignore", "1.2"], "between 0 and 1"),
         (["--backend", "scripted", "--model", "oracle", "--p-write", "0.2"], "--p-write: also give --p-read"),
-        (["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"], "p_write 0.8 and p_read 0.7"),
+        (
+            ["--backend", "scripted", "--model", "oracle", "--p-write", "0.8", "--p-read", "0.7"],
+            "p_write 0.8 and p_read 0.7",
+        ),
         (["--backend", "scripted", "--model", "oracle", "--trials", "0"], "trials"),
         (["--backend", "scripted", "--model", "oracle", "--seed", "-1"], "seed"),
         (["--backend", "scripted", "--model", "oracle", "--temperature", "nan"], "temperature"),
