@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,11 @@ def in_process(evaluate: Evaluate) -> Run:
     return evaluate("--backend", "vllm", *ALL_WAYS)
 
 
-def paired(one: Run, other: Run) -> pd.DataFrame:
+def paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The same reads of two runs side by side."""
     columns = ["trial_id", "read_index"]
-    both = one.reads.merge(other.reads, on=columns, suffixes=("", "_other"), validate="one_to_one")
-    assert len(both) == len(other.reads) > 0
+    both = one.merge(other, on=columns, suffixes=("", "_other"), validate="one_to_one")
+    assert len(both) == len(other) > 0
     return both
 
 
@@ -85,7 +84,7 @@ def largest_difference(both: pd.DataFrame) -> float:
 
 
 def test_vllm_equals_transformers_in_every_way_of_asking(in_process: Run, evaluate: Evaluate) -> None:
-    both = paired(in_process, evaluate("--backend", "transformers", *ALL_WAYS))
+    both = paired(in_process.reads, evaluate("--backend", "transformers", *ALL_WAYS).reads)
     assert set(both.elicitation) == {"forced", "next", "list", "dialogue"}
     forced = both[both.elicitation == "forced"]
     assert largest_difference(forced) < 1e-3
@@ -100,9 +99,9 @@ def test_completions_with_log_probabilities_equal_vllm_in_process(
 ) -> None:
     served = evaluate("--backend", "openai", "--api", "completions", "--base-url", f"{url}/v1", *FORCED)
     assert served.info["model"]["top_logprobs"] == 20
-    known = replace(in_process, reads=in_process.reads[in_process.reads.elicitation == "forced"])
-    both = paired(known, served)
-    assert len(both) == len(known.reads)
+    known = in_process.reads[in_process.reads.elicitation == "forced"]
+    both = paired(known, served.reads)
+    assert len(both) == len(known)
     assert largest_difference(both) < 1e-3
     same_answers(both)
 
