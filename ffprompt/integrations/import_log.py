@@ -102,6 +102,11 @@ def _pair(reply: Any) -> tuple[float, bool]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Every line of a log with its number.
+
+    A log of ours may end within a line, which is passed over. One of another harness is finished, so a last line that
+    is cut means a damaged file. Passed over, its string would be missing without a word.
+    """
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:

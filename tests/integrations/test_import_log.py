@@ -144,6 +144,15 @@ def test_what_is_no_log_is_refused(command: Command, tmp_path: Path, content: st
     assert command("import", tmp_path / "none.jsonl", prog="ffprompt").returncode == 2
 
 
+def test_a_last_line_that_is_cut_is_refused(command: Command, tmp_path: Path) -> None:
+    path = written(tmp_path, answered(HarnessCondition("lm-eval", SETTINGS)))
+    path.write_text(path.read_text()[:-20])
+    done = command("import", path, "--out", tmp_path / "r", prog="ffprompt")
+    assert done.returncode == 2
+    assert "line 30" in done.stderr
+    assert not list(tmp_path.glob("r/*"))
+
+
 def test_a_harness_task_is_one_condition_of_known_settings() -> None:
     with pytest.raises(ConfigError, match="lenght"):
         HarnessCondition("lm-eval", {"lenght": 5})
