@@ -48,7 +48,7 @@ class Reads(Task):
             self.harness = _condition(metadata)
         except FFPromptError as error:
             _refuse(error)
-        self.forced = self.harness.condition.elicitation.name == "forced"
+        self.forced = self.harness.condition.elicitation.scored_by_logprobs
         self._documents = self.harness.documents()
         kind = "loglikelihood" if self.forced else "generate_until"
         self.OUTPUT_TYPE = kind
