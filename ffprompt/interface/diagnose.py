@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffprompt.analysis.diagnosis.diagnose import Diagnosis, diagnose_run
+from ffprompt.analysis.diagnosis.diagnose import Diagnosis, Opened, Scope, diagnose_run
 from ffprompt.backends.base import Backend
 from ffprompt.backends.from_name import backend_for
-from ffprompt.backends.local.attention import Mode, attention_of
+from ffprompt.backends.local.attention import Mode
 from ffprompt.backends.registry import open_backend
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.errors import ConfigError, StoreError
@@ -34,6 +34,9 @@ def diagnose(
     mode: Mode = "zero",
     frozen: bool = False,
     lens: bool = False,
+    patch: bool = False,
+    layers: bool = False,
+    probe: bool = False,
     out: str | os.PathLike[str] = "results",
     progress: bool | Watch | None = None,
     **settings: Any,
@@ -42,7 +45,8 @@ def diagnose(
 
     Every head's attention is divided among the value of the write that is asked for, earlier writes, ignored values,
     earlier answers, the first token and the rest, and compared between right and wrong reads. The numbers of each read
-    and head are in ``attention.parquet`` in the run's folder, and what is returned here is in ``diagnosis.json``.
+    and head are in ``attention.parquet`` in the run's folder, those of ``patch``, ``layers`` and ``probe`` in tables of
+    these names, and what is returned here is in ``diagnosis.json``.
 
     >>> found = diagnose("smollm2-135m", length=[20, 50], strings=20)  # doctest: +SKIP
     >>> found.conditions[0].heads.best[0].write  # doctest: +SKIP
@@ -57,6 +61,11 @@ def diagnose(
         mode: What takes the place of their output: ``zero``, or the ``mean`` of the head.
         frozen: Whether attention stays meanwhile as in the whole model.
         lens: Whether the answers are also read off after every block (logit lens), which costs another pass.
+        patch: Whether the write's value is patched between each string and the same with one write flipped, block by
+            block and head by head. It costs many passes over the tokens from that write to the next read.
+        layers: Whether states are compared (rank, cosine), and whole attention layers taken away.
+        probe: Whether linear probes look for the stored bit in the states. ``lens``, ``layers`` and ``probe`` also work
+            on models without softmax attention.
         out: The results folder for the run of a model.
         progress: As for :func:`ffprompt.evaluate`.
         **settings: Settings of the run of a model. For a run, only ``device``, ``dtype`` and ``batch_size``.
@@ -76,6 +85,7 @@ def diagnose(
             raise ConfigError(f"{name} {value!r}: expected a whole number of at least 1")
     if mode not in ("zero", "mean"):
         raise ConfigError(f"mode {mode!r}: expected zero or mean")
+    scope = Scope(strings, counts, mode, frozen, lens, patch, layers, probe)
     if is_run(target):
         folder = RunFolder.open(target)
         plan = plan_of(folder)
@@ -84,10 +94,10 @@ def diagnose(
         config = config_of(os.fspath(target), strings, given)
         backend = open_backend(config)
     try:
-        attention_of(backend)  # says no before a run is made
+        model = Opened.of(backend, scope)  # says no before a run is made
         if not is_run(target):
             folder, plan = _run(config, backend, Path(out), progress)
-        return diagnose_run(folder, plan, backend, strings, counts, mode, frozen, lens)
+        return diagnose_run(folder, plan, model, scope)
     finally:
         backend.close()
 
