@@ -21,7 +21,7 @@ import numpy as np
 
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.diagnosis.collect import Asked
-from ffprompt.analysis.diagnosis.estimates import Bools, Estimate, Floats, Ints, means
+from ffprompt.analysis.diagnosis.estimates import Bools, Estimate, Floats, Ints, means, share
 from ffprompt.analysis.diagnosis.places import token_events
 from ffprompt.analysis.diagnosis.ridge import chosen_strength, train
 from ffprompt.analysis.diagnosis.table import AttentionTable
@@ -220,19 +220,17 @@ def _told(own: Floats, other: Floats, training: Samples, testing: Samples, symbo
 
 def _state(model: StatesModel, state: int, told: _Told, testing: Samples) -> ProbeState:
     right = told.right.astype(np.float64)
-    write, between, read = (
-        means(np.where(testing.place == place, right, np.nan), testing.string, 1.0)[0] for place in range(len(PLACES))
-    )
+    write, between, read = (_share(right, testing, testing.place == place) for place in range(len(PLACES)))
     return ProbeState(
         state,
         model.states_are[state],
-        means(right, testing.string, 1.0)[0],
+        _share(right, testing),
         means(told.control, testing.string, 1.0)[0],
         means(right - told.control, testing.string)[0],
         write,
         between,
         read,
-        means(told.at_reads, testing.string, 1.0)[0],
+        _share(told.at_reads, testing, testing.place == READ),
         means(told.at_reads_control, testing.string, 1.0)[0],
         _at(told.better, testing, testing.wrong),
         _at(told.better, testing, ~testing.wrong),
@@ -240,9 +238,13 @@ def _state(model: StatesModel, state: int, told: _Told, testing: Samples) -> Pro
 
 
 def _at(values: Floats, samples: Samples, where: Bools) -> Estimate | None:
-    """The mean at reads ``where``, None without one."""
-    rows = where & (samples.place == READ)
-    return means(values[rows], samples.string[rows], 1.0)[0] if rows.any() else None
+    """The share of ones at reads ``where``, None without one."""
+    return _share(values, samples, where & (samples.place == READ))
+
+
+def _share(values: Floats, samples: Samples, where: Bools | slice = slice(None)) -> Estimate | None:
+    """The share of ones among some of the samples, None without one."""
+    return share(values[where] > 0, samples.string[where])
 
 
 def _samples(asked: Asked, model: StatesModel, table: AttentionTable) -> Samples:
@@ -297,7 +299,7 @@ def _controls(asked: Asked, row: int, read: Ints) -> Ints:
     others: Sequence[int] = range(row % 2, len(asked.strings), 2)
     at = others.index(row)
     found = []
-    for step in range(1, _CONTROLS + 1):
+    for step in range(1, min(_CONTROLS, len(asked.strings) // 2 - 1) + 1):
         truths = np.array(asked.truths[others[(at + step) % len(others)]], np.int64)
         found.append(truths[read % len(truths)] if len(truths) else np.zeros(len(read), np.int64))
     return np.stack(found, 1)
