@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,7 @@ def diagnose(
         StoreError: The run is damaged, or the files cannot be written.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    counts = (remove,) if isinstance(remove, int) else tuple(remove)
-    for name, value in (("strings", strings), *(("remove", count) for count in counts)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ConfigError(f"{name} {value!r}: expected a whole number of at least 1")
-    if mode not in ("zero", "mean"):
-        raise ConfigError(f"mode {mode!r}: expected zero or mean")
-    scope = Scope(strings, counts, mode, frozen, lens, patch, layers, probe)
+    scope = _scope(strings, remove, mode, Scope(frozen=frozen, lens=lens, patch=patch, layers=layers, probe=probe))
     if is_run(target):
         folder = RunFolder.open(target)
         plan = plan_of(folder)
@@ -100,6 +95,17 @@ def diagnose(
         return diagnose_run(folder, plan, model, scope)
     finally:
         backend.close()
+
+
+def _scope(strings: int | None, remove: int | Sequence[int], mode: Mode, others: Scope) -> Scope:
+    """What is looked at. Raises ConfigError for a number or a mode out of range."""
+    counts = (remove,) if isinstance(remove, int) else tuple(remove)
+    for name, value in (("strings", strings), *(("remove", count) for count in counts)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigError(f"{name} {value!r}: expected a whole number of at least 1")
+    if mode not in ("zero", "mean"):
+        raise ConfigError(f"mode {mode!r}: expected zero or mean")
+    return replace(others, strings=strings, remove=counts, mode=mode)
 
 
 def is_run(target: str | os.PathLike[str]) -> bool:

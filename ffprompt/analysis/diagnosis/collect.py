@@ -16,9 +16,10 @@ from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.runs.reads import ERROR, WRONG, ConditionReads, ReadTable
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.tasks.flipflop import WRITE
 from ffprompt.tasks.registry import DEFAULT
+from ffprompt.tasks.strings import String
 
 Floats = NDArray[np.float64]
 # Strings that are looked at together.

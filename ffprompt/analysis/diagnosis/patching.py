@@ -22,7 +22,7 @@ from ffprompt.analysis.diagnosis.estimates import Estimate, Floats, Ints, means,
 from ffprompt.backends.local.attention import AttentionModel, Pair, Patched
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.tasks.flipflop import IGNORE, WRITE
 
 GROUPS = ("write", "between", "read")
