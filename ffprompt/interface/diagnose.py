@@ -45,9 +45,9 @@ def diagnose(
     """Look at the attention of a model's heads at the reads of a run.
 
     Every head's attention is divided among the value of the write that is asked for, earlier writes, ignored values,
-    earlier answers, the first token and the rest, and compared between right and wrong reads. The numbers of each read
-    and head are in ``attention.parquet`` in the run's folder, those of ``patch``, ``layers`` and ``probe`` in tables of
-    these names, and what is returned here is in ``diagnosis.json``.
+    earlier answers, the first token and the rest, and compared between right and wrong reads. In the run's folder,
+    ``attention.parquet`` has every read and head, ``patching``, ``layers`` and ``probe.parquet`` what was asked for, and
+    ``diagnosis.json`` what is returned here.
 
     >>> found = diagnose("smollm2-135m", length=[20, 50], strings=20)  # doctest: +SKIP
     >>> found.conditions[0].heads.best[0].write  # doctest: +SKIP
@@ -55,18 +55,15 @@ def diagnose(
     Args:
         target: A run, or the path of its folder. Or a model, as for :func:`ffprompt.evaluate`, for which a run of
             ``forced`` reads is made, or taken up where there is one.
-        strings: How many strings of each condition are looked at, the first ones. 20 for a model (100 for a reference
-            model), and at most 100 of a run, where nothing is given.
-        remove: How many heads are taken away to test whether they matter, such as ``[1, 5, 10]``. Each number costs
-            21 passes over half of the strings.
+        strings: How many strings of each condition, the first ones: 20 for a model (100 for a reference model), and at
+            most 100 of a run, where nothing is given.
+        remove: How many heads are taken away, such as ``[1, 5, 10]``: each costs 21 passes over half of the strings.
         mode: What takes the place of their output: ``zero``, or the ``mean`` of the head.
         frozen: Whether attention stays meanwhile as in the whole model.
         lens: Whether the answers are also read off after every block (logit lens), which costs another pass.
-        patch: Whether the write's value is patched between each string and the same with one write flipped, block by
-            block and head by head. It costs many passes over the tokens from that write to the next read.
+        patch: Whether the write's value is patched by block and by head, between strings with one write flipped.
         layers: Whether states are compared (rank, cosine), and whole attention layers taken away.
-        probe: Whether linear probes look for the stored bit in the states. ``lens``, ``layers`` and ``probe`` also work
-            on models without softmax attention.
+        probe: Whether linear probes look for the stored bit. ``lens``, ``layers`` and it need no softmax attention.
         out: The results folder for the run of a model.
         progress: As for :func:`ffprompt.evaluate`.
         **settings: Settings of the run of a model. For a run, only ``device``, ``dtype`` and ``batch_size``.

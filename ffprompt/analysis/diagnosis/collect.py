@@ -16,7 +16,6 @@ from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.runs.reads import ERROR, WRONG, ConditionReads, ReadTable
-from ffprompt.tasks.strings import String
 from ffprompt.tasks.flipflop import WRITE
 from ffprompt.tasks.registry import DEFAULT
 from ffprompt.tasks.strings import String

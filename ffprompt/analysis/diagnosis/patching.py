@@ -22,8 +22,8 @@ from ffprompt.analysis.diagnosis.estimates import Estimate, Floats, Ints, means,
 from ffprompt.backends.local.attention import AttentionModel, Pair, Patched
 from ffprompt.errors import ConfigError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.tasks.strings import String
 from ffprompt.tasks.flipflop import IGNORE, WRITE
+from ffprompt.tasks.strings import String
 
 GROUPS = ("write", "between", "read")
 """Tokens whose states are patched together: the write's value, those between, and the one that predicts the answer."""

@@ -27,8 +27,8 @@ from ffprompt.analysis.diagnosis.ridge import chosen_strength, train
 from ffprompt.analysis.diagnosis.table import AttentionTable
 from ffprompt.backends.local.attention import Look, StatesModel
 from ffprompt.errors import ConfigError
-from ffprompt.tasks.strings import String
 from ffprompt.tasks.flipflop import WRITE
+from ffprompt.tasks.strings import String
 
 PLACES = ("write", "between", "read")
 READ = PLACES.index("read")
