@@ -45,9 +45,8 @@ def diagnose(
     """Look at the attention of a model's heads at the reads of a run.
 
     Every head's attention is divided among the value of the write that is asked for, earlier writes, ignored values,
-    earlier answers, the first token and the rest, and compared between right and wrong reads. In the run's folder,
-    ``attention.parquet`` has every read and head, ``patching``, ``layers`` and ``probe.parquet`` what was asked for, and
-    ``diagnosis.json`` what is returned here.
+    earlier answers, the first token and the rest, and compared between right and wrong reads. The run's folder gets
+    ``attention.parquet`` with every read and head, tables of what else was asked for, and ``diagnosis.json``.
 
     >>> found = diagnose("smollm2-135m", length=[20, 50], strings=20)  # doctest: +SKIP
     >>> found.conditions[0].heads.best[0].write  # doctest: +SKIP
@@ -78,17 +77,24 @@ def diagnose(
     """
     given = {name: value for name, value in settings.items() if value is not None}
     scope = _scope(strings, remove, mode, Scope(frozen=frozen, lens=lens, patch=patch, layers=layers, probe=probe))
+    return _diagnosed(target, scope, given, Path(out), progress)
+
+
+def _diagnosed(
+    target: str | os.PathLike[str], scope: Scope, given: Mapping[str, Any], out: Path, progress: bool | Watch | None
+) -> Diagnosis:
+    """Open the model, make its run where there is none, and look."""
     if is_run(target):
         folder = RunFolder.open(target)
         plan = plan_of(folder)
         backend = open_backend(_of_run(folder, given))
     else:
-        config = config_of(os.fspath(target), strings, given)
+        config = config_of(os.fspath(target), scope.strings, given)
         backend = open_backend(config)
     try:
         model = Opened.of(backend, scope)  # says no before a run is made
         if not is_run(target):
-            folder, plan = _run(config, backend, Path(out), progress)
+            folder, plan = _run(config, backend, out, progress)
         return diagnose_run(folder, plan, model, scope)
     finally:
         backend.close()
