@@ -1,7 +1,7 @@
 """TransformerLens sees the same attention, and the same model without a head.
 
 It is no dependency. `pip install transformer-lens==4.3.0` in an environment of its own, then
-`pytest -m lens tests/analysis/diagnosis/test_transformer_lens.py`.
+`pytest -m transformer_lens tests/analysis/diagnosis/test_transformer_lens.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.analysis.diagnosis.test_attention import asked
 from tests.analysis.diagnosis.test_causes import pairs
 from tests.support.tiny import make
 
-pytestmark = pytest.mark.lens
+pytestmark = pytest.mark.transformer_lens
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt-neox", "llama"])
