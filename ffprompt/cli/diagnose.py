@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 For a model, a run of forced reads is made first, or taken up where there is one. Beside the run stand
-attention.parquet, a row for each read and head, and diagnosis.json.
+attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, and diagnosis.json.
 
   ffprompt diagnose smollm2-135m --length 20 50 100 --strings 20
-  ffprompt diagnose results/RUN --ablate 1 5 10
+  ffprompt diagnose results/RUN --ablate 1 5 10 --patch
+  ffprompt diagnose lstm --probe
 """
 _SETTINGS = (
     "backend", "template", "shots", "form", "length", "p_ignore", "symbols", "seed", "device", "dtype", "batch_size",
@@ -99,7 +100,8 @@ def screen(found: Diagnosis, verbose: bool = False) -> Iterator[str]:
     lines = [*_head(found), *_conditions(found, verbose), *_errors(found, verbose), *_dilution(found, verbose)]
     lines += [*_lens(found), *_ablations(found), *_layers(found), *_probes(found)]
     ending = [*_warnings(found), *found.conclusions]
-    file = f"every read and head: {found.folder}/attention.parquet; all numbers: diagnosis.json"
+    rows = "attention.parquet: every read and head, " if found.layers else ""
+    file = f"{found.folder}: {rows}diagnosis.json: all numbers"
     room = _MOST_LINES - 1
     if not verbose and len(lines) + len(ending) > room:
         ending = ending[: max(2, room - len(lines))]
