@@ -3,8 +3,9 @@
     python benchmarks/diagnosis.py --model smollm2-135m --length 200 --strings 20
     python benchmarks/diagnosis.py --model smollm2-135m --length 50 --strings 4 --pairs reuse whole --layer 21
 
-Each runs in a process of its own, whose peak of memory includes the weights. ``reuse`` takes heads of a layer away, one
-after the other, and begins each pass at that layer. ``whole`` begins it at the first token's embedding.
+Each runs in a process of its own, whose peak of memory includes the weights. Seconds are of the processor. ``reuse``
+takes heads of a layer away, one after the other, and begins each pass at that layer. ``whole`` begins it at the first
+token's embedding.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ffprompt.evaluation.plan import Plan
 
 
 def measure(model: str, length: int, strings: int, what: str, layer: int = 0, sets: int = 5) -> dict[str, float]:
-    """Seconds over all strings after a first pass over one string, and the peak of memory in MB."""
+    """Seconds over all strings, after a first pass over one of several, and the peak of memory in MB."""
     backend = "reference" if model.startswith(("transformer-", "handbuilt")) else "transformers"
     config = make(
         {
@@ -40,8 +41,8 @@ def measure(model: str, length: int, strings: int, what: str, layer: int = 0, se
     questions = plan.questions(batch)
     if what == "plain":
         requests = [question.request for question in questions]
-        asyncio.run(opened.score(requests[:1]))
-        started = time.perf_counter()
+        asyncio.run(opened.score(requests[: strings > 1]))
+        started = time.process_time()
         asyncio.run(opened.score(requests))
     else:
         attention = attention_of(opened)
@@ -54,15 +55,15 @@ def measure(model: str, length: int, strings: int, what: str, layer: int = 0, se
                 found.append(Look(tokens, roles(tokens, string)))
             return found
 
-        attention.look(looks()[:1])
+        attention.look(looks()[: strings > 1])
         if what == "whole":
             _begin_at_the_embedding()
-        started = time.perf_counter()
+        started = time.process_time()
         if what == "look":
             attention.look(looks())
         else:
             attention.answers(looks(), [Change(heads={layer: [head % attention.heads]}) for head in range(sets)])
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return {"seconds": seconds, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
