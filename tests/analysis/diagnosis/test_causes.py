@@ -116,7 +116,7 @@ def test_a_layer_whose_attention_does_nothing_is_lazy() -> None:
     condition: Any = None
     prompts = Asked(condition, numbers, numbers, strings, looks, [tuple(string.truth.tolist()) for string in strings])
     entropies = table(1, len(model.layers) * model.heads, entropy=np.ones((1, len(model.layers) * model.heads)))
-    found = layers(prompts, model, model, entropies)
+    found, _ = layers(prompts, model, model, entropies)
     assert [one.layer for one in found.attention if one.lazy] == [1]
     assert found.attention[1].change is not None
     assert found.attention[1].change.estimate < 1e-5
