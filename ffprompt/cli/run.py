@@ -150,7 +150,7 @@ def _next(done: Done, options: Namespace) -> list[str]:
     if not complete(last.info.results or ()):
         return [f"next: ask again what has no answer, with the same command and --resume; or: ffprompt score {path}"]
     if options.suite is None and not given_settings(options):
-        return ["next: your own model, python run_eval.py --backend transformers --model MODEL (see --help)"]
+        return ["next: your own model, ffprompt run --backend transformers --model MODEL (see --help)"]
     if any(row.count("wrong") for row in last.info.results or ()):
         return [f"next: what its errors have in common, ffprompt anatomy {path}"]
     if any(row.count("invalid") for row in last.info.results or ()):

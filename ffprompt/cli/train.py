@@ -63,7 +63,7 @@ def execute(options: Namespace) -> int:
             line(f"  {certified(one.certificate)}")
     line(f"an error: the most probable of all tokens is not the answer; seed of the strings: {TEST_SEED}")
     line(
-        f"evaluate it with: python run_eval.py --backend reference --model {folder}{_language(options, training)} "
+        f"evaluate it with: ffprompt run --backend reference --model {folder}{_language(options, training)} "
         f"--seed {TEST_SEED}"
     )
     return 0
