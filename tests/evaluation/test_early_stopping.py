@@ -207,7 +207,11 @@ def cut(log: Path, lines: int) -> None:
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:lines]))
 
 
-@pytest.mark.parametrize("lines", [0, 1, 64, 100, 300])
+def slow(*values: object) -> list[object]:
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("lines", [1, 100, *slow(0, 64, 300)])
 @pytest.mark.parametrize("rule", [("--certify", 0.03), ("--until-width", 0.04)])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     tmp_path: Path, rule: tuple[object, ...], lines: int
