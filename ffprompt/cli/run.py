@@ -249,12 +249,7 @@ def one_run(
         plan = make_plan(config, backend)
         if batches:
             batchable(plan)
-        if plan.repeats > 1 and config.temperature == 0:
-            line(
-                f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer "
-                f"{plan.repeats} times, so differences come from its server; to repeat sampled replies: --temperature 1"
-            )
-        for text in before(plan) if before else ():
+        for text in (*_beforehand(plan, config), *(before(plan) if before else ())):
             line(text)
         if dry:
             line(f"{config.model}: {trial_count(plan)}")
@@ -287,6 +282,16 @@ def one_run(
         return folder
     finally:
         backend.close()
+
+
+def _beforehand(plan: Plan, config: RunConfig) -> list[str]:
+    """What a user may not expect of a plan."""
+    if plan.repeats == 1 or config.temperature != 0:
+        return []
+    return [
+        f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer {plan.repeats} times, "
+        "so differences come from its server; to repeat sampled replies: --temperature 1"
+    ]
 
 
 def trial_count(plan: Plan) -> str:

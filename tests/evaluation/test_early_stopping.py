@@ -291,6 +291,7 @@ def test_a_table_of_several_is_as_good_as_its_worst() -> None:
     assert "below" not in describe(course(certify=0.1).record())
 
 
+@pytest.mark.slow
 def test_a_glitching_model_is_wrong_as_often_as_it_says(tmp_path: Path) -> None:
     for share, low, high in (("0", 0, 0), ("0.01", 0.005, 0.016), ("1", 1, 1)):
         out = tmp_path / share

@@ -66,7 +66,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
         (LSTMConfig(width=8, hidden=8), replace(RECIPE, precision="float32", data_size=17)),
     ],
 )
-@pytest.mark.parametrize("stops", [(17,), (4, 21, 29)])
+@pytest.mark.parametrize("stops", [pytest.param((17,), marks=pytest.mark.slow), (4, 21, 29)])
 def test_a_resumed_training_ends_bit_for_bit_like_one_that_was_never_stopped(
     tmp_path: Path, config: NetworkConfig, training: Training, stops: tuple[int, ...]
 ) -> None:
