@@ -13,7 +13,7 @@ from typing import Any
 
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
-from ffprompt.backends.registry import needs_batches, open_backend
+from ffprompt.backends.registry import needs_batches
 from ffprompt.cli import batch
 from ffprompt.cli.compare import few_shot
 from ffprompt.cli.console import line
@@ -32,6 +32,7 @@ from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.batch_runner import batchable
 from ffprompt.evaluation.early_stopping import stops, verdict
+from ffprompt.evaluation.fleet import open_model
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import errors_of
 from ffprompt.evaluation.runner import carry_out, complete, finished, make_plan, remaining, start
@@ -244,7 +245,7 @@ def one_run(
     if batches:
         needs_batches(config)
         spending.unlimited(config)
-    backend = open_backend(config, weights=not dry)
+    backend = open_model(config, weights=not dry)
     try:
         plan = make_plan(config, backend)
         if batches:

@@ -226,6 +226,13 @@ class RunConfig(_Fields):
             raise _SettingsError(_no_repeats(self.repeats, scored))
         return self
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> RunConfig:
+        for name in ("replicas", "replica_cpus", "replica_gpus", "replica_timeout"):
+            if (value := getattr(self, name)) is not None and self.ray is None:
+                raise _SettingsError(f"{BY_NAME[name].flag} {value:g}: goes with --ray (local, or a cluster's address)")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """Return the settings that belong to the plan as plain values, without secrets."""
         names = {

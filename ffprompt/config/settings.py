@@ -23,7 +23,8 @@ STRINGS = "strings"
 MODEL = "how the model runs"
 ENGINE = "engine of vLLM, under its own names"
 SERVER = "models behind an API"
-GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER)
+FLEET = "more machines than one"
+GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER, FLEET)
 
 # Backends that honour a setting.
 _VLLM = ("vllm",)
@@ -31,6 +32,7 @@ _LOCAL = ("transformers", "vllm")
 _BATCHED = ("transformers", "reference")
 _API = ("openai", "anthropic")
 _CHATTY = (*_LOCAL, *_API)
+_ON_RAY = ("transformers", "vllm", "reference", "scripted")
 
 _BY_BACKEND = "depends on the backend"
 
@@ -243,6 +245,24 @@ class Settings:
     )
     prices: str | None = setting(
         None, SERVER, "FILE", "prices of tokens, for models that are not known", backends=_API, planned=False
+    )
+    ray: str | None = setting(
+        None, FLEET, "ADDRESS", "Ray cluster: local starts one here; or auto, HOST:PORT, ray://HOST:PORT",
+        backends=_ON_RAY, planned=False, least=1, expected="local, auto, HOST:PORT or ray://HOST:PORT",
+    )
+    replicas: int | None = setting(
+        None, FLEET, "N", "with --ray: copies of the model", least=1, backends=_ON_RAY, planned=False, unset="1"
+    )
+    replica_cpus: float | None = setting(
+        None, FLEET, "N", "with --ray: cores of each copy", above=0, backends=_ON_RAY, planned=False, unset="1"
+    )
+    replica_gpus: float | None = setting(
+        None, FLEET, "X", "with --ray: GPUs of each copy, or a share of one", least=0, backends=_ON_RAY, planned=False,
+        unset="what the model is split over, where the cluster has GPUs",
+    )
+    replica_timeout: float | None = setting(
+        None, FLEET, "S", "with --ray: seconds without an answer after which a copy is replaced", above=0,
+        backends=_ON_RAY, planned=False, unset="1800",
     )
     # fmt: on
 
