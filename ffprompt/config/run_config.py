@@ -141,6 +141,16 @@ class RunConfig(_Fields):
             raise _SettingsError(f"--backend {value}: unknown backend{did_you_mean(value, backend_names())}")
         return value
 
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _one_address_or_several(cls, value: Any) -> Any:
+        """Let a list of one address stand for that address."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        if len(set(map(str, value))) < len(value):
+            raise _SettingsError("--base-url: each address once")
+        return value[0] if len(value) == 1 else tuple(value)
+
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str) -> str:
@@ -240,7 +250,18 @@ class RunConfig(_Fields):
             for row in ROWS
             if row.planned and (row.name in ALWAYS_RECORDED or getattr(self, row.name) != row.default)
         }
-        return {name: shown_setting(name, value) for name, value in self.model_dump(mode="json", include=names).items()}
+        values = self.model_dump(mode="json", include=names) | {"base_url": self.first_url}
+        return {name: shown_setting(name, value) for name, value in values.items()}
+
+    @property
+    def first_url(self) -> str | None:
+        """The base URL. Of several, the first, which stands for all of them in the record of a run."""
+        return self.base_url[0] if isinstance(self.base_url, tuple) else self.base_url
+
+    @property
+    def more_urls(self) -> tuple[str, ...]:
+        """The addresses of the other servers of the same model."""
+        return self.base_url[1:] if isinstance(self.base_url, tuple) else ()
 
     def specs(self) -> tuple[Spec, ...]:
         """Return the languages that strings are sampled from, for a configuration that is settled.

@@ -182,9 +182,10 @@ class Settings:
         None, ENGINE, "NAME=VALUE", "any other engine argument; repeatable", backends=_VLLM, identifies_model=True,
         compare="allow", across_backends="free",
     )
-    base_url: str | None = setting(
-        None, SERVER, "URL", "another server with the provider's API", backends=_API, identifies_model=True,
-        compare="allow", across_backends="free", least=1, expected="an address, such as http://localhost:8000/v1",
+    base_url: str | tuple[str, ...] | None = setting(
+        None, SERVER, "URL", "another server with the provider's API; repeatable for replicas", backends=_API,
+        identifies_model=True, compare="allow", across_backends="free", least=1,
+        expected="an address, such as http://localhost:8000/v1",
     )
     provider: str | None = setting(
         None, SERVER, "NAME", "openai: known provider, which sets the base URL and the key", backends=("openai",),
@@ -209,7 +210,8 @@ class Settings:
         None, SERVER, "NAME=VALUE", "header that is sent with each request; repeatable", backends=_API, compare="free"
     )
     max_concurrency: int | None = setting(
-        None, SERVER, "N", "most requests in flight", least=1, most=4096, backends=_API, planned=False, unset="64"
+        None, SERVER, "N", "most requests in flight", least=1, most=4096, backends=_API, planned=False,
+        unset="64 a server",
     )
     requests_per_minute: float | None = setting(
         None, SERVER, "N", "rate limit on requests", above=0, backends=_API, planned=False
