@@ -31,6 +31,7 @@ from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
 from ffprompt.config.setting import Setting
 from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Settings
+from ffprompt.config.shard import Shard
 from ffprompt.elicitation.base import find_elicitation, use_replies
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.tasks import registry
@@ -150,6 +151,11 @@ class RunConfig(_Fields):
         if len(set(map(str, value))) < len(value):
             raise _SettingsError("--base-url: each address once")
         return value[0] if len(value) == 1 else tuple(value)
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, value: str | None) -> str | None:
+        return value if value is None else str(Shard.parse(value))
 
     @field_validator("task")
     @classmethod

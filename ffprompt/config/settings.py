@@ -262,6 +262,10 @@ class Settings:
         None, FLEET, "X", "with --ray: GPUs of each copy, or a share of one", least=0, backends=_ON_RAY, planned=False,
         unset="what the model is split over, where the cluster has GPUs",
     )
+    shard: str | None = setting(
+        None, FLEET, "I/N", "ask part I of N only; ffprompt merge makes the whole run of all parts", planned=False,
+        expected="I/N, such as 1/4 for the first of four parts",
+    )
     replica_timeout: float | None = setting(
         None, FLEET, "S", "with --ray: seconds without an answer after which a copy is replaced", above=0,
         backends=_ON_RAY, planned=False, unset="1800",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +177,8 @@ class Servers:
             self._expect(server)
 
     def _expect(self, server: Asker[_Server]) -> None:
-        task = self.loop.create_task(self._back(server))
+        # In a context of its own: the deadline of the attempt that has just failed is not this one's.
+        task = self.loop.create_task(self._back(server), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -187,12 +189,11 @@ class Servers:
             await self._sleep(pause)
             try:
                 facts = await self._look(server.carrier.pool.client(), address)
+                refuse_differences(self._name, {**self._known, address: facts})
             except self._sdk.APIError:
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            try:
-                refuse_differences(self._name, {**self._known, address: facts})
-            except ModelError as error:
+            except Exception as error:
                 self._askers.stop(error)
                 return
             self._askers.join(server)
@@ -227,7 +228,7 @@ def look_now(sdk: Any, client: Any, address: str, model: str) -> ServerFacts:
             answers.append(_json(client.get(url, cast_to=kind)))
         except sdk.APIStatusError:
             answers.append(None)
-    return served(*answers, model)
+    return served(answers[0], answers[1], model)
 
 
 def version_url(address: str) -> str:

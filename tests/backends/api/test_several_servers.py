@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ffprompt.backends.api.echo import Token
 from ffprompt.backends.api.servers import ServerFacts
 from ffprompt.runs.folder import RunFolder
 from tests.conftest import only_run
@@ -20,7 +21,7 @@ from tests.support.faulty_server import KEY, FaultyServer
 class Served(FaultyServer):
     """A server like vLLM's, which says what it serves and in which version."""
 
-    version, most, shift = "0.32.0", 2048, 0.0
+    version, most = "0.32.0", 2048
 
     async def _models(self, writer: asyncio.StreamWriter, headers: Mapping[str, str]) -> bool:
         rows = [{"id": "m", "root": "/weights/m", "max_model_len": self.most}]
@@ -32,14 +33,6 @@ class Served(FaultyServer):
         if path == "/version":
             return await self._send(writer, 200, json.dumps({"version": self.version}))
         return None
-
-    def _logprobs(self, prompt: str, most: int) -> dict[str, Any]:
-        found = super()._logprobs(prompt, most)
-        found["token_logprobs"] = [value and value + self.shift for value in found["token_logprobs"]]
-        found["top_logprobs"] = [
-            top and {name: value + self.shift for name, value in top.items()} for top in found["top_logprobs"]
-        ]
-        return found
 
     def vanish(self) -> None:
         """End as a process that is killed does, without waiting for it."""
@@ -107,7 +100,7 @@ def test_a_server_that_is_not_there_yet_is_left_out(command, tmp_path, environme
     [
         ({"version": "0.31.0"}, "version is 0.32.0 at {} and 0.31.0 at {}"),
         ({"most": 512}, "max model len is 2048 at {} and 512 at {}"),
-        ({"shift": -0.5}, "mean log-probability of the same text is"),
+        ({"echo": "refused"}, "{1}: the server refuses echo"),
     ],
 )
 def test_servers_of_different_models_are_refused_in_one_line(command, environment, pair, fault, said):
@@ -150,3 +143,13 @@ def test_addresses_that_cannot_be_used_together_are_refused(command, environment
 def test_facts_that_a_server_does_not_tell_are_no_difference():
     assert ServerFacts("m", "w", 10, "1").difference(ServerFacts("m")) is None
     assert ServerFacts("m", "w").difference(ServerFacts("m", "v")) == ("weights", "w", "v")
+
+
+def test_models_of_one_name_are_told_apart_by_what_they_find_probable():
+    def facts(*logprobs: float | None, text: str = "abc") -> ServerFacts:
+        return ServerFacts("m", echo=[Token(i, t, p, {}) for i, (t, p) in enumerate(zip(text, logprobs, strict=True))])
+
+    one = facts(None, -1.0, -2.0)
+    assert one.difference(facts(None, -1.02, -2.05)) is None, "what another device computes"
+    assert one.difference(facts(None, -1.5, -2.0)) == ("mean log-probability of the same text", -1.5, -1.75)
+    assert one.difference(facts(None, -1.0, -2.0, text="abd")) == ("tokens of the same text", 3, 3)
