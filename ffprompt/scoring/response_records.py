@@ -30,6 +30,10 @@ class FailureRecord:
     call: CallRecord | None = None
 
     @property
+    def device(self) -> None:
+        """No answer was computed."""
+
+    @property
     def usage(self) -> Usage | None:
         """What the call used, which nobody knows."""
         return None
