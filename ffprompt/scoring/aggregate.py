@@ -93,9 +93,9 @@ class Tally:
         for call in response.calls:
             self.bill.add(call.usage, call.call is not None)
         if device := " and ".join(sorted({call.device for call in response.calls if call.device is not None})):
-            counts = self.devices.setdefault(device, [0, 0])
-            counts[0] += len(judged.outcomes)
-            counts[1] += judged.outcomes.count(Outcome.CORRECT)
+            known = self.devices.setdefault(device, [0, 0])
+            known[0] += len(judged.outcomes)
+            known[1] += judged.outcomes.count(Outcome.CORRECT)
         for counts in (self.string_reads, self.string_misses):
             counts.extend([0] * (string + 1 - len(counts)))
         self.string_reads[string] += len(judged.outcomes)

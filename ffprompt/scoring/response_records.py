@@ -297,7 +297,7 @@ def _sum(tokens: Sequence[int | None]) -> int | None:
 def _call_of(response: Reply | Scores | Failure) -> CallRecord | None:
     """The record of its attempts, which an API's answer brings."""
     call = getattr(response, "call", None)
-    return call.record() if isinstance(call, LoggedCall) else None
+    return call.record() if call is not None and isinstance(call, LoggedCall) else None
 
 
 def _device(device: str | None) -> JsonObject:
