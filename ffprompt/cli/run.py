@@ -153,7 +153,7 @@ def _next(done: Done, options: Namespace) -> list[str]:
     if not complete(last.info.results or ()):
         return [f"next: ask again what has no answer, with the same command and --resume; or: ffprompt score {path}"]
     if options.suite is None and not given_settings(options):
-        return ["next: your own model, python run_eval.py --backend transformers --model MODEL (see --help)"]
+        return ["next: your own model, ffprompt run --backend transformers --model MODEL (see --help)"]
     if any(row.count("wrong") for row in last.info.results or ()):
         return [f"next: what its errors have in common, ffprompt anatomy {path}"]
     if any(row.count("invalid") for row in last.info.results or ()):
@@ -252,12 +252,7 @@ def one_run(
         plan = make_plan(config, backend)
         if batches:
             batchable(plan)
-        if plan.repeats > 1 and config.temperature == 0:
-            line(
-                f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer "
-                f"{plan.repeats} times, so differences come from its server; to repeat sampled replies: --temperature 1"
-            )
-        for text in before(plan) if before else ():
+        for text in (*_beforehand(plan, config), *(before(plan) if before else ())):
             line(text)
         if dry:
             line(f"{config.model}: {trial_count(plan)}")
@@ -292,6 +287,16 @@ def one_run(
         return folder
     finally:
         backend.close()
+
+
+def _beforehand(plan: Plan, config: RunConfig) -> list[str]:
+    """What a user may not expect of a plan."""
+    if plan.repeats == 1 or config.temperature != 0:
+        return []
+    return [
+        f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer {plan.repeats} times, "
+        "so differences come from its server; to repeat sampled replies: --temperature 1"
+    ]
 
 
 def trial_count(plan: Plan) -> str:

@@ -232,6 +232,7 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     assert "trainings: 2, finished before: 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
     """One diverges, one is well."""
     text = TINY.replace("seeds = 2", "seeds = 1") + (
@@ -289,6 +290,7 @@ def test_a_study_that_was_changed_does_not_go_on_in_the_folders_of_the_old_one(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_the_next_task_alone_and_ctrl_c_is_the_parents(tmp_path):
     jobs = _jobs(load_study(write(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))), tmp_path / "out")
     found: dict[str, str | None] = {}
