@@ -206,5 +206,8 @@ class Keywords(TypedDict, total=False):
     GPUs).
     """
 
+    shard: str | None
+    """ask part I of N only; ffprompt merge makes the whole run of all parts."""
+
     replica_timeout: float | None
     """with ray: seconds without an answer after which a copy is replaced (default: 1800)."""
