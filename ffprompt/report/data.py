@@ -202,7 +202,7 @@ def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[Re
                     preset=spec.preset if spec else None,
                     started=run.started,
                     letters=letters,
-                    anchor=" or ".join(event.name for event in source.plan.task.events if event.effect == "reset"),
+                    gap_counts=source.plan.task.gap_counts,
                     curves=curve,
                     errors=errors,
                 )
