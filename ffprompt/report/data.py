@@ -202,7 +202,7 @@ def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[Re
                     preset=spec.preset if spec else None,
                     started=run.started,
                     letters=letters,
-                    anchor=" or ".join(event.name for event in source.plan.task.events if event.effect == "reset"),
+                    gap_counts=source.plan.task.gap_counts,
                     curves=curve,
                     errors=errors,
                 )
@@ -261,7 +261,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 # Settings that say which conditions a run has, and not of which model.
 _OF_CONDITIONS = {"template", "shots", "shot_length", "elicitation", "form", "length", "p_ignore", "p_write", "p_read"}
-_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
+_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read", "task", "task_arg"}
 
 
 def _apart(one: Source, other: Source) -> bool:
