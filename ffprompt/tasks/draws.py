@@ -59,7 +59,7 @@ def weighted(numbers: U32, weights: NDArray[np.float64]) -> NDArray[np.uint8]:
         bounds = np.minimum(thresholds, 2**32 - 1).astype(np.uint32)
         # A bound of 2**32 is one too low here. The largest number must not reach a place without weight for that.
         last = np.flatnonzero(weights)[-1]
-        return np.minimum(np.searchsorted(bounds, numbers, side="right"), last).astype(np.uint8)
+        return np.asarray(np.minimum(np.searchsorted(bounds, numbers, side="right"), last), np.uint8)
     places = np.zeros(numbers.shape, np.uint8)
     for threshold in thresholds.tolist():
         if threshold < 2**32:
