@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.output import Output
+from ffprompt.cli.report import after as write_report
 from ffprompt.cli.run_flags import add_settings, given_settings
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ConfigError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 For a model, a run of forced reads is made first, or taken up where there is one. Beside the run stand
-attention.parquet, a row for each read and head, and diagnosis.json.
+attention.parquet, a row for each read and head, diagnosis.json, and the pictures in report.html.
 
   ffprompt diagnose smollm2-135m --length 20 50 100 --strings 20
   ffprompt diagnose results/RUN --ablate 1 5 10
@@ -46,6 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--freeze", action="store_true", help="keep all attention as it is while heads are taken away")
     parser.add_argument("--lens", action="store_true", help="also read the answers off after every block")
     parser.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     output_flags.add_flags(parser, "print only the conclusions")
     add_settings(parser, [BY_NAME[name] for name in _SETTINGS])
 
@@ -71,6 +74,9 @@ def execute(options: argparse.Namespace) -> int:
         if output.shows:
             for text in screen(found, output.verbose):
                 line(text)
+        page = None if options.no_report else write_report([Path(found.folder)], Path(options.out), None)
+        if page and output.shows:
+            line(page.replace("report:", "pictures:") + "#diagnosis" * page.startswith("report:"))
     if output.quiet:
         for text in found.conclusions:
             line(text)

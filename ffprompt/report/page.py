@@ -20,8 +20,10 @@ from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
 from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
+from ffprompt.report import diagnosis
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
+from ffprompt.report.figures.diagnosis_map import NAMES, SHADES
 from ffprompt.report.figures.figures import figures, summary
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
@@ -49,7 +51,7 @@ def render(report: Report) -> str:
         ModelError: plotly is not installed.
         StoreError: The page is larger than 15 MB.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     try:
@@ -57,13 +59,21 @@ def render(report: Report) -> str:
     except ImportError as error:
         raise needs("a report", "report", error) from error
     files = resources.files("ffprompt.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+    def text(name: str) -> str:
+        return (files / name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        loader=FunctionLoader(text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
         "share": share,
         "record": _record,
         "duration": duration,
         "rate": rate,
         "repeated": _repeated,
+        "diagnosis_table": diagnosis.table,
+        "diagnosis_warnings": diagnosis.warnings,
     }
     drawn = figures(report)
     first = summary(report) if report.rows else None
@@ -72,10 +82,12 @@ def render(report: Report) -> str:
         for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
     ]
     elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
+    inside = [figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")]
+    elsewhere |= {figure.name for figure in _named(drawn, "diagnosis")}
     others = [figure for figure in drawn if figure.name not in elsewhere]
     beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
     names = name_rows([(row.label, row.result) for row in report.rows])
-    page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
+    page = environment.get_template("page.html.j2").render(
         data=report,
         rows=report.rows,
         runs=report.runs,
@@ -102,8 +114,13 @@ def render(report: Report) -> str:
         most_records=_MOST_RECORDS,
         outcomes=OUTCOMES,
         colours=COLOURS,
-        style=Markup((files / "page.css").read_text(encoding="utf-8")),
-        script=Markup((files / "page.js").read_text(encoding="utf-8")),
+        diagnosis_figures=inside,
+        diagnoses=_json({"shades": SHADES, "runs": [{**one.to_json(), "found": None} for one in report.diagnoses]}),
+        role_names=NAMES,
+        diagnosis_style=Markup(text("diagnosis.css")),
+        diagnosis_script=Markup(text("diagnosis.js")),
+        style=Markup(text("page.css")),
+        script=Markup(text("page.js")),
         library=Markup(library),
         charts=_json({figure.name: chart(figure) for figure in drawn}),
         trials=_json(
@@ -129,7 +146,8 @@ def _tabs(report: Report, beside: bool, figures: bool) -> list[tuple[str, str]]:
     rows = bool(report.rows)
     parts = [
         ("summary", "Summary", rows), ("results", "Every number", rows), ("comparison", "Comparison", beside),
-        ("trainings", "Trainings", bool(report.study)), ("figures", "Figures", figures), ("anatomy", "Errors", rows),
+        ("diagnosis", "Inside", bool(report.diagnoses)), ("trainings", "Trainings", bool(report.study)),
+        ("figures", "Figures", figures), ("anatomy", "Errors", rows),
         ("trials", "Trials", rows), ("prompts", "Prompts", rows), ("runs", "Runs", rows),
     ]  # fmt: skip
     return [(name, title) for name, title, there in parts if there]

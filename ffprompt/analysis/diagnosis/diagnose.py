@@ -10,6 +10,7 @@ import numpy as np
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
+from ffprompt.analysis.diagnosis import examples
 from ffprompt.analysis.diagnosis.ablation import Ablation, Cut, Removed, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
 from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
@@ -147,6 +148,7 @@ def diagnose_run(
     )
     save(folder.path / "attention.parquet", [one.table for one in found], model.groups)
     replace_file(folder.path / "diagnosis.json", json_bytes(diagnosis.to_json(), indent=2) + b"\n")
+    replace_file(folder.path / examples.FILE, json_bytes(examples.examples(plan, found, model).to_json()) + b"\n")
     return diagnosis
 
 

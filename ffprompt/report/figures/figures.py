@@ -8,6 +8,7 @@ from ffprompt._util.formatting import share
 from ffprompt.analysis.accuracy import AccuracyBin
 from ffprompt.report.comparisons import comparison_figure
 from ffprompt.report.data import Report
+from ffprompt.report.figures.diagnosis import figures as of_diagnoses
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
 from ffprompt.report.figures.lengths import by_length, overview
 from ffprompt.report.figures.series import (
@@ -43,7 +44,7 @@ def figures(report: Report) -> list[Figure]:
     found += numbered([comparison_figure(made) for made in report.comparisons])
     found += _gaps(report.rows)
     found += [figure for facet in _FACETS for figure in _binned(report.rows, *facet)]
-    found += [_reliability(report.rows), _outcomes(report.rows)]
+    found += [_reliability(report.rows), _outcomes(report.rows), *of_diagnoses(report.diagnoses)]
     shown = [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
     return list({figure.name: figure for figure in reversed(shown)}.values())[::-1]
 
