@@ -181,9 +181,8 @@ def chart(figure: RoleMap) -> JsonObject:
     for one in figure.series:
         name = ROLES[int(one.x[0])]
         marker = {"symbol": "square", "size": 11, "color": SHADES[name]}
-        data.append(
-            {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": one.name, "marker": marker}
-        )
+        nowhere: JsonObject = {"type": "scatter", "mode": "markers", "x": [None], "y": [None]}
+        data.append(nowhere | {"name": one.name, "marker": marker})
     layout = {
         "xaxis": {"title": {"text": escape(figure.x_title)}, "type": "category", "automargin": True, "showgrid": False},
         "yaxis": {
