@@ -50,11 +50,9 @@ def self_knowledge(conditions: Sequence[Condition], table: ReadTable, every: Seq
     for condition, reads in zip(conditions, every, strict=True):
         if reads.logprobs is None:
             found.append([])
-        elif not condition.elicitation.proposes:
+        elif condition.elicitation.answers_reads:
             found.append(_own(reads, np.isfinite(reads.logprobs).all(1) & (reads.answer >= 0)))
-        elif "proposed" in table.names:
-            stored = table.of(condition.number)
-            shown = table.integers("proposed", missing=-1)[stored.rows][stored.outcome != ERROR]
+        elif len(shown := _shown(condition, table)):
             partner = next((n for n, one in enumerate(conditions) if _asks_the_same(one, condition)), None)
             found.append(_verified(reads, shown, None if partner is None else every[partner]))
         else:
@@ -62,12 +60,21 @@ def self_knowledge(conditions: Sequence[Condition], table: ReadTable, every: Seq
     return found
 
 
+def _shown(condition: Condition, table: ReadTable) -> Ints:
+    """The answers that were shown to be judged, (n,), of the reads whose call did not fail. Empty where none was."""
+    if "proposed" not in table.names:
+        return np.zeros(0, np.int64)
+    stored = table.of(condition.number)
+    shown = table.integers("proposed", missing=-1)[stored.rows][stored.outcome != ERROR]
+    return shown if (shown >= 0).all() else np.zeros(0, np.int64)
+
+
 def _asks_the_same(own: Condition, verified: Condition) -> bool:
     """Whether a condition has the model's own answers to the reads of one that shows answers."""
     alike = ("template", "shots", "shot_length", "spec", "length")
     return (
         own.elicitation.scored_by_logprobs
-        and not own.elicitation.proposes
+        and own.elicitation.answers_reads
         and all(getattr(own, name) == getattr(verified, name) for name in alike)
     )
 

@@ -121,6 +121,7 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
     for one, name in shown:
         if any(known.of == SHOWN for known in one.self_knowledge):
             yield from (f"{name}: {text}" for text in _knows(one.self_knowledge))
+        yield from (f"{name}: {text}" for text in _priors(one))
     if not best:
         yield "no rule without memory explains wrong answers here"
     yield _EXPLAINED
@@ -157,7 +158,7 @@ def _one(one: ConditionErrors) -> Iterator[str]:
         parts = [f"{bin_.label}: {share(bin_.accuracy)} ({bin_.reads:,})" for bin_ in bins]
         yield f"by {title} (reads): {', '.join(parts)}"
     yield from (text.strip() for text in _drift(one.drift))
-    yield from _knows(one.self_knowledge)
+    yield from (*_knows(one.self_knowledge), *_priors(one))
     yield _BINS
     yield "intervals of every bin, and calibration: --verbose"
 
@@ -204,7 +205,7 @@ def _condition(one: ConditionErrors) -> Iterator[str]:
     yield from _drift(one.drift)
     yield from _rules(one.rules, "  ")
     yield from _calibration(one.calibration)
-    yield from (f"  {text}" for text in _knows(one.self_knowledge))
+    yield from (f"  {text}" for text in (*_knows(one.self_knowledge), *_priors(one)))
 
 
 def _failed(one: ConditionErrors) -> str:
@@ -320,6 +321,13 @@ def _knows(found: Sequence[Predictor]) -> Iterator[str]:
         if mine := [one for one in found if one.of == of]:
             parts = ", ".join(f"{one.name} {_area(one)}" for one in mine)
             yield f"AUROC for whether {of} is right ({mine[0].right:,} right, {mine[0].wrong:,} wrong): {parts}"
+
+
+def _priors(one: ConditionErrors) -> Iterator[str]:
+    """What the prompt suggests without content, and how the accuracy differs by the true answer."""
+    if one.priors:
+        parts = ", ".join(f"{prior.word!r} {prior.share:.2f} ({span(prior.low, prior.high)})" for prior in one.priors)
+        yield f"without content the prompt suggests {parts}"
 
 
 def _area(one: Predictor) -> str:

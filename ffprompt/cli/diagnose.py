@@ -47,6 +47,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--freeze", action="store_true", help="keep all attention as it is while heads are taken away")
     parser.add_argument("--lens", action="store_true", help="also read the answers off after every block")
+    parser.add_argument(
+        "--course", action="store_true",
+        help="diagnose every model that a training has kept (train --keep-every N)",
+    )  # fmt: skip
     parser.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     output_flags.add_flags(parser, "print only the conclusions")
@@ -59,6 +63,8 @@ def execute(options: argparse.Namespace) -> int:
 
     output = Output.of(options)
     strings = _whole("--strings", options.strings) if options.strings is not None else None
+    if options.course:
+        return _course(options, output, strings)
     counts = [_whole("--ablate", text) for text in options.ablate or ()]
     with output.beside():
         found = diagnose(
@@ -80,6 +86,26 @@ def execute(options: argparse.Namespace) -> int:
     if output.quiet:
         for text in found.conclusions:
             line(text)
+    output.write(found.to_json())
+    return 0
+
+
+def _course(options: argparse.Namespace, output: Output, strings: int | None) -> int:
+    """Diagnose a training step by step."""
+    from ffprompt.interface.course import FILE, course
+    from ffprompt.report.diagnosis import course_table
+
+    other = {"--ablate": options.ablate, "--freeze": options.freeze, "--lens": options.lens}
+    if wrong := [flag for flag, value in other.items() if value]:
+        raise ConfigError(f"{wrong[0]}: --course only looks; leave it out, or diagnose one of the models in steps/")
+    with output.beside():
+        found = course(options.target, strings=strings, **given_settings(options))
+        if output.shows:
+            head = ["step", "condition", "errors", "best head", "on write", "margin", "on top"]
+            for text in _aligned([head, *course_table([step.to_json() for step in found.steps])]):
+                line(text)
+            line(f"every step: {options.target}/{FILE}; every head: {options.target}/course/*/attention.parquet")
+            line(f"figures: ffprompt report {options.target}")
     output.write(found.to_json())
     return 0
 

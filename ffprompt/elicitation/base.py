@@ -44,6 +44,7 @@ _BUNDLED = {
     "trace": "ffprompt.elicitation.trace:TRACE",
     "verify": "ffprompt.elicitation.verify:VERIFY",
     "verify-reply": "ffprompt.elicitation.verify:VERIFY_REPLY",
+    "prior": "ffprompt.elicitation.prior:PRIOR",
 }
 _REGISTERED: dict[str, Elicitation] = {}
 
@@ -64,8 +65,10 @@ class Elicitation(ABC):
     prefers_chat: ClassVar[bool] = False
     # The model writes what a read would answer after every event, and not at the reads alone.
     writes_every_answer: ClassVar[bool] = False
-    # An answer is shown, and the model says whether it is right.
-    proposes: ClassVar[bool] = False
+    # The model answers reads of the string as it stands. Where it does not, outcomes say nothing of its memory alone.
+    answers_reads: ClassVar[bool] = True
+    # All values are blanked, so that the answer is what the words around them suggest.
+    blanks: ClassVar[bool] = False
     # Settings that change what is asked or answered here, of those that not every elicitation has.
     settings: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens", "answers"})
 
@@ -238,7 +241,7 @@ def use_replies(schema: bool = False) -> str:
     With ``schema`` only those whose replies can be held to one are named.
     """
     every = [find_elicitation(name) for name in elicitation_names()]
-    written = [one for one in every if not one.scored_by_logprobs and not one.proposes]
+    written = [one for one in every if not one.scored_by_logprobs and one.answers_reads]
     *names, last = [one.name for one in written if one.takes_schema or not schema]
     return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 

@@ -18,11 +18,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ffprompt.backends.base import Backend, Failure, Reply, Scores, Talk
 from ffprompt.elicitation.base import Form
-from ffprompt.elicitation.next_read import Next
+from ffprompt.elicitation.next_read import Next, exchange
 from ffprompt.elicitation.question import Prompt, PromptParts, Question
-from ffprompt.elicitation.wording import Exchange, conversation, events
+from ffprompt.elicitation.scored_read import ScoredRead
+from ffprompt.elicitation.wording import conversation, events
 from ffprompt.errors import ConfigError
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading
@@ -36,7 +36,7 @@ class VerifyReply(Next):
     """One read, whose answer is shown and judged in a word."""
 
     name = "verify-reply"
-    proposes = True
+    answers_reads = False
 
     def check_wording(self, words: Renderer, form: Form, shots: bool) -> None:
         """Raise TemplateError for a template that lacks a text, and ConfigError unless there are two answers."""
@@ -80,12 +80,10 @@ class VerifyReply(Next):
         return super().judge(response, truth, replace(reading, ignore_case=True))
 
 
-class Verify(VerifyReply):
+class Verify(ScoredRead, VerifyReply):
     """One read, whose answer is shown, with the log-probabilities of True and of False."""
 
     name = "verify"
-    scored_by_logprobs = True
-    settings = frozenset({"next_read"})
 
     def prompt(self, parts: PromptParts) -> Prompt:
         """Render what :class:`VerifyReply` asks, with the judgement that is scored behind it."""
@@ -94,16 +92,6 @@ class Verify(VerifyReply):
         judgement = RIGHT if self.proposed(parts.string, read, number) == parts.string.truth[read] else WRONG
         text = f"{made.text} {judgement}" if made.text else judgement
         return replace(made, text=text, reads=((len(text) - len(judgement), len(text)),))
-
-    def right_replies(self, question: Question) -> Sequence[str]:
-        """Return nothing to count: the model writes nothing."""
-        return [""]
-
-    async def ask_together(
-        self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
-    ) -> Sequence[Reply | Scores | Failure | Talk]:
-        """Score all questions at once."""
-        return await backend.score([question.request for question in questions])
 
 
 def _proposed(true: int, pair: str, number: int) -> int:
@@ -133,18 +121,13 @@ def _chat(words: Renderer, shown: Sequence[tuple[String, int, int]]) -> Prompt:
     exchanges = []
     for string, read, answer in shown:
         judgement = RIGHT if answer == string.truth[read] else WRONG
-        exchanges.append(Exchange(_blank(words, string, read), (), read + 1, judgement))
+        exchanges.append(replace(exchange(words, string, read), reply=judgement))
     messages, _ = conversation(words, "next", exchanges)
     asking = [number for number, message in enumerate(messages) if message.role == "user"]
     texts = [message.text for message in messages]
     for number, (_, _, answer) in zip(asking, shown, strict=True):
         texts[number] += "\n\n" + words.verify("chat", answer)
     return Prompt("", tuple(replace(message, text=text) for message, text in zip(messages, texts, strict=True)), (), ())
-
-
-def _blank(words: Renderer, string: String, read: int) -> str:
-    argument = int(string.arguments[string.is_read][read]) if len(words.reads) > 1 else 0
-    return events(words, string, until=read)[0] + words.template.instructions.blank + words.reads[argument][1]
 
 
 VERIFY, VERIFY_REPLY = Verify(), VerifyReply()

@@ -126,3 +126,15 @@ def warnings(one: RunDiagnosis) -> list[str]:
         for text in condition["warnings"]:
             texts.setdefault(text, []).append(name)
     return [f"{', '.join(names)}: {text}" for text, names in texts.items()]
+
+
+def course_table(steps: list[JsonObject]) -> Iterator[list[str]]:
+    """Yield the lines of a course: step, condition, errors, best head, its attention, margin, and share on top."""
+    for step in steps:
+        names = short_names([one["condition"] for one in step["conditions"]])
+        for name, row in zip(names, step["conditions"], strict=True):
+            best = row["best"]
+            yield [
+                f"{step['step']:,}", name, interval(row["error"]), best["name"], interval(best["write"]),
+                interval(best["margin"], signed=True), interval(best["top1"]),
+            ]  # fmt: skip

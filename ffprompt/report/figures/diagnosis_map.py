@@ -67,7 +67,8 @@ def head_map(one: RunDiagnosis, place: int) -> RoleMap:
     )
     return RoleMap(
         "diagnosis-map", "Where each head looks at the reads", note, "layer", "", _legend(cells), categories=rows,
-        columns=[str(layer) for layer in layers], cells=cells, hovers=hovers, numbered=True, faintest=0.25, subtitle=one.names[place],
+        columns=[str(layer) for layer in layers], cells=cells, hovers=hovers, numbered=True, faintest=0.25,
+        subtitle=one.names[place],
     )  # fmt: skip
 
 
