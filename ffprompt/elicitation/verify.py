@@ -26,7 +26,7 @@ from ffprompt.elicitation.wording import conversation, events
 from ffprompt.errors import ConfigError
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 RIGHT, WRONG = "True", "False"
