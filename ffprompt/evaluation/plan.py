@@ -188,8 +188,10 @@ class Plan:
 
     def surfaces(self, batch: Batch, row: int) -> tuple[str, ...]:
         """Return how each answer is written in a reply to one trial."""
-        asked, elicitation = batch.asked[row].tolist(), batch.condition.elicitation
-        return elicitation.surfaces(self.words(batch.condition), batch.strings.string(row), asked, batch.string(row))
+        words, elicitation = self.words(batch.condition), batch.condition.elicitation
+        if elicitation.answers_reads:
+            return words.surfaces
+        return elicitation.surfaces(words, batch.strings.string(row), batch.asked[row].tolist(), batch.string(row))
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""

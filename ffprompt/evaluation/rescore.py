@@ -337,7 +337,10 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
 
 def _proposed(batch: Batch, row: int) -> list[int | None]:
     """The answers that were shown to be judged. None where the model was to answer by itself."""
-    string, elicitation = batch.strings.string(row), batch.condition.elicitation
+    elicitation = batch.condition.elicitation
+    if elicitation.answers_reads:
+        return [None] * len(batch.asked[row])
+    string = batch.strings.string(row)
     return [elicitation.proposed(string, read, batch.string(row)) for read in batch.asked[row].tolist()]
 
 
