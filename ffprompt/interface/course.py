@@ -112,6 +112,8 @@ def _step(step: int, found: Diagnosis, last: Diagnosis) -> CourseStep:
 
 
 def _condition(one: ConditionDiagnosis, last: ConditionDiagnosis) -> CourseCondition:
+    assert one.heads is not None
+    assert last.heads is not None
     best, name = one.heads.best[0], last.heads.best[0].name
     followed = next(head for head in one.heads.heads if head.name == name)
     return CourseCondition(

@@ -53,7 +53,8 @@ def read(folder: Path, label: str) -> RunDiagnosis | None:
         return None
     found = _read(path, SCHEMA)
     beside = folder / examples.FILE
-    single = _read(beside, examples.SCHEMA) if beside.is_file() else {"heads": [], "reads": [], "wrong_in_all": []}
+    looked = beside.is_file() and all(one["heads"] for one in found["conditions"])
+    single = _read(beside, examples.SCHEMA) if looked else {"heads": [], "reads": [], "wrong_in_all": []}
     names = short_names([str(one["condition"]) for one in found["conditions"]])
     return RunDiagnosis(label, names, found, single["heads"], single["reads"], single["wrong_in_all"])
 

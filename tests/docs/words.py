@@ -165,6 +165,9 @@ FILES = (
     ("invalid.md", "the commonest replies that could not be read, with their reasons, where there are some"),
     ("sent.tsv", "for a model behind an API: what each attempt at a call could use at most, written before it is sent"),
     ("attention.parquet", "one row a read and head, made by `ffprompt diagnose`: where the head looks"),
+    ("patching.parquet", "one row a read and patched place, made by `ffprompt diagnose --patch`"),
+    ("layers.parquet", "one row a string and state, made by `ffprompt diagnose --layers`: how alike its tokens are"),
+    ("probe.parquet", "one row a read, state and place, made by `ffprompt diagnose --probe`: whether the bit is told"),
     ("diagnosis.json", "what `ffprompt diagnose` has found"),
     ("batches.jsonl", "which trials went to the provider in which batch, where some did"),
 )

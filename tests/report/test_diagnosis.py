@@ -89,7 +89,7 @@ def test_figures_of_layers_are_drawn_as_far_as_they_were_asked_for(run: Path) ->
     }  # fmt: skip
     state = {"state": 0, "after_norm": False, "first_token": True, "effective_rank": at, "residual": at, "cosine": at}
     condition["layers"] = {"geometry": [state], "attention": [{"layer": 0, "change": at, "lazy": True}]}
-    probe = {"state": 0, "read_right": at, "read_wrong": None, "everywhere": at, "control": at}
+    probe = {"state": 0, "at_right": at, "at_wrong": None, "everywhere": at, "control": at}
     condition["probe"] = {"trained_on": 6, "tested_on": 6, "verdict": "lost", "states": [probe]}
     drawn = {figure.name: figure for figure in diagnosis_layers.figures(one)}
     assert {"diagnosis-patching", "diagnosis-patching-heads", "diagnosis-residual", "diagnosis-lazy"} <= set(drawn)

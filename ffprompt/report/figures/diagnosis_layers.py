@@ -166,7 +166,7 @@ def _lazy(having: Sequence[tuple[str, Sequence[JsonObject]]]) -> Figure:
 def _probe(name: str, found: JsonObject) -> Figure:
     """How well a linear probe tells the stored bit, by layer."""
     lines = {
-        "read_right": "before right answers", "read_wrong": "before wrong answers", "everywhere": "at every token",
+        "at_right": "before right answers", "at_wrong": "before wrong answers", "everywhere": "at every token",
         "control": "with labels of another string",
     }  # fmt: skip
     series = [
