@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 For a model, a run of forced reads is made first, or taken up where there is one. Beside the run stand
-attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, diagnosis.json, and the pictures
-in report.html.
+attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, diagnosis.json, and the
+pictures in report.html.
 
   ffprompt diagnose smollm2-135m --length 20 50 100 --strings 20
   ffprompt diagnose results/RUN --ablate 1 5 10 --patch
@@ -107,9 +107,9 @@ def _course(options: argparse.Namespace, output: Output, strings: int | None) ->
     from ffprompt.interface.course import FILE, course
     from ffprompt.report.diagnosis import course_table
 
-    other = {"--ablate": options.ablate, "--freeze": options.freeze, "--lens": options.lens}
-    if wrong := [flag for flag, value in other.items() if value]:
-        raise ConfigError(f"{wrong[0]}: --course only looks; leave it out, or diagnose one of the models in steps/")
+    others = ("ablate", "freeze", "lens", "patch", "layers", "probe")
+    if wrong := [name for name in others if getattr(options, name)]:
+        raise ConfigError(f"--{wrong[0]}: --course only looks; leave it out, or diagnose one of the models in steps/")
     with output.beside():
         found = course(options.target, strings=strings, **given_settings(options))
         if output.shows:
