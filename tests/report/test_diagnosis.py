@@ -111,7 +111,10 @@ def test_the_course_of_a_training_shows_when_a_head_finds_the_write(
     assert main([str(one) for one in [*words, "--keep-every", 2]]) == 0
     assert sorted(path.name for path in (tmp_path / "t" / "steps").iterdir()) == ["2.safetensors", "4.safetensors"]
     capsys.readouterr()
-    assert main(["diagnose", str(tmp_path / "t"), "--course", "--length", "16", "--strings", "6"]) == 0
+    assert (
+        main(["diagnose", str(tmp_path / "t"), "--course", "--length", "16", "--p-ignore", "0.8", "--strings", "6"])
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["2", "4"]
     found = json.loads((tmp_path / "t" / "course.json").read_text())
