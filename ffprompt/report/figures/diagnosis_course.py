@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ffprompt._util.records import JsonObject
 from ffprompt.report.diagnosis import short_names
 from ffprompt.report.figures.diagnosis_layers import line
-from ffprompt.report.figures.series import Figure, Series, aside
+from ffprompt.report.figures.series import Figure, Series
 
 
 def figures(study: JsonObject) -> Iterator[Figure]:
@@ -27,24 +27,24 @@ def _of_training(name: str, steps: list[JsonObject]) -> Iterator[Figure]:
         shares += [
             line(f"{said}: error rate", [(step, row["error"]) for step, row in rows], 5 + 3 * place),
             line(f"{said}: best head on the write", [(step, row["best"]["write"]) for step, row in rows], 3 * place),
-            _plain(f"{said}: that of {followed}", [(step, row["followed_write"]) for step, row in rows], 3 * place + 1),
         ]
         margins.append(line(f"{said}: best head", [(step, row["best"]["margin"]) for step, row in rows], 3 * place))
-        margins.append(
-            _plain(f"{said}: {followed}", [(step, row["followed_margin"]) for step, row in rows], 3 * place + 1)
-        )
+        if any(row["best"]["name"] != followed for _, row in rows):
+            name = f"{said}: {followed}, the best at the end"
+            shares.append(_plain(name, [(step, row["followed_write"]) for step, row in rows], 3 * place + 1))
+            margins.append(_plain(name, [(step, row["followed_margin"]) for step, row in rows], 3 * place + 1))
     note = (
         "Every model that the training has kept, asked the same strings. The best head is the one with the most "
-        "attention on the write at that step. The other line follows the head that is best at the end."
+        "attention on the write at that step."
     )
     yield Figure(
         f"training-course-{name}", "When attention finds the write", f"{note} Bars are 95% intervals over strings.",
-        "step", "share", aside(shares), subtitle=name,
+        "step", "share", shares, subtitle=name,
     )  # fmt: skip
     yield Figure(
         f"training-course-margin-{name}", "Margin of the write over the training",
         f"{note} Above 0, the write has more than half of the head's attention.",
-        "step", "margin of the write (logits)", aside(margins), subtitle=name,
+        "step", "margin of the write (logits)", margins, subtitle=name,
     )  # fmt: skip
 
 
