@@ -63,7 +63,7 @@ class Settings:
     )
     form: Literal["auto", "completion", "chat"] = setting("auto", QUESTIONS, "NAME", "form of the prompt")
     next_read: Literal["first", "last", "random"] = setting(
-        "last", QUESTIONS, "WHICH", "the read that --elicitation next asks", compare="equal", used_with="elicitation"
+        "last", QUESTIONS, "WHICH", "the read that next and verify ask", compare="equal", used_with="elicitation"
     )
     turn_instructions: int | None = setting(
         None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read",

@@ -199,7 +199,15 @@ class Plan:
         condition = batch.condition
         asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
-        return condition.elicitation.prompt(PromptParts(words, condition.form, string, shots, asked, turns))
+        parts = PromptParts(words, condition.form, string, shots, asked, turns, batch.string(row))
+        return condition.elicitation.prompt(parts)
+
+    def surfaces(self, batch: Batch, row: int) -> tuple[str, ...]:
+        """Return how each answer is written in a reply to one trial."""
+        words, elicitation = self.words(batch.condition), batch.condition.elicitation
+        if elicitation.answers_reads:
+            return words.surfaces
+        return elicitation.surfaces(words, batch.strings.string(row), batch.asked[row].tolist(), batch.string(row))
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""
@@ -215,7 +223,7 @@ class Plan:
                     key=batch.trial_id(row, self.seed),
                     prompt=prompt,
                     truth=tuple(batch.truth(row)),
-                    surfaces=words.surfaces,
+                    surfaces=self.surfaces(batch, row),
                     counts=counts,
                     limits=tuple(self.max_tokens(batch.condition, count) for count in counts),
                     temperature=None if self.config.temperature == "default" else self.config.temperature,

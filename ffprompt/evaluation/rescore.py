@@ -54,7 +54,7 @@ COLUMNS = {
     "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
     "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
     "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string", "condition": "int32", "final_answer": "int16",
+    "prompt": "string", "condition": "int32", "final_answer": "int16", "proposed": "int16",
 }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord)
     condition = batch.condition
     words = plan.words(condition)
     reading = Reading(
-        words.surfaces,
+        plan.surfaces(batch, row),
         completes=condition.form == "completion",
         one=condition.elicitation.asks_one_read,
         ignore_case=words.template.reply.ignore_case,
@@ -320,6 +320,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
     whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
     return {
         "read_index": batch.asked[row].tolist(),
+        "proposed": _proposed(batch, row),
         "position": positions,
         **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
@@ -334,6 +335,15 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
         "argmax_token": none if scored is None else scored.argmax,
         "argmax_symbol": none if scored is None else scored.argmax_symbol,
     }
+
+
+def _proposed(batch: Batch, row: int) -> list[int | None]:
+    """The answers that were shown to be judged. None where the model was to answer by itself."""
+    elicitation = batch.condition.elicitation
+    if elicitation.answers_reads:
+        return [None] * len(batch.asked[row])
+    string = batch.strings.string(row)
+    return [elicitation.proposed(string, read, batch.string(row)) for read in batch.asked[row].tolist()]
 
 
 def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:

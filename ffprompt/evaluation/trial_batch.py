@@ -59,7 +59,9 @@ class Batch:
 
     @cached_property
     def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
-        """(N, n) where each rule without memory would be right, in the order of the rules."""
+        """(N, n) where each rule without memory would be right, in the order of the rules. Empty with ``prior``."""
+        if self.condition.elicitation.blanks:
+            return {}
         return hits(self.strings, self.condition.elicitation.sees_answers)
 
     @cached_property

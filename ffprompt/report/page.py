@@ -20,8 +20,10 @@ from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
 from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
+from ffprompt.report import diagnosis
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
+from ffprompt.report.figures.diagnosis_map import NAMES, SHADES
 from ffprompt.report.figures.figures import figures, summary
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
@@ -88,6 +90,8 @@ def _template() -> Template:
         "duration": duration,
         "rate": rate,
         "repeated": _repeated,
+        "diagnosis_table": diagnosis.table,
+        "diagnosis_warnings": diagnosis.warnings,
     }
     return environment.from_string(_file("page.html.j2"))
 
@@ -129,6 +133,8 @@ def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
         for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
     ]
     elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
+    inside = [figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")]
+    elsewhere |= {figure.name for figure in _named(drawn, "diagnosis")}
     others = [figure for figure in drawn if figure.name not in elsewhere]
     beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
     return {
@@ -150,7 +156,8 @@ def _tabs(report: Report, beside: bool, figures: bool) -> list[tuple[str, str]]:
     rows = bool(report.rows)
     parts = [
         ("summary", "Summary", rows), ("results", "Every number", rows), ("comparison", "Comparison", beside),
-        ("trainings", "Trainings", bool(report.study)), ("figures", "Figures", figures), ("anatomy", "Errors", rows),
+        ("diagnosis", "Inside", bool(report.diagnoses)), ("trainings", "Trainings", bool(report.study)),
+        ("figures", "Figures", figures), ("anatomy", "Errors", rows),
         ("trials", "Trials", rows), ("prompts", "Prompts", rows), ("runs", "Runs", rows),
     ]  # fmt: skip
     return [(name, title) for name, title, there in parts if there]

@@ -55,6 +55,7 @@ COLUMNS = {
     "prompt": "digest of the prompt as the model saw it",
     "condition": "number of the condition in its run",
     "final_answer": "`trace`: the answer that the model states at the end, as a number; null elsewhere",
+    "proposed": "`verify`, `verify-reply`: the answer that was shown to be judged; null elsewhere",
 }
 
 RUN = {
