@@ -28,7 +28,8 @@ from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import Figure, rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.study_cells import BESIDE_RUNS, ERROR
+from ffprompt.report.study_cells import BESIDE_RUNS, ERROR, certificates, certified
+from ffprompt.report.tables import of_troubles
 from ffprompt.report.wording import REPEATS, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
@@ -95,6 +96,9 @@ def render(report: Report) -> str:
         comparisons=compared,
         alone=_alone(report),
         error_of_training=ERROR,
+        certified=certified,
+        certificates=bool(report.study) and certificates(report.study),
+        troubles=of_troubles(report.study) if report.study and report.study["troubles"] else None,
         beside_runs=BESIDE_RUNS,
         repeats_legend=REPEATS,
         figures=others,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.figures import depth
+from ffprompt.report.figures import attention, depth
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -151,6 +151,9 @@ def _plain(text: str) -> str:
 def _draw(axes: Any, figure: Figure) -> None:
     if isinstance(figure, depth.HeatMap):
         depth.draw(axes, figure)
+        return
+    if isinstance(figure, attention.AttentionMaps):
+        attention.draw(axes, figure)
         return
     places = {name: place for place, name in enumerate(figure.categories)}
     left = dict.fromkeys(figure.categories, 0.0)
