@@ -331,12 +331,8 @@ def test_a_resumed_training_of_a_task_ends_like_one_that_was_never_stopped(tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        session.run(
-            tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), watch=watch
-        )
-    again = session.run(
-        tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), resume=True
-    )
+        session.run(tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), watch=watch)
+    again = session.run(tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), resume=True)
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, again.model.state_dict()[name])
 
