@@ -71,7 +71,8 @@ def _before(one: JsonObject, monitor: str, shown: int | None) -> bool:
 def _shown(one: JsonObject, reference: Sequence[JsonObject]) -> int | None:
     """The step at which the loss of a training shows that something is wrong, None where it never does."""
     by_itself = [warning["step"] for warning in one["warnings"] if warning["monitor"] in _OF_THE_LOSS]
-    beside = None if one in reference else _above(one, [other for other in reference if _alike(one, other)])
+    is_reference = any(one is other for other in reference)
+    beside = None if is_reference else _above(one, [other for other in reference if _alike(one, other)])
     return min([*by_itself, *([] if beside is None else [beside])], default=None)
 
 

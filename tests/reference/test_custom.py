@@ -35,9 +35,10 @@ BROKEN = {
         "not causal while training: its output at tokens before 1 changes",
     ),
     "norm over the batch while training": (
-        "nn.BatchNorm1d(8).train(self.training)(x.mT).mT",
+        "x - x.mean(0, keepdim=True) * self.training",
         "its output for one string changes while training with another string",
     ),
+    "batch norm": ("nn.BatchNorm1d(8).train(self.training)(x.mT).mT", "not causal while training"),
     "chance outside of training": ("nn.functional.dropout(x, 0.5)", "its output is random outside of training"),
     "a memory of its own": ("x + self.calls.add_(1)", "it gives another output for the same input; expected the same"),
     "in place": ("given.mul_(2)", "it changes its input in place"),

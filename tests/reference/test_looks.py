@@ -189,11 +189,10 @@ def lines(folder: Path) -> list[Any]:
 
 
 def test_the_same_seed_gives_the_same_log_also_after_a_stop(tmp_path: Path) -> None:
-    config = replace(SMALL, positions="rope", qk_norm=True)
-    training = replace(TRAINING, learning_rate=0.5)  # warnings come
+    config = replace(SMALL, layers=4, positions="rope", no_residual=True)  # its ranks collapse
     plan = replace(PLAN, monitor_layers=True, monitor_length=32)
     for name in ("one", "two"):
-        run(tmp_path / name, config, training, plan)
+        run(tmp_path / name, config, TRAINING, plan)
     whole = lines(tmp_path / "one")
     assert lines(tmp_path / "two") == whole
     assert {"attention", "kinds", "warning"} <= {line["event"] for line in whole}
@@ -203,8 +202,8 @@ def test_the_same_seed_gives_the_same_log_also_after_a_stop(tmp_path: Path) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", config, training, plan, watch=stop)
-    run(tmp_path / "stopped", config, training, plan, resume=True)
+        run(tmp_path / "stopped", config, TRAINING, plan, watch=stop)
+    run(tmp_path / "stopped", config, TRAINING, plan, resume=True)
     assert lines(tmp_path / "stopped") == whole
 
 

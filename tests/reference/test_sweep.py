@@ -173,7 +173,10 @@ BUNDLED = {
     "automata-depth": 330,
     "automata-depth-cpu": 20,
     "parity-ood-cpu": 4,
-    "failure-modes-cpu": 16,
+    "failure-modes-cpu": 63,
+    "failure-modes-healthy-cpu": 30,
+    "r8-sharpening-cpu": 28,
+    "r8-sharpening": 250,
 }
 
 
