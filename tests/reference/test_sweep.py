@@ -173,9 +173,9 @@ BUNDLED = {
     "automata-depth": 330,
     "automata-depth-cpu": 20,
     "parity-ood-cpu": 4,
-    "failure-modes-cpu": 63,
-    "failure-modes-healthy-cpu": 30,
-    "r8-sharpening-cpu": 28,
+    "failure-modes-cpu": 42,
+    "failure-modes-healthy-cpu": 20,
+    "r8-sharpening-cpu": 20,
     "r8-sharpening": 250,
 }
 

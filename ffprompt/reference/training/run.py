@@ -330,7 +330,8 @@ class _Session:
 
     def _warn(self, warnings: list[Any]) -> None:
         for one in warnings:
-            self.told.append(one.monitor)
+            if self.looks.attention is not None:
+                self.told.append(one.monitor)
             self._line("warning", monitor=one.monitor, value=one.value, limit=one.limit, text=one.text)
 
     def _line(self, event: str, **fields: Any) -> None:
