@@ -240,6 +240,14 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def offline_hint(error: BaseException) -> str:
+    """What to add to an error of the hub's client where the user has turned downloads off; empty otherwise."""
+    from huggingface_hub import constants
+
+    missing = "connect to" in str(error) or "not in the cache" in str(error)
+    return "; HF_HUB_OFFLINE is set, so nothing is downloaded" if missing and constants.HF_HUB_OFFLINE else ""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' and tqdm's bars and notices off the terminal for a while."""
