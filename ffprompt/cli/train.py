@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
+from ffprompt.cli import track_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
@@ -32,11 +34,17 @@ _PAPER_STEPS, _LSTM_STEPS, _DECAY_END = 10_000, 500, 10_001
 
 
 EPILOG = training_settings.EPILOG
-add_flags = training_settings.add
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """Add the flags of ``train``."""
+    training_settings.add(parser)
+    track_flags.add_flags(parser)
 
 
 def execute(options: Namespace) -> int:
     """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
+    trackers = track_flags.checked(options)
     try:
         from ffprompt.reference.training import run as session
     except ImportError as error:
@@ -66,6 +74,10 @@ def execute(options: Namespace) -> int:
         f"evaluate it with: python run_eval.py --backend reference --model {folder}{_language(options, training)} "
         f"--seed {TEST_SEED}"
     )
+    if trackers:
+        from ffprompt.integrations.trackers import entry
+
+        track_flags.tell(trackers, [partial(entry.of_training, folder)])
     return 0
 
 

@@ -35,8 +35,8 @@ from ffprompt.tasks.datasets import read as read_strings
 
 # The settings that a user may give inside another harness. The harness itself decides everything about the model.
 SETTINGS = (
-    "task", "template", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "seed", "shots",
-    "shot_length", "shared_shots", "elicitation", "next_read", "turn_instructions", "form", "max_tokens",
+    "task", "task_arg", "template", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "seed",
+    "shots", "shot_length", "shared_shots", "elicitation", "next_read", "turn_instructions", "form", "max_tokens",
 )  # fmt: skip
 _DEFAULTS = {
     "template": "light-switch",
@@ -84,7 +84,12 @@ class HarnessCondition:
         if unknown := [name for name in given if name not in SETTINGS]:
             raise ConfigError(f"{unknown[0]}: no setting of a harness task{did_you_mean(unknown[0], SETTINGS)}")
         left_out = {"length", "p_ignore"} if "data" in given else {"p_ignore"} if "p_write" in given else set()
-        defaults = {name: value for name, value in _DEFAULTS.items() if name not in left_out}
+        defaults = dict(_DEFAULTS)
+        if given.get("task", registry.DEFAULT) != registry.DEFAULT:
+            task = registry.get(str(given["task"]), given.get("task_arg", ()))
+            left_out |= {"p_ignore"}
+            defaults |= {"length": task.lengths[-1], **({"template": task.templates[0]} if task.templates else {})}
+        defaults = {name: value for name, value in defaults.items() if name not in left_out}
         self.plan = plan_of(harness, {"elicitation": "forced", **defaults, **given})
         if len(self.plan.conditions) != 1:
             raise ConfigError(

@@ -9,6 +9,7 @@ from ffprompt.backends.base import Failure, Reply
 from ffprompt.errors import ModelError, StoreError
 from ffprompt.integrations.harness_log import HarnessLog, Sample
 from ffprompt.integrations.recorded import Answer
+from ffprompt.scoring.response_records import ScoresRecord, read_response
 
 
 def read_log(path: Path) -> HarnessLog:
@@ -45,4 +46,10 @@ def read_log(path: Path) -> HarnessLog:
 
 
 def _answer(made: dict[str, Any]) -> Answer:
+    if "logprobs" in made:
+        from ffprompt.integrations.inspect.prompt_scores import of_record
+
+        kept = read_response(made)
+        assert isinstance(kept, ScoresRecord)
+        return of_record(kept)
     return Failure(**made) if "error" in made else Reply(**made)
