@@ -11,17 +11,20 @@ A harness has one document for each trial. It asks its own model, and hands the 
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Never
 
 import numpy as np
 
 from ffprompt.backends.base import Reply, Scores
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.question import Question
-from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.errors import ConfigError, FFPromptError, did_you_mean
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import judge_response
 from ffprompt.evaluation.trial_batch import Batch
@@ -150,6 +153,24 @@ class HarnessCondition:
         if self._batch is None or self._batch.start != start:
             self._batch = self.plan.batch(self.condition, start, min(start + _CHUNK, self.plan.trials))
         return self._batch, trial - start
+
+
+def refuse_other_version(harness: str, installed: str, least: str, below: str) -> None:
+    """Raise ConfigError for a release of a harness whose interfaces were not tried.
+
+    >>> refuse_other_version("lm-eval", "0.4.13", "0.4.13", "0.5")
+    """
+    numbers = [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in (least, installed, below)]
+    if not numbers[0] <= numbers[1] < numbers[2]:
+        raise ConfigError(f"{harness} {installed}: expected a release from {least} on, and below {below}")
+
+
+def refuse(error: FFPromptError, *programs: str) -> Never:
+    """End the command of a harness with one line and exit code 2. In another program, raise the error as it is."""
+    if Path(sys.argv[0]).name in programs:
+        sys.stderr.write(f"\nffprompt: {error}\n")  # a progress bar may be on the line
+        raise SystemExit(2) from None
+    raise error
 
 
 def plan_of(harness: str, settings: Mapping[str, Any], model: str = _UNNAMED) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import inspect_ai
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
@@ -22,8 +23,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores, Stop, Talk
 from ffprompt.elicitation.forced import FORCED
-from ffprompt.errors import ConfigError
-from ffprompt.integrations.harness import HarnessCondition
+from ffprompt.errors import ConfigError, FFPromptError
+from ffprompt.integrations.harness import HarnessCondition, refuse, refuse_other_version
 from ffprompt.integrations.inspect.metrics import ALL
 from ffprompt.integrations.inspect.prompt_scores import TOP, scores
 from ffprompt.scoring.response_records import record
@@ -32,6 +33,7 @@ from ffprompt.tasks.registry import DEFAULT
 _ENDS: dict[str, Stop] = {"stop": "stop", "max_tokens": "length", "model_length": "length", "content_filter": "refusal"}
 _TURNS = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 VERSION = 1
+KNOWN = ("0.3.285", "0.4")  # the releases whose interfaces were tried: from, below
 
 
 @task
@@ -67,7 +69,11 @@ def flipflop(
     form = "completion" if elicitation == FORCED.name else "chat"
     if template is None and task == DEFAULT and form == "chat":
         settings["template"] = "game"
-    condition = HarnessCondition("inspect", {**settings, "form": form})
+    try:
+        refuse_other_version("inspect-ai", inspect_ai.__version__, *KNOWN)
+        condition = HarnessCondition("inspect", {**settings, "form": form})
+    except FFPromptError as error:
+        refuse(error, "inspect")
     return Task(
         dataset=MemoryDataset([_sample(condition, document) for document in condition.documents()], name=task),
         solver=ask(condition),
