@@ -127,6 +127,7 @@ def job(command: Command, folder: Path, model: str, trials: int = 80, margin: fl
     return Job(folder, {**given, "arguments": "--no-report", **inputs})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "trials", "code", "verdict"),
     [
@@ -150,6 +151,7 @@ def test_the_job_ends_as_the_gate_does(
     assert ("::error::" in made.log) == (code != 0)
 
 
+@pytest.mark.slow
 def test_a_later_run_replaces_the_comment_and_an_inconclusive_one_may_pass(command: Command, tmp_path: Path) -> None:
     made = job(command, tmp_path, "oracle", trials=5, inconclusive="pass")
     (tmp_path / "old.txt").write_text("11\n12\n")

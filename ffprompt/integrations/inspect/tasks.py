@@ -49,7 +49,7 @@ def flipflop(
     elicitation: str = "list",
     next_read: str = "last",
     turn_instructions: int | None = None,
-    symbols: int = 2,
+    symbols: int | None = None,
     task: str = "flipflop",
     task_arg: str | list[str] | None = None,
     data: str | None = None,
