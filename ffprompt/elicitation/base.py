@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ffprompt.scoring.parse_trace import Steps
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
-    from ffprompt.tasks.base import String
+    from ffprompt.tasks.strings import String
     from ffprompt.templates.renderer import Renderer
 
 Form = Literal["completion", "chat"]

@@ -13,7 +13,7 @@ from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, again, conversation, events, solved_in_place
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ffprompt.backends.base import AnswerSchema, Message, Request
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 

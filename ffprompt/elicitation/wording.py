@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffprompt.backends.base import Message
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last

@@ -29,8 +29,10 @@ from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
+from ffprompt.tasks.base import PROBABILITIES, Spec
+from ffprompt.tasks.events import Ints
 from ffprompt.tasks.shots import sample_shots
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates import loading as templates
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Template

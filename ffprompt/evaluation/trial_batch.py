@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.base import Ints, Strings
+from ffprompt.tasks.events import Ints
 from ffprompt.tasks.floors import hits
+from ffprompt.tasks.strings import Strings
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ffprompt.tasks.automaton import Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, weighted
+from ffprompt.tasks.events import U8, Bools, Event, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 ADD, READ = range(2)
 # (100,) the sum of the two digits of a column.

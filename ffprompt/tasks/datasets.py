@@ -18,8 +18,9 @@ from ffprompt._util.extras import needs
 from ffprompt._util.files import refuse_other_text, refuse_pointer
 from ffprompt._util.storage import replacing
 from ffprompt.errors import StringError, UsageError, did_you_mean
-from ffprompt.tasks.base import Spec, Strings, Task, concatenate
+from ffprompt.tasks.base import Spec, Task
 from ffprompt.tasks.flipflop import FLIP_FLOP
+from ffprompt.tasks.strings import Strings, concatenate
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,9 +17,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ffprompt.tasks.automaton import Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import U8, Bools, Event, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 OPEN, CLOSE, READ = range(3)
 

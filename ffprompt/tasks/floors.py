@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffprompt.tasks.base import U8, Bools, Strings
+from ffprompt.tasks.events import U8, Bools
+from ffprompt.tasks.strings import Strings
 
 NAMES = ("copy-last-bit", "copy-last-read", "first-write", "majority")
 

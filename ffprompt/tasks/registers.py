@@ -16,10 +16,12 @@ from typing import ClassVar
 import numpy as np
 
 from ffprompt.errors import SpecError
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import MAX_SYMBOLS, U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import MAX_SYMBOLS, U8, Bools, Event, Ints
 from ffprompt.tasks.floors import majority
+from ffprompt.tasks.strings import Strings, latest
 
 WRITE, READ = range(2)
 

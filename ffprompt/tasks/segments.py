@@ -14,10 +14,13 @@ import numpy as np
 
 from ffprompt.errors import SpecError
 from ffprompt.tasks import flipflop, floors
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, Spec
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Rule, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats, Spec
+from ffprompt.tasks.base import Rule
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import U8, Bools, Event, Ints
 from ffprompt.tasks.flipflop import FLIP_FLOP, IGNORE, READ, WRITE
+from ffprompt.tasks.strings import Strings
 
 
 @dataclass(frozen=True)

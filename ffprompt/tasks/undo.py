@@ -15,10 +15,12 @@ from typing import ClassVar
 import numpy as np
 
 from ffprompt.errors import SpecError
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform, weighted
+from ffprompt.tasks.events import U8, Bools, Event, Ints
 from ffprompt.tasks.floors import majority
+from ffprompt.tasks.strings import Strings, latest
 
 WRITE, UNDO, IGNORE, READ = range(4)
 

@@ -16,7 +16,7 @@ from ffprompt._util.files import read_text
 from ffprompt._util.validation import each_in_one_line
 from ffprompt.errors import TemplateError, did_you_mean
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import MAX_SYMBOLS, Event
+from ffprompt.tasks.events import MAX_SYMBOLS, Event
 from ffprompt.templates.frame import not_reserved
 from ffprompt.templates.renderer import Part, Renderer, check_values
 from ffprompt.templates.schema import Instructions, Template, event_problems

@@ -9,7 +9,8 @@ from typing import Any
 
 from ffprompt.errors import TemplateError
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.events import Event
 from ffprompt.templates.frame import ANSWER, EVENTS, Frame
 from ffprompt.templates.schema import Chat, Template
 

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ffprompt.errors import SpecError, TemplateError, did_you_mean
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.events import Event
 from ffprompt.templates.frame import Frame
 
 # Keys that came after the digests of templates: one that is left out is no part of a template's content.

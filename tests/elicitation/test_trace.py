@@ -21,8 +21,8 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Judged, Reading
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, oracle, parse
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates.loading import load, names
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Template

@@ -32,8 +32,8 @@ from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture
 from ffprompt.reference.training.evaluate import Evaluation, evaluate
 from ffprompt.reference.training.loop import Progress, Trainer, TrainResult, targets, train
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, parse, sample
+from ffprompt.tasks.strings import Strings
 from tests.conftest import ROOT
 
 SMALL = LSTMConfig(width=8, hidden=8)

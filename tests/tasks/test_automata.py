@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import datasets, registry
-from ffprompt.tasks.automaton import TableAutomaton
-from ffprompt.tasks.base import Strings, concatenate
+from ffprompt.tasks.dihedral import Dihedral
 from ffprompt.tasks.floors import hits
-from ffprompt.tasks.groups import Alternating, Counter, Dihedral, Symmetric
+from ffprompt.tasks.groups import Counter
+from ffprompt.tasks.permutations import Alternating, Symmetric
+from ffprompt.tasks.strings import Strings, concatenate
+from ffprompt.tasks.table import TableAutomaton
 from tests.support.hypothesis_profile import examples
 
 NAMES = [name for name in registry.names() if name != "flipflop"]

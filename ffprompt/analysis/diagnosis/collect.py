@@ -15,9 +15,9 @@ from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.runs.reads import ERROR, WRONG, ReadTable
-from ffprompt.tasks.base import String
 from ffprompt.tasks.flipflop import WRITE
 from ffprompt.tasks.registry import DEFAULT
+from ffprompt.tasks.strings import String
 
 Floats = NDArray[np.float64]
 # Strings that are looked at together.

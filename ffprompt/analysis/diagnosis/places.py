@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ffprompt.backends.local.attention import ANSWERS, FIRST, IGNORED, REST, STALE, WRITE, Place, Span, Tokens
 from ffprompt.elicitation.wording import events
-from ffprompt.tasks.base import String
 from ffprompt.tasks.flipflop import IGNORE
 from ffprompt.tasks.flipflop import WRITE as WRITES
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 Ints = NDArray[np.int64]

@@ -32,7 +32,7 @@ from ffprompt.errors import ModelError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.reference.checkpoints.checkpoint import load, resolve
 from ffprompt.reference.export.export import export
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from tests.support.tiny import make, tokenizer
 
 
