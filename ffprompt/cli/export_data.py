@@ -25,6 +25,8 @@ def execute(options: argparse.Namespace) -> int:
     from ffprompt.integrations.dataset_folder import export
 
     made = export([Path(run) for run in options.run], Path(options.out), options.incomplete)
-    line(f"{made.folder}: {made.reads:,} reads in {made.conditions:,} conditions of {made.runs:,} runs")
+    amounts = {"read": made.reads, "condition": made.conditions, "run": made.runs}
+    reads, conditions, runs = (f"{n:,} {noun}{'' if n == 1 else 's'}" for noun, n in amounts.items())
+    line(f"{made.folder}: {reads} in {conditions} of {runs}")
     line(f"read it with: datasets.load_dataset({str(made.folder)!r}, 'reads', split='test')")
     return 0

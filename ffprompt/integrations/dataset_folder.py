@@ -117,7 +117,8 @@ def _appearing(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside ``folder``, which takes its place at the end. If the block raises, nothing is left."""
     if folder.exists() and not (is_folder(folder) and not any(folder.iterdir())):
         raise ConfigError(f"{folder}: it is there already; expected a new or an empty folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    whole = folder.absolute()  # which has a name, also for "."
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()

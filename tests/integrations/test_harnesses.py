@@ -171,6 +171,10 @@ def test_inspect_scores_reads_where_the_provider_gives_log_probabilities(command
     for name in ("accuracy", "glitch_rate", "interval_low", "interval_high", "floor", "strings", "reads"):
         assert metrics[name] == pytest.approx(row[name], abs=1e-12), name
     assert 0 < row["accuracy"] < 1
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = command("import", path, "--out", tmp_path / "r2", prog="ffprompt")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "r2").exists()
     table = reads(tmp_path / "r")
     assert table["margin"].abs().tolist() == pytest.approx([2.5] * len(table))
 

@@ -51,7 +51,7 @@ def keep(names: Sequence[str], entry: Entry) -> list[str]:
     lines = []
     for name in names:
         try:
-            tracker: Tracker = importlib.import_module(f"ffprompt.integrations.trackers.{name}_tracker")  # type: ignore[assignment]
+            tracker: Tracker = importlib.import_module(f"ffprompt.integrations.trackers.{name}_tracker")
             lines.append(f"{name}: {entry.name} ({tracker.keep(entry)})")
         except Exception as error:  # a client raises what it likes, and what was measured is on disk
             why = " ".join(str(error).split())[:300] or type(error).__name__
