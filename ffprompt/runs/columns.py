@@ -68,6 +68,7 @@ READS: Mapping[str, Column] = {
     "final_answer": Column(
         "int16", "`trace`: the answer that the model states at the end, as a number; null elsewhere"
     ),
+    "proposed": Column("int16", "`verify`, `verify-reply`: the answer that was shown to be judged; null elsewhere"),
 }
 
 RESULT: Mapping[str, str] = {
@@ -123,4 +124,5 @@ RESULT: Mapping[str, str] = {
     "stopping": "`--certify` or `--until-width`: rule, level, decision, strings",
     "unread": "why most replies could not be read, with one of them",
     "reasoning_tags": "`--reasoning-tags`: how many replies have them",
+    "devices": "reads and correct reads of each device, where a run has unlike ones",
 }

@@ -28,6 +28,7 @@ RUN = {
     "audit": "the [tokenisation audit](../methods/audit.md) of each condition, with its notes",
     "samples": "one prompt of each condition, word for word",
     "chunk": "trials that are planned together",
+    "shard": "the part of the run that this is, `I/N`",
     "price": "price of a token, its source and its date; null where it is unknown",
     "results": "the table: one object for each condition, below",
     "spent": "calls, tokens and dollars over all resumes",
@@ -66,6 +67,9 @@ FILES = (
     ("invalid.md", "the commonest replies that could not be read, with their reasons, where there are some"),
     ("sent.tsv", "for a model behind an API: what each attempt at a call could use at most, written before it is sent"),
     ("attention.parquet", "one row a read and head, made by `ffprompt diagnose`: where the head looks"),
+    ("patching.parquet", "one row a read and patched place, made by `ffprompt diagnose --patch`"),
+    ("layers.parquet", "one row a string and state, made by `ffprompt diagnose --layers`: how alike its tokens are"),
+    ("probe.parquet", "one row a read, state and place, made by `ffprompt diagnose --probe`: whether the bit is told"),
     ("diagnosis.json", "what `ffprompt diagnose` has found"),
     ("batches.jsonl", "which trials went to the provider in which batch, where some did"),
 )

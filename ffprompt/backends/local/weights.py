@@ -28,6 +28,7 @@ from ffprompt.errors import ModelError, did_you_mean
 _CONVERSION = "2"
 _RECORD = "ffprompt.json"
 _FULL_HASH_BYTES = 2 << 30
+OFFLINE = "HF_HUB_OFFLINE"  # an environment variable of the hub's client
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,18 +235,15 @@ def _translated(name: str) -> Iterator[None]:
         raise ModelError(f"model {name}: {first_line(error)}") from error
 
 
+def offline() -> bool:
+    """Whether the environment forbids downloads from the hub."""
+    return os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def first_line(error: BaseException) -> str:
     """The first non-empty line of an error's text, for messages of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def offline_hint(error: BaseException) -> str:
-    """What to add to an error of the hub's client where the user has turned downloads off; empty otherwise."""
-    from huggingface_hub import constants
-
-    missing = "connect to" in str(error) or "not in the cache" in str(error)
-    return "; HF_HUB_OFFLINE is set, so nothing is downloaded" if missing and constants.HF_HUB_OFFLINE else ""
 
 
 @contextlib.contextmanager
