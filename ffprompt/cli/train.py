@@ -7,11 +7,12 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
-from ffprompt.cli import output_flags
+from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
@@ -41,11 +42,13 @@ EPILOG = training_settings.EPILOG
 def add_flags(parser: ArgumentParser) -> None:
     """Add the flags of ``train``."""
     training_settings.add(parser)
+    track_flags.add_flags(parser)
     output_flags.add_flags(parser, "print only the errors on each test set")
 
 
 def execute(options: Namespace) -> int:
     """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
+    trackers = track_flags.checked(options)
     try:
         from ffprompt.reference.training import run as session
     except ImportError as error:
@@ -70,6 +73,10 @@ def execute(options: Namespace) -> int:
             f"evaluate it with: ffprompt run --backend reference --model {folder}{_language(options, training)} "
             f"--seed {TEST_SEED}"
         )
+        if trackers:
+            from ffprompt.integrations.trackers import entry
+
+            track_flags.tell(trackers, [partial(entry.of_training, folder)])
     output.write({"folder": str(folder), "evaluation": [one.record() for one in made.evaluation]})
     return 0
 
