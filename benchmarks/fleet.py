@@ -125,7 +125,8 @@ def replicas(rounds: int, trials: int = 64) -> None:
 
 
 def main() -> None:
-    os.environ["RAY_worker_niceness"] = "0"  # as the processes beside them; Ray's own 15 matters on a busy machine only
+    # The priority of the processes beside them. Ray's own lower one matters on a busy machine only.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     began = time.perf_counter()
     kind, *numbers = sys.argv[1:] or ["driver"]
     if kind == "driver":
