@@ -62,6 +62,7 @@ def render(report: Report) -> str:
     page = _template().render(
         **_numbers(report),
         **_drawings(report, drawn),
+        **_inside(report, drawn),
         style=Markup(_file("page.css")),
         script=Markup(_file("page.js")),
         library=Markup(library),
@@ -81,9 +82,11 @@ def render(report: Report) -> str:
 
 
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
         "share": share,
         "record": _record,
@@ -93,7 +96,7 @@ def _template() -> Template:
         "diagnosis_table": diagnosis.table,
         "diagnosis_warnings": diagnosis.warnings,
     }
-    return environment.from_string(_file("page.html.j2"))
+    return environment.get_template("page.html.j2")
 
 
 def _file(name: str) -> str:
@@ -133,7 +136,6 @@ def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
         for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
     ]
     elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
-    inside = [figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")]
     elsewhere |= {figure.name for figure in _named(drawn, "diagnosis")}
     others = [figure for figure in drawn if figure.name not in elsewhere]
     beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
@@ -144,6 +146,21 @@ def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
         "charted": bool(drawn),
         "beside": beside,
         "tabs": _tabs(report, beside, bool(others)),
+    }
+
+
+def _inside(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
+    """What the tab of diagnoses is made of."""
+    from markupsafe import Markup
+
+    return {
+        "diagnosis_figures": [
+            figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")
+        ],
+        "diagnoses": _json({"shades": SHADES, "runs": [{**one.to_json(), "found": None} for one in report.diagnoses]}),
+        "role_names": NAMES,
+        "diagnosis_style": Markup(_file("diagnosis.css")),
+        "diagnosis_script": Markup(_file("diagnosis.js")),
     }
 
 
