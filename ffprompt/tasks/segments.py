@@ -118,8 +118,8 @@ class DenseThenSparse(Automaton):
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
         """Read one string in the notation of the flip-flop."""
-        found = flipflop.parse(text, self.answer_count)
-        return self.strings(found.events, found.values, found.values)
+        string = flipflop.parse(text, self.answer_count)
+        return self.strings(string.events, string.values, string.values)
 
     def answer_chances(self, inputs: int) -> Floats:
         """Return (inputs + 1, answers): every symbol is equally probable."""
