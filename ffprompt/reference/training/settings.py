@@ -77,6 +77,7 @@ PLAN: dict[str, tuple[type, str, str]] = {
     "evaluate_every": (int, "N", "steps between evaluations on the three test sets, 0: only at the end (1000)"),
     "monitor_every": (int, "N", "steps between looks at attention and hidden states, 0: never (100)"),
     "save_every": (int, "N", "steps between saves to resume from (500)"),
+    "keep_every": (int, "N", "steps between models that are kept in steps/, 0: none (0)"),
     "strings": (int, "N", "most strings of each test set on the way (200)"),
     "final_strings": (int, "N", "most at the end (500; 0: the paper's 1,000, 100,000 and 3,000)"),
     "certify": (float, "RATE", "test at the end whether each glitch rate is below this, such as 1e-4"),
