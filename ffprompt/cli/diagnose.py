@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.output import Output
+from ffprompt.cli.report import after as write_report
 from ffprompt.cli.run_flags import add_settings, given_settings
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ConfigError
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 For a model, a run of forced reads is made first, or taken up where there is one. Beside the run stand
-attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, and diagnosis.json.
+attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, diagnosis.json, and the
+pictures in report.html.
 
   ffprompt diagnose smollm2-135m --length 20 50 100 --strings 20
   ffprompt diagnose results/RUN --ablate 1 5 10 --patch
@@ -53,7 +56,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patch", action="store_true", help="also patch the write's value, by block and by head")
     parser.add_argument("--layers", action="store_true", help="also compare states, and take away whole layers")
     parser.add_argument("--probe", action="store_true", help="also probe the states for the stored bit")
+    parser.add_argument(
+        "--course", action="store_true",
+        help="diagnose every model that a training has kept (train --keep-every N)",
+    )  # fmt: skip
     parser.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     output_flags.add_flags(parser, "print only the conclusions")
     add_settings(parser, [BY_NAME[name] for name in _SETTINGS])
 
@@ -64,6 +72,8 @@ def execute(options: argparse.Namespace) -> int:
 
     output = Output.of(options)
     strings = _whole("--strings", options.strings) if options.strings is not None else None
+    if options.course:
+        return _course(options, output, strings)
     counts = [_whole("--ablate", text) for text in options.ablate or ()]
     with output.beside():
         found = diagnose(
@@ -82,9 +92,32 @@ def execute(options: argparse.Namespace) -> int:
         if output.shows:
             for text in screen(found, output.verbose):
                 line(text)
+        page = None if options.no_report else write_report([Path(found.folder)], Path(options.out), None)
+        if page and output.shows:
+            line(page.replace("report:", "pictures:") + "#diagnosis" * page.startswith("report:"))
     if output.quiet:
         for text in found.conclusions:
             line(text)
+    output.write(found.to_json())
+    return 0
+
+
+def _course(options: argparse.Namespace, output: Output, strings: int | None) -> int:
+    """Diagnose a training step by step."""
+    from ffprompt.interface.course import FILE, course
+    from ffprompt.report.diagnosis import course_table
+
+    others = ("ablate", "freeze", "lens", "patch", "layers", "probe")
+    if wrong := [name for name in others if getattr(options, name)]:
+        raise ConfigError(f"--{wrong[0]}: --course only looks; leave it out, or diagnose one of the models in steps/")
+    with output.beside():
+        found = course(options.target, strings=strings, **given_settings(options))
+        if output.shows:
+            head = ["step", "condition", "errors", "best head", "on write", "margin", "on top"]
+            for text in _aligned([head, *course_table([step.to_json() for step in found.steps])]):
+                line(text)
+            line(f"every step: {options.target}/{FILE}; every head: {options.target}/course/*/attention.parquet")
+            line(f"figures: ffprompt report {options.target}")
     output.write(found.to_json())
     return 0
 

@@ -20,8 +20,10 @@ from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
 from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
+from ffprompt.report import diagnosis
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
+from ffprompt.report.figures.diagnosis_map import NAMES, SHADES
 from ffprompt.report.figures.figures import figures, summary
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
@@ -60,6 +62,7 @@ def render(report: Report) -> str:
     page = _template().render(
         **_numbers(report),
         **_drawings(report, drawn),
+        **_inside(report, drawn),
         style=Markup(_file("page.css")),
         script=Markup(_file("page.js")),
         library=Markup(library),
@@ -79,17 +82,21 @@ def render(report: Report) -> str:
 
 
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {
         "share": share,
         "record": _record,
         "duration": duration,
         "rate": rate,
         "repeated": _repeated,
+        "diagnosis_table": diagnosis.table,
+        "diagnosis_warnings": diagnosis.warnings,
     }
-    return environment.from_string(_file("page.html.j2"))
+    return environment.get_template("page.html.j2")
 
 
 def _file(name: str) -> str:
@@ -129,6 +136,7 @@ def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
         for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
     ]
     elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
+    elsewhere |= {figure.name for figure in _named(drawn, "diagnosis")}
     others = [figure for figure in drawn if figure.name not in elsewhere]
     beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
     return {
@@ -141,6 +149,21 @@ def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
     }
 
 
+def _inside(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
+    """What the tab of diagnoses is made of."""
+    from markupsafe import Markup
+
+    return {
+        "diagnosis_figures": [
+            figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")
+        ],
+        "diagnoses": _json({"shades": SHADES, "runs": [{**one.to_json(), "found": None} for one in report.diagnoses]}),
+        "role_names": NAMES,
+        "diagnosis_style": Markup(_file("diagnosis.css")),
+        "diagnosis_script": Markup(_file("diagnosis.js")),
+    }
+
+
 def _named(drawn: Sequence[Figure], name: str) -> list[Figure]:
     return [figure for figure in drawn if figure.name == name or figure.name.startswith(f"{name}-")]
 
@@ -150,7 +173,8 @@ def _tabs(report: Report, beside: bool, figures: bool) -> list[tuple[str, str]]:
     rows = bool(report.rows)
     parts = [
         ("summary", "Summary", rows), ("results", "Every number", rows), ("comparison", "Comparison", beside),
-        ("trainings", "Trainings", bool(report.study)), ("figures", "Figures", figures), ("anatomy", "Errors", rows),
+        ("diagnosis", "Inside", bool(report.diagnoses)), ("trainings", "Trainings", bool(report.study)),
+        ("figures", "Figures", figures), ("anatomy", "Errors", rows),
         ("trials", "Trials", rows), ("prompts", "Prompts", rows), ("runs", "Runs", rows),
     ]  # fmt: skip
     return [(name, title) for name, title, there in parts if there]

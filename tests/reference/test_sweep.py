@@ -367,7 +367,7 @@ def test_a_sweep_on_ray_makes_the_same_folders_and_names_what_failed(tmp_path, c
     file, out = write(tmp_path, text.replace("seeds = 2", "seeds = 1")), tmp_path / "out"
     heard = []
     monkeypatch.setattr(Shown, "tell", lambda shown, name, event: heard.append((name, event["event"])))
-    assert main(["sweep", file, "--out", str(out), "--ray", "--cpus-per-task", "1"]) == 3
+    assert main(["sweep", file, "--out", str(out), "--ray", "local", "--cpus-per-task", "1"]) == 3
     assert heard.count(("good_s0", "step")) >= 2
     assert "not finished: bad_s0: training step" in capsys.readouterr().out
     job = _jobs(load_study(file), tmp_path / "alone")[1]

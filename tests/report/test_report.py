@@ -357,6 +357,20 @@ def test_several_runs_stand_side_by_side_and_are_never_pooled(coin: Path, tmp_pa
     assert "Accuracy over time" in [figure.title for figure in figures.figures(found)]
 
 
+def test_runs_of_one_model_on_two_tasks_are_named_by_what_they_ask(tmp_path: Path) -> None:
+    words = ("--elicitation", "forced", "--shots", 0, "--trials", 20, "--length", 10, 20)
+    flipflop = made(tmp_path / "f", *words, "--template", "light-switch", "explain")
+    parity = made(tmp_path / "p", *words, "--task", "parity", "--template", "coin-turning", "parity-symbols")
+    found = data.build([flipflop, parity])
+    assert [run.label for run in found.runs] == ["coin", "coin"]
+    drawn = {figure.name: figure for figure in figures.figures(found)}
+    note = drawn["gap-forced"].note
+    assert "Gap: instructions since the latest write or inputs so far that changed the answer." in note
+    # Two templates share each floor, and the floors of the two tasks do not look alike.
+    floors = [one for one in drawn["length-forced"].series if one.twin]
+    assert len({one.colour for one in floors} - {None}) == len(floors) == 2
+
+
 def test_the_tails_are_paired_within_a_run_and_a_condition(tmp_path: Path) -> None:
     words = ("--elicitation", "forced", "--length", 64, 128, "--p-ignore", 0.98, 0.1, 0.8, "--trials", 20)
     found = data.build([made(tmp_path, *words)])

@@ -71,7 +71,7 @@ def conditions(plan: Plan) -> list[Condition]:
     """
     if plan.task.name != DEFAULT:
         raise ConfigError(f"task {plan.task.name}: diagnose needs writes and reads; use a run of flipflop")
-    found = [one for one in plan.conditions if one.elicitation.scored_by_logprobs]
+    found = [one for one in plan.conditions if one.elicitation.scored_by_logprobs and one.elicitation.answers_reads]
     if not found:
         asked = ", ".join(sorted({one.elicitation.name for one in plan.conditions}))
         raise ConfigError(f"--elicitation {asked}: diagnose looks at reads that are scored; use a run with forced")

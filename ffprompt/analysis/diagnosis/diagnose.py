@@ -10,7 +10,7 @@ import numpy as np
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis import layers, patching, probe
+from ffprompt.analysis.diagnosis import examples, layers, patching, probe
 from ffprompt.analysis.diagnosis.ablation import Ablation, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
 from ffprompt.analysis.diagnosis.conclusions import conclusions
@@ -186,6 +186,9 @@ def diagnose_run(folder: RunFolder, plan: Plan, model: Opened, scope: Scope) -> 
     for name, parts in tables.parts.items():
         write_table(folder.path / f"{name}.parquet", parts)
     replace_file(folder.path / "diagnosis.json", json_bytes(diagnosis.to_json(), indent=2) + b"\n")
+    if model.attention is not None:
+        single = examples.examples(plan, found, model.attention)
+        replace_file(folder.path / examples.FILE, json_bytes(single.to_json()) + b"\n")
     return diagnosis
 
 
