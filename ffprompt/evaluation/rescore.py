@@ -67,7 +67,8 @@ def plan_of(folder: RunFolder) -> Plan:
         StoreError: the record is damaged.
     """
     info, where = folder.info, f"run {folder.path}: run.json"
-    config = make(info.config, f"run {folder.path}: ")
+    part = {} if info.shard is None else {"shard": info.shard}
+    config = make({**info.config, **part}, f"run {folder.path}: ")
     try:
         kept = {name: Template.model_validate(one.content) for name, one in info.plan.templates.items()}
     except ValidationError as error:
@@ -124,11 +125,12 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
     except OSError as error:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
     rows = []
+    lacking = (where.offset < 0) & plan.is_own(folder.info.chunk or _BATCH)
     for condition, tally in zip(plan.conditions, tallies, strict=True):
         course = found[condition.number] if found else None
         first = condition.number * plan.trials
-        wanted = where.offset[first : first + (course.look * plan.repeats if course else plan.trials)]
-        tally.missing = int(np.count_nonzero(wanted < 0))
+        wanted = lacking[first : first + (course.look * plan.repeats if course else plan.trials)]
+        tally.missing = int(np.count_nonzero(wanted))
         replies = unread[condition.number]
         result = _result(condition, tally, course)
         rows.append(replace(result, unread=replies.summary(), reasoning_tags=replies.tags_used()))

@@ -44,7 +44,13 @@ class Batch:
 
     def positions(self, row: int) -> NDArray[np.int64]:
         """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
-        return np.flatnonzero(self.strings.is_read[row])[self.asked[row]]
+        return self._positions[row]
+
+    @cached_property
+    def _positions(self) -> Sequence[NDArray[np.int64]]:
+        """The positions of all rows, which are asked for several times each."""
+        places = (np.flatnonzero(is_read) for is_read in self.strings.is_read)
+        return [found[asked] for found, asked in zip(places, self.asked, strict=True)]
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""

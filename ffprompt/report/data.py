@@ -212,7 +212,7 @@ def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[Re
                     preset=spec.preset if spec else None,
                     started=run.started,
                     letters=letters,
-                    anchor=" or ".join(event.name for event in source.plan.task.events if event.effect == "reset"),
+                    gap_counts=source.plan.task.gap_counts,
                     curves=curve,
                     errors=errors,
                 )
@@ -271,7 +271,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 # Settings that say which conditions a run has, and not of which model.
 _OF_CONDITIONS = {"template", "shots", "shot_length", "elicitation", "form", "length", "p_ignore", "p_write", "p_read"}
-_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
+_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read", "task", "task_arg"}
 
 
 def _apart(one: Source, other: Source) -> bool:
@@ -326,12 +326,19 @@ def _notes(runs: Sequence[ReportRun], rows: Sequence[ReportRow]) -> list[str]:
         found += audit_notes(run.provenance)
     if any(row.result.accuracy is None for row in rows):
         found.append("Where no read was answered there is no accuracy: None, which is not 0.")
-    strings: dict[str, set[str | None]] = {}
+    strings: dict[str, set[str]] = {}
     for row in rows:
-        strings.setdefault(row.result.condition, set()).add(runs[row.run].data_digest)
-    if any(len(digests) > 1 for digests in strings.values()):
-        found.append("Not all runs were asked the same strings (their data digests differ).")
+        strings.setdefault(row.result.condition, set()).add(_strings(runs[row.run]))
+    most = max(strings.values(), key=len, default=set())
+    if len(most) > 1:
+        found.append(f"Not all runs were asked the same strings: {' and '.join(sorted(most))}.")
     return found
+
+
+def _strings(run: ReportRun) -> str:
+    """Name the strings that a run draws on. Runs of one seed share them, however many each of them asks."""
+    data = run.settings.get("data")
+    return f"seed {run.settings.get('seed')}" if data is None else f"{data} (digest {str(run.data_digest)[:12]})"
 
 
 def interval_of(rows: Sequence[ReportRow]) -> str:

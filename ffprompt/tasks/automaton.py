@@ -126,10 +126,10 @@ class Automaton(Task):
     @classmethod
     def all_arguments(cls) -> dict[str, Argument]:
         """Return its settings by name: its own, and those that all have."""
-        found = dict(cls.arguments) | {"p_read": P_READ, "reads": READS}
+        known = dict(cls.arguments) | {"p_read": P_READ, "reads": READS}
         if len(cls.functions) > 1:
-            found["read"] = Argument(cls.functions[0], "what a read asks for", choices=cls.functions)
-        return found
+            known["read"] = Argument(cls.functions[0], "what a read asks for", choices=cls.functions)
+        return known
 
     def __getitem__(self, name: str) -> Any:
         """The value of one of its settings."""
@@ -261,8 +261,12 @@ class Automaton(Task):
         # Where reads have their places, the plan of a run has written down a share that is no setting.
         fixed = set(self.event_probabilities) - {name.removeprefix("p_") for name in self.all_arguments()}
         fixed |= {"read"} if self.reads_every else set()
-        given = {f"p_{name}": repr(float(p)) for name, p in (probabilities or {}).items() if name not in fixed}
-        return Spec(self.configured(given), length)
+        given = {f"p_{name}": float(p) for name, p in (probabilities or {}).items() if name not in fixed}
+        for name, p in given.items():
+            argument = self.all_arguments().get(name)
+            if argument is not None and not argument.least <= p <= argument.most:
+                raise SpecError(f"{name} {p:g}: expected a number from {argument.least:g} to {argument.most:g}")
+        return Spec(self.configured({name: repr(p) for name, p in given.items()}), length)
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
         """Read what ``str`` prints: ``s5(100, read=first)``. Raises SpecError."""
@@ -301,17 +305,17 @@ class Automaton(Task):
         ``constant`` knows how many inputs have come, and answers what is most probable then.
         """
         inputs = np.cumsum(~strings.is_read, axis=1)
-        found = {"constant": self.likeliest(int(inputs.max(initial=0)))[inputs]}
+        answers = {"constant": self.likeliest(int(inputs.max(initial=0)))[inputs]}
         if strings.symbols <= _FEW:
-            found |= {f"constant-{k}": np.full(strings.events.shape, k, np.uint8) for k in range(strings.symbols)}
-        return found
+            answers |= {f"constant-{k}": np.full(strings.events.shape, k, np.uint8) for k in range(strings.symbols)}
+        return answers
 
     def last_answers(self, strings: Strings) -> U8:
         """Return the answer of the latest earlier read, (N, n); before the first read, that of the start state."""
         start = np.uint8(self.answer_chances(0)[0].argmax())
         place = latest(strings.is_read)
-        found = np.take_along_axis(strings.answers, np.maximum(place, 0), 1)
-        return np.where(place < 0, start, found).astype(np.uint8)
+        earlier = np.take_along_axis(strings.answers, np.maximum(place, 0), 1)
+        return np.where(place < 0, start, earlier).astype(np.uint8)
 
     def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
         """The rules that may explain wrong answers: those of ``floors``.
@@ -325,6 +329,11 @@ class Automaton(Task):
             name: Rule(answers, everywhere if name.startswith("constant") else changed)
             for name, answers in self.floors(strings, see_reads).items()
         }
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "inputs so far that changed the answer"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: inputs so far that changed what a read would answer."""

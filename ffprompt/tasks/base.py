@@ -172,8 +172,8 @@ class Task(Protocol):
         """Return the argument of an event as a file of strings holds it; None for none, a list for several."""
         values = event.split(argument, symbols)
         words = [int(word) for word in event.words] if all(word.isdigit() for word in event.words) else event.words
-        found = [words[value] if words else value for value in values]
-        return None if not found else found[0] if len(found) == 1 else found
+        shown = [words[value] if words else value for value in values]
+        return None if not shown else shown[0] if len(shown) == 1 else shown
 
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
         """A spec from the settings ``p_…`` by name (``ignore``); those that are not given follow from the others.
@@ -206,6 +206,12 @@ class Task(Protocol):
         None for a task where that depends on which read it is.
         """
         return None
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        resets = " or ".join(event.name for event in self.events if event.effect == "reset")
+        return f"instructions since {f'the latest {resets}' if resets else 'the start'}"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """What else makes a read hard, (N, n) each, by the name of its column in ``reads.parquet``.

@@ -40,20 +40,20 @@ def rules(strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
     copied = floors.copies(strings, see_reads)
     shown = latest(np.ones_like(strings.is_read) if see_reads else ~strings.is_read)
     ignored = np.take_along_axis(strings.having("idle"), np.maximum(shown, 0), 1)
-    found = {"copy-last-bit": Rule(copied["copy-last-bit"], ignored)}
+    explanations = {"copy-last-bit": Rule(copied["copy-last-bit"], ignored)}
     if see_reads:
         read = latest(strings.is_read)
         # Without an earlier read the rule copies the latest symbol. That is another rule's doing, so it is not open.
-        found["copy-last-read"] = Rule(copied["copy-last-read"], (read >= 0) & (read < strings.anchors))
+        explanations["copy-last-read"] = Rule(copied["copy-last-read"], (read >= 0) & (read < strings.anchors))
     rewritten = strings.anchors > 0
     # The latest write before the governing one, which itself stands there where it is the first.
     previous = np.take_along_axis(latest(strings.having("reset")), strings.anchors, 1)
-    found["previous-write"] = Rule(_at(strings, previous), rewritten)
-    found["first-write"] = Rule(copied["first-write"], rewritten)
+    explanations["previous-write"] = Rule(_at(strings, previous), rewritten)
+    explanations["first-write"] = Rule(copied["first-write"], rewritten)
     for symbol in range(strings.symbols):
         everywhere = np.ones_like(strings.is_read)
-        found[f"constant-{symbol}"] = Rule(np.full(strings.values.shape, symbol, np.uint8), everywhere)
-    return found
+        explanations[f"constant-{symbol}"] = Rule(np.full(strings.values.shape, symbol, np.uint8), everywhere)
+    return explanations
 
 
 def _at(strings: Strings, position: Ints) -> U8:

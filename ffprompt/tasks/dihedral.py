@@ -60,8 +60,8 @@ class Dihedral(Group):
     def answers_of_states(self) -> U8:
         """Direction and place, or one of them."""
         direction, place = np.divmod(np.arange(self.size), self.places_on_ring)
-        found = {"state": np.arange(self.size), "place": place, "direction": direction}
-        return found[self.read_function].astype(np.uint8)
+        answers = {"state": np.arange(self.size), "place": place, "direction": direction}
+        return answers[self.read_function].astype(np.uint8)
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -68,8 +68,8 @@ class Event:
         >>> Event("write", "w", "reset", arguments=(4, None)).split(7, symbols=2)
         (3, 1)
         """
-        found: list[int] = []
+        arguments: list[int] = []
         for size in reversed(self.sizes(symbols)):
             number, value = divmod(number, size)
-            found.append(value)
-        return tuple(reversed(found))
+            arguments.append(value)
+        return tuple(reversed(arguments))

@@ -40,14 +40,14 @@ class Group(TableAutomaton):
     @cached_property
     def powers(self) -> list[Table]:
         """For each input, (order, states) the state after it has come 0, 1, 2 … times."""
-        found = []
+        powers = []
         for place in range(self.transitions.shape[1]):
             step = self.transitions[:, place]
             rows = [np.arange(len(step), dtype=np.int32)]
             while (nxt := step[rows[-1]]).tolist() != rows[0].tolist():
                 rows.append(nxt)
-            found.append(np.array(rows))
-        return found
+            powers.append(np.array(rows))
+        return powers
 
     def counted(self, strings: Strings) -> U8:
         """Return the answers of a rule that counts each input and forgets their order, (N, n)."""

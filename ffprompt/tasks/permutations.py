@@ -156,12 +156,12 @@ class Alternating(Permutations):
     def steps(self) -> list[tuple[int, ...]]:
         """The cycles (1 2 k), then keep."""
         same = list(range(self.size))
-        found = []
+        cycles = []
         for place in range(2, self.size):
             step = same.copy()
             step[0], step[1], step[place] = place, 0, 1
-            found.append(tuple(step))
-        return [*found, tuple(same)]
+            cycles.append(tuple(step))
+        return [*cycles, tuple(same)]
 
     def own_rules(self, strings: Strings, see_reads: bool) -> dict[str, U8]:
         """``counts`` forgets the order of inputs."""

@@ -115,11 +115,11 @@ class Strings:
 
     def having(self, effect: Effect) -> Bools:
         """(N, n) where the events with an effect are."""
-        found = np.zeros(self.events.shape, np.bool_)
+        places = np.zeros(self.events.shape, np.bool_)
         for number, event in enumerate(self.task.events):
             if event.effect == effect:
-                found |= self.events == number
-        return found
+                places |= self.events == number
+        return places
 
     def texts(self, separator: str = "") -> list[str]:
         """Each string in the task's notation: ``w1i0r1``, or ``w 1 i 0 r 1`` with ``separator=" "``."""

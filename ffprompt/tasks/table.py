@@ -99,19 +99,19 @@ class TableAutomaton(Automaton):
     def answer_chances(self, inputs: int) -> Floats:
         """Return (inputs + 1, answers) the probability of each answer after 0, 1, … inputs."""
         chances = self.state_chances(inputs)
-        found = np.zeros((inputs + 1, self.answer_count))
+        of_answers = np.zeros((inputs + 1, self.answer_count))
         for state, answer in enumerate(self.answers_of_states.tolist()):
-            found[:, answer] += chances[:, state]
-        return found.round(12)  # so that answers of equal probability are equal, and the first of them counts
+            of_answers[:, answer] += chances[:, state]
+        return of_answers.round(12)  # so that answers of equal probability are equal, and the first of them counts
 
     def state_chances(self, inputs: int) -> Floats:
         """Return (inputs + 1, states) the probability of each state after 0, 1, … inputs."""
-        found = np.zeros((inputs + 1, len(self.transitions)))
-        found[0, 0] = 1.0
+        chances = np.zeros((inputs + 1, len(self.transitions)))
+        chances[0, 0] = 1.0
         for step in range(inputs):
             for place, weight in enumerate(self.weights.tolist()):
-                np.add.at(found[step + 1], self.transitions[:, place], weight * found[step])
-        return found
+                np.add.at(chances[step + 1], self.transitions[:, place], weight * chances[step])
+        return chances
 
     def floors(self, strings: Strings, see_reads: bool = True) -> dict[str, U8]:
         """What rules without memory answer.
@@ -120,21 +120,21 @@ class TableAutomaton(Automaton):
         earlier answers are visible. ``last-input`` applies the latest input to the start state. Those that apply an
         input are left out where a read shows only part of the state.
         """
-        found = {}
+        answers = {}
         whole = self.answer_count == len(self.transitions)
         if see_reads:
-            found["last-answer"] = self.last_answers(strings)
+            answers["last-answer"] = self.last_answers(strings)
         if whole:
             answer, state = self.answers_of_states, np.argsort(self.answers_of_states).astype(np.int32)
             place = np.maximum(latest(~strings.is_read), 0)
             last = np.take_along_axis(self.places(strings.events, strings.arguments), place, 1)
             if see_reads:
-                found["one-step"] = answer[self.moves[state[found["last-answer"]], last]]
+                answers["one-step"] = answer[self.moves[state[answers["last-answer"]], last]]
                 # Two reads side by side: no input has come since the first of them.
                 same = latest(strings.is_read) > latest(~strings.is_read)
-                found["one-step"] = np.where(same, found["last-answer"], found["one-step"])
-            found["last-input"] = answer[self.moves[0, last]]
-        return found | self.own_rules(strings, see_reads) | self.constants(strings)
+                answers["one-step"] = np.where(same, answers["last-answer"], answers["one-step"])
+            answers["last-input"] = answer[self.moves[0, last]]
+        return answers | self.own_rules(strings, see_reads) | self.constants(strings)
 
     def own_rules(self, strings: Strings, see_reads: bool) -> dict[str, U8]:
         """Return the rules of this task alone."""

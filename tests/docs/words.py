@@ -72,6 +72,7 @@ RUN = {
     "audit": "the [tokenisation audit](../methods/audit.md) of each condition, with its notes",
     "samples": "one prompt of each condition, word for word",
     "chunk": "trials that are planned together",
+    "shard": "the part of the run that this is, `I/N`",
     "price": "price of a token, its source and its date; null where it is unknown",
     "results": "the table: one object for each condition, below",
     "spent": "calls, tokens and dollars over all resumes",
@@ -133,6 +134,7 @@ RESULT = {
     "stopping": "`--certify` or `--until-width`: rule, level, decision, strings",
     "unread": "why most replies could not be read, with one of them",
     "reasoning_tags": "`--reasoning-tags`: how many replies have them",
+    "devices": "reads and correct reads of each device, where a run has unlike ones",
 }
 
 TRIAL = {

@@ -27,7 +27,12 @@ MODEL: dict[str, tuple[type, str, str]] = {
     "rule": (str, "NAME", "delta: gated-delta (default), delta, gated"),
     "convolution": (int, "N", "ssm, delta: tokens that the convolution before the recurrence sees (4)"),
     "positions": (str, "NAME", "learned (default), sinusoidal, rope, alibi, t5, cope, none"),
-    "attention": (str, "NAME", "softmax (default), forgetting, differential, hard, recurrent"),
+    "attention": (
+        str,
+        "NAME",
+        "softmax (default), forgetting, differential, hard, recurrent, stick-breaking, path, hybrid",
+    ),
+    "window": (int, "N", "keys that a query sees (softmax: all, hybrid: 64)"),
     "activation": (str, "NAME", "gelu (default), geglu, swiglu"),
     "norm": (str, "NAME", "layernorm (default), rmsnorm"),
     "expansion": (int, "N", "width of the MLP, in an ssm of the recurrence, over that of the model (4; ssm 2)"),

@@ -184,7 +184,8 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
                     hollow=row.incomplete,
                 )
             )
-        note = f"Gap: instructions since {anchors(mine)}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
+        counted = " or ".join(dict.fromkeys(row.gap_counts for row in mine))
+        note = f"Gap: {counted}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
         note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
         if any(point.mean_gap == 0 for row in mine for point in row.curves.gaps):
             note += f" A gap of 0 stands at {_GAP_NONE:g}."
@@ -194,12 +195,6 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
             f"gap-{elicitation}", f"Accuracy by gap, {elicitation}", note, "gap", "accuracy",
             aside(series, logarithmic=True), x_values=ticks, subtitle=shared,
         )  # fmt: skip
-
-
-def anchors(rows: Sequence[ReportRow]) -> str:
-    """Return what gaps of some rows are counted from: the latest write, or the start of a task that no event resets."""
-    names = dict.fromkeys(row.anchor for row in rows)
-    return " or ".join(f"the latest {name}" if name else "the start" for name in names)
 
 
 def _accuracy(accuracy: float, low: float, high: float, reads: int, strings: int) -> str:

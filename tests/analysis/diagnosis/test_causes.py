@@ -116,7 +116,7 @@ def test_a_layer_whose_attention_does_nothing_is_lazy() -> None:
     condition: Any = None
     prompts = Asked(condition, numbers, numbers, strings, looks, [tuple(string.truth.tolist()) for string in strings])
     entropies = table(1, len(model.layers) * model.heads, entropy=np.ones((1, len(model.layers) * model.heads)))
-    found = layers(prompts, model, model, entropies)
+    found, _ = layers(prompts, model, model, entropies)
     assert [one.layer for one in found.attention if one.lazy] == [1]
     assert found.attention[1].change is not None
     assert found.attention[1].change.estimate < 1e-5
@@ -188,16 +188,12 @@ def test_an_lstm_is_probed_without_attention(tmp_path: Path) -> None:
 
 
 def test_the_screen_says_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--length", "30", "--p-ignore", "0.4", "--strings", "8", "--out", str(tmp_path)]
-    assert main(["diagnose", "transformer-4x128", *flags, "--patch", "--layers", "--probe"]) == 0
+    flags = ["--length", "16", "--p-ignore", "0.4", "--out", str(tmp_path)]
+    assert main(["diagnose", "transformer-4x128", *flags, "--strings", "4", "--patch", "--layers", "--probe"]) == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) <= 25
     assert "flipping the write changes the answer by" in said
     assert "effective rank / residual / cosine" in said
     assert "probe of" in said
-    assert main(["diagnose", "ssm", *flags, "--probe"]) == 0
-    assert "only its states were" in capsys.readouterr().out
-    assert (
-        main(["diagnose", "transformer-4x128", *flags[:-4], "--strings", "3", "--probe", "--out", str(tmp_path)]) == 2
-    )
+    assert main(["diagnose", "transformer-4x128", *flags, "--strings", "3", "--probe"]) == 2
     assert "--probe needs at least 4" in capsys.readouterr().err
