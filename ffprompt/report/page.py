@@ -97,7 +97,7 @@ def render(report: Report) -> str:
         alone=_alone(report),
         error_of_training=ERROR,
         certified=certified,
-        certificates=bool(report.study) and certificates(report.study),
+        certificates=report.study is not None and certificates(report.study),
         troubles=of_troubles(report.study) if report.study and report.study["troubles"] else None,
         beside_runs=BESIDE_RUNS,
         repeats_legend=REPEATS,
