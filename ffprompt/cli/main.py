@@ -61,6 +61,7 @@ class Command:
 
 COMMANDS = (
     Command("run", "Evaluate a model.", flags="run_flags"),
+    Command("merge", "Make the whole run of its shards."),
     Command("score", "Compute every number of a run again from its raw lines."),
     Command("anatomy", "Show what the errors of a run have in common."),
     Command("diagnose", "Look inside a model: where its heads of attention look at reads."),

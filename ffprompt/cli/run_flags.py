@@ -56,7 +56,7 @@ def add_settings(parser: argparse.ArgumentParser, rows: Iterable[Setting]) -> No
         elif row.arity is ... and not row.product:
             group.add_argument(row.flag, action="append", metavar=row.metavar, help=text)
         elif row.arity is ...:
-            group.add_argument(row.flag, nargs="+", metavar=row.metavar, help=text)
+            group.add_argument(row.flag, nargs="+", action="extend", metavar=row.metavar, help=text)
         elif row.arity is not None:
             group.add_argument(row.flag, nargs=row.arity, metavar=tuple(row.metavar.split()), help=text)
         else:

@@ -157,6 +157,11 @@ class Addition(Automaton):
             carry = float(self.weights @ ((total >= 10) + carry * (total == 9)))
         return carry
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "columns since the one that set the carry"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: columns back to the one that set the carry into this one; to before the first where none has."""
         sums = self.sums(strings.events, strings.arguments)

@@ -330,6 +330,11 @@ class Automaton(Task):
             for name, answers in self.floors(strings, see_reads).items()
         }
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "inputs so far that changed the answer"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: inputs so far that changed what a read would answer."""
         return {"gap": self.changes(strings)}

@@ -207,6 +207,12 @@ class Task(Protocol):
         """
         return None
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        resets = " or ".join(event.name for event in self.events if event.effect == "reset")
+        return f"instructions since {f'the latest {resets}' if resets else 'the start'}"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """What else makes a read hard, (N, n) each, by the name of its column in ``reads.parquet``.
 

@@ -154,6 +154,11 @@ class Dyck(Automaton):
             answers["last-open"] = np.minimum(np.cumsum(opens, axis=1), self.deepest).astype(np.uint8)
         return answers | self.constants(strings)
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "inputs since the innermost open bracket was opened"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: inputs since the innermost open bracket was opened; since the start where none is."""
         n = strings.instructions

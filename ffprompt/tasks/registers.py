@@ -154,6 +154,11 @@ class Registers(Automaton):
             "majority": majority(visible, values, last, strings.symbols),
         } | self.constants(strings)
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the latest write to the name that is read"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: events since the latest write to the name."""
         names, _ = self.split(strings.events, strings.arguments)

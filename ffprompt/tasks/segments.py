@@ -133,6 +133,11 @@ class DenseThenSparse(Automaton):
         """The rules that may explain wrong answers: those of the flip-flop."""
         return FLIP_FLOP.rules(strings, see_reads)
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the latest write"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """What makes a read hard, as in the flip-flop."""
         return FLIP_FLOP.covariates(strings)

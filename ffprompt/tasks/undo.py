@@ -122,6 +122,11 @@ class Undo(Automaton):
             "majority": majority(visible, strings.values, last, strings.symbols),
         } | self.constants(strings)
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the write that counts"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: events since the write that counts."""
         return {"gap": np.arange(strings.instructions) - self.heads(strings.events)}

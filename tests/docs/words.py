@@ -55,6 +55,7 @@ COLUMNS = {
     "prompt": "digest of the prompt as the model saw it",
     "condition": "number of the condition in its run",
     "final_answer": "`trace`: the answer that the model states at the end, as a number; null elsewhere",
+    "proposed": "`verify`, `verify-reply`: the answer that was shown to be judged; null elsewhere",
 }
 
 RUN = {
@@ -71,6 +72,7 @@ RUN = {
     "audit": "the [tokenisation audit](../methods/audit.md) of each condition, with its notes",
     "samples": "one prompt of each condition, word for word",
     "chunk": "trials that are planned together",
+    "shard": "the part of the run that this is, `I/N`",
     "price": "price of a token, its source and its date; null where it is unknown",
     "results": "the table: one object for each condition, below",
     "spent": "calls, tokens and dollars over all resumes",
@@ -132,6 +134,7 @@ RESULT = {
     "stopping": "`--certify` or `--until-width`: rule, level, decision, strings",
     "unread": "why most replies could not be read, with one of them",
     "reasoning_tags": "`--reasoning-tags`: how many replies have them",
+    "devices": "reads and correct reads of each device, where a run has unlike ones",
 }
 
 TRIAL = {
@@ -164,6 +167,9 @@ FILES = (
     ("invalid.md", "the commonest replies that could not be read, with their reasons, where there are some"),
     ("sent.tsv", "for a model behind an API: what each attempt at a call could use at most, written before it is sent"),
     ("attention.parquet", "one row a read and head, made by `ffprompt diagnose`: where the head looks"),
+    ("patching.parquet", "one row a read and patched place, made by `ffprompt diagnose --patch`"),
+    ("layers.parquet", "one row a string and state, made by `ffprompt diagnose --layers`: how alike its tokens are"),
+    ("probe.parquet", "one row a read, state and place, made by `ffprompt diagnose --probe`: whether the bit is told"),
     ("diagnosis.json", "what `ffprompt diagnose` has found"),
     ("batches.jsonl", "which trials went to the provider in which batch, where some did"),
 )

@@ -274,6 +274,7 @@ def test_every_task_knows_its_state_or_that_it_has_none(name: str) -> None:
         assert (task.answers_everywhere(blank) == states).all()
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_a_real_base_model_writes_traces(tmp_path: Path) -> None:
     words = ["--elicitation", "trace", "--form", "completion", "--template", "game", "--shots", "2"]

@@ -431,7 +431,9 @@ def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", FLIP_FLOPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "4x" in name else ()) for name in FLIP_FLOPS]
+)
 def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
     kept = files.load(files.resolve(name))
     assert [one.data for one in kept.evaluation] == [Spec.ffl(p) for p in TRAINING_SETS]

@@ -3,6 +3,7 @@
     training.json      what is trained, how, and how far it has come
     train.jsonl        losses, monitors, warnings and evaluations, one JSON object a line, in order of steps
     model.safetensors  the model once it is finished; after a divergence the last one that was good
+    steps/N.safetensors  the model after N steps, with --keep-every
     state.safetensors  weights and optimizer at the last save; gone when the training is finished
 
 A resumed training goes on as if it had never stopped: same weights bit for bit, same lines but for the seconds.
@@ -27,7 +28,7 @@ from ffprompt._util.jsonl import read_lines
 from ffprompt._util.storage import LOCK, hold, release, write_atomically
 from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
-from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, read_record, writing
+from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, STEPS, read_record, writing
 from ffprompt.reference.networks.architectures import name_of
 from ffprompt.reference.networks.base import NetworkConfig, parameters, whole
 from ffprompt.reference.networks.threads import threads
@@ -54,8 +55,8 @@ _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-ever
 class Plan:
     """What happens besides the steps, and after how many of them. Nothing here changes a weight.
 
-    ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each test set that is
-    looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
+    ``evaluate_every``, ``monitor_every`` and ``keep_every`` may be 0 for never. ``strings`` are the most of each test
+    set that is looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
     ``SPEC+SPEC``. With ``certify`` a sequential test on at most ``certify_strings`` strings of each set tells at the
     end whether the glitch rate is below it.
     """
@@ -64,6 +65,7 @@ class Plan:
     evaluate_every: int = 1_000
     monitor_every: int = 100
     save_every: int = 500
+    keep_every: int = 0
     strings: int = 200
     final_strings: int | None = None
     test: str = ""
@@ -73,6 +75,7 @@ class Plan:
     def __post_init__(self) -> None:
         whole("log-every", self.log_every, 1, 1 << 40)
         whole("save-every", self.save_every, 1, 1 << 40)
+        whole("keep-every", self.keep_every, 0, 1 << 40)
         whole("evaluate-every", self.evaluate_every, 0, 1 << 40)
         whole("monitor-every", self.monitor_every, 0, 1 << 40)
         whole("strings", self.strings, 1, 1 << 40)
@@ -300,8 +303,17 @@ class _Session:
                 self._warn(warnings)
             if plan.evaluate_every and step % plan.evaluate_every == 0 and not last:
                 self._evaluate(plan.strings)
+            if plan.keep_every and step % plan.keep_every == 0:
+                self._keep()
             if step % plan.save_every == 0 or last or time.monotonic() - self.saved > _MOST_LOST:
                 self._save()
+
+    def _keep(self) -> None:
+        """Keep the model as it is now, for those who look at the course of a training."""
+        with writing(self.folder):
+            (self.folder / STEPS).mkdir(exist_ok=True)
+        loss = self.pending[-1] if self.pending else self._last_loss()
+        save(self.folder / STEPS / f"{self.trainer.step}.safetensors", self.trainer.model, self.training, loss)
 
     def _tell_losses(self) -> None:
         """A line on the steps since the line before."""

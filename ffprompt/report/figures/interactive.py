@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ffprompt._util.records import JsonObject
-from ffprompt.report.figures import depth
+from ffprompt.report.figures import depth, diagnosis_map
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
@@ -26,6 +26,8 @@ def chart(figure: Figure) -> JsonObject:
     """``data`` and ``layout`` of a figure."""
     if isinstance(figure, depth.HeatMap):
         return depth.chart(figure)
+    if isinstance(figure, diagnosis_map.RoleMap):
+        return diagnosis_map.chart(figure)
     layout: JsonObject = {
         "xaxis": {"title": {"text": escape(figure.x_title)}, "automargin": True},
         "yaxis": {"title": {"text": escape(figure.y_title)}, "automargin": True},
