@@ -292,7 +292,7 @@ def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
     found = evaluate(kept.model, recorded.data, recorded.seed, 40)
     assert abs(found.rate - recorded.rate) < 0.05
     if name.startswith("lstm"):
-        assert recorded.rate < 1e-4
+        assert (recorded.errors, recorded.reads) == (0, 100_000)
     log = [json.loads(line) for line in (files.BUNDLED / f"{name}.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in log) == kept.training.steps
 
