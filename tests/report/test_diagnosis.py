@@ -140,9 +140,6 @@ def test_single_reads_can_be_browsed(run: Path, width: int) -> None:
         columns = int(shown.run(f"{rows}[0].children.length"))
         first = shown.run("document.getElementById('read-told').textContent")
         assert "which is wrong" in first
-        # The percentages of a head that are shown add up to all of its attention.
-        total = f"[...{rows}[0].children].slice(1).reduce((sum, cell) => sum + parseFloat(cell.title), 0)"
-        assert shown.run(total) == pytest.approx(100, abs=15)
         shown.run("document.getElementById('read-next').click()")
         assert shown.run("document.getElementById('read-told').textContent") != first
         shown.run("document.getElementById('read-before').click()")
