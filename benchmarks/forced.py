@@ -36,10 +36,10 @@ def requests(backend: TransformersBackend, length: int, strings: int) -> list[Re
     return [question.request for question in plan.questions(plan.batch(plan.conditions[0], 0, strings))]
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def seconds(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    began = clock()
     run()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def batches(backend: TransformersBackend, asked: list[Request]) -> list[torch.Tensor]:
@@ -65,7 +65,12 @@ def bare(backend: TransformersBackend, rows: list[torch.Tensor]) -> None:
             backend.model(input_ids=ids, use_cache=False)
 
 
-def harness(backend: TransformersBackend, asked: list[Request], batch_size: int) -> tuple[float, np.ndarray]:
+def harness(
+    backend: TransformersBackend,
+    asked: list[Request],
+    batch_size: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, np.ndarray]:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -81,7 +86,11 @@ def harness(backend: TransformersBackend, asked: list[Request], batch_size: int)
         Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=number) for number, pair in enumerate(pairs)
     ]
     found: list[float] = []
-    spent = seconds(lambda: found.extend(value for value, _ in model.loglikelihood(instances, disable_tqdm=True)))
+
+    def score() -> None:
+        found.extend(value for value, _ in model.loglikelihood(instances, disable_tqdm=True))
+
+    spent = seconds(score, clock)
     return spent, np.array(found).reshape(-1, 2)
 
 

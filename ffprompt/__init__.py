@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ffprompt.interface.diagnose import diagnose
     from ffprompt.interface.evaluate import evaluate
     from ffprompt.interface.run import Run, load
-    from ffprompt.tasks.base import Strings
     from ffprompt.tasks.flipflop import Spec, parse, sample
+    from ffprompt.tasks.strings import Strings
 
 _HOME = {
-    "Spec": "tasks.flipflop", "Strings": "tasks.base", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
+    "Spec": "tasks.flipflop", "Strings": "tasks.strings", "parse": "tasks.flipflop", "sample": "tasks.flipflop",
     "evaluate": "interface.evaluate", "Run": "interface.run", "load": "interface.run",
     "anatomy": "analysis.error_analysis", "compare": "comparison.compare", "gate": "comparison.gate",
     "trend": "comparison.trend", "diagnose": "interface.diagnose",

@@ -37,7 +37,7 @@ _SLOW_IMPORTS = re.compile(
     r"|tests\.golden|ffprompt\.reference|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
     re.MULTILINE,
 )
-_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser", "harness"}
+_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser", "harness", "transformer_lens", "trackers"}
 
 
 @functools.cache
@@ -107,7 +107,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_report_after_a_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report at the end of a run, which takes longer than the run, but for tests marked ``reports``."""
     if _is_slow(request.node.path) and request.node.get_closest_marker("reports") is None:
-        monkeypatch.setattr("ffprompt.cli.run.write_report", lambda *_: None)
+        for command in ("run", "diagnose"):
+            monkeypatch.setattr(f"ffprompt.cli.{command}.write_report", lambda *_: None)
 
 
 @pytest.fixture

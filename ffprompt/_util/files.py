@@ -90,6 +90,8 @@ def printable(value: T) -> T:
 
 
 def _printable(value: Any) -> Any:
+    if value is None or type(value) in (int, float):  # most values by far
+        return value
     if isinstance(value, str):
         return _UNPRINTABLE.sub(_escape, value)
     if isinstance(value, dict):

@@ -22,9 +22,11 @@ from ffprompt.analysis.accuracy import (
     tenths,
 )
 from ffprompt.analysis.accuracy import drift as drift_of
+from ffprompt.analysis.answer_bias import AnswerPrior, answer_priors
 from ffprompt.analysis.calibration import Calibration, calibrated
 from ffprompt.analysis.reads import LEVEL, Reads, answered_reads
 from ffprompt.analysis.rule_fits import RuleFits, explained
+from ffprompt.analysis.self_knowledge import Predictor, self_knowledge
 from ffprompt.analysis.template_sensitivity import TemplateSensitivity, sensitivities
 from ffprompt.elicitation.condition import Condition
 from ffprompt.evaluation.early_stopping import stops
@@ -60,6 +62,8 @@ class ConditionErrors(Plain):
         by_steps: By events since the one that set the state (or since the start) that have changed it. Empty for a
             task without such events, and where that is the gap.
         by_kind: By what is read. Empty where every read asks for the same.
+        priors: What the prompt suggests without content. Empty but for the elicitation ``prior``.
+        self_knowledge: What tells right answers from wrong ones. Empty without log-probabilities.
     """
 
     condition: str
@@ -85,6 +89,8 @@ class ConditionErrors(Plain):
     p_ignore: float | None = None
     by_steps: list[AccuracyBin] = field(default_factory=list)
     by_kind: list[AccuracyBin] = field(default_factory=list)
+    priors: list[AnswerPrior] = field(default_factory=list)
+    self_knowledge: list[Predictor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,15 @@ def analyse(folder: RunFolder, plan: Plan, table: ReadTable, calibrate: bool = T
         found = _condition(plan, condition, stored, reads)
         conditions.append(replace(found, calibration=calibrated(reads)) if calibrate else found)
         every.append(reads)
+    if calibrate:
+        conditions = [
+            replace(one, priors=answer_priors(reads, plan.words(condition).surfaces))
+            if condition.elicitation.blanks
+            else one
+            for one, condition, reads in zip(conditions, plan.conditions, every, strict=True)
+        ]
+        known = self_knowledge(plan.conditions, table, every)
+        conditions = [replace(one, self_knowledge=mine) for one, mine in zip(conditions, known, strict=True)]
     if stops(plan.config):  # what a condition that stopped by itself was not asked is not missing
         missing = {row.condition: row.missing_trials for row in folder.info.results or ()}
         conditions = [replace(one, missing_trials=missing.get(one.condition, one.missing_trials)) for one in conditions]

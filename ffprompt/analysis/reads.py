@@ -14,7 +14,8 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.runs.reads import CORRECT, ERROR, WRONG, Bools, ConditionReads, Ints
 from ffprompt.stats.clusters import Clusters, group
-from ffprompt.tasks.base import Rule, Strings
+from ffprompt.tasks.base import Rule
+from ffprompt.tasks.strings import Strings
 
 LEVEL = 0.95
 # Strings whose history is held in memory at a time.

@@ -189,7 +189,7 @@ def _grouped(group: Sequence[tuple[str, str]], rows: int) -> str:
     if rows == 1:
         return text
     if len(group) == rows:
-        return f"{text} (all {rows} rows{_range(group)})"
+        return f"{text} ({'both' if rows == 2 else f'all {rows}'} rows{_range(group)})"
     if len(group) == 1:
         return f"{text} ({place})"
     return f"{text} ({place} and {len(group) - 1} more{_range(group)})"

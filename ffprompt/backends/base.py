@@ -99,6 +99,7 @@ class Reply:
     reply_tokens: int | None = None
     ended: str | None = None  # why the reply ended, in the words of whoever wrote it
     reasoning: str | None = None  # what the model thought, where that came apart from the reply
+    device: str | None = None  # what it was computed on, where a run has replicas on several machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Scores:
     prompt_tokens: int | None = None
     bounds: tuple[tuple[int, int], ...] = ()
     reply_tokens: int | None = 0  # some servers write a token before they give the prompt's
+    device: str | None = None  # what it was computed on, where a run has replicas on several machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,16 @@ class Renders(Backend, Protocol):
 
     def rendered(self, request: Request) -> str:
         """Return what the model is given for a request, from its first character to where its reply begins."""
+        ...
+
+
+@runtime_checkable
+class Replicated(Backend, Protocol):
+    """A backend of several replicas, which is handed ``at_once`` chunks at a time. Their number may change."""
+
+    @property
+    def at_once(self) -> int:
+        """Return how many chunks keep all replicas busy."""
         ...
 
 

@@ -13,6 +13,7 @@ from ffprompt.analysis.calibration import Calibration
 from ffprompt.analysis.error_analysis import ConditionErrors, ErrorAnalysis, anatomy
 from ffprompt.analysis.rule_fits import RuleFit, RuleFits
 from ffprompt.analysis.rule_meanings import meaning
+from ffprompt.analysis.self_knowledge import OWN, SHOWN, Predictor
 from ffprompt.analysis.template_sensitivity import TemplateDifference, TemplateSensitivity
 from ffprompt.cli.console import line
 from ffprompt.errors import ConfigError, did_you_mean
@@ -117,6 +118,10 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
     for rule in best[:_MOST_RULES]:
         count = sum(rule in one.rules.best for one, _ in named)
         yield f"{rule} (in {count} of {len(named)}): {meaning(rule)}"
+    for one, name in shown:
+        if any(known.of == SHOWN for known in one.self_knowledge):
+            yield from (f"{name}: {text}" for text in _knows(one.self_knowledge))
+        yield from (f"{name}: {text}" for text in _priors(one))
     if not best:
         yield "no rule without memory explains wrong answers here"
     yield _EXPLAINED
@@ -153,6 +158,7 @@ def _one(one: ConditionErrors) -> Iterator[str]:
         parts = [f"{bin_.label}: {share(bin_.accuracy)} ({bin_.reads:,})" for bin_ in bins]
         yield f"by {title} (reads): {', '.join(parts)}"
     yield from (text.strip() for text in _drift(one.drift))
+    yield from (*_knows(one.self_knowledge), *_priors(one))
     yield _BINS
     yield "intervals of every bin, and calibration: --verbose"
 
@@ -199,6 +205,7 @@ def _condition(one: ConditionErrors) -> Iterator[str]:
     yield from _drift(one.drift)
     yield from _rules(one.rules, "  ")
     yield from _calibration(one.calibration)
+    yield from (f"  {text}" for text in (*_knows(one.self_knowledge), *_priors(one)))
 
 
 def _failed(one: ConditionErrors) -> str:
@@ -306,6 +313,26 @@ def _calibration(found: Calibration | None) -> Iterator[str]:
         for one in found.bins
     ]
     yield from _aligned(rows, "    ")
+
+
+def _knows(found: Sequence[Predictor]) -> Iterator[str]:
+    """What tells right answers from wrong ones, a line for the answers that are shown and one for the model's own."""
+    for of in (SHOWN, OWN):
+        if mine := [one for one in found if one.of == of]:
+            parts = ", ".join(f"{one.name} {_area(one)}" for one in mine)
+            yield f"AUROC for whether {of} is right ({mine[0].right:,} right, {mine[0].wrong:,} wrong): {parts}"
+
+
+def _priors(one: ConditionErrors) -> Iterator[str]:
+    """What the prompt suggests without content, and how the accuracy differs by the true answer."""
+    if one.priors:
+        parts = ", ".join(f"{prior.word!r} {prior.share:.2f} ({span(prior.low, prior.high)})" for prior in one.priors)
+        yield f"without content the prompt suggests {parts}"
+
+
+def _area(one: Predictor) -> str:
+    bounds = "" if one.low is None or one.high is None else f" ({one.low:.2f}–{one.high:.2f})"
+    return f"{one.auroc:.2f}{bounds}"
 
 
 def _templates(group: TemplateSensitivity) -> Iterator[str]:

@@ -166,14 +166,14 @@ def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, 
 def _with_address(path: Path, config: RunConfig) -> RunConfig:
     """The configuration with the secrets of its base URL, which run.json does not keep, from the environment."""
     variable = f"{config.backend.upper()}_BASE_URL"
-    if config.base_url is None:
+    if config.first_url is None:
         return config
     given = os.environ.get(variable)
-    if given and shown_url(given) == config.base_url:
+    if given and shown_url(given) == config.first_url:
         return config.model_copy(update={"base_url": given})
-    if HIDDEN in config.base_url:
+    if HIDDEN in config.first_url:
         raise ModelError(
-            f"run {path}: its base URL {config.base_url} had secrets in it, which are not kept; set {variable} to the "
+            f"run {path}: its base URL {config.first_url} had secrets in it, which are not kept; set {variable} to the "
             "whole address"
         )
     return config

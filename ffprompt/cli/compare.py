@@ -139,6 +139,9 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
         f"{1 - made.level:.12g}" + (". lost, gained: reads that only A, only B has right" if verbose else "")
         + (". McNemar: clustered (Yang)" if tests else "")
     )  # fmt: skip
+    for place, row in zip(places, made.rows, strict=True):
+        if (verbose or "prior" in row.condition.split(", ")) and row.bias_a is not None and row.bias_b is not None:
+            line(f"{place}: bias towards answer 1: A {row.bias_a:+.2f}, B {row.bias_b:+.2f}")
     for text in grouped([(place, row.warnings) for place, row in zip(places, made.rows, strict=True)]):
         line(text)
     if made.incomplete:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.output import Output
+from ffprompt.cli.report import after as write_report
 from ffprompt.cli.run_flags import add_settings, given_settings
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ConfigError
@@ -17,19 +19,25 @@ if TYPE_CHECKING:
     from ffprompt.analysis.diagnosis.diagnose import ConditionDiagnosis, Diagnosis
     from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds
     from ffprompt.analysis.diagnosis.estimates import Estimate
+    from ffprompt.analysis.diagnosis.heads import HeadSummary
 
 EPILOG = """\
 For a model, a run of forced reads is made first, or taken up where there is one. Beside the run stand
-attention.parquet, a row for each read and head, and diagnosis.json.
+attention.parquet, a row for each read and head, tables of --patch, --layers and --probe, diagnosis.json, and the
+pictures in report.html.
 
   ffprompt diagnose smollm2-135m --length 20 50 100 --strings 20
-  ffprompt diagnose results/RUN --ablate 1 5 10
+  ffprompt diagnose results/RUN --ablate 1 5 10 --patch
+  ffprompt diagnose lstm --probe
 """
 _SETTINGS = (
     "backend", "template", "shots", "form", "length", "p_ignore", "symbols", "seed", "device", "dtype", "batch_size",
     "revision",
 )  # fmt: skip
 _MOST_CONDITIONS, _MOST_HEADS, _MOST_LINES = 4, 4, 25
+_COLUMNS = (
+    "strings", "reads", "errors", "head", "on write", "95%", "on stale", "on top", "wrong – right", "95%", "margin",
+)  # fmt: skip
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +53,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--freeze", action="store_true", help="keep all attention as it is while heads are taken away")
     parser.add_argument("--lens", action="store_true", help="also read the answers off after every block")
+    parser.add_argument("--patch", action="store_true", help="also patch the write's value, by block and by head")
+    parser.add_argument("--layers", action="store_true", help="also compare states, and take away whole layers")
+    parser.add_argument("--probe", action="store_true", help="also probe the states for the stored bit")
+    parser.add_argument(
+        "--course", action="store_true",
+        help="diagnose every model that a training has kept (train --keep-every N)",
+    )  # fmt: skip
     parser.add_argument("--out", default="results", metavar="DIR", help="results folder (default: results)")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     output_flags.add_flags(parser, "print only the conclusions")
     add_settings(parser, [BY_NAME[name] for name in _SETTINGS])
 
@@ -56,6 +72,8 @@ def execute(options: argparse.Namespace) -> int:
 
     output = Output.of(options)
     strings = _whole("--strings", options.strings) if options.strings is not None else None
+    if options.course:
+        return _course(options, output, strings)
     counts = [_whole("--ablate", text) for text in options.ablate or ()]
     with output.beside():
         found = diagnose(
@@ -65,15 +83,41 @@ def execute(options: argparse.Namespace) -> int:
             mode=options.replace,
             frozen=options.freeze,
             lens=options.lens,
+            patch=options.patch,
+            layers=options.layers,
+            probe=options.probe,
             out=options.out,
             **given_settings(options),
         )
         if output.shows:
             for text in screen(found, output.verbose):
                 line(text)
+        page = None if options.no_report else write_report([Path(found.folder)], Path(options.out), None)
+        if page and output.shows:
+            line(page.replace("report:", "pictures:") + "#diagnosis" * page.startswith("report:"))
     if output.quiet:
         for text in found.conclusions:
             line(text)
+    output.write(found.to_json())
+    return 0
+
+
+def _course(options: argparse.Namespace, output: Output, strings: int | None) -> int:
+    """Diagnose a training step by step."""
+    from ffprompt.interface.course import FILE, course
+    from ffprompt.report.diagnosis import course_table
+
+    others = ("ablate", "freeze", "lens", "patch", "layers", "probe")
+    if wrong := [name for name in others if getattr(options, name)]:
+        raise ConfigError(f"--{wrong[0]}: --course only looks; leave it out, or diagnose one of the models in steps/")
+    with output.beside():
+        found = course(options.target, strings=strings, **given_settings(options))
+        if output.shows:
+            head = ["step", "condition", "errors", "best head", "on write", "margin", "on top"]
+            for text in _aligned([head, *course_table([step.to_json() for step in found.steps])]):
+                line(text)
+            line(f"every step: {options.target}/{FILE}; every head: {options.target}/course/*/attention.parquet")
+            line(f"figures: ffprompt report {options.target}")
     output.write(found.to_json())
     return 0
 
@@ -87,9 +131,10 @@ def _whole(flag: str, text: str) -> int:
 def screen(found: Diagnosis, verbose: bool = False) -> Iterator[str]:
     """Yield the lines of a diagnosis, at most 25 unless ``verbose``."""
     lines = [*_head(found), *_conditions(found, verbose), *_errors(found, verbose), *_dilution(found, verbose)]
-    lines += [*_lens(found), *_ablations(found)]
+    lines += [*_lens(found), *_ablations(found), *_layers(found), *_probes(found)]
     ending = [*_warnings(found), *found.conclusions]
-    file = f"every read and head: {found.folder}/attention.parquet; all numbers: diagnosis.json"
+    rows = "attention.parquet: every read and head, " if found.layers else ""
+    file = f"{found.folder}: {rows}diagnosis.json: all numbers"
     room = _MOST_LINES - 1
     if not verbose and len(lines) + len(ending) > room:
         ending = ending[: max(2, room - len(lines))]
@@ -106,25 +151,15 @@ def _head(found: Diagnosis) -> Iterator[str]:
 
 def _conditions(found: Diagnosis, verbose: bool) -> Iterator[str]:
     """A line for each of the best heads of each condition."""
-    shown = found.conditions if verbose else found.conditions[:_MOST_CONDITIONS]
+    shown = _looked(found) if verbose else _looked(found)[:_MOST_CONDITIONS]
+    if not shown:
+        for one in found.conditions:
+            yield f"{_short(one)}: {one.reads} reads, errors {_number(one.error)}"
+        return
     each = 8 if verbose else max(1, min(_MOST_HEADS, 10 // len(shown)))
-    rows: list[Sequence[str]] = [
-        (
-            "strings",
-            "reads",
-            "errors",
-            "head",
-            "on write",
-            "95%",
-            "on stale",
-            "on top",
-            "wrong – right",
-            "95%",
-            "margin",
-        )
-    ]
-    for one in shown:
-        for number, head in enumerate(one.heads.best[:each]):
+    rows: list[Sequence[str]] = [_COLUMNS]
+    for one, heads in shown:
+        for number, head in enumerate(heads.best[:each]):
             first = (_short(one), str(one.reads), _number(one.error)) if number == 0 else ("", "", "")
             rows.append(
                 (
@@ -142,17 +177,22 @@ def _conditions(found: Diagnosis, verbose: bool) -> Iterator[str]:
     yield from _aligned(rows)
     if len(found.conditions) > len(shown):
         yield f"and {len(found.conditions) - len(shown)} more conditions: --verbose"
-    one = found.conditions[0]
-    total = len(one.heads.heads)
-    counts = ", ".join(f"{c.heads.retrieving} ({100 * c.heads.retrieving / total:.1f} %)" for c in shown)
+    total = len(shown[0][1].heads)
+    counts = ", ".join(f"{heads.retrieving} ({100 * heads.retrieving / total:.1f} %)" for _, heads in shown)
     yield f"heads with the write on top at a tenth of the reads: {counts} of {total}"
-    sinks = ", ".join(f"{c.heads.mean_first:.2f} / {100 * c.heads.sink_heads / total:.0f} %" for c in shown)
+    sinks = ", ".join(f"{heads.mean_first:.2f} / {100 * heads.sink_heads / total:.0f} %" for _, heads in shown)
     yield f"first token, mean of all heads / heads above 0.3: {sinks}"
+
+
+def _looked(found: Diagnosis) -> list[tuple[ConditionDiagnosis, HeadSummary]]:
+    """The conditions whose heads were looked at."""
+    return [(one, one.heads) for one in found.conditions if one.heads is not None]
 
 
 def _errors(found: Diagnosis, verbose: bool) -> Iterator[str]:
     for one in found.conditions if verbose else found.conditions[:_MOST_CONDITIONS]:
-        yield f"{_short(one)}, on top among values (wrong / right reads): {_kinds(one.errors)}"
+        if one.errors is not None:
+            yield f"{_short(one)}, on top among values (wrong / right reads): {_kinds(one.errors)}"
 
 
 def _kinds(errors: ErrorKinds) -> str:
@@ -194,6 +234,30 @@ def _ablations(found: Diagnosis) -> Iterator[str]:
         )
         cuts = ", ".join(f"{cut.role} {_number(cut.error)}" for cut in one.ablation.cuts)
         yield f"{whole}, {removed}; reads cut off from {cuts}"
+
+
+def _layers(found: Diagnosis) -> Iterator[str]:
+    for one in found.conditions:
+        if one.layers is None:
+            continue
+        last = [row for row in one.layers.geometry if row.state == one.layers.geometry[-1].state]
+        ranks = ", ".join(
+            f"{'all' if row.first_token else 'without the first'}{' behind the norm' if row.after_norm else ''} "
+            f"{_number(row.effective_rank)} / {_number(row.residual)} / {_number(row.cosine)}"
+            for row in last
+        )
+        yield f"{_short(one)}, last state, effective rank / residual / cosine of tokens: {ranks}"
+
+
+def _probes(found: Diagnosis) -> Iterator[str]:
+    for one in found.conditions:
+        if one.probe is not None:
+            best = one.probe.states[one.probe.best_state]
+            yield (
+                f"{_short(one)}, probe of {best.name}: tells the bit at {_number(best.at_right)} of right and "
+                f"{_number(best.at_wrong)} of wrong reads (last symbol: {_number(one.probe.last_symbol_right)} and "
+                f"{_number(one.probe.last_symbol)}, other strings' bits: {_number(best.control)})"
+            )
 
 
 def _warnings(found: Diagnosis) -> list[str]:

@@ -21,7 +21,7 @@ from ffprompt._util.secrets import read_key
 from ffprompt.backends.api.providers import providers
 from ffprompt.backends.entry_points import BACKENDS
 from ffprompt.backends.from_name import reference_names
-from ffprompt.backends.local.weights import SHIPPED, cache_folder, installed
+from ffprompt.backends.local.weights import OFFLINE, SHIPPED, cache_folder, installed, offline
 from ffprompt.backends.registry import backend_spec
 from ffprompt.errors import FFPromptError
 
@@ -164,8 +164,7 @@ def caches() -> dict[str, str]:
     except FFPromptError as error:
         own = str(error)
     hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
-    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-    note = ", no downloads: HF_HUB_OFFLINE is set" if offline else ""
+    note = f", no downloads: {OFFLINE} is set" if offline() else ""
     return {
         "converted models (FFPROMPT_CACHE)": own,
         "models of the hub (HF_HOME)": f"{_size(Path(hub).expanduser())}{note}",

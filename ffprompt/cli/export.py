@@ -33,7 +33,7 @@ def execute(options: Namespace) -> int:
     made = export(load(resolve(options.checkpoint)), Path(options.folder), options.length)
     line(f"{made.folder}: {made.architecture}, strings of up to {made.length} symbols")
     line(
-        f"evaluate it with: python run_eval.py --backend transformers --model {made.folder} --dtype float32 "
+        f"evaluate it with: ffprompt run --backend transformers --model {made.folder} --dtype float32 "
         "--template raw-compact --shots 0 --elicitation forced"
     )
     return 0

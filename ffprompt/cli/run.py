@@ -13,8 +13,8 @@ from typing import Any
 
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
-from ffprompt.backends.registry import needs_batches, open_backend
-from ffprompt.cli import batch
+from ffprompt.backends.registry import needs_batches
+from ffprompt.cli import batch, track_flags
 from ffprompt.cli.compare import few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
@@ -32,9 +32,10 @@ from ffprompt.errors import ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.batch_runner import batchable
 from ffprompt.evaluation.early_stopping import stops, verdict
+from ffprompt.evaluation.fleet import open_model
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import errors_of
-from ffprompt.evaluation.runner import carry_out, complete, finished, make_plan, remaining, start
+from ffprompt.evaluation.runner import carry_out, complete, finished, make_plan, own_trials, remaining, start
 from ffprompt.report.wording import audit_notes
 from ffprompt.runs.folder import RunFolder
 from ffprompt.scoring.condition_result import ConditionResult
@@ -67,6 +68,7 @@ def execute(options: Namespace) -> int:
     """
     output = Output.of(options)
     _check(options, output)
+    trackers = track_flags.checked(options)
     with output.beside():
         done = _carry_out(options, output)
         if output.shows and done.rows:
@@ -78,8 +80,22 @@ def execute(options: Namespace) -> int:
     if done.gate is not None:
         AfterRun.show(done.gate, output)
     if not options.dry_run:
+        with output.beside():
+            _track(done, trackers)
         output.write(_document(done))
     return done.exit_code
+
+
+def _track(done: Done, trackers: Sequence[str]) -> None:
+    """Tell trackers of the runs, and of the gate behind them."""
+    if not trackers:
+        return
+    from ffprompt.integrations.trackers import entry
+
+    report = Path(done.report.removeprefix("report: ")) if done.report else None
+    makers = [partial(entry.of_run, folder, report) for folder in done.folders]
+    gates = [partial(entry.of_gate, done.gate)] if done.gate is not None else []
+    track_flags.tell(trackers, [*makers, *gates])
 
 
 def _check(options: Namespace, output: Output) -> None:
@@ -150,7 +166,7 @@ def _next(done: Done, options: Namespace) -> list[str]:
     if not complete(last.info.results or ()):
         return [f"next: ask again what has no answer, with the same command and --resume; or: ffprompt score {path}"]
     if options.suite is None and not given_settings(options):
-        return ["next: your own model, python run_eval.py --backend transformers --model MODEL (see --help)"]
+        return ["next: your own model, ffprompt run --backend transformers --model MODEL (see --help)"]
     if any(row.count("wrong") for row in last.info.results or ()):
         return [f"next: what its errors have in common, ffprompt anatomy {path}"]
     if any(row.count("invalid") for row in last.info.results or ()):
@@ -244,17 +260,12 @@ def one_run(
     if batches:
         needs_batches(config)
         spending.unlimited(config)
-    backend = open_backend(config, weights=not dry)
+    backend = open_model(config, weights=not dry)
     try:
         plan = make_plan(config, backend)
         if batches:
             batchable(plan)
-        if plan.repeats > 1 and config.temperature == 0:
-            line(
-                f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer "
-                f"{plan.repeats} times, so differences come from its server; to repeat sampled replies: --temperature 1"
-            )
-        for text in before(plan) if before else ():
+        for text in (*_beforehand(plan, config), *(before(plan) if before else ())):
             line(text)
         if dry:
             line(f"{config.model}: {trial_count(plan)}")
@@ -273,9 +284,11 @@ def one_run(
             return folder
         state = trial_count(plan)
         if found:
-            state = f"going on, {remaining(folder, plan):,} of {len(plan):,} trials are left"
+            state = f"going on, {remaining(folder, plan):,} of {own_trials(folder, plan):,} trials are left"
         elif resume.unfinished:
             state += ", a new run: there is no unfinished one of this plan"
+        if plan.shard is not None:
+            state += f"; shard {plan.shard} has {own_trials(folder, plan):,} of them"
         line(f"{config.model}: {state} ({folder.path})")
         try:
             ask(folder, plan, backend)
@@ -287,6 +300,16 @@ def one_run(
         return folder
     finally:
         backend.close()
+
+
+def _beforehand(plan: Plan, config: RunConfig) -> list[str]:
+    """What a user may not expect of a plan."""
+    if plan.repeats == 1 or config.temperature != 0:
+        return []
+    return [
+        f"--repeats {plan.repeats} at temperature 0: a deterministic model gives the same answer {plan.repeats} times, "
+        "so differences come from its server; to repeat sampled replies: --temperature 1"
+    ]
 
 
 def trial_count(plan: Plan) -> str:
@@ -312,7 +335,7 @@ def trial_count(plan: Plan) -> str:
 
 def _live(folder: RunFolder, plan: Plan, backend: Backend, shown: bool = True) -> list[ConditionResult]:
     names = [condition.name for condition in plan.conditions]
-    with progress(plan.config.model, names, len(plan), shown) as watch:
+    with progress(plan.config.model, names, own_trials(folder, plan), shown) as watch:
         return carry_out(folder, plan, backend, watch)
 
 

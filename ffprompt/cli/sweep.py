@@ -17,6 +17,7 @@ from ffprompt._util.storage import write_atomically
 from ffprompt.cli import sweep_output
 from ffprompt.cli.console import line
 from ffprompt.cli.train import configure
+from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, StoreError
 from ffprompt.reference.training.studies import Study, load_study
 
@@ -29,7 +30,7 @@ was stopped goes on with the same command: what is finished is left alone, the r
 
   ffprompt sweep r2-lstm-cpu --dry-run
   ffprompt sweep mine.toml --out results/studies/mine
-  ffprompt sweep r1-seeds --ray-address auto --gpus-per-task 0.25
+  ffprompt sweep r1-seeds --ray auto --gpus-per-task 0.25
 """
 RECORD = "sweep.json"
 FORMAT = 1
@@ -40,8 +41,7 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument("suite", metavar="SUITE", help="a bundled study (see suites/studies) or a .toml file")
     parser.add_argument("--out", metavar="DIR", help="folder of the study (default results/studies/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="show the trainings and what they would cost")
-    parser.add_argument("--ray", action="store_true", help="tasks on a Ray that is started here")
-    parser.add_argument("--ray-address", metavar="ADDR", help="tasks on a Ray cluster: auto, or ray://host:port")
+    parser.add_argument("--ray", metavar="ADDRESS", help=BY_NAME["ray"].help_text)
     parser.add_argument("--cpus-per-task", type=int, metavar="N", help="cores (default: all; with Ray 1 a replicate)")
     parser.add_argument("--gpus-per-task", type=float, metavar="X", help="with Ray: GPUs, or a share of one")
 
@@ -55,7 +55,7 @@ def execute(options: Namespace) -> int:
     study = load_study(options.suite)
     out = Path(options.out or Path("results") / "studies" / study.name)
     jobs = _jobs(study, out.absolute())
-    ray = options.ray or options.ray_address is not None
+    ray = options.ray is not None
     replicates, at_once, cpus, gpus = _shares(study, jobs, options, ray)
     line(f"{study.name}: {study.summary}")
     if options.dry_run:
@@ -72,7 +72,7 @@ def execute(options: Namespace) -> int:
                 whys[name] = why
 
         if ray and todo:
-            on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray_address, cpus=cpus, gpus=gpus)
+            on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray, cpus=cpus, gpus=gpus)
         else:
             locally(todo, replicates, at_once, shown.tell, ended)
     return _close(out, study, jobs, whys)
@@ -107,7 +107,7 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
     if threads > 1 and (study.replicates or 1) > 1:
         raise ConfigError(f"study {study.name}: threads {threads}: trainings together have 1 core each")
     if options.gpus_per_task is not None and not ray:
-        raise ConfigError(f"--gpus-per-task {options.gpus_per_task:g}: it goes with --ray or --ray-address")
+        raise ConfigError(f"--gpus-per-task {options.gpus_per_task:g}: it goes with --ray")
     gpus = options.gpus_per_task
     if gpus is None:
         gpus = 1.0 if any(job.training.device.startswith("cuda") for job in jobs) else 0.0

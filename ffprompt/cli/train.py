@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
+from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
@@ -19,6 +22,8 @@ from ffprompt.tasks import registry
 from ffprompt.tasks.registry import DEFAULT
 
 if TYPE_CHECKING:
+    from ffprompt.cli.output import Output
+    from ffprompt.reference.checkpoints.checkpoint import Checkpoint
     from ffprompt.reference.networks.base import NetworkConfig
     from ffprompt.reference.training.config import Training
     from ffprompt.reference.training.data import Mixture
@@ -32,41 +37,66 @@ _PAPER_STEPS, _LSTM_STEPS, _DECAY_END = 10_000, 500, 10_001
 
 
 EPILOG = training_settings.EPILOG
-add_flags = training_settings.add
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """Add the flags of ``train``."""
+    training_settings.add(parser)
+    track_flags.add_flags(parser)
+    output_flags.add_flags(parser, "print only the errors on each test set")
 
 
 def execute(options: Namespace) -> int:
     """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
+    trackers = track_flags.checked(options)
     try:
         from ffprompt.reference.training import run as session
     except ImportError as error:
         raise needs("training", "reference", error) from error
+    from ffprompt.cli.output import Output
+    from ffprompt.reference.training.evaluate import TEST_SEED
+
+    output = Output.of(options)
+    config, training, plan = configure(vars(options))
+    folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
+    with output.beside():
+        line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
+        if options.resume and not folder.exists():
+            line(f"{folder}: there is nothing to resume, a new training begins")
+        for text in schedule(training):
+            line(text)
+    with training_progress(training.steps, shown=not output.quiet) as watch:
+        made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
+    _show(made, output)
+    with output.beside():
+        line(
+            f"evaluate it with: ffprompt run --backend reference --model {folder}{_language(options, training)} "
+            f"--seed {TEST_SEED}"
+        )
+        if trackers:
+            from ffprompt.integrations.trackers import entry
+
+            track_flags.tell(trackers, [partial(entry.of_training, folder)])
+    output.write({"folder": str(folder), "evaluation": [one.record() for one in made.evaluation]})
+    return 0
+
+
+def _show(made: Checkpoint, output: Output) -> None:
+    """Print the errors of a trained model on each test set, and what an error is."""
     from ffprompt.reference.training.evaluate import TEST_SEED
     from ffprompt.stats.clusters import FEW_CLUSTERS
 
-    config, training, plan = configure(vars(options))
-    folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
-    line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
-    if options.resume and not folder.exists():
-        line(f"{folder}: there is nothing to resume, a new training begins")
-    for text in schedule(training):
-        line(text)
-    with training_progress(training.steps) as watch:
-        made = session.run(folder, config, training, plan, resume=options.resume, watch=watch)
-    for one in made.evaluation:
-        few = f"; few strings, {FEW_CLUSTERS} or more are needed" if one.strings < FEW_CLUSTERS else ""
-        line(
-            f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
-            f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
-        )
-        if one.certificate is not None:
-            line(f"  {certified(one.certificate)}")
-    line(f"an error: the most probable of all tokens is not the answer; seed of the strings: {TEST_SEED}")
-    line(
-        f"evaluate it with: python run_eval.py --backend reference --model {folder}{_language(options, training)} "
-        f"--seed {TEST_SEED}"
-    )
-    return 0
+    with contextlib.nullcontext() if output.quiet else output.beside():
+        for one in made.evaluation:
+            few = f" (few strings, {FEW_CLUSTERS} or more are needed)" if one.strings < FEW_CLUSTERS else ""
+            line(
+                f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
+                f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
+            )
+            if one.certificate is not None:
+                line(f"  {certified(one.certificate)}")
+    with output.beside():
+        line(f"an error: the most probable of all tokens is not the answer. Seed of the strings: {TEST_SEED}")
 
 
 def certified(shown: Certificate) -> str:

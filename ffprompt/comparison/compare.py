@@ -58,6 +58,8 @@ class ComparisonRow:
         only_b: Reads that only B has.
         incomplete: Whether a run has trials without an answer, which may not be missing by chance.
         warnings: What to know before the numbers are read.
+        bias_a: How much A leans towards answer 1 of two: its accuracy where that is true less its accuracy where it is
+            not, or in ``prior`` the difference between the probabilities of the answers. ``bias_b`` likewise.
     """
 
     condition: str
@@ -79,6 +81,8 @@ class ComparisonRow:
     only_b: int
     incomplete: bool
     warnings: tuple[str, ...] = ()
+    bias_a: float | None = None
+    bias_b: float | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ def _row(one: Match, level: float) -> ComparisonRow:
         made.only_b,
         not (a.complete and b.complete),
         (*(found.warnings if found else ("no read was answered on both sides",)), *warnings(one)),
+        one.reference.bias,
+        one.other.bias,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ffprompt._util.records import JsonObject
 from ffprompt.backends.base import OWN
+from ffprompt.comparison.bias import answer_bias
 from ffprompt.config.settings import ROWS, recorded_in
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import IncompleteRunError, StoreError
@@ -69,6 +70,7 @@ class RunCondition:
         digest: The digest of each read's string, or None for a run of a version that did not keep it.
         outcome: The index into ``OUTCOMES`` of each read.
         prompt: The digest of what the model was shown, where it is known.
+        bias: How much it leans towards answer 1 of two, as in :func:`ffprompt.comparison.bias.answer_bias`.
     """
 
     source: Source
@@ -81,6 +83,7 @@ class RunCondition:
     digest: Digests | None
     outcome: Ints
     prompt: Texts | None = None
+    bias: float | None = None
 
     @property
     def sampled(self) -> bool:
@@ -134,6 +137,7 @@ def _conditions(source: Source, table: ReadTable) -> list[RunCondition]:
         made = RunCondition(
             source, number, condition["name"], _language(source.info, condition), settings_of(source.info, condition),
             reads.string, reads.repeat * condition["length"] + reads.read, reads.digest, reads.outcome, reads.prompt,
+            answer_bias(reads, condition["symbols"], find_elicitation(condition["elicitation"]).blanks),
         )  # fmt: skip
         if source.complete and results[number]["outcomes"] != made.counts:
             raise StoreError(

@@ -31,6 +31,7 @@ from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
 from ffprompt.config.setting import Setting
 from ffprompt.config.settings import ALWAYS_RECORDED, BY_NAME, ROWS, Settings
+from ffprompt.config.shard import Shard
 from ffprompt.elicitation.base import find_elicitation, use_replies
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.tasks import registry
@@ -141,6 +142,21 @@ class RunConfig(_Fields):
             raise _SettingsError(f"--backend {value}: unknown backend{did_you_mean(value, backend_names())}")
         return value
 
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _one_address_or_several(cls, value: Any) -> Any:
+        """Let a list of one address stand for that address."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        if len(set(map(str, value))) < len(value):
+            raise _SettingsError("--base-url: each address once")
+        return value[0] if len(value) == 1 else tuple(value)
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, value: str | None) -> str | None:
+        return value if value is None else str(Shard.parse(value))
+
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str) -> str:
@@ -226,6 +242,13 @@ class RunConfig(_Fields):
             raise _SettingsError(_no_repeats(self.repeats, scored))
         return self
 
+    @model_validator(mode="after")
+    def _check_replicas(self) -> RunConfig:
+        for name in ("replicas", "replica_cpus", "replica_gpus", "replica_timeout"):
+            if (value := getattr(self, name)) is not None and self.ray is None:
+                raise _SettingsError(f"{BY_NAME[name].flag} {value:g}: goes with --ray (local, or a cluster's address)")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """Return the settings that belong to the plan as plain values, without secrets."""
         names = {
@@ -233,7 +256,18 @@ class RunConfig(_Fields):
             for row in ROWS
             if row.planned and (row.name in ALWAYS_RECORDED or getattr(self, row.name) != row.default)
         }
-        return {name: shown_setting(name, value) for name, value in self.model_dump(mode="json", include=names).items()}
+        values = self.model_dump(mode="json", include=names) | {"base_url": self.first_url}
+        return {name: shown_setting(name, value) for name, value in values.items()}
+
+    @property
+    def first_url(self) -> str | None:
+        """The base URL. Of several, the first, which stands for all of them in the record of a run."""
+        return self.base_url[0] if isinstance(self.base_url, tuple) else self.base_url
+
+    @property
+    def more_urls(self) -> tuple[str, ...]:
+        """The addresses of the other servers of the same model."""
+        return self.base_url[1:] if isinstance(self.base_url, tuple) else ()
 
     def specs(self) -> tuple[Spec, ...]:
         """Return the languages that strings are sampled from, for a configuration that is settled.

@@ -23,7 +23,8 @@ STRINGS = "strings"
 MODEL = "how the model runs"
 ENGINE = "engine of vLLM, under its own names"
 SERVER = "models behind an API"
-GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER)
+FLEET = "more machines than one"
+GROUPS = (QUESTIONS, STRINGS, MODEL, ENGINE, SERVER, FLEET)
 
 # Backends that honour a setting.
 _VLLM = ("vllm",)
@@ -31,6 +32,7 @@ _LOCAL = ("transformers", "vllm")
 _BATCHED = ("transformers", "reference")
 _API = ("openai", "anthropic")
 _CHATTY = (*_LOCAL, *_API)
+_ON_RAY = ("transformers", "vllm", "reference", "scripted")
 
 _BY_BACKEND = "depends on the backend"
 
@@ -61,7 +63,7 @@ class Settings:
     )
     form: Literal["auto", "completion", "chat"] = setting("auto", QUESTIONS, "NAME", "form of the prompt")
     next_read: Literal["first", "last", "random"] = setting(
-        "last", QUESTIONS, "WHICH", "the read that --elicitation next asks", compare="equal", used_with="elicitation"
+        "last", QUESTIONS, "WHICH", "the read that next and verify ask", compare="equal", used_with="elicitation"
     )
     turn_instructions: int | None = setting(
         None, QUESTIONS, "N", "instructions in each turn of a dialogue", least=1, unset="all up to the next read",
@@ -180,9 +182,10 @@ class Settings:
         None, ENGINE, "NAME=VALUE", "any other engine argument; repeatable", backends=_VLLM, identifies_model=True,
         compare="allow", across_backends="free",
     )
-    base_url: str | None = setting(
-        None, SERVER, "URL", "another server with the provider's API", backends=_API, identifies_model=True,
-        compare="allow", across_backends="free", least=1, expected="an address, such as http://localhost:8000/v1",
+    base_url: str | tuple[str, ...] | None = setting(
+        None, SERVER, "URL", "another server with the provider's API; repeatable for replicas", backends=_API,
+        identifies_model=True, compare="allow", across_backends="free", least=1,
+        expected="an address, such as http://localhost:8000/v1",
     )
     provider: str | None = setting(
         None, SERVER, "NAME", "openai: known provider, which sets the base URL and the key", backends=("openai",),
@@ -207,7 +210,8 @@ class Settings:
         None, SERVER, "NAME=VALUE", "header that is sent with each request; repeatable", backends=_API, compare="free"
     )
     max_concurrency: int | None = setting(
-        None, SERVER, "N", "most requests in flight", least=1, most=4096, backends=_API, planned=False, unset="64"
+        None, SERVER, "N", "most requests in flight", least=1, most=4096, backends=_API, planned=False,
+        unset="64 a server",
     )
     requests_per_minute: float | None = setting(
         None, SERVER, "N", "rate limit on requests", above=0, backends=_API, planned=False
@@ -243,6 +247,28 @@ class Settings:
     )
     prices: str | None = setting(
         None, SERVER, "FILE", "prices of tokens, for models that are not known", backends=_API, planned=False
+    )
+    ray: str | None = setting(
+        None, FLEET, "ADDRESS", "Ray cluster: local starts one here; or auto, HOST:PORT, ray://HOST:PORT",
+        backends=_ON_RAY, planned=False, least=1, expected="local, auto, HOST:PORT or ray://HOST:PORT",
+    )
+    replicas: int | None = setting(
+        None, FLEET, "N", "with --ray: copies of the model", least=1, backends=_ON_RAY, planned=False, unset="1"
+    )
+    replica_cpus: float | None = setting(
+        None, FLEET, "N", "with --ray: cores of each copy", above=0, backends=_ON_RAY, planned=False, unset="1"
+    )
+    replica_gpus: float | None = setting(
+        None, FLEET, "X", "with --ray: GPUs of each copy, or a share of one", least=0, backends=_ON_RAY, planned=False,
+        unset="what the model is split over, where the cluster has GPUs",
+    )
+    shard: str | None = setting(
+        None, FLEET, "I/N", "ask part I of N only; ffprompt merge makes the whole run of all parts", planned=False,
+        expected="I/N, such as 1/4 for the first of four parts",
+    )
+    replica_timeout: float | None = setting(
+        None, FLEET, "S", "with --ray: seconds without an answer after which a copy is replaced", above=0,
+        backends=_ON_RAY, planned=False, unset="1800",
     )
     # fmt: on
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ffprompt.scoring.parse_trace import Steps
     from ffprompt.scoring.response_records import ResponseRecord
     from ffprompt.scoring.score import Judged, Reading
-    from ffprompt.tasks.base import String
+    from ffprompt.tasks.strings import String
     from ffprompt.templates.renderer import Renderer
 
 Form = Literal["completion", "chat"]
@@ -42,6 +42,9 @@ _BUNDLED = {
     "list": "ffprompt.elicitation.list_reads:LIST",
     "dialogue": "ffprompt.elicitation.dialogue:DIALOGUE",
     "trace": "ffprompt.elicitation.trace:TRACE",
+    "verify": "ffprompt.elicitation.verify:VERIFY",
+    "verify-reply": "ffprompt.elicitation.verify:VERIFY_REPLY",
+    "prior": "ffprompt.elicitation.prior:PRIOR",
 }
 _REGISTERED: dict[str, Elicitation] = {}
 
@@ -62,6 +65,10 @@ class Elicitation(ABC):
     prefers_chat: ClassVar[bool] = False
     # The model writes what a read would answer after every event, and not at the reads alone.
     writes_every_answer: ClassVar[bool] = False
+    # The model answers reads of the string as it stands. Where it does not, outcomes say nothing of its memory alone.
+    answers_reads: ClassVar[bool] = True
+    # All values are blanked, so that the answer is what the words around them suggest.
+    blanks: ClassVar[bool] = False
     # Settings that change what is asked or answered here, of those that not every elicitation has.
     settings: ClassVar[frozenset[str]] = frozenset({"temperature", "max_tokens", "answers"})
 
@@ -152,6 +159,14 @@ class Elicitation(ABC):
         """
         return tuple(range(count))
 
+    def proposed(self, string: String, read: int, number: int) -> int | None:
+        """Return the answer that is shown to be judged, at a read of the string with a number. None without one."""
+        return None
+
+    def surfaces(self, words: Renderer, string: String, asked: Sequence[int], number: int) -> tuple[str, ...]:
+        """Return how each answer is written in a reply about the string with a number."""
+        return words.surfaces
+
     @abstractmethod
     def prompt(self, parts: PromptParts) -> Prompt:
         """Render one string with its shots.
@@ -226,7 +241,8 @@ def use_replies(schema: bool = False) -> str:
     With ``schema`` only those whose replies can be held to one are named.
     """
     every = [find_elicitation(name) for name in elicitation_names()]
-    *names, last = [one.name for one in every if not one.scored_by_logprobs and (one.takes_schema or not schema)]
+    written = [one for one in every if not one.scored_by_logprobs and one.answers_reads]
+    *names, last = [one.name for one in written if one.takes_schema or not schema]
     return f"use --elicitation {', '.join(names)} or {last}" if names else f"use --elicitation {last}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from ffprompt.elicitation.base import Elicitation, Form
 from ffprompt.tasks.base import Spec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Condition:
     """One row of the result table. ``spec`` is None for strings from a file, whose length is ``length``."""
 
@@ -24,12 +25,12 @@ class Condition:
     turn_instructions: int | None = None  # instructions a turn. None: all up to the next read
     answers: Literal["text", "schema"] | None = None  # how a reply is to be written. None: there is none
 
-    @property
+    @cached_property
     def language(self) -> str:
         """The language as a run's table and log name it."""
         return str(self.spec) if self.spec else f"file({self.length})"
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Unique in its run: template, shots and their length, elicitation, form, schema, language."""
         shots = f"{self.shots}-shot" + (f"-of-{self.shot_length}" if self.shots else "")

@@ -27,7 +27,8 @@ from ffprompt.elicitation.wording import Span, again, answers, events, system_me
 from ffprompt.errors import AuditError, RunFailedError
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
-from ffprompt.tasks.base import Bools, String
+from ffprompt.tasks.events import Bools
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 Complete = Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Failure]]]

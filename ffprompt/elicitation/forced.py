@@ -20,7 +20,7 @@ from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.elicitation.wording import Span, events, solved_in_place
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 

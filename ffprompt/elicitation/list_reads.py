@@ -14,7 +14,7 @@ from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, again, answers, conversation, events
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.frame import ANSWER
 from ffprompt.templates.renderer import Renderer
 

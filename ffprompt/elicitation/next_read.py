@@ -13,7 +13,7 @@ from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt, PromptParts
 from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, again, conversation, events, solved_in_place
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 
@@ -41,8 +41,8 @@ class Next(ReplyElicitation):
             raise IndexError(f"read {read} of a string with {string.read_count}")
         if parts.form == "chat":
             # A shot shows its last read answered. The question stops at the read that is asked.
-            exchanges = [_exchange(words, shot, shot.read_count - 1) for shot in shots]
-            messages, blanks = conversation(words, "next", [*exchanges, _exchange(words, string, read)])
+            exchanges = [exchange(words, shot, shot.read_count - 1) for shot in shots]
+            messages, blanks = conversation(words, "next", [*exchanges, exchange(words, string, read)])
             return Prompt("", messages, (), (read,), (), tuple(blanks))
         text = solved_in_place(words, string, shots) + events(words, string, until=read)[0]
         # A trailing space would be a token of its own. Models write it together with the word that follows.
@@ -53,7 +53,7 @@ class Next(ReplyElicitation):
         return super().max_tokens(form, structured, count) if form == "chat" else 8
 
 
-def _exchange(words: Renderer, string: String, read: int) -> Exchange:
+def exchange(words: Renderer, string: String, read: int) -> Exchange:
     """Return a string up to one of its reads, which is left blank."""
     blank = words.template.instructions.blank
     text = events(words, string, until=read)[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ffprompt.backends.base import AnswerSchema, Message, Request
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 
@@ -28,6 +28,7 @@ class PromptParts:
         shots: Solved strings before it.
         asked: The numbers, from 0, of the reads that are asked. Empty: as the elicitation says.
         turn_instructions: Instructions a turn. None: all up to the next read.
+        number: The number of the string in its language.
     """
 
     words: Renderer
@@ -36,6 +37,7 @@ class PromptParts:
     shots: Sequence[String] = ()
     asked: Sequence[int] = ()
     turn_instructions: int | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from ffprompt.elicitation.replies import ReplyElicitation
 from ffprompt.elicitation.wording import Exchange, conversation, events
 from ffprompt.errors import TemplateError
 from ffprompt.scoring.parse_trace import Steps
-from ffprompt.tasks.base import String, Strings
+from ffprompt.tasks.strings import String, Strings
 from ffprompt.templates.frame import ANSWER
 from ffprompt.templates.renderer import Renderer
 

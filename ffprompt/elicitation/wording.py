@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffprompt.backends.base import Message
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 Span = tuple[int, int]  # the first character of an answer, and the one after its last
@@ -96,3 +96,34 @@ def events(words: Renderer, string: String, blank: bool = False, until: int | No
         text.append(piece)
         length += len(piece)
     return "".join(text), spans
+
+
+def value_of(piece: str, others: Sequence[str]) -> Span | None:
+    """Return the characters of a piece of text that tell it from the same piece with another value.
+
+    Words are never cut: where the difference begins or ends inside a word, the whole word is the value.
+
+    >>> value_of("the light on.", ["the light on.", "the light off."])
+    (10, 12)
+    >>> value_of("w1", ["w0", "w1"])
+    (1, 2)
+    """
+    others = [other for other in others if other != piece]
+    if not others:
+        return None
+    every = [piece, *others]
+    start = _alike(every)
+    behind = min(min(map(len, every)) - start, _alike([text[::-1] for text in every]))
+    # All have these ends in common, so the same is left away from each of them.
+    while start and any(text[start - 1 : start + 1].isalpha() and len(text) > start for text in every):
+        start -= 1
+    while behind and any(text[len(text) - behind - 1 : len(text) - behind + 1].isalpha() for text in every):
+        behind -= 1
+    end = len(piece) - behind
+    return (start, end) if end > start else None
+
+
+def _alike(texts: Sequence[str]) -> int:
+    """How many characters all texts begin with."""
+    columns = zip(*texts, strict=False)
+    return next((n for n, column in enumerate(columns) if len(set(column)) > 1), min(map(len, texts)))

@@ -153,8 +153,10 @@ def _draws(plan: Plan, condition: Condition, bound: float) -> Draws:
 
 
 def courses(plan: Plan) -> list[Course]:
-    """One for each condition, in order. None for a run that asks everything."""
-    return [Course.of(plan, condition) for condition in plan.conditions] if stops(plan.config) else []
+    """One for each condition, in order. None for a run that asks everything, as a shard does: it cannot know more."""
+    if not stops(plan.config) or plan.shard is not None:
+        return []
+    return [Course.of(plan, condition) for condition in plan.conditions]
 
 
 def fewest(plan: Plan, condition: Condition) -> int | None:

@@ -20,17 +20,21 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffprompt.backends.base import Capabilities
 from ffprompt.config.run_config import RunConfig
+from ffprompt.config.shard import Shard
 from ffprompt.elicitation.base import find_elicitation
 from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import PROBABILITIES, Ints, Spec, Strings
+from ffprompt.tasks.base import PROBABILITIES, Spec
+from ffprompt.tasks.events import Ints
 from ffprompt.tasks.shots import sample_shots
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates import loading as templates
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Template
@@ -64,6 +68,7 @@ class Plan:
         self.trials: int = self.string_count * self.repeats
         self.file = strings
         self.seed = config.seed
+        self.shard = None if config.shard is None else Shard.parse(config.shard)
         self.task = config.made_task()
         specs: Sequence[Spec | None] = config.specs() if strings is None else [None]
         self.shot_spec = self._shot_spec(specs)
@@ -132,6 +137,19 @@ class Plan:
             for start in range(0, self.trials, size):
                 yield condition, start, min(start + size, self.trials)
 
+    def own_batches(self, size: int) -> Iterator[tuple[Condition, int, int]]:
+        """Those of all batches that are asked here: all, or those of the run's shard."""
+        every = self.batches(size)
+        return every if self.shard is None else self.shard.own(every)
+
+    def is_own(self, size: int) -> NDArray[np.bool_]:
+        """(trials,) whether a trial is asked here, where ``size`` of them are asked together."""
+        own = np.full(len(self), self.shard is None)
+        for condition, start, stop in self.own_batches(size) if self.shard is not None else ():
+            first = condition.number * self.trials
+            own[first + start : first + stop] = True
+        return own
+
     def batch(self, condition: Condition, start: int, stop: int, shots: bool = True) -> Batch:
         """Trials ``start`` … ``stop - 1`` of a condition: draw their strings, and with ``shots`` the demonstrations."""
         first, last = start // self.repeats, -(-stop // self.repeats)
@@ -181,7 +199,15 @@ class Plan:
         condition = batch.condition
         asked = tuple(batch.asked[row].tolist())
         words, turns = self.words(condition), condition.turn_instructions
-        return condition.elicitation.prompt(PromptParts(words, condition.form, string, shots, asked, turns))
+        parts = PromptParts(words, condition.form, string, shots, asked, turns, batch.string(row))
+        return condition.elicitation.prompt(parts)
+
+    def surfaces(self, batch: Batch, row: int) -> tuple[str, ...]:
+        """Return how each answer is written in a reply to one trial."""
+        words, elicitation = self.words(batch.condition), batch.condition.elicitation
+        if elicitation.answers_reads:
+            return words.surfaces
+        return elicitation.surfaces(words, batch.strings.string(row), batch.asked[row].tolist(), batch.string(row))
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""
@@ -197,7 +223,7 @@ class Plan:
                     key=batch.trial_id(row, self.seed),
                     prompt=prompt,
                     truth=tuple(batch.truth(row)),
-                    surfaces=words.surfaces,
+                    surfaces=self.surfaces(batch, row),
                     counts=counts,
                     limits=tuple(self.max_tokens(batch.condition, count) for count in counts),
                     temperature=None if self.config.temperature == "default" else self.config.temperature,

@@ -24,6 +24,7 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.trial_batch import Batch
+from ffprompt.runs.columns import READS
 from ffprompt.runs.folder import RunFolder, replace_file
 from ffprompt.runs.log import Index, index, line_name, read_trial
 from ffprompt.runs.records import TrialRecord
@@ -44,18 +45,7 @@ _BATCH = 1024
 
 Columns = dict[str, list[Any]]  # by name, a value for each read
 
-# The columns of reads.parquet: added to in later versions, never renamed. The README says what each one holds.
-COLUMNS = {
-    "trial_id": "string", "model": "string", "template": "string", "shots": "int16", "elicitation": "string",
-    "form": "string", "length": "int32", "p_write": "float64", "p_read": "float64", "p_ignore": "float64",
-    "symbols": "int16", "seed": "int64", "string_index": "int64", "read_index": "int32", "position": "int32",
-    "gap": "int32", "truth": "int16", "answer": "int16", "outcome": "string", "answer_logprobs": "list",
-    "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
-    "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
-    "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
-    "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string", "condition": "int32", "final_answer": "int16",
-}  # fmt: skip
+COLUMNS = {name: column.kind for name, column in READS.items()}
 
 
 def plan_of(folder: RunFolder) -> Plan:
@@ -67,7 +57,8 @@ def plan_of(folder: RunFolder) -> Plan:
         StoreError: the record is damaged.
     """
     info, where = folder.info, f"run {folder.path}: run.json"
-    config = make(info.config, f"run {folder.path}: ")
+    part = {} if info.shard is None else {"shard": info.shard}
+    config = make({**info.config, **part}, f"run {folder.path}: ")
     try:
         kept = {name: Template.model_validate(one.content) for name, one in info.plan.templates.items()}
     except ValidationError as error:
@@ -124,11 +115,12 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
     except OSError as error:
         raise StoreError(f"run {folder.path}: reads.parquet cannot be written ({error.strerror or error})") from error
     rows = []
+    lacking = (where.offset < 0) & plan.is_own(folder.info.chunk or _BATCH)
     for condition, tally in zip(plan.conditions, tallies, strict=True):
         course = found[condition.number] if found else None
         first = condition.number * plan.trials
-        wanted = where.offset[first : first + (course.look * plan.repeats if course else plan.trials)]
-        tally.missing = int(np.count_nonzero(wanted < 0))
+        wanted = lacking[first : first + (course.look * plan.repeats if course else plan.trials)]
+        tally.missing = int(np.count_nonzero(wanted))
         replies = unread[condition.number]
         result = _result(condition, tally, course)
         rows.append(replace(result, unread=replies.summary(), reasoning_tags=replies.tags_used()))
@@ -243,7 +235,7 @@ def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord)
     condition = batch.condition
     words = plan.words(condition)
     reading = Reading(
-        words.surfaces,
+        plan.surfaces(batch, row),
         completes=condition.form == "completion",
         one=condition.elicitation.asks_one_read,
         ignore_case=words.template.reply.ignore_case,
@@ -318,6 +310,7 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
     whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
     return {
         "read_index": batch.asked[row].tolist(),
+        "proposed": _proposed(batch, row),
         "position": positions,
         **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
         "truth": batch.truth(row),
@@ -332,6 +325,15 @@ def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseReco
         "argmax_token": none if scored is None else scored.argmax,
         "argmax_symbol": none if scored is None else scored.argmax_symbol,
     }
+
+
+def _proposed(batch: Batch, row: int) -> list[int | None]:
+    """The answers that were shown to be judged. None where the model was to answer by itself."""
+    elicitation = batch.condition.elicitation
+    if elicitation.answers_reads:
+        return [None] * len(batch.asked[row])
+    string = batch.strings.string(row)
+    return [elicitation.proposed(string, read, batch.string(row)) for read in batch.asked[row].tolist()]
 
 
 def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:

@@ -20,7 +20,7 @@ import numpy as np
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.config.run_config import RunConfig, digest_of
 from ffprompt.elicitation.condition import Condition
-from ffprompt.errors import AuditError, FFPromptError, StoreError
+from ffprompt.errors import AuditError, ConfigError, FFPromptError, StoreError
 from ffprompt.evaluation import spending
 from ffprompt.evaluation.early_stopping import Course, check_budget
 from ffprompt.evaluation.plan import Plan
@@ -101,9 +101,11 @@ def start(
     record = plan.record()
     settings = plan.config.plain()
     plan_digest = _digest(plan, backend)
-    found = find(out, plan_digest, done=False) if resume else None
+    shard = plan.config.shard
+    found = find(out, plan_digest, done=False, shard=shard) if resume else None
     if found is None and resume and reuse:
-        found = find(out, plan_digest, done=True)
+        found = find(out, plan_digest, done=True, shard=shard)
+    _enough_chunks(plan, backend.chunk)
     price = spending.price_of(config, backend.identity.to_json(), found.info.price if found else None)
     if isinstance(backend, RemoteBackend):
         firsts = [plan.questions(plan.batch(condition, 0, 1))[0] for condition in plan.conditions]
@@ -116,8 +118,7 @@ def start(
         found.update(price=price)
         return found, True
     now = dt.datetime.now(dt.UTC)
-    model = re.sub(r"[^A-Za-z0-9.]+", "-", config.model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
-    name = f"{now:%Y%m%d-%H%M%S}-{config.backend}-{model}-{plan_digest[:6]}"
+    name = folder_name(now, config.backend, config.model, plan_digest)
     info = {
         "status": "running",
         "plan_digest": plan_digest,
@@ -130,16 +131,33 @@ def start(
         "audit": audit(plan, backend),
         "samples": samples(plan, backend),
         "chunk": backend.chunk,
+        **({"shard": shard} if shard is not None else {}),
         "price": price.record() if price else None,
         **provenance(),
     }
     return RunFolder.create(out, name, info), False
 
 
+def folder_name(now: dt.datetime, backend: str, model: str, plan_digest: str) -> str:
+    """Return the name of a new run's folder."""
+    short = re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-") or "model"
+    return f"{now:%Y%m%d-%H%M%S}-{backend}-{short}-{plan_digest[:6]}"
+
+
+def _enough_chunks(plan: Plan, chunk: int) -> None:
+    """Raise ConfigError where a shard would be left without any string."""
+    chunks = len(plan.conditions) * -(-plan.trials // chunk)
+    if plan.shard is not None and plan.shard.count > chunks:
+        raise ConfigError(
+            f"--shard {plan.shard}: this run has {chunks} chunks of at most {chunk} trials; deal it to at most {chunks}"
+        )
+
+
 def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:
     """The newest finished run of a plan, if none of it is unfinished; None otherwise."""
     plan_digest = _digest(plan, backend)
-    return None if find(out, plan_digest, done=False) else find(out, plan_digest, done=True)
+    shard = plan.config.shard
+    return None if find(out, plan_digest, False, shard) else find(out, plan_digest, True, shard)
 
 
 def _digest(plan: Plan, backend: Backend) -> str:
@@ -239,7 +257,7 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
     if isinstance(backend, RemoteBackend):
         progress = Progress(trials=int(done.sum()))
         try:
-            for batches in _rounds(log, plan, found, backend.chunk):
+            for batches in _rounds(log, plan, found, folder.info.chunk or backend.chunk):
                 await ask_each(log, plan, backend, batches, done, watch, earlier, progress)
         finally:
             await backend.aclose()
@@ -253,7 +271,7 @@ async def _ask(folder: RunFolder, log: Log, plan: Plan, backend: Backend, watch:
 def _rounds(log: Log, plan: Plan, found: Sequence[Course], size: int) -> Iterator[Batches]:
     """What is asked before it is looked at what came: everything, or the next block of each condition that goes on."""
     if not found:
-        yield plan.batches(size)
+        yield plan.own_batches(size)
         return
 
     def note(trial: TrialRecord) -> None:
@@ -268,6 +286,12 @@ def _rounds(log: Log, plan: Plan, found: Sequence[Course], size: int) -> Iterato
         going = [c for c, before in zip(going, drawn, strict=True) if c.drawn > before and not c.over]
 
 
+def own_trials(folder: RunFolder, plan: Plan) -> int:
+    """Trials of a run, or of its shard."""
+    return int(np.count_nonzero(plan.is_own(folder.info.chunk or len(plan))))
+
+
 def remaining(folder: RunFolder, plan: Plan) -> int:
-    """Trials of a run that have no complete answer yet."""
-    return len(plan) - int(np.count_nonzero(index(folder, len(plan)).done))
+    """Trials of a run, or of its shard, that have no complete answer yet."""
+    own = plan.is_own(folder.info.chunk or len(plan))
+    return int(np.count_nonzero(own & ~index(folder, len(plan)).done))

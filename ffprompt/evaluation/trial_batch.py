@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.base import Ints, Strings
+from ffprompt.tasks.events import Ints
 from ffprompt.tasks.floors import hits
+from ffprompt.tasks.strings import Strings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Batch:
 
     def positions(self, row: int) -> NDArray[np.int64]:
         """(reads,) the instructions, from 0, at which the asked reads of a string stand."""
-        return np.flatnonzero(self.strings.is_read[row])[self.asked[row]]
+        return self._positions[row]
+
+    @cached_property
+    def _positions(self) -> Sequence[NDArray[np.int64]]:
+        """The positions of all rows, which are asked for several times each."""
+        places = (np.flatnonzero(is_read) for is_read in self.strings.is_read)
+        return [found[asked] for found, asked in zip(places, self.asked, strict=True)]
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""
@@ -52,7 +59,9 @@ class Batch:
 
     @cached_property
     def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
-        """(N, n) where each rule without memory would be right, in the order of the rules."""
+        """(N, n) where each rule without memory would be right, in the order of the rules. Empty with ``prior``."""
+        if self.condition.elicitation.blanks:
+            return {}
         return hits(self.strings, self.condition.elicitation.sees_answers)
 
     @cached_property

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt._util.crash import leaf
-from ffprompt.backends.base import Backend, Failure, RemoteBackend, Reply, Scores, Talk
+from ffprompt.backends.base import Backend, Failure, RemoteBackend, Replicated, Reply, Scores, Talk
 from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Question
 from ffprompt.errors import FFPromptError, RunFailedError
@@ -70,18 +70,47 @@ Watch = Callable[[Progress], None]
 async def ask_in_chunks(
     log: Log, plan: Plan, backend: Backend, chunks: Batches, done: Done, watch: Watch, begun: Begun, progress: Progress
 ) -> None:
-    """Hand the backend one chunk at a time. A chunk of which anything is missing is asked whole."""
-    for condition, first, last in chunks:
-        progress.condition = condition.name
-        start = condition.number * plan.trials + first
-        if not done[start : start + last - first].all():
-            batch = plan.batch(condition, first, last)
-            new = [line for line in await _chunk(plan, batch, backend, begun) if not done[line.trial]]
-            log.append(new)
-            for line in new:
-                progress.add(condition.name, line.outcomes)
+    """Hand the backend one chunk at a time, or as many as its replicas can take.
+
+    A chunk of which anything is missing is asked whole. Answers are logged chunk by chunk, in the order in which they
+    come.
+    """
+    at_once = backend.at_once if isinstance(backend, Replicated) else 1
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def one(condition: Condition, first: int, last: int) -> None:
+        batch = plan.batch(condition, first, last)
+        new = [line for line in await _chunk(plan, batch, backend, begun) if not done[line.trial]]
+        log.append(new)
+        for line in new:
+            progress.add(condition.name, line.outcomes)
         progress.trials += last - first
         watch(progress)
+
+    try:
+        for condition, first, last in chunks:
+            start = condition.number * plan.trials + first
+            if done[start : start + last - first].all():
+                progress.condition, progress.trials = condition.name, progress.trials + last - first
+                watch(progress)
+                continue
+            under_way.add(asyncio.create_task(one(condition, first, last)))
+            if len(under_way) == at_once:
+                under_way = await _next(under_way)
+        while under_way:
+            under_way = await _next(under_way)
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _next(under_way: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Wait until a task is done and return the others. Raises what it has raised."""
+    done, left = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    return left
 
 
 async def _chunk(plan: Plan, batch: Batch, backend: Backend, begun: Begun) -> list[TrialRecord]:

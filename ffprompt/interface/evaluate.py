@@ -14,9 +14,10 @@ from typing import Any, TypeVar, Unpack
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import OBJECT
 from ffprompt.backends.from_name import backend_for
-from ffprompt.backends.registry import check_settings, open_backend
+from ffprompt.backends.registry import check_settings
 from ffprompt.config.run_config import RunConfig, make
 from ffprompt.errors import AuditError, ConfigError, ModelError, UsageError
+from ffprompt.evaluation.fleet import open_model
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import carry_out, make_plan, start
 from ffprompt.evaluation.worker import Progress, Watch
@@ -72,7 +73,7 @@ def evaluate(
             return _run(_config_of_object(model, given), model, folder, resume, progress)
         name = os.fspath(model)
         config = make({"backend": _backend(name, given), "model": name, **given})
-        backend = open_backend(config)
+        backend = open_model(config)
         try:
             return _run(config, backend, folder, resume, progress)
         finally:

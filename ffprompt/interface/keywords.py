@@ -138,8 +138,8 @@ class Keywords(TypedDict, total=False):
     engine_arg: Sequence[str] | None
     """any other engine argument; repeatable."""
 
-    base_url: str | None
-    """another server with the provider's API."""
+    base_url: str | Sequence[str] | None
+    """another server with the provider's API; repeatable for replicas."""
 
     provider: str | None
     """openai: known provider, which sets the base URL and the key."""
@@ -160,7 +160,7 @@ class Keywords(TypedDict, total=False):
     """header that is sent with each request; repeatable."""
 
     max_concurrency: int | None
-    """most requests in flight (default: 64)."""
+    """most requests in flight (default: 64 a server)."""
 
     requests_per_minute: float | None
     """rate limit on requests."""
@@ -191,3 +191,23 @@ class Keywords(TypedDict, total=False):
 
     prices: str | None
     """prices of tokens, for models that are not known."""
+
+    ray: str | None
+    """Ray cluster: local starts one here; or auto, HOST:PORT, ray://HOST:PORT."""
+
+    replicas: int | None
+    """with ray: copies of the model (default: 1)."""
+
+    replica_cpus: float | None
+    """with ray: cores of each copy (default: 1)."""
+
+    replica_gpus: float | None
+    """with ray: GPUs of each copy, or a share of one (default: what the model is split over, where the cluster has
+    GPUs).
+    """
+
+    shard: str | None
+    """ask part I of N only; ffprompt merge makes the whole run of all parts."""
+
+    replica_timeout: float | None
+    """with ray: seconds without an answer after which a copy is replaced (default: 1800)."""

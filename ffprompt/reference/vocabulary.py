@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError, ModelError
-from ffprompt.tasks.base import Event, Spec, Strings, Task
+from ffprompt.tasks.base import Spec, Task
+from ffprompt.tasks.events import Event
+from ffprompt.tasks.strings import Strings
 
 Ints = NDArray[np.int64]
 

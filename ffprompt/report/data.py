@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffprompt import __version__
@@ -19,6 +19,8 @@ from ffprompt.errors import FFPromptError, StoreError
 from ffprompt.evaluation.early_stopping import stops
 from ffprompt.report import series
 from ffprompt.report.curves import curves
+from ffprompt.report.diagnosis import RunDiagnosis
+from ffprompt.report.diagnosis import read as read_diagnosis
 from ffprompt.report.joint import compared
 from ffprompt.report.records import ReportRow, ReportRun
 from ffprompt.report.samples import LONGEST_PROMPT, outcome_of_trials, pick, prompt, trials
@@ -70,6 +72,7 @@ class Report(Plain):
         prompts: The first prompt of each row, of ``prompts_in_all``.
         trials: Trials word for word, of ``trials_in_all``, of which ``trials_with_errors`` have a read that is not
             correct.
+        diagnoses: What ``ffprompt diagnose`` found, of the runs that have it.
     """
 
     title: str
@@ -98,6 +101,7 @@ class Report(Plain):
     trials: list[JsonObject]
     trials_in_all: int
     trials_with_errors: int
+    diagnoses: list[RunDiagnosis] = field(default_factory=list)
 
 
 def build(given: Sequence[Path], incomplete: bool = False, title: str | None = None) -> Report:
@@ -150,8 +154,14 @@ def build(given: Sequence[Path], incomplete: bool = False, title: str | None = N
         trials=trials(conditions, pick(bad, good, MOST_TRIALS), _TRIALS_SIZE),
         trials_in_all=sum(map(len, bad)) + sum(map(len, good)),
         trials_with_errors=sum(map(len, bad)),
+        diagnoses=_diagnoses(sources, labels),
     )
     return printable(report)
+
+
+def _diagnoses(sources: Sequence[Source], labels: Sequence[str]) -> list[RunDiagnosis]:
+    found = (read_diagnosis(source.folder.path, label) for source, label in zip(sources, labels, strict=True))
+    return [one for one in found if one is not None]
 
 
 def _sources(paths: Sequence[Path], given: Sequence[Path], incomplete: bool, left_out: list[str]) -> list[Source]:
@@ -202,7 +212,7 @@ def _rows(runs: Sequence[ReportRun], sources: Sequence[Source]) -> tuple[list[Re
                     preset=spec.preset if spec else None,
                     started=run.started,
                     letters=letters,
-                    anchor=" or ".join(event.name for event in source.plan.task.events if event.effect == "reset"),
+                    gap_counts=source.plan.task.gap_counts,
                     curves=curve,
                     errors=errors,
                 )
@@ -261,7 +271,7 @@ def _sum(counts: Iterable[int | None]) -> int | None:
 
 # Settings that say which conditions a run has, and not of which model.
 _OF_CONDITIONS = {"template", "shots", "shot_length", "elicitation", "form", "length", "p_ignore", "p_write", "p_read"}
-_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read"}
+_OF_CONDITIONS |= {"trials", "turn_instructions", "next_read", "task", "task_arg"}
 
 
 def _apart(one: Source, other: Source) -> bool:
@@ -316,12 +326,19 @@ def _notes(runs: Sequence[ReportRun], rows: Sequence[ReportRow]) -> list[str]:
         found += audit_notes(run.provenance)
     if any(row.result.accuracy is None for row in rows):
         found.append("Where no read was answered there is no accuracy: None, which is not 0.")
-    strings: dict[str, set[str | None]] = {}
+    strings: dict[str, set[str]] = {}
     for row in rows:
-        strings.setdefault(row.result.condition, set()).add(runs[row.run].data_digest)
-    if any(len(digests) > 1 for digests in strings.values()):
-        found.append("Not all runs were asked the same strings (their data digests differ).")
+        strings.setdefault(row.result.condition, set()).add(_strings(runs[row.run]))
+    most = max(strings.values(), key=len, default=set())
+    if len(most) > 1:
+        found.append(f"Not all runs were asked the same strings: {' and '.join(sorted(most))}.")
     return found
+
+
+def _strings(run: ReportRun) -> str:
+    """Name the strings that a run draws on. Runs of one seed share them, however many each of them asks."""
+    data = run.settings.get("data")
+    return f"seed {run.settings.get('seed')}" if data is None else f"{data} (digest {str(run.data_digest)[:12]})"
 
 
 def interval_of(rows: Sequence[ReportRow]) -> str:

@@ -20,8 +20,10 @@ from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
 from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.errors import StoreError
+from ffprompt.report import diagnosis
 from ffprompt.report.comparisons import comparison_table
 from ffprompt.report.data import Report
+from ffprompt.report.figures.diagnosis_map import NAMES, SHADES
 from ffprompt.report.figures.figures import figures, summary
 from ffprompt.report.figures.interactive import chart, plotly_js
 from ffprompt.report.figures.palette import OUTCOMES as COLOURS
@@ -34,6 +36,7 @@ from ffprompt.report.wording import REPEATS, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 LARGEST = 15_000_000  # bytes
@@ -50,64 +53,19 @@ def render(report: Report) -> str:
         ModelError: plotly is not installed.
         StoreError: The page is larger than 15 MB.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     try:
         library = plotly_js()
     except ImportError as error:
         raise needs("a report", "report", error) from error
-    files = resources.files("ffprompt.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "share": share,
-        "record": _record,
-        "duration": duration,
-        "rate": rate,
-        "repeated": _repeated,
-    }
     drawn = figures(report)
-    first = summary(report) if report.rows else None
-    compared = [
-        (comparison_table(made), figure)
-        for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
-    ]
-    elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
-    others = [figure for figure in drawn if figure.name not in elsewhere]
-    beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
-    names = name_rows([(row.label, row.result) for row in report.rows])
-    page = environment.from_string((files / "page.html.j2").read_text(encoding="utf-8")).render(
-        data=report,
-        rows=report.rows,
-        runs=report.runs,
-        study=report.study,
-        tabs=_tabs(report, beside, bool(others)),
-        first=first if first and first.name in {figure.name for figure in drawn} else None,
-        models=_models(report.rows, names.rows),
-        shared=names.shared,
-        most_warnings=_MOST_WARNINGS,
-        most_open=_MOST_OPEN,
-        meanings=[
-            (rule, meaning(rule))
-            for rule in dict.fromkeys(fit.rule for row in report.rows for fit in row.errors.rules.rules)
-        ],
-        statistics=_statistics(report.rows),
-        beside=beside,
-        comparisons=compared,
-        alone=_alone(report),
-        error_of_training=ERROR,
-        certified=certified,
-        certificates=report.study is not None and certificates(report.study),
-        troubles=of_troubles(report.study) if report.study and report.study["troubles"] else None,
-        beside_runs=BESIDE_RUNS,
-        repeats_legend=REPEATS,
-        figures=others,
-        charted=bool(drawn),
-        most_records=_MOST_RECORDS,
-        outcomes=OUTCOMES,
-        colours=COLOURS,
-        style=Markup((files / "page.css").read_text(encoding="utf-8")),
-        script=Markup((files / "page.js").read_text(encoding="utf-8")),
+    page = _template().render(
+        **_numbers(report),
+        **_drawings(report, drawn),
+        **_inside(report, drawn),
+        style=Markup(_file("page.css")),
+        script=Markup(_file("page.js")),
         library=Markup(library),
         charts=_json({figure.name: chart(figure) for figure in drawn}),
         trials=_json(
@@ -124,6 +82,92 @@ def render(report: Report) -> str:
     return page
 
 
+def _template() -> Template:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "share": share,
+        "record": _record,
+        "duration": duration,
+        "rate": rate,
+        "repeated": _repeated,
+        "diagnosis_table": diagnosis.table,
+        "diagnosis_warnings": diagnosis.warnings,
+    }
+    return environment.get_template("page.html.j2")
+
+
+def _file(name: str) -> str:
+    return (resources.files("ffprompt.report") / name).read_text(encoding="utf-8")
+
+
+def _numbers(report: Report) -> dict[str, object]:
+    """What the page's tables and sentences are made of."""
+    names = name_rows([(row.label, row.result) for row in report.rows])
+    rules = dict.fromkeys(fit.rule for row in report.rows for fit in row.errors.rules.rules)
+    return {
+        "data": report,
+        "rows": report.rows,
+        "runs": report.runs,
+        "study": report.study,
+        "models": _models(report.rows, names.rows),
+        "shared": names.shared,
+        "most_warnings": _MOST_WARNINGS,
+        "most_open": _MOST_OPEN,
+        "most_records": _MOST_RECORDS,
+        "meanings": [(rule, meaning(rule)) for rule in rules],
+        "statistics": _statistics(report.rows),
+        "alone": _alone(report),
+        "error_of_training": ERROR,
+        "certified": certified,
+        "certificates": report.study is not None and certificates(report.study),
+        "troubles": of_troubles(report.study) if report.study and report.study["troubles"] else None,
+        "beside_runs": BESIDE_RUNS,
+        "repeats_legend": REPEATS,
+        "outcomes": OUTCOMES,
+        "colours": COLOURS,
+    }
+
+
+def _drawings(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
+    """Where each figure stands: on the first screen, beside a comparison, or among the others."""
+    first = summary(report) if report.rows else None
+    compared = [
+        (comparison_table(made), figure)
+        for made, figure in zip(report.comparisons, _named(drawn, "comparison"), strict=True)
+    ]
+    elsewhere = {first.name if first else "", *(figure.name for _, figure in compared)}
+    elsewhere |= {figure.name for figure in _named(drawn, "diagnosis")}
+    others = [figure for figure in drawn if figure.name not in elsewhere]
+    beside = bool(compared or report.not_compared or report.side_by_side or report.differing)
+    return {
+        "first": first if first and first.name in {figure.name for figure in drawn} else None,
+        "comparisons": compared,
+        "figures": others,
+        "charted": bool(drawn),
+        "beside": beside,
+        "tabs": _tabs(report, beside, bool(others)),
+    }
+
+
+def _inside(report: Report, drawn: Sequence[Figure]) -> dict[str, object]:
+    """What the tab of diagnoses is made of."""
+    from markupsafe import Markup
+
+    return {
+        "diagnosis_figures": [
+            figure for figure in _named(drawn, "diagnosis") if not _named([figure], "diagnosis-read")
+        ],
+        "diagnoses": _json({"shades": SHADES, "runs": [{**one.to_json(), "found": None} for one in report.diagnoses]}),
+        "role_names": NAMES,
+        "diagnosis_style": Markup(_file("diagnosis.css")),
+        "diagnosis_script": Markup(_file("diagnosis.js")),
+    }
+
+
 def _named(drawn: Sequence[Figure], name: str) -> list[Figure]:
     return [figure for figure in drawn if figure.name == name or figure.name.startswith(f"{name}-")]
 
@@ -133,7 +177,8 @@ def _tabs(report: Report, beside: bool, figures: bool) -> list[tuple[str, str]]:
     rows = bool(report.rows)
     parts = [
         ("summary", "Summary", rows), ("results", "Every number", rows), ("comparison", "Comparison", beside),
-        ("trainings", "Trainings", bool(report.study)), ("figures", "Figures", figures), ("anatomy", "Errors", rows),
+        ("diagnosis", "Inside", bool(report.diagnoses)), ("trainings", "Trainings", bool(report.study)),
+        ("figures", "Figures", figures), ("anatomy", "Errors", rows),
         ("trials", "Trials", rows), ("prompts", "Prompts", rows), ("runs", "Runs", rows),
     ]  # fmt: skip
     return [(name, title) for name, title, there in parts if there]

@@ -73,7 +73,7 @@ class ReportRow(Plain):
         preset: Which published test set it is, if any.
         started: When its run was started.
         letters: Letters of the task's events that read and that reset the state.
-        anchor: Names of the events that set the state, in words: what gaps are counted from. Empty without one.
+        gap_counts: What gaps count, in words.
         curves: Accuracy by gap, and whether its probabilities mean what they say.
         errors: What its errors have in common.
     """
@@ -90,7 +90,7 @@ class ReportRow(Plain):
     preset: str | None
     started: str | None
     letters: Mapping[str, str]
-    anchor: str
+    gap_counts: str
     curves: Curves
     errors: ConditionErrors
 

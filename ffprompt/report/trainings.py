@@ -128,6 +128,7 @@ def read(folder: Path) -> JsonObject:
         "looks": [look for line in events["attention"] for look in line["looks"]],
         "kinds": events["kinds"],
         "provenance": record,
+        "course": _course(folder),
     }
     last = {data: found[-1] for data, found in made["evaluations"].items() if found[-1]["step"] == made["steps"]}
     made["final"] = last if record["status"] == "finished" else {}
@@ -136,6 +137,20 @@ def read(folder: Path) -> JsonObject:
     recipe = {name: value for name, value in training.items() if name not in _MACHINE}
     made["key"] = json.dumps([made["architecture"], record["config"], recipe], sort_keys=True)
     return made
+
+
+def _course(folder: Path) -> JsonObject | None:
+    """What ``ffprompt diagnose --course`` has found. None where it was not asked."""
+    path = folder / "course.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict) or found.get("schema") != 1:
+        raise StoreError(f"{path}: not of schema 1; make it again with: ffprompt diagnose {folder} --course")
+    return found
 
 
 # Where a training ran is no part of what it is a replicate of.

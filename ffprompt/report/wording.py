@@ -134,7 +134,20 @@ def audit_notes(info: JsonObject) -> list[str]:
     """Return what a run, by its ``run.json``, has found about its model that a reader of its numbers should know."""
     found = [*(info.get("audit") or ()), info["model"].get("learned") or {}]
     noted = dict.fromkeys(note for each in found for note in each.get("notes", ()))
+    noted |= dict.fromkeys(_unlike_devices(info.get("results") or ()))
     return [f"note on {info['config']['model']}: {note}" for note in noted]
+
+
+def _unlike_devices(rows: Sequence[JsonObject]) -> list[str]:
+    """How accurate each device was where answers come from unlike ones, and how many reads that may have decided."""
+    notes = []
+    for row in rows:
+        if devices := row.get("devices"):
+            parts = [f"{share(right / reads)} of {reads:,} reads on {name}" for name, (reads, right) in devices.items()]
+            ties = row.get("near_ties")
+            known = "near ties are not known" if ties is None else f"{ties:,} near ties may differ between them"
+            notes.append(f"{row['condition']}: answers of unlike devices: {', '.join(parts)}; {known}")
+    return notes
 
 
 def _unread(found: Unread) -> str:

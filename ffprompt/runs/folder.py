@@ -142,14 +142,15 @@ def _refuse_pointer(path: Path) -> None:
         return  # it is not there, or whoever needs it says why it cannot be read
 
 
-def find(out: Path, plan_digest: str, done: bool) -> RunFolder | None:
-    """The newest run under ``out`` of the same plan that came to its end (``done``) or did not."""
+def find(out: Path, plan_digest: str, done: bool, shard: str | None = None) -> RunFolder | None:
+    """The newest run under ``out`` of the same plan, or part of it, that came to its end (``done``) or did not."""
     for path in sorted(out.glob("*/run.json"), key=lambda p: p.parent.name, reverse=True):
         try:
             folder = RunFolder.open(path.parent)
         except StoreError:
             continue  # not ours to judge here; `ffprompt score` says what is wrong with it
-        if folder.info.plan_digest == plan_digest and (folder.info.status == "done") == done:
+        info = folder.info
+        if info.plan_digest == plan_digest and info.shard == shard and (info.status == "done") == done:
             return folder
     return None
 

@@ -160,6 +160,7 @@ class RunInfo:
     audit: Sequence[JsonObject] = ()
     samples: Sequence[JsonObject] = ()
     chunk: Int | None = None
+    shard: Text | None = None  # I/N, where a run is one part of N
     price: Price | None = None
     results: Sequence[ConditionResult] | None = None
     spent: SpentRecord | None = None

@@ -71,6 +71,7 @@ class Tally:
     traces: int = 0  # trials with a trace and answers after it
     contradicting: int = 0  # of these, trials whose answers are not those in the trace
     free: int = 0  # trials without a trace that reason in their own way
+    devices: dict[str, list[int]] = field(default_factory=dict)  # by device: reads, and correct reads
     bill: Bill = field(default_factory=Bill)
     repeats: Repeats = field(default_factory=Repeats)
     reasons: dict[Outcome, Reasons] = field(default_factory=dict)  # why trials had an outcome, so far of errors
@@ -91,6 +92,10 @@ class Tally:
             self.contradicting += judged.contradicts
         for call in response.calls:
             self.bill.add(call.usage, call.call is not None)
+        if device := " and ".join(sorted({call.device for call in response.calls if call.device is not None})):
+            known = self.devices.setdefault(device, [0, 0])
+            known[0] += len(judged.outcomes)
+            known[1] += judged.outcomes.count(Outcome.CORRECT)
         for counts in (self.string_reads, self.string_misses):
             counts.extend([0] * (string + 1 - len(counts)))
         self.string_reads[string] += len(judged.outcomes)
@@ -152,6 +157,9 @@ class Tally:
             traces=self.traces,
             contradicting_traces=self.contradicting,
             replies_without_a_trace=self.free,
+            devices={name: (reads, right) for name, (reads, right) in sorted(self.devices.items())}
+            if len(self.devices) > 1
+            else {},
             **self.repeats.row(),
             **self.bill.row(),
         )

@@ -151,6 +151,7 @@ class ConditionResult:
     stopping: Stopping | None = None
     unread: Unread | None = None
     reasoning_tags: ReasoningTags | None = None
+    devices: Mapping[Text, tuple[Int, Int]] = field(default_factory=dict)  # reads and correct reads, where unlike
 
     def count(self, outcome: str) -> int:
         """Return the number of reads with an outcome."""
@@ -174,6 +175,8 @@ class ConditionResult:
             row[name] = part and part.to_json()
         if not self.traces and not self.replies_without_a_trace:
             del row["traces"], row["contradicting_traces"], row["replies_without_a_trace"]
+        if not self.devices:
+            del row["devices"]
         return _without(row | {"warnings": list(self.warnings)}, "answers", "stopping", "unread", "reasoning_tags")
 
     @classmethod

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ffprompt.backends.reasoning_marks import first_said, strip_marks, strip_reasoning
@@ -79,12 +79,18 @@ class _Line:
     has_arrow: bool = True
 
 
+# An arrow, also as LaTeX writes it.
+_SIGN = r"(?:-+>|=+>|[→⇒⟶➔➜]|\$?\\(?:(?:long)?rightarrow|to|implies)\b\$?)"
 _HEAD = re.compile(
-    r"[\s>#|+•-]*(?:(?:step|line|item|event|input|instruction|no)\.?\s*#?\s*)?(\d{1,5})"
-    r"\s*(?:[.):\]|]+|(?=-+>|=+>|[→⇒⟶➔➜]))\s*(.*)",
+    rf"[\s>#|+•(\[-]*(?:(?:after )?(?:step|line|item|event|input|instruction|no)\.?\s*#?\s*)?(\d{{1,5}})"
+    rf"\s*(?:[.):\]|]+|(?={_SIGN}))\s*(.*)",
     re.IGNORECASE,
 )
-_ARROW = re.compile(r"-+>|=+>|[→⇒⟶➔➜|]")
+_ARROW = re.compile(rf"{_SIGN}|\|")
+# "state: heads" says the state of a line without an arrow, and may stand on a line of its own below.
+_LABEL = re.compile(r"\b(?:state|result|answer)\s*[:=]+", re.IGNORECASE)
+_BELOW = re.compile(rf"\s*(?:[-+•]\s+)?(?:{_SIGN}|(?:(?:new|current) )?(?:state|result)\s*[:=]+)(.*)", re.IGNORECASE)
+_REMARK = re.compile(r"\s*\([^()]*\)[\s.]*\Z")
 _CLOSING = re.compile(r"\W*(?:(?:so|thus|therefore|the|my|final|here|are|is)\W+)*answers?\b", re.IGNORECASE)
 _UNSURE = re.compile(r"\b(?:not|or|nor|either|neither|maybe|unless|if)\b|n't\b|\?", re.IGNORECASE)
 
@@ -159,6 +165,9 @@ def _numbered(
         if match:
             lines.append(_line(int(match[1]), match[2], values, ignore_case))
             after = place + 1
+        elif lines and after == place and not completion and (below := _below(lines[-1], text, values, ignore_case)):
+            lines[-1] = below
+            after = place + 1
         elif lines and text.strip() and (completion or _CLOSING.match(text)):
             break
     return lines, written[after:]
@@ -169,22 +178,33 @@ def _line(number: int, rest: str, values: Sequence[str], ignore_case: bool) -> _
     arrows = list(_ARROW.finditer(rest))
     if arrows:
         return _Line(number, bare(rest[: arrows[0].start()]), _state(rest[arrows[-1].end() :], values, ignore_case))
+    labels = list(_LABEL.finditer(rest))
+    if labels and (state := _state(rest[labels[-1].end() :], values, ignore_case)) is not None:
+        return _Line(number, bare(rest[: labels[0].start()]), state)
     alone = _state(rest, values, ignore_case)
     words = bare(rest)
     is_alone = alone is not None and words == bare(values[alone])
     return _Line(number, "" if is_alone else words, alone if is_alone else None, has_arrow=False)
 
 
+def _below(line: _Line, text: str, values: Sequence[str], ignore_case: bool) -> _Line | None:
+    """Return a line without a state with the one that the text below it gives, None where that gives none."""
+    match = _BELOW.fullmatch(text) if line.state is None and not line.has_arrow else None
+    return replace(line, state=_state(match[1], values, ignore_case), has_arrow=True) if match else None
+
+
 def _state(text: str, values: Sequence[str], ignore_case: bool) -> int | None:
-    """Return the one value that a text ends with, if it says it plainly and names no other."""
-    named = [
-        (match.end(), _index(match[0], tuple(values), ignore_case))
-        for match in _pattern(tuple(values), ignore_case).finditer(text)
-    ]
-    if not named or len({value for _, value in named}) > 1 or _UNSURE.search(_outside(text, values)):
+    """Return the one value that a text ends with, if it says it plainly and names no other.
+
+    A remark in brackets may follow.
+    """
+    pattern = _pattern(tuple(values), ignore_case)
+    named = {_index(match[0], tuple(values), ignore_case) for match in pattern.finditer(text)}
+    if len(named) != 1 or _UNSURE.search(_outside(text, values)):
         return None
-    end, value = named[-1]
-    return value if not bare(text[end:]) else None
+    plain = _REMARK.sub("", text)
+    ends = [match.end() for match in pattern.finditer(plain)]
+    return named.pop() if ends and not bare(plain[ends[-1] :]) else None
 
 
 def _outside(text: str, values: Sequence[str]) -> str:
@@ -221,6 +241,8 @@ def _problem(lines: Sequence[_Line], steps: Steps) -> str | None:
     if missing := sorted(set(range(1, events + 1)) - numbers):
         return f"no line {missing[0]} in the trace of {events} events"
     for line in lines:
+        if not line.number:
+            continue  # "0. start -> heads" says where the string begins
         expected = steps.items[line.number - 1]
         other = line.item and line.item != expected and line.item in steps.known
         if other and not (line.number - 1 in steps.asked and line.item in steps.solved):

@@ -30,6 +30,10 @@ class FailureRecord:
     call: CallRecord | None = None
 
     @property
+    def device(self) -> None:
+        """No answer was computed."""
+
+    @property
     def usage(self) -> Usage | None:
         """What the call used, which nobody knows."""
         return None
@@ -51,6 +55,7 @@ class _AnswerRecord:
     prompt_tokens: Int | None = None
     reply_tokens: Int | None = None
     call: CallRecord | None = None
+    device: Text | None = None  # what it was computed on, where a run has replicas on several machines
 
     @property
     def error(self) -> None:
@@ -88,6 +93,7 @@ class ReplyRecord(_AnswerRecord):
             "reply_tokens": self.reply_tokens,
             **({"ended": self.ended} if self.ended is not None else {}),
             **({"reasoning": self.reasoning} if self.reasoning is not None else {}),
+            **_device(self.device),
         }
 
 
@@ -143,6 +149,7 @@ class ScoresRecord(_AnswerRecord):
             "prompt_tokens": self.prompt_tokens,
             **({"bounds": [list(place) for place in self.bounds]} if self.bounds else {}),
             "reply_tokens": self.reply_tokens,
+            **_device(self.device),
         }
 
 
@@ -243,6 +250,7 @@ def record(response: Reply | Scores | Failure | Talk) -> ResponseRecord:
         bounds=list(response.bounds) or None,
         reply_tokens=response.reply_tokens,
         call=call,
+        device=response.device,
     )
 
 
@@ -257,6 +265,7 @@ def _reply(reply: Reply, call: CallRecord | None) -> ReplyRecord:
         ended=redacted(reply.ended),
         reasoning=redacted(reply.reasoning),
         call=call,
+        device=reply.device,
     )
 
 
@@ -288,7 +297,11 @@ def _sum(tokens: Sequence[int | None]) -> int | None:
 def _call_of(response: Reply | Scores | Failure) -> CallRecord | None:
     """The record of its attempts, which an API's answer brings."""
     call = getattr(response, "call", None)
-    return call.record() if isinstance(call, LoggedCall) else None
+    return call.record() if call is not None and isinstance(call, LoggedCall) else None
+
+
+def _device(device: str | None) -> JsonObject:
+    return {} if device is None else {"device": device}
 
 
 def _call(call: CallRecord | None) -> JsonObject:

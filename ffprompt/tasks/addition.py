@@ -20,9 +20,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ffprompt.tasks.automaton import Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, weighted
+from ffprompt.tasks.events import U8, Bools, Event, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 ADD, READ = range(2)
 # (100,) the sum of the two digits of a column.
@@ -97,11 +99,11 @@ class Addition(Automaton):
         """Return (N, n) the carry into the latest column at every event."""
         sums = np.ascontiguousarray(self.sums(events, arguments).T)
         carry = np.zeros(len(events), np.uint8)
-        found = np.empty(sums.shape, np.uint8)
+        carries = np.empty(sums.shape, np.uint8)
         for column in range(0, len(sums), 2):
-            found[column : column + 2] = carry
+            carries[column : column + 2] = carry
             carry = ((sums[column] + carry) >= 10).view(np.uint8)
-        return np.ascontiguousarray(found.T)
+        return np.ascontiguousarray(carries.T)
 
     def run(self, events: U8, arguments: U8) -> U8:
         """Return the digit of the latest column at every event, (N, n)."""
@@ -115,13 +117,13 @@ class Addition(Automaton):
         """Return (inputs + 1, answers) the probability of each digit after 0, 1, … columns."""
         first, second = np.divmod(np.arange(100), 10)
         total, carry = first + second, 0.0
-        found = np.zeros((inputs + 1, 10))
-        found[0, 0] = 1.0
+        chances = np.zeros((inputs + 1, 10))
+        chances[0, 0] = 1.0
         for column in range(1, inputs + 1):
             for into, chance in ((0, 1 - carry), (1, carry)):
-                np.add.at(found[column], (total + into) % 10, chance * self.weights)
+                np.add.at(chances[column], (total + into) % 10, chance * self.weights)
             carry = float(self.weights @ ((total >= 10) + carry * (total == 9)))
-        return found.round(12)
+        return chances.round(12)
 
     def floors(self, strings: Strings, see_reads: bool = True) -> dict[str, U8]:
         """What rules without memory answer.
@@ -134,18 +136,18 @@ class Addition(Automaton):
         sums = self.sums(strings.events, strings.arguments)
         before = np.zeros_like(sums)
         before[:, 2:] = sums[:, :-2]
-        found = {"no-carry": sums % np.uint8(10), "one-lookahead": (sums + (before >= 10)) % np.uint8(10)}
+        answers = {"no-carry": sums % np.uint8(10), "one-lookahead": (sums + (before >= 10)) % np.uint8(10)}
         if see_reads:
             under = np.zeros_like(sums)
             under[:, 3:] = strings.answers[:, 1:-2]
             came = (under + np.uint8(20) - before) % np.uint8(10)  # the carry into the column before
             out = (before + came) >= 10
             out[:, :2] = False
-            found["one-step"] = (sums + out) % np.uint8(10)
+            answers["one-step"] = (sums + out) % np.uint8(10)
         constants = self.constants(strings)
         constants["constant"] = constants["constant"].copy()
         constants["constant"][:, -1] = 0 if self.last_carry(strings.instructions // 2 - 1) <= 0.5 else 1
-        return {name: answers.astype(np.uint8) for name, answers in found.items()} | constants
+        return {name: digits.astype(np.uint8) for name, digits in answers.items()} | constants
 
     def last_carry(self, columns: int) -> float:
         """Return the probability of a carry out of so many columns."""
@@ -154,6 +156,11 @@ class Addition(Automaton):
         for _ in range(columns):
             carry = float(self.weights @ ((total >= 10) + carry * (total == 9)))
         return carry
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "columns since the one that set the carry"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: columns back to the one that set the carry into this one; to before the first where none has."""

@@ -6,7 +6,7 @@ state. A string is a sequence of inputs with reads among them::
     s5, one string     shift  swap  read      shift  keep  read
     who is first       E      D     D         C      C     C
 
-Most tasks have few states, and then a table says everything (:class:`TableAutomaton`). The others run strings by
+Most tasks have few states, and then a table says everything (:class:`.TableAutomaton`). The others run strings by
 themselves.
 
 Strings are addressed: string i is a function of (task, spec, seed, stream, i), see :mod:`.draws`.
@@ -15,20 +15,22 @@ Strings are addressed: string i is a function of (task, spec, seed, stream, i), 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.errors import SpecError, StringError, did_you_mean
-from ffprompt.tasks.base import U8, Bools, Ints, Rule, Strings, Task
-from ffprompt.tasks.draws import U32, Draws, below, weighted
+from ffprompt.errors import SpecError, did_you_mean
+from ffprompt.tasks import notation
+from ffprompt.tasks.arguments import EVERY, P_READ, READS, Argument
+from ffprompt.tasks.base import Rule, Task
+from ffprompt.tasks.draws import U32, Draws, below
+from ffprompt.tasks.events import U8, Bools, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 # Strings drawn at a time, so that the working arrays stay in the cache.
 _BLOCK = 2048
@@ -37,48 +39,6 @@ _LONGEST = 1 << 20
 _FEW = 16
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One setting of a task: its default, what it may be, and what it is about.
-
-    Attributes:
-        default: Its value where none is given. Its type is the type of every value.
-        help: What it says, in a few words.
-        choices: The texts that it can be; none for a number.
-        least: The smallest number.
-        most: The largest number.
-    """
-
-    default: float | str
-    help: str
-    choices: tuple[str, ...] = ()
-    least: float = 0
-    most: float = 1
-
-    def parse(self, name: str, text: str) -> float | str:
-        """Return the value that a text stands for. Raises SpecError."""
-        if self.choices:
-            if text not in self.choices:
-                raise SpecError(f"task-arg {name}={text}: expected {_either(self.choices)}")
-            return text
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not self.least <= value <= self.most or (isinstance(self.default, int) and value != int(value)):
-            kind = "a whole number" if isinstance(self.default, int) else "a number"
-            raise SpecError(f"task-arg {name}={text}: expected {kind} from {self.least:g} to {self.most:g}")
-        return int(value) if isinstance(self.default, int) else value + 0.0
-
-
-ANYWHERE, EVERY = "anywhere", "every"
-SYMBOLS = Argument(2, "number of different symbols", least=2, most=256)
-P_READ = Argument(0.2, "probability that a position inside the string is a read; 0 reads at the end only", most=0.999)
-READS = Argument(
-    ANYWHERE, "where reads stand: anywhere, or after every input, which T then counts", choices=(ANYWHERE, EVERY)
-)
 
 
 @dataclass(frozen=True)
@@ -166,10 +126,10 @@ class Automaton(Task):
     @classmethod
     def all_arguments(cls) -> dict[str, Argument]:
         """Return its settings by name: its own, and those that all have."""
-        found = dict(cls.arguments) | {"p_read": P_READ, "reads": READS}
+        known = dict(cls.arguments) | {"p_read": P_READ, "reads": READS}
         if len(cls.functions) > 1:
-            found["read"] = Argument(cls.functions[0], "what a read asks for", choices=cls.functions)
-        return found
+            known["read"] = Argument(cls.functions[0], "what a read asks for", choices=cls.functions)
+        return known
 
     def __getitem__(self, name: str) -> Any:
         """The value of one of its settings."""
@@ -301,8 +261,12 @@ class Automaton(Task):
         # Where reads have their places, the plan of a run has written down a share that is no setting.
         fixed = set(self.event_probabilities) - {name.removeprefix("p_") for name in self.all_arguments()}
         fixed |= {"read"} if self.reads_every else set()
-        given = {f"p_{name}": repr(float(p)) for name, p in (probabilities or {}).items() if name not in fixed}
-        return Spec(self.configured(given), length)
+        given = {f"p_{name}": float(p) for name, p in (probabilities or {}).items() if name not in fixed}
+        for name, p in given.items():
+            argument = self.all_arguments().get(name)
+            if argument is not None and not argument.least <= p <= argument.most:
+                raise SpecError(f"{name} {p:g}: expected a number from {argument.least:g} to {argument.most:g}")
+        return Spec(self.configured({name: repr(p) for name, p in given.items()}), length)
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
         """Read what ``str`` prints: ``s5(100, read=first)``. Raises SpecError."""
@@ -314,54 +278,7 @@ class Automaton(Task):
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
         """Read one string in the task's notation. Raises StringError naming the first event that is wrong."""
-        events, arguments, answers = self._read_notation(text)
-        read = self.read_event
-        if len(events) < 2 or events[-1] != read:
-            raise StringError(f"{text[:40]!r}: a string ends with {self.events[read].letter} and its answer")
-        if events[0] == read:
-            raise StringError(f"event 1: a string does not begin with {self.events[read].letter}")
-        if self.reads_every and [one == read for one in events] != [place % 2 == 1 for place in range(len(events))]:
-            raise StringError(f"{text[:40]!r}: every second event is a read, as the setting reads=every says")
-        problem = self.trouble(events, arguments)
-        if problem is not None:
-            raise StringError(f"event {problem[0] + 1}: {problem[1]}")
-        as_events, as_arguments = (np.array([row], np.uint8) for row in (events, arguments))
-        truth = self.run(as_events, as_arguments)
-        for place, (event, answer) in enumerate(zip(events, answers, strict=True)):
-            if event == read and truth[0, place] != answer:
-                raise StringError(f"event {place + 1}: the answer is {truth[0, place]}, not {answer}")
-        return self.strings(as_events, as_arguments, truth)
-
-    def _read_notation(self, text: str) -> tuple[list[int], list[int], list[int]]:
-        letters = {event.letter: number for number, event in enumerate(self.events)}
-        events: list[int] = []
-        arguments: list[int] = []
-        answers: list[int] = []
-        rest = text.strip()
-        at = 0
-        while at < len(rest):
-            where = f"event {len(events) + 1} (character {at + 1})"
-            number = letters.get(rest[at], -1)
-            if number < 0:
-                raise StringError(f"{where}: {rest[at]!r} is no event; expected {_either(tuple(letters))}")
-            event = self.events[number]
-            shape = r"\s*(\d{1,9})" * event.has_argument + (r"\s*:" if event.has_argument and ":" in rest else "") * (
-                event.is_read
-            )
-            match = re.compile(shape + r"\s*(\d{1,9})" * event.is_read + r"\s*").match(rest, at + 1)
-            if match is None:
-                behind = " and ".join(["its argument"] * event.has_argument + ["its answer"] * event.is_read)
-                raise StringError(f"{where}: {event.letter} stands without {behind}")
-            values = [int(value) for value in match.groups()]
-            limits = [event.count(self.answer_count)] * event.has_argument + [self.answer_count] * event.is_read
-            for value, limit in zip(values, limits, strict=True):
-                if value >= limit:
-                    raise StringError(f"{where}: {value} is outside 0 … {limit - 1}")
-            events.append(number)
-            arguments.append(values[0] if event.has_argument else 0)
-            answers.append(values[-1] if event.is_read else 0)
-            at = match.end()
-        return events, arguments, answers
+        return notation.parse(self, text)
 
     def contains(self, strings: Strings) -> bool:
         """Whether all strings are ones of this task."""
@@ -388,17 +305,17 @@ class Automaton(Task):
         ``constant`` knows how many inputs have come, and answers what is most probable then.
         """
         inputs = np.cumsum(~strings.is_read, axis=1)
-        found = {"constant": self.likeliest(int(inputs.max(initial=0)))[inputs]}
+        answers = {"constant": self.likeliest(int(inputs.max(initial=0)))[inputs]}
         if strings.symbols <= _FEW:
-            found |= {f"constant-{k}": np.full(strings.events.shape, k, np.uint8) for k in range(strings.symbols)}
-        return found
+            answers |= {f"constant-{k}": np.full(strings.events.shape, k, np.uint8) for k in range(strings.symbols)}
+        return answers
 
     def last_answers(self, strings: Strings) -> U8:
         """Return the answer of the latest earlier read, (N, n); before the first read, that of the start state."""
         start = np.uint8(self.answer_chances(0)[0].argmax())
         place = latest(strings.is_read)
-        found = np.take_along_axis(strings.answers, np.maximum(place, 0), 1)
-        return np.where(place < 0, start, found).astype(np.uint8)
+        earlier = np.take_along_axis(strings.answers, np.maximum(place, 0), 1)
+        return np.where(place < 0, start, earlier).astype(np.uint8)
 
     def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
         """The rules that may explain wrong answers: those of ``floors``.
@@ -413,6 +330,11 @@ class Automaton(Task):
             for name, answers in self.floors(strings, see_reads).items()
         }
 
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "inputs so far that changed the answer"
+
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: inputs so far that changed what a read would answer."""
         return {"gap": self.changes(strings)}
@@ -426,147 +348,5 @@ class Automaton(Task):
         return np.cumsum(before != truth, axis=1, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class TableAutomaton(Automaton):
-    """A task of few states: ``transitions`` says what each input does to each.
-
-    The inputs are the events that are no reads, each with each of its arguments, in order.
-    """
-
-    rule_names: ClassVar[tuple[str, ...]] = ("constant", "last-answer", "one-step", "last-input")
-
-    @property
-    @abstractmethod
-    def transitions(self) -> NDArray[np.int32]:
-        """(states, inputs) the state after each input."""
-
-    @property
-    @abstractmethod
-    def answers_of_states(self) -> U8:
-        """(states,) what a read answers in each state. State 0 is the start."""
-
-    @property
-    def weights(self) -> Floats:
-        """(inputs,) the probability of each input."""
-        count = len(self.input_events)
-        return np.full(count, 1 / count)
-
-    @cached_property
-    def input_events(self) -> U8:
-        """(inputs,) the event of each input."""
-        counts = [0 if event.is_read else event.count(2) for event in self.events]
-        return np.repeat(np.arange(len(counts)), counts).astype(np.uint8)
-
-    @cached_property
-    def input_arguments(self) -> U8:
-        """(inputs,) the argument of each input, 0 for none."""
-        events = [event for event in self.events if not event.is_read]
-        return np.concatenate([np.arange(event.count(2)) for event in events]).astype(np.uint8)
-
-    @cached_property
-    def answer_count(self) -> int:
-        """How many different answers its reads have."""
-        return int(self.answers_of_states.max()) + 1
-
-    def inputs(self, numbers: U32, is_read: Bools) -> tuple[U8, U8]:
-        """Return events and their arguments, drawn independently."""
-        place = weighted(numbers, self.weights)
-        return self.input_events[place], self.input_arguments[place]
-
-    def places(self, events: U8, arguments: U8) -> NDArray[np.intp]:
-        """Return (N, n) the number of each input; one behind the last of them at a read."""
-        first = np.full(len(self.events), len(self.input_events), np.intp)
-        for place in reversed(range(len(self.input_events))):
-            first[self.input_events[place]] = place
-        return np.asarray(first[events] + arguments * (events != self.read_event), np.intp)
-
-    @cached_property
-    def moves(self) -> NDArray[np.int32]:
-        """(states, inputs + 1) as ``transitions``, with a last input that stands for a read and does nothing."""
-        states = np.arange(len(self.transitions), dtype=np.int32)
-        return np.ascontiguousarray(np.column_stack([self.transitions, states]), np.int32)
-
-    def states(self, events: U8, arguments: U8) -> NDArray[np.int32]:
-        """Return (N, n) the state after every event."""
-        places = np.ascontiguousarray(self.places(events, arguments).T)  # (n, N): one row a step
-        moves, width = self.moves.ravel(), self.moves.shape[1]
-        states = np.empty(places.shape, np.int32)
-        state = np.zeros(places.shape[1], np.int32)
-        for step, place in enumerate(places):
-            state = moves.take(state * width + place)
-            states[step] = state
-        return states.T
-
-    def run(self, events: U8, arguments: U8) -> U8:
-        """Return what a read would answer after every event, (N, n)."""
-        return np.ascontiguousarray(self.answers_of_states.take(self.states(events, arguments)))
-
-    def trouble(self, events: Sequence[int], arguments: Sequence[int]) -> tuple[int, str] | None:
-        """Return nothing: every input may follow every other."""
-        return None
-
-    def answer_chances(self, inputs: int) -> Floats:
-        """Return (inputs + 1, answers) the probability of each answer after 0, 1, … inputs."""
-        chances = self.state_chances(inputs)
-        found = np.zeros((inputs + 1, self.answer_count))
-        for state, answer in enumerate(self.answers_of_states.tolist()):
-            found[:, answer] += chances[:, state]
-        return found.round(12)  # so that answers of equal probability are equal, and the first of them counts
-
-    def state_chances(self, inputs: int) -> Floats:
-        """Return (inputs + 1, states) the probability of each state after 0, 1, … inputs."""
-        found = np.zeros((inputs + 1, len(self.transitions)))
-        found[0, 0] = 1.0
-        for step in range(inputs):
-            for place, weight in enumerate(self.weights.tolist()):
-                np.add.at(found[step + 1], self.transitions[:, place], weight * found[step])
-        return found
-
-    def floors(self, strings: Strings, see_reads: bool = True) -> dict[str, U8]:
-        """What rules without memory answer.
-
-        ``last-answer`` repeats the latest earlier answer, ``one-step`` applies the latest input to it: both only where
-        earlier answers are visible. ``last-input`` applies the latest input to the start state. Those that apply an
-        input are left out where a read shows only part of the state.
-        """
-        found = {}
-        whole = self.answer_count == len(self.transitions)
-        if see_reads:
-            found["last-answer"] = self.last_answers(strings)
-        if whole:
-            answer, state = self.answers_of_states, np.argsort(self.answers_of_states).astype(np.int32)
-            place = np.maximum(latest(~strings.is_read), 0)
-            last = np.take_along_axis(self.places(strings.events, strings.arguments), place, 1)
-            if see_reads:
-                found["one-step"] = answer[self.moves[state[found["last-answer"]], last]]
-                # Two reads side by side: no input has come since the first of them.
-                same = latest(strings.is_read) > latest(~strings.is_read)
-                found["one-step"] = np.where(same, found["last-answer"], found["one-step"])
-            found["last-input"] = answer[self.moves[0, last]]
-        return found | self.own_rules(strings, see_reads) | self.constants(strings)
-
-    def own_rules(self, strings: Strings, see_reads: bool) -> dict[str, U8]:
-        """Return the rules of this task alone."""
-        return {}
-
-    def changes(self, strings: Strings) -> Ints:
-        """Return (N, n) how often the state has changed since the start."""
-        states = self.states(strings.events, strings.arguments)
-        before = np.zeros_like(states)
-        before[:, 1:] = states[:, :-1]
-        return np.cumsum(states != before, axis=1, dtype=np.int64)
-
-
-def latest(mask: Bools) -> Ints:
-    """Return the latest place before each one where ``mask`` holds, (N, n); -1 where there is none."""
-    found = np.full(mask.shape, -1, np.int64)
-    found[:, 1:] = np.maximum.accumulate(np.where(mask, np.arange(mask.shape[1]), -1), axis=1)[:, :-1]
-    return found
-
-
 def _text(value: float | str) -> str:
     return value if isinstance(value, str) else str(value)
-
-
-def _either(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from ffprompt.tasks import floors
-from ffprompt.tasks.base import U8, Bools, Ints, Rule, Strings
+from ffprompt.tasks.base import Rule
+from ffprompt.tasks.events import U8, Bools, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 
 def contradictions(strings: Strings) -> Ints:
@@ -36,30 +38,22 @@ def rules(strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
     :mod:`.floors` says. ``previous-write`` repeats the write before the one that counts (that one, if it is the first).
     """
     copied = floors.copies(strings, see_reads)
-    latest = _latest(np.ones_like(strings.is_read) if see_reads else ~strings.is_read)
-    ignored = np.take_along_axis(strings.having("idle"), np.maximum(latest, 0), 1)
-    found = {"copy-last-bit": Rule(copied["copy-last-bit"], ignored)}
+    shown = latest(np.ones_like(strings.is_read) if see_reads else ~strings.is_read)
+    ignored = np.take_along_axis(strings.having("idle"), np.maximum(shown, 0), 1)
+    explanations = {"copy-last-bit": Rule(copied["copy-last-bit"], ignored)}
     if see_reads:
-        read = _latest(strings.is_read)
+        read = latest(strings.is_read)
         # Without an earlier read the rule copies the latest symbol. That is another rule's doing, so it is not open.
-        found["copy-last-read"] = Rule(copied["copy-last-read"], (read >= 0) & (read < strings.anchors))
+        explanations["copy-last-read"] = Rule(copied["copy-last-read"], (read >= 0) & (read < strings.anchors))
     rewritten = strings.anchors > 0
     # The latest write before the governing one, which itself stands there where it is the first.
-    previous = np.take_along_axis(_latest(strings.having("reset")), strings.anchors, 1)
-    found["previous-write"] = Rule(_at(strings, previous), rewritten)
-    found["first-write"] = Rule(copied["first-write"], rewritten)
+    previous = np.take_along_axis(latest(strings.having("reset")), strings.anchors, 1)
+    explanations["previous-write"] = Rule(_at(strings, previous), rewritten)
+    explanations["first-write"] = Rule(copied["first-write"], rewritten)
     for symbol in range(strings.symbols):
         everywhere = np.ones_like(strings.is_read)
-        found[f"constant-{symbol}"] = Rule(np.full(strings.values.shape, symbol, np.uint8), everywhere)
-    return found
-
-
-def _latest(mask: Bools) -> Ints:
-    """The latest position before each one where ``mask`` holds; -1 where there is none."""
-    n = mask.shape[1]
-    found = np.full(mask.shape, -1, np.int64)
-    found[:, 1:] = np.maximum.accumulate(np.where(mask, np.arange(n), -1), axis=1)[:, :-1]
-    return found
+        explanations[f"constant-{symbol}"] = Rule(np.full(strings.values.shape, symbol, np.uint8), everywhere)
+    return explanations
 
 
 def _at(strings: Strings, position: Ints) -> U8:

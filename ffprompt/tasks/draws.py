@@ -56,10 +56,12 @@ def weighted(numbers: U32, weights: NDArray[np.float64]) -> NDArray[np.uint8]:
         return uniform(numbers, len(weights))
     thresholds = np.round(np.cumsum(weights)[:-1] * 2**32)
     if len(thresholds) > 4:
-        places = np.searchsorted(np.minimum(thresholds, 2**32 - 1).astype(np.uint32), numbers, side="right")
-        return np.asarray(places, np.uint8)
-    found = np.zeros(numbers.shape, np.uint8)
+        bounds = np.minimum(thresholds, 2**32 - 1).astype(np.uint32)
+        # A bound of 2**32 is one too low here. The largest number must not reach a place without weight for that.
+        last = np.flatnonzero(weights)[-1]
+        return np.asarray(np.minimum(np.searchsorted(bounds, numbers, side="right"), last), np.uint8)
+    places = np.zeros(numbers.shape, np.uint8)
     for threshold in thresholds.tolist():
         if threshold < 2**32:
-            found += (numbers >= np.uint32(threshold)).view(np.uint8)
-    return found
+            places += (numbers >= np.uint32(threshold)).view(np.uint8)
+    return places

@@ -17,9 +17,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ffprompt.tasks.automaton import Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import U8, Bools, Event, Ints
+from ffprompt.tasks.strings import Strings, latest
 
 OPEN, CLOSE, READ = range(3)
 
@@ -141,17 +142,22 @@ class Dyck(Automaton):
         ``last-open`` forgets what has been closed: the kind that was opened last, or that something is open, or how
         many have ever been opened (at most the greatest depth).
         """
-        found = {"last-answer": self.last_answers(strings)} if see_reads else {}
+        answers = {"last-answer": self.last_answers(strings)} if see_reads else {}
         opens = strings.events == OPEN
         if self.read_function == "top":
             place = latest(opens)
             kind = np.take_along_axis(strings.arguments, np.maximum(place, 0), 1)
-            found["last-open"] = np.where(place < 0, 0, kind + 1).astype(np.uint8)
+            answers["last-open"] = np.where(place < 0, 0, kind + 1).astype(np.uint8)
         elif self.read_function == "empty":
-            found["last-open"] = (np.cumsum(opens, axis=1) == 0).astype(np.uint8)
+            answers["last-open"] = (np.cumsum(opens, axis=1) == 0).astype(np.uint8)
         else:
-            found["last-open"] = np.minimum(np.cumsum(opens, axis=1), self.deepest).astype(np.uint8)
-        return found | self.constants(strings)
+            answers["last-open"] = np.minimum(np.cumsum(opens, axis=1), self.deepest).astype(np.uint8)
+        return answers | self.constants(strings)
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "inputs since the innermost open bracket was opened"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: inputs since the innermost open bracket was opened; since the start where none is."""

@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from ffprompt._util.numbers import is_number, is_whole
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import covariates, floors
-from ffprompt.tasks.base import MAX_SYMBOLS, U8, Event, Ints, Rule, Strings, Task
+from ffprompt.tasks.base import Rule, Task
+from ffprompt.tasks.events import MAX_SYMBOLS, U8, Event, Ints
+from ffprompt.tasks.strings import Strings
 
 EVENTS = (
     Event("write", "w", "reset", arguments=None),

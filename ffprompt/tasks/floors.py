@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffprompt.tasks.base import U8, Bools, Strings
+from ffprompt.tasks.events import U8, Bools
+from ffprompt.tasks.strings import Strings
 
 NAMES = ("copy-last-bit", "copy-last-read", "first-write", "majority")
 
@@ -36,8 +37,8 @@ def copies(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     latest, _ = _latest(np.ones_like(reads) if see_reads else ~reads, values, symbols)
     rules = {"copy-last-bit": latest, "first-write": np.broadcast_to(values[:, :1], values.shape)}
     if see_reads:
-        read, found = _latest(reads, values, symbols)
-        rules["copy-last-read"] = np.where(found, read, latest)
+        read, is_there = _latest(reads, values, symbols)
+        rules["copy-last-read"] = np.where(is_there, read, latest)
     return rules
 
 

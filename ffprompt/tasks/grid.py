@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.tasks.automaton import TableAutomaton
-from ffprompt.tasks.base import U8, Event, Strings
+from ffprompt.tasks.events import U8, Event
+from ffprompt.tasks.strings import Strings
+from ffprompt.tasks.table import TableAutomaton
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from typing import ClassVar
 import numpy as np
 
 from ffprompt.errors import SpecError
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import MAX_SYMBOLS, U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import MAX_SYMBOLS, U8, Bools, Event, Ints
 from ffprompt.tasks.floors import majority
+from ffprompt.tasks.strings import Strings, latest
 
 WRITE, READ = range(2)
 
@@ -71,6 +73,11 @@ class Registers(Automaton):
         return self.names + (0 if self.reads_every else 1)
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """T of a run that does not say it: room for more than the first writes."""
+        return tuple(length for length in (10, 50, 100) if length >= 2 * self.names) or (200,)
+
+    @property
     def unread(self) -> int:
         """The first writes."""
         return self.names
@@ -106,12 +113,12 @@ class Registers(Automaton):
         places = np.ascontiguousarray(names.T) + np.arange(len(events)) * self.names
         symbols = np.ascontiguousarray(values.T)
         memory = np.zeros(len(events) * self.names, np.uint8)
-        found = np.empty(places.shape, np.uint8)
+        answers = np.empty(places.shape, np.uint8)
         for step, place in enumerate(places):
             now = np.where(reads[step], memory[place], symbols[step])
             memory[place] = now
-            found[step] = now
-        return np.ascontiguousarray(found.T)
+            answers[step] = now
+        return np.ascontiguousarray(answers.T)
 
     def split(self, events: U8, arguments: U8) -> tuple[Ints, U8]:
         """Return (N, n) the name that each event is about, and the symbol that it writes."""
@@ -146,6 +153,11 @@ class Registers(Automaton):
             "first-write": np.take_along_axis(values, names, 1),  # the write to name k is event k
             "majority": majority(visible, values, last, strings.symbols),
         } | self.constants(strings)
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the latest write to the name that is read"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: events since the latest write to the name."""

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 from ffprompt.errors import SpecError, did_you_mean
 from ffprompt.tasks.addition import Addition
-from ffprompt.tasks.base import MAX_SYMBOLS, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.dihedral import Dihedral
 from ffprompt.tasks.dyck import Dyck
+from ffprompt.tasks.events import MAX_SYMBOLS
 from ffprompt.tasks.flipflop import FLIP_FLOP
 from ffprompt.tasks.grid import Grid
-from ffprompt.tasks.groups import Alternating, Counter, Cube, Dihedral, Parity, Quaternions, Symmetric
+from ffprompt.tasks.groups import Counter, Cube, Parity
+from ffprompt.tasks.permutations import Alternating, Symmetric
+from ffprompt.tasks.quaternions import Quaternions
 from ffprompt.tasks.registers import Registers
 from ffprompt.tasks.segments import DenseThenSparse
 from ffprompt.tasks.undo import Undo

@@ -14,10 +14,13 @@ import numpy as np
 
 from ffprompt.errors import SpecError
 from ffprompt.tasks import flipflop, floors
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, Spec
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Rule, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats, Spec
+from ffprompt.tasks.base import Rule
 from ffprompt.tasks.draws import U32, uniform
+from ffprompt.tasks.events import U8, Bools, Event, Ints
 from ffprompt.tasks.flipflop import FLIP_FLOP, IGNORE, READ, WRITE
+from ffprompt.tasks.strings import Strings
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,8 @@ class DenseThenSparse(Automaton):
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
         """Read one string in the notation of the flip-flop."""
-        found = flipflop.parse(text, self.answer_count)
-        return self.strings(found.events, found.values, found.values)
+        string = flipflop.parse(text, self.answer_count)
+        return self.strings(string.events, string.values, string.values)
 
     def answer_chances(self, inputs: int) -> Floats:
         """Return (inputs + 1, answers): every symbol is equally probable."""
@@ -129,6 +132,11 @@ class DenseThenSparse(Automaton):
     def rules(self, strings: Strings, see_reads: bool = True) -> dict[str, Rule]:
         """The rules that may explain wrong answers: those of the flip-flop."""
         return FLIP_FLOP.rules(strings, see_reads)
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the latest write"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """What makes a read hard, as in the flip-flop."""

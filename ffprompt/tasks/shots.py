@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ffprompt.tasks.base import Spec, Strings
+from ffprompt.tasks.base import Spec
+from ffprompt.tasks.strings import Strings
 
 
 def sample_shots(

@@ -15,10 +15,12 @@ from typing import ClassVar
 import numpy as np
 
 from ffprompt.errors import SpecError
-from ffprompt.tasks.automaton import SYMBOLS, Argument, Automaton, Floats, latest
-from ffprompt.tasks.base import U8, Bools, Event, Ints, Strings
+from ffprompt.tasks.arguments import SYMBOLS, Argument
+from ffprompt.tasks.automaton import Automaton, Floats
 from ffprompt.tasks.draws import U32, uniform, weighted
+from ffprompt.tasks.events import U8, Bools, Event, Ints
 from ffprompt.tasks.floors import majority
+from ffprompt.tasks.strings import Strings, latest
 
 WRITE, UNDO, IGNORE, READ = range(4)
 
@@ -119,6 +121,11 @@ class Undo(Automaton):
             "first-write": np.broadcast_to(strings.values[:, :1], strings.values.shape),
             "majority": majority(visible, strings.values, last, strings.symbols),
         } | self.constants(strings)
+
+    @property
+    def gap_counts(self) -> str:
+        """What its gaps count, in words."""
+        return "instructions since the write that counts"
 
     def covariates(self, strings: Strings) -> dict[str, Ints]:
         """The gap: events since the write that counts."""

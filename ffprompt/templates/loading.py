@@ -16,7 +16,8 @@ from ffprompt._util.files import read_text
 from ffprompt._util.validation import each_in_one_line
 from ffprompt.errors import TemplateError, did_you_mean
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import MAX_SYMBOLS, Event
+from ffprompt.tasks.events import MAX_SYMBOLS, Event
+from ffprompt.templates.answer_words import split, with_words
 from ffprompt.templates.frame import not_reserved
 from ffprompt.templates.renderer import Part, Renderer, check_values
 from ffprompt.templates.schema import Instructions, Template, event_problems
@@ -35,13 +36,20 @@ def names() -> list[str]:
 def load(name: str) -> Template:
     """Load a bundled template by its name, or any template by the path of its file, and check all of it.
 
+    ``light-switch=down/up`` is the template ``light-switch`` with these answer words.
+
     Raises:
         TemplateError: There is none, or something in it is wrong. One line names the file and every wrong key.
     """
-    path, content = _content(name)
+    base, words = split(name) if isinstance(name, str) else (name, ())
+    path, content = _content(base)
     template, problems = _checked(content, _tasks())
     if template is None or problems:
         raise TemplateError(f"template {path}: {in_one_line(problems)}")
+    if words:
+        template = with_words(template, words)
+        if problems := tuple(dict.fromkeys(_wrong_texts(template))):
+            raise TemplateError(f"template {name}: {in_one_line(problems)}")
     return template
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from ffprompt._util.storage import write_atomically
 from ffprompt.errors import SpecError, TemplateError
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.events import Event
 from ffprompt.templates.loading import load, names
 
 _TEXT = """\

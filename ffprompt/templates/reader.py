@@ -14,7 +14,7 @@ import numpy as np
 
 from ffprompt.errors import ModelError
 from ffprompt.reference.vocabulary import Asked, Vocabulary
-from ffprompt.tasks.base import Strings
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates.loading import load
 from ffprompt.templates.renderer import Renderer
 

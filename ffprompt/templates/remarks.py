@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event
+from ffprompt.tasks.events import Event
 from ffprompt.templates.schema import Template
 
 # A text is called longer than another where it has this many times its characters.

@@ -9,11 +9,12 @@ from typing import Any
 
 from ffprompt.errors import TemplateError
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.events import Event
 from ffprompt.templates.frame import ANSWER, EVENTS, Frame
 from ffprompt.templates.schema import Chat, Template
 
-CHAT_FRAMES = tuple(key for key in Chat.model_fields if key not in ("system", "ack", "silence"))
+CHAT_FRAMES = tuple(key for key in Chat.model_fields if key not in ("system", "ack", "silence", "verify"))
 Part = tuple[str, Callable[[], object]]  # a key of the file, and what makes it or raises TemplateError
 
 
@@ -68,6 +69,8 @@ class Renderer:
             if self.has(key):
                 yield key, lambda key=key: self.frame(key)  # type: ignore[misc]
         yield "chat.system", lambda: self.system
+        yield "completion.verify", lambda: self.verify("completion", 0)
+        yield "chat.verify", lambda: self.verify("chat", 0)
 
     @cached_property
     def reads(self) -> tuple[tuple[str, str], ...]:
@@ -100,6 +103,13 @@ class Renderer:
     def system(self) -> str:
         """The system message; empty for none."""
         return self._plain(self.template.chat.system, "chat.system")
+
+    def verify(self, form: str, answer: int) -> str:
+        """The question whether an answer is right. Raises TemplateError for a text that does not show it."""
+        key = f"{form}.verify"
+        if key not in self._made:
+            self._made[key] = Frame(self._text(key) or "", key, ["answer", *self._names], once="answer")
+        return self._made[key].render(**self._names, answer=self.surfaces[answer])
 
     def has(self, key: str) -> bool:
         """Return whether the file has a text, such as ``chat.list_again``."""

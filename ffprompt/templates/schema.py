@@ -19,11 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ffprompt.errors import SpecError, TemplateError, did_you_mean
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Task
+from ffprompt.tasks.base import Task
+from ffprompt.tasks.events import Event
 from ffprompt.templates.frame import Frame
 
 # Keys that came after the digests of templates: one that is left out is no part of a template's content.
-_ADDED = (("completion", "steps"), ("chat", "trace"), ("chat", "trace_again"))
+_ADDED = (
+    ("completion", "steps"), ("completion", "verify"), ("chat", "trace"), ("chat", "trace_again"), ("chat", "verify"),
+)  # fmt: skip
 
 
 class _Section(BaseModel):
@@ -60,6 +63,7 @@ class Completion(_Section):
     list_string: str | None = None  # list: the reads are blank, {{ answers }} ends the text
     steps: str = "Step by step:"  # trace: stands between the events and the lines about them
     between: str = "\n\n"
+    verify: str = 'Is the last answer, "{{ answer }}", right? True or False:'  # verify: stands on a line of its own
 
 
 class Chat(_Section):
@@ -68,6 +72,8 @@ class Chat(_Section):
     A dialogue begins with ``dialogue``, after a shot with ``dialogue_again``, and goes on with ``turn``, where
     ``{{ count }}`` is the number of reads in that turn. ``ack`` is the assistant's word on a turn that asks nothing,
     ``silence`` stands where a model's own reply was empty.
+
+    ``verify`` follows the request for one answer, and asks whether ``{{ answer }}`` is right instead.
 
     ``trace`` and ``trace_again`` ask for a numbered line for each event and a last line "Answers:". Without them the
     request for a list is followed by one for these.
@@ -85,6 +91,10 @@ class Chat(_Section):
     turn: str = "{{ events }}"
     ack: str = "OK."
     silence: str = "(no answer)"
+    verify: str = (
+        'Do not give that answer yourself. The answer proposed by someone else is "{{ answer }}". Is it right? Reply '
+        "with True or False alone."
+    )
 
 
 class Reply(_Section):

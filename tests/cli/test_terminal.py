@@ -110,10 +110,10 @@ def steady(text: str) -> str:
 @pytest.mark.parametrize(
     ("name", "width", "colour"),
     [
-        ("terminal-80", 80, False),
+        pytest.param("terminal-80", 80, False, marks=pytest.mark.slow),
         ("terminal-100", 100, False),
-        ("terminal-160", 160, False),
-        ("terminal-colour", 100, True),
+        pytest.param("terminal-160", 160, False, marks=pytest.mark.slow),
+        pytest.param("terminal-colour", 100, True, marks=pytest.mark.slow),
         ("terminal-pipe", None, False),
     ],
 )

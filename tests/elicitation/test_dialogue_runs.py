@@ -302,6 +302,7 @@ def test_an_interruption_loses_no_answer_that_waits_to_be_written(
     assert sum(len(line["turns"]) for line in lines(folder.path)) == answered
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_in_the_middle_of_its_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FaultyServer(latency=0.05, reply="1") as server:
         words = [

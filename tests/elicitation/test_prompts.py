@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.question import Prompt
 from ffprompt.elicitation.wording import answers
-from ffprompt.tasks.base import String, Strings
 from ffprompt.tasks.flipflop import EVENTS, READ, Spec, as_strings, parse, sample
 from ffprompt.tasks.shots import sample_shots
+from ffprompt.tasks.strings import String, Strings
 from ffprompt.templates.loading import load, names
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Reply, Template

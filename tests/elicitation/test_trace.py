@@ -21,8 +21,8 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.scoring.response_records import record
 from ffprompt.scoring.score import Judged, Reading
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, oracle, parse
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates.loading import load, names
 from ffprompt.templates.renderer import Renderer
 from ffprompt.templates.schema import Template
@@ -274,6 +274,7 @@ def test_every_task_knows_its_state_or_that_it_has_none(name: str) -> None:
         assert (task.answers_everywhere(blank) == states).all()
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_a_real_base_model_writes_traces(tmp_path: Path) -> None:
     words = ["--elicitation", "trace", "--form", "completion", "--template", "game", "--shots", "2"]

@@ -207,7 +207,11 @@ def cut(log: Path, lines: int) -> None:
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:lines]))
 
 
-@pytest.mark.parametrize("lines", [0, 1, 64, 100, 300])
+def slow(*values: object) -> list[object]:
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("lines", [1, 100, *slow(0, 64, 300)])
 @pytest.mark.parametrize("rule", [("--certify", 0.03), ("--until-width", 0.04)])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     tmp_path: Path, rule: tuple[object, ...], lines: int
@@ -287,6 +291,7 @@ def test_a_table_of_several_is_as_good_as_its_worst() -> None:
     assert "below" not in describe(course(certify=0.1).record())
 
 
+@pytest.mark.slow
 def test_a_glitching_model_is_wrong_as_often_as_it_says(tmp_path: Path) -> None:
     for share, low, high in (("0", 0, 0), ("0.01", 0.005, 0.016), ("1", 1, 1)):
         out = tmp_path / share

@@ -65,7 +65,7 @@ def test_every_condition_has_a_sample_and_every_read_a_digest(tmp_path: Path) ->
     assert "write" in samples[0]["messages"][-1]["text"] and samples[0]["tokens"] is None  # type: ignore[index]
     assert "write" in samples[1]["prompt"]
     reads = pd.read_parquet(made / "reads.parquet")
-    assert list(reads.columns)[-3:] == ["prompt", "condition", "final_answer"]
+    assert list(reads.columns)[-4:] == ["prompt", "condition", "final_answer", "proposed"]
     assert reads.prompt.drop_duplicates().tolist() == [line["prompt"] for line in lines(made)]
 
 

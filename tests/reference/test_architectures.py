@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, normalize, one_hot
+from torch.nn.functional import logsigmoid, normalize, one_hot, silu, softplus
 
 from ffprompt.cli.main import main
 from ffprompt.errors import ConfigError
@@ -43,11 +43,15 @@ CONFIGS: dict[str, NetworkConfig] = {
     **{f"norm {name}": replace(_TINY, norm=name) for name in NORMS},
     **{f"attention {name}": replace(_TINY, attention=name) for name in ("forgetting", "differential", "recurrent")},
     **{f"norms {name}": replace(_TINY, norm_placement=name) for name in ("post", "sandwich")},
+    **{f"attention {name}": replace(_TINY, attention=name, positions="none") for name in ("stick-breaking", "path")},
+    "attention hybrid": replace(_TINY, attention="hybrid", positions="rope", window=20),
+    "a window": replace(_TINY, window=20),
     "normalised queries and keys": replace(_TINY, qk_norm=True),
     "no residual": replace(_TINY, no_residual=True),
     "temperature": replace(_TINY, temperature=3.0),
     "three symbols": replace(_TINY, symbols=3),
     "ssm": SSMConfig(width=8, state=4, heads=2),
+    "ssm, one rate a head": SSMConfig(width=8, state=4, heads=2, rates="head"),
     "ssm, Mamba's heads of one channel, two layers": SSMConfig(layers=2, width=8, state=4, heads=16),
     **{f"rule {name}": DeltaConfig(width=8, heads=2, rule=name) for name in RULES},
     "rule gated-delta, two layers": DeltaConfig(layers=2, width=8, heads=2),
@@ -238,6 +242,26 @@ def test_the_scan_is_the_recurrence_token_by_token(length: int) -> None:
         torch.testing.assert_close(found, want, rtol=1e-8, atol=1e-8)
 
 
+@torch.no_grad()
+def test_the_state_space_layer_is_the_recurrence_of_mamba_2_token_by_token() -> None:
+    config = SSMConfig(width=8, state=5, heads=4, rates="head")
+    one = ssm.Mixer(config)
+    one.log_rate.data = torch.tensor([0.0, 1.0, 3.0, 9.0])  # the last forgets all: exp(-Δ e⁹)
+    u = torch.randn(2, 70, 8, generator=torch.Generator().manual_seed(0))
+    x, gate = one.input(u).chunk(2, -1)
+    x = silu(one.convolution(x))
+    step, write, read = one.select(x).split([4, 5, 5], -1)
+    delta = softplus(step + one.step)
+    state, rows = x.new_zeros(2, 4, 4, 5), []  # (B, H, P, N)
+    for t in range(u.shape[1]):
+        kept = torch.exp(-delta[:, t] * one.log_rate.exp())[:, :, None, None]
+        own = x[:, t].view(2, 4, 4)
+        state = state * kept + (delta[:, t, :, None] * own)[..., None] * write[:, t, None, None]
+        rows.append((state @ read[:, t, None, :, None]).flatten(1) + one.skip * x[:, t])
+    wanted = one.output(one.norm(torch.stack(rows, 1) * silu(gate)))
+    torch.testing.assert_close(one(u), wanted, rtol=1e-4, atol=1e-5)
+
+
 def plain_recall(q: Tensor, k: Tensor, v: Tensor, fade: Tensor | None, strength: Tensor | None) -> Tensor:
     memory, out = q.new_zeros(*q[:, 0].shape, v.shape[-1]), []  # (B, H, D, D)
     for t in range(q.shape[1]):
@@ -275,15 +299,20 @@ def test_a_rule_in_chunks_is_the_recurrence_token_by_token(rule: str, length: in
 
 
 @pytest.mark.parametrize(
-    ("config", "module", "name"), [(SSMConfig(width=8), ssm, "scan"), (DeltaConfig(width=8), delta, "recall")]
+    ("config", "module", "name"),
+    [
+        (SSMConfig(width=8), ssm, "scan"),
+        (SSMConfig(width=8, rates="head"), ssm, "recall"),
+        (DeltaConfig(width=8), delta, "recall"),
+    ],
 )
 def test_the_memory_is_kept_in_float32_where_a_training_computes_in_bfloat16(
     config: NetworkConfig, module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, seen = getattr(module, name), []
 
-    def watched(*tensors: Tensor) -> Tensor:
-        seen.extend([*tensors, plain(*tensors)])
+    def watched(*tensors: Tensor | None) -> Tensor:
+        seen.extend([*(one for one in tensors if one is not None), plain(*tensors)])
         return seen[-1]
 
     monkeypatch.setattr(module, name, watched)

@@ -10,8 +10,8 @@ import pytest
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.reference.training import data
 from ffprompt.reference.training.data import Mixture, Source, batches
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, sample
+from ffprompt.tasks.strings import Strings
 
 # Languages that can be told apart by a string's look: writes alone, reads alone, ignores alone between the ends.
 WRITES, READS, IGNORES = (Spec(8, *p) for p in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))

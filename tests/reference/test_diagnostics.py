@@ -333,6 +333,7 @@ def test_a_monitored_training_has_the_weights_of_one_that_is_not() -> None:
 # --- resuming ---
 
 
+@pytest.mark.slow
 def test_a_resumed_training_warns_at_the_steps_of_an_uninterrupted_one() -> None:
     def stop_and_go(stops: list[int]) -> list[Trouble]:
         work, monitors, found = trainer(SMALL, learning_rate=1.0, steps=80, batch=4), Monitors(), []

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize, pad, silu
 
 from ffprompt.errors import ConfigError
-from ffprompt.reference.networks import layers
+from ffprompt.reference.networks import layers, path
 from ffprompt.reference.networks.architectures import build, configure
 from ffprompt.reference.networks.transformer import Transformer
 from ffprompt.reference.training.config import Training
@@ -22,11 +23,17 @@ T, WIDTH, HEADS = 9, 16, 2
 D = WIDTH // HEADS
 X = torch.randn(2, T, WIDTH, generator=torch.Generator().manual_seed(5))
 NAMES = layers.NAMES[1:]
+LONG = 75  # more than one block or chunk, and no multiple of one
 
 
 def layer(name: str, place: int = 1) -> Any:
     torch.manual_seed(7)
-    return layers.layer(name, WIDTH, HEADS, place)
+    config = configure("transformer", {"layers": 2, "width": WIDTH, "heads": HEADS, "attention": name, "window": None})
+    if name == "hybrid":
+        place = 0
+    model = build(config, 7)
+    assert isinstance(model, Transformer)
+    return model.mixer(place)
 
 
 def head(of: nn.Module, x: Tensor, number: int) -> Tensor:
@@ -125,6 +132,112 @@ def test_recurrent_attention_is_the_cell_of_its_paper() -> None:
             rows.append(numerator / denominator)
         heads.append(torch.stack(rows))
     torch.testing.assert_close(one(X, None, None)[0], joined(one, heads), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_stick_breaking_attention_is_equation_2_of_its_paper() -> None:
+    one = layer("stick-breaking")
+    heads = []
+    for h in range(HEADS):
+        q, k, v = (head(of, X, h) for of in (one.query, one.key, one.value))
+        rows = []
+        for i in range(T):
+            share = [torch.sigmoid(q[i] @ k[j] / math.sqrt(D)) for j in range(i)]
+            weights = [share[j] * math.prod(1 - float(share[n]) for n in range(j + 1, i)) for j in range(i)]
+            rows.append(sum((weight * v[j] for j, weight in enumerate(weights)), torch.zeros(D)))
+        heads.append(torch.stack(rows))
+    torch.testing.assert_close(one(X, None, None)[0], joined(one, heads), atol=1e-5, rtol=1e-4)
+
+
+def householder_scores(q: Tensor, k: Tensor, w: Tensor, beta: Tensor) -> Tensor:
+    """k_jᵀ H_{j+1} … H_i q_i, (T, T), one transform at a time."""
+    found = torch.full((len(q), len(q)), -torch.inf, dtype=q.dtype)
+    for i in range(len(q)):
+        carried = q[i]
+        for j in range(i, -1, -1):
+            found[i, j] = k[j] @ carried
+            carried = carried - beta[j] * w[j] * (w[j] @ carried)
+    return found
+
+
+@torch.no_grad()
+def test_path_attention_is_the_product_of_transforms_of_its_paper() -> None:
+    one = layer("path")
+    w, beta = one.transforms(X)
+    filtered = sum(  # over the token and the two before it, by taps in time
+        pad(one.up(one.down(X[0])), (0, 0, 2 - tap, 0))[:T] * one.convolution.weight[tap] for tap in range(3)
+    )
+    heads = []
+    for h in range(HEADS):
+        part = silu(filtered + one.convolution.bias)[:, h * D : (h + 1) * D]
+        torch.testing.assert_close(w[0, h], part / part.norm(dim=1, keepdim=True))
+        torch.testing.assert_close(beta[0, h], 2 * torch.sigmoid(one.strength(X[0])[:, h]))
+        q, k, v = (head(of, X, h) for of in (one.query, one.key, one.value))
+        weights = (householder_scores(q, k, w[0, h], beta[0, h]) / math.sqrt(D)).softmax(-1)
+        heads.append(weights @ v)
+    torch.testing.assert_close(one(X, None, None)[0], joined(one, heads), atol=1e-5, rtol=1e-4)
+
+
+def test_scores_of_path_in_chunks_and_their_gradients_are_those_of_the_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    length = 2 * path._CHUNK + 7
+    q, k, w = (torch.randn(1, 1, length, 4, generator=generator, dtype=torch.float64) for _ in range(3))
+    beta = 2 * torch.rand(1, 1, length, generator=generator, dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (q, k, normalize(w, dim=-1).detach(), beta)]
+    rows = path.scores(*inputs)
+    fast = path.square(rows, length)[0, 0].tril()
+    plain = householder_scores(*(x[0, 0] for x in inputs)).tril()
+    torch.testing.assert_close(fast, plain)
+    weight = torch.randn(length, length, generator=generator, dtype=torch.float64).tril()
+    wanted = torch.autograd.grad((plain * weight).sum(), inputs)
+    for found, want in zip(torch.autograd.grad((fast * weight).sum(), inputs), wanted, strict=True):
+        torch.testing.assert_close(found, want)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["none", "rope", "alibi"])
+def test_a_query_of_a_window_sees_the_last_tokens_alone(positions: str) -> None:
+    fields = {"layers": 1, "width": WIDTH, "heads": HEADS, "positions": positions, "window": 3}
+    model = build(configure("transformer", fields), 0)
+    assert isinstance(model, Transformer)
+    one, x = model.blocks[0].attention, long_input()
+    whole = one(x, None, None)
+    seen: list[Tensor] = []
+    torch.testing.assert_close(one(x, None, seen), whole)
+    band = torch.ones(LONG, LONG).tril() * torch.ones(LONG, LONG).triu(-2)
+    assert torch.equal(seen[0] > 0, band.bool().expand_as(seen[0]))
+    at = torch.tensor([[70, 3], [0, 66]])
+    torch.testing.assert_close(one(x, at, None), torch.stack([whole[row, at[row]] for row in range(2)]))
+
+
+def test_a_hybrid_takes_turns_between_a_state_space_layer_and_a_window() -> None:
+    model = build(configure("transformer", {"layers": 4, "width": 16, "heads": 2, "attention": "hybrid"}), 0)
+    assert isinstance(model, Transformer)
+    kinds = [type(block.attention).__name__ for block in model.blocks]
+    assert kinds == ["Recurrence", "Attention", "Recurrence", "Attention"]
+    assert model.blocks[1].attention.window == 64
+
+
+def long_input() -> Tensor:
+    return torch.randn(2, LONG, WIDTH, generator=torch.Generator().manual_seed(6))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_in_blocks_has_the_outputs_and_gradients_of_the_open_one(name: str) -> None:
+    one, every = layer(name), torch.arange(LONG).expand(2, -1)
+    weight = torch.randn(2, LONG, WIDTH, generator=torch.Generator().manual_seed(8))
+    outputs, gradients = [], []
+    for at in (None, every):
+        x = long_input().requires_grad_()
+        out = one(x, at, None)
+        outputs.append(out.detach())
+        gradients.append(torch.autograd.grad((out * weight).sum(), [x, *one.parameters()], allow_unused=True))
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-4)
+    for found, want in zip(*gradients, strict=True):
+        if want is None:
+            assert found is None
+        else:
+            torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-3)
 
 
 @torch.no_grad()

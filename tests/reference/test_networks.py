@@ -32,8 +32,8 @@ from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture
 from ffprompt.reference.training.evaluate import Evaluation, evaluate
 from ffprompt.reference.training.loop import Progress, Trainer, TrainResult, targets, train
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import Spec, parse, sample
+from ffprompt.tasks.strings import Strings
 from tests.conftest import ROOT
 
 SMALL = LSTMConfig(width=8, hidden=8)
@@ -431,7 +431,9 @@ def test_the_bundled_lstm_says_what_it_is(lstm: ReferenceBackend) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", FLIP_FLOPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "4x" in name else ()) for name in FLIP_FLOPS]
+)
 def test_a_bundled_model_errs_as_often_as_its_file_says(name: str) -> None:
     kept = files.load(files.resolve(name))
     assert [one.data for one in kept.evaluation] == [Spec.ffl(p) for p in TRAINING_SETS]

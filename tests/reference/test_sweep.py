@@ -235,6 +235,7 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     assert "trainings: 2, finished before: 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
     """One diverges, one is well."""
     text = TINY.replace("seeds = 2", "seeds = 1") + (
@@ -292,6 +293,7 @@ def test_a_study_that_was_changed_does_not_go_on_in_the_folders_of_the_old_one(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_the_next_task_alone_and_ctrl_c_is_the_parents(tmp_path):
     jobs = _jobs(load_study(write(tmp_path, TINY.replace("seeds = 2", "seeds = 3"))), tmp_path / "out")
     found: dict[str, str | None] = {}
@@ -368,7 +370,7 @@ def test_a_sweep_on_ray_makes_the_same_folders_and_names_what_failed(tmp_path, c
     file, out = write(tmp_path, text.replace("seeds = 2", "seeds = 1")), tmp_path / "out"
     heard = []
     monkeypatch.setattr(Shown, "tell", lambda shown, name, event: heard.append((name, event["event"])))
-    assert main(["sweep", file, "--out", str(out), "--ray", "--cpus-per-task", "1"]) == 3
+    assert main(["sweep", file, "--out", str(out), "--ray", "local", "--cpus-per-task", "1"]) == 3
     assert heard.count(("good_s0", "step")) >= 2
     assert "not finished: bad_s0: training step" in capsys.readouterr().out
     job = _jobs(load_study(file), tmp_path / "alone")[1]

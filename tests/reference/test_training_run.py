@@ -66,7 +66,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
         (LSTMConfig(width=8, hidden=8), replace(RECIPE, precision="float32", data_size=17)),
     ],
 )
-@pytest.mark.parametrize("stops", [(17,), (4, 21, 29)])
+@pytest.mark.parametrize("stops", [pytest.param((17,), marks=pytest.mark.slow), (4, 21, 29)])
 def test_a_resumed_training_ends_bit_for_bit_like_one_that_was_never_stopped(
     tmp_path: Path, config: NetworkConfig, training: Training, stops: tuple[int, ...]
 ) -> None:
@@ -311,7 +311,7 @@ def test_the_command_trains_and_says_how_to_evaluate(tmp_path: Path, capsys: pyt
     assert command("transformer", *TINY, "--data", "FFL(0.8)+FFL(0.1)", "--out", out) == 0
     shown = capsys.readouterr().out
     assert "transformer of 1 layer, width 16, 2 heads on FFL(16, 0.8)+FFL(16, 0.1), 6 steps" in shown
-    assert f"python run_eval.py --backend reference --model {out} --length 16 --seed 1000" in shown
+    assert f"ffprompt run --backend reference --model {out} --length 16 --seed 1000" in shown
     assert command("lstm", "--symbols=3", "--steps=1", "--batch=1", "--final-strings=1", "--out", f"{out}-3") == 0
     assert f"--model {out}-3 --symbols 3 --seed 1000" in capsys.readouterr().out
     assert "the 6 steps end within the warm-up of 50" in shown

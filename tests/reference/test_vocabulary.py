@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from ffprompt.errors import ConfigError
 from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Event, Spec, Strings, Task
+from ffprompt.tasks.base import Spec, Task
+from ffprompt.tasks.events import Event
 from ffprompt.tasks.flipflop import FLIP_FLOP, parse
+from ffprompt.tasks.strings import Strings
 
 TASKS = ["flipflop", "parity", "counter-3", "c2-cubed", "dihedral-8", "q8", "a5", "s5", "grid-9", "dyck-4-8"]
 TASKS += ["registers-4", "undo", "dense-then-sparse", "addition"]

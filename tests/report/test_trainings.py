@@ -281,6 +281,7 @@ def test_a_cell_has_no_row_where_it_was_never_evaluated_and_no_table_says_none(t
         assert "None" not in (tmp_path / f"table.{kind}").read_text()
 
 
+@pytest.mark.slow
 def test_nothing_of_a_figure_for_print_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = {f"x{n}": f"_a-variant-with-a-name_that-goes-on_and-on-{'and-on-' * 20 * (n % 2)}{n}" for n in range(14)}
     for number, name in enumerate(groups):

@@ -32,6 +32,14 @@ def judged(text: str, stop: Any = "stop", completes: bool = False) -> Judged:
     return judge(record(Reply(text, stop)), [1, 0], reading)
 
 
+def laid_out(line: str) -> str:
+    """The true trace with every line in one form."""
+    lines = [
+        line.format(n=n, item=item, state=state) for n, item, state in zip(range(1, 6), ITEMS, STATES, strict=True)
+    ]
+    return "\n".join([*lines, "Answers: on, off"])
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -52,6 +60,15 @@ def judged(text: str, stop: Any = "stop", completes: bool = False) -> Judged:
         TRUE + "Answers:\n1. on\n2. off",
         TRUE + TRUE + "Answers: on, off",  # twice the same
         TRUE.replace("Bob eats an apple", "Bob has some fruit") + "Answers: on, off",
+        laid_out("({n}) {item} -> {state}"),
+        laid_out("[{n}] {item} $\\rightarrow$ {state}"),
+        laid_out("**Step {n}:** {item} → **{state}**"),
+        laid_out("After step {n}: {state}"),
+        laid_out("{n}. {item} (state: {state})"),
+        laid_out("{n}. {item}\n   - State: {state}"),
+        laid_out("{n}. {item}\n   -> {state}"),
+        laid_out("{n}. {item} -> {state} (Alice did it)"),
+        "0. The light is turned ___. -> off\n" + TRUE + "Answers: on, off",
     ],
 )
 def test_a_trace_is_read_whatever_its_layout(text: str) -> None:
@@ -96,6 +113,10 @@ def test_what_is_no_trace_of_the_string_answers_nothing(text: str, reason: str) 
         ("3. The light is turned ___. -> on or off", "no answer in line 3 of the trace"),
         ("3. The light is turned ___. -> on, but it was off", "no answer in line 3 of the trace"),
         ("3. The light is turned ___. -> onward", "no answer in line 3 of the trace"),
+        ("3. The light is turned ___. -> on (or off)", "no answer in line 3 of the trace"),
+        ("3. The light is turned ___. -> on (it was off)", "no answer in line 3 of the trace"),
+        ("3. The light is turned ___.\n-> on or off", "no answer in line 3 of the trace"),
+        ("3. The light is turned ___.\n\n-> on", "no answer in line 3 of the trace"),
         ("3. The light is turned off. -> on", "two different answers in line 3 of the trace"),
         ("3. The light is turned ___. -> on\n3. The light is turned ___. -> off", "two different answers in line 3"),
     ],
@@ -106,6 +127,24 @@ def test_a_line_without_one_answer_is_invalid_for_its_own_read(line: str, reason
     assert found.outcomes == [Outcome.INVALID, Outcome.CORRECT]
     assert found.reason is not None and found.reason.startswith(reason)
     assert found.reasons[1] is None and found.contradicts is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        laid_out('{{"step": {n}, "event": "{item}", "state": "{state}"}}'),
+        laid_out("- {item} -> {state}"),
+        laid_out("State {n}: {state}"),  # the first may be the state before any event
+        f"<scratchpad>\n{TRUE}</scratchpad>\nAnswers: on, off",
+        f"<think>\n{TRUE.replace('-> on', '-> off')}</think>\nAnswers: on, off",
+    ],
+)
+def test_a_trace_in_another_form_is_counted_as_none_and_its_answers_are_scored(text: str) -> None:
+    found = judged(text)
+    assert (found.answers, found.is_free, found.contradicts) == ((1, 0), True, None)
+    without = judged(text.rsplit("\n", 1)[0])
+    assert found.outcomes == [Outcome.CORRECT] * 2 and without.outcomes == [Outcome.INVALID] * 2
+    assert without.reason is not None and without.reason.startswith("no numbered lines")
 
 
 def test_reasoning_in_free_words_is_scored_on_its_answers_and_counted() -> None:

@@ -251,6 +251,7 @@ def test_a_run_logs_every_repeat_and_its_table_is_that_of_the_log(
     assert sorted(set(reads.repeat)) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_model_that_glitches_agrees_as_often_as_its_rate_says(tmp_path: Path) -> None:
     assert run(tmp_path, "glitch-0.2", "--trials", 400, "--repeats", 4) == 0
     found = row(tmp_path)
@@ -370,6 +371,7 @@ def api(server: FaultyServer, out: Path, *more: object) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_pays_for_no_answer_twice(tmp_path: Path) -> None:
     flags = ("--trials", 40, "--repeats", 3, "--max-concurrency", 8)
     with FaultyServer(latency=0.05, reply="1") as server:

@@ -50,6 +50,7 @@ def test_a_planned_difference_is_found_as_often_as_planned() -> None:
     assert 0.74 <= (low > 0).mean() <= 0.88
 
 
+@pytest.mark.slow
 def test_a_gate_passes_an_equal_candidate_as_often_as_planned() -> None:
     plan = strings_for_margin(0.02, Sample(0.04, 20, 1 + 19 * 0.2), power=0.9)
     lost, gained = (beta_binomial(300, plan.strings, 0.02, 0.2, seed) for seed in (0, 1))
@@ -93,6 +94,7 @@ def test_a_pilot_without_an_error_is_taken_at_its_worst() -> None:
         pilot_pairs(Pairs([], [], []))
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=10)
 @given(st.floats(0.02, 0.3), st.floats(0, 0.5))
 def test_wanting_less_takes_fewer_strings(share: float, correlation: float) -> None:

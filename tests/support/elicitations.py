@@ -8,7 +8,7 @@ from ffprompt.backends.base import Message
 from ffprompt.elicitation.base import Form, find_elicitation
 from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Prompt, PromptParts, Question, Turn
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 

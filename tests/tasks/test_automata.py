@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 
 from ffprompt.errors import SpecError, StringError
 from ffprompt.tasks import datasets, registry
-from ffprompt.tasks.automaton import TableAutomaton
-from ffprompt.tasks.base import Strings, concatenate
+from ffprompt.tasks.dihedral import Dihedral
+from ffprompt.tasks.draws import weighted
 from ffprompt.tasks.floors import hits
-from ffprompt.tasks.groups import Alternating, Counter, Dihedral, Symmetric
+from ffprompt.tasks.groups import Counter
+from ffprompt.tasks.permutations import Alternating, Symmetric
+from ffprompt.tasks.strings import Strings, concatenate
+from ffprompt.tasks.table import TableAutomaton
 from tests.support.hypothesis_profile import examples
 
 NAMES = [name for name in registry.names() if name != "flipflop"]
@@ -550,6 +554,28 @@ def test_what_is_no_string_is_said_in_a_line(name: str, text: str, said: str) ->
     with pytest.raises(StringError) as caught:
         registry.get(name).parse(text)
     assert said in str(caught.value)
+
+
+def test_what_has_no_weight_is_never_drawn() -> None:
+    weights = registry.get("addition", ["p_ignore=1"]).weights  # type: ignore[attr-defined]
+    ends = np.array([0, 2**32 - 1], np.uint32)
+    assert weights[weighted(ends, weights)].min() > 0
+    assert weighted(ends, np.array([0.0, 1.0, 0.0])).tolist() == [1, 1]
+
+
+def test_a_probability_out_of_range_is_told_as_one() -> None:
+    for name, key, p, said in (
+        ("addition", "ignore", 2, "p_ignore 2: expected a number from 0 to 1"),
+        ("counter-3", "read", 1, "p_read 1: expected a number from 0 to 0.999"),
+    ):
+        with pytest.raises(SpecError, match=re.escape(said)):
+            registry.get(name).spec(10, probabilities={key: p})
+
+
+def test_a_run_that_says_no_length_has_room_for_the_first_writes() -> None:
+    assert registry.get("registers-4").lengths == (10, 50, 100)
+    assert registry.get("registers-26").lengths == (100,)
+    assert registry.get("registers-64").lengths == (200,)
 
 
 def test_aliases_are_the_same_tasks() -> None:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ffprompt.errors import StringError, UsageError
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.datasets import read, write
 from ffprompt.tasks.flipflop import Spec, sample
+from ffprompt.tasks.strings import Strings
 
 FORMATS = [".parquet", ".jsonl"]
 ROWS = ["w1i0r1", "w0i0r0", "w1w0r0", "w0r0r0", "w0w1r1"]

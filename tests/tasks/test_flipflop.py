@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
 from ffprompt.errors import SpecError, StringError
-from ffprompt.tasks.base import Strings, concatenate
 from ffprompt.tasks.flipflop import IGNORE, READ, WRITE, Spec, as_strings, oracle, parse, sample
 from ffprompt.tasks.shots import sample_shots
+from ffprompt.tasks.strings import Strings, concatenate
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffprompt.tasks.base import Strings
 from ffprompt.tasks.flipflop import IGNORE, READ, WRITE, Spec, as_strings, parse, sample
 from ffprompt.tasks.floors import hits, predictions
+from ffprompt.tasks.strings import Strings
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

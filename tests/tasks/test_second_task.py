@@ -26,7 +26,9 @@ from ffprompt.errors import ConfigError, SpecError, StringError, TemplateError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.report import data
 from ffprompt.tasks import datasets, registry
-from ffprompt.tasks.base import U8, Event, Ints, Rule, Strings, Task
+from ffprompt.tasks.base import Rule, Task
+from ffprompt.tasks.events import U8, Event, Ints
+from ffprompt.tasks.strings import Strings
 from ffprompt.templates.loading import load
 from tests.conftest import only_run
 

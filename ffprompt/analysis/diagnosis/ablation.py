@@ -14,15 +14,16 @@ import numpy as np
 
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.diagnosis.collect import Asked
-from ffprompt.analysis.diagnosis.estimates import Estimate, Ints, means, share
+from ffprompt.analysis.diagnosis.estimates import Estimate, Floats, Ints, means, share
 from ffprompt.analysis.diagnosis.heads import best_heads
 from ffprompt.analysis.diagnosis.table import AttentionTable
-from ffprompt.backends.local.attention import FIRST, IGNORED, ROLES, STALE, WRITE, AttentionModel, Change, Look, Mode
+from ffprompt.backends.local.attention import FIRST, IGNORED, ROLES, STALE, WRITE, AttentionModel, Change, Mode
 from ffprompt.errors import ConfigError
 
 DRAWS = 20
 """Random sets of heads beside each chosen one."""
 
+_CUTS = (WRITE, STALE, IGNORED, FIRST)
 _SEED = 0
 _TRIES = 20  # draws for each set, since a set counts once however often it is drawn
 
@@ -113,56 +114,83 @@ def ablate(
         raise ConfigError(f"--ablate {wrong[0]}: expected 1 to {total // 2}, half of the model's {total} heads")
     if len(asked.strings) < 4:
         raise ConfigError(f"--strings {len(asked.strings)}: --ablate needs at least 4, half of them to rank heads on")
-    ranking, testing = asked.strings[::2], range(1, len(asked.strings), 2)
-    order = best_heads(table.where(np.isin(table.string, ranking)), total)
-    looks = [asked.looks[number] for number in testing]
-    truths = [np.array(asked.truths[number]) for number in testing]
-    string = np.concatenate([np.full(len(truth), number) for number, truth in zip(testing, truths, strict=True)])
-    values = model.means([asked.looks[n] for n in range(0, len(asked.strings), 2)]) if mode == "mean" else None
-
-    def wrong_with(change: Change) -> np.ndarray:
-        return _wrong(model, looks, truths, change)
-
-    def without(heads: Sequence[int]) -> np.ndarray:
-        return wrong_with(Change(_by_layer(heads, model), mode, values, None, frozen))
-
-    whole = wrong_with(Change())
+    ranking, testing = range(0, len(asked.strings), 2), range(1, len(asked.strings), 2)
+    order = best_heads(table.where(np.isin(table.string, asked.strings[::2])), total)
+    values = model.means([asked.looks[number] for number in ranking]) if mode == "mean" else None
     rng = np.random.default_rng(_SEED)
-    removed = []
-    for count in counts:
-        chosen = order[:count]
-        mine = without(chosen.tolist())
-        sets, unmatched = _random_sets(chosen, model.heads, draws, rng)
-        random = np.array([without(heads) for heads in sets])  # (draws, reads)
-        rates = random.mean(1)
-        removed.append(
-            Removed(
-                count,
-                [table.name(int(head)) for head in chosen],
-                share(mine > 0, string),
-                [float(rate) for rate in rates],
-                means(random.mean(0), string, 1.0)[0],
-                _mean(mine - random.mean(0), string),
-                float((1 + (rates >= mine.mean()).sum()) / (1 + len(rates))),
-                [model.layers[layer] for layer in unmatched],
-            )
+    sets = [(order[:count], *_random_sets(order[:count], model.heads, draws, rng)) for count in counts]
+
+    def without(heads: Sequence[int]) -> Change:
+        return Change(_by_layer(heads, model), mode, values, None, frozen)
+
+    changes = [Change()]
+    for chosen, random, _ in sets:
+        changes += [without(chosen.tolist()), *map(without, random)]
+    tested = Tested(model, asked, testing)
+    wrong_reads = iter(tested.wrong([*changes, *(Change(cut=role) for role in _CUTS)]))
+    whole = next(wrong_reads)
+    removed = [
+        _removed(table, model, chosen, unmatched, next(wrong_reads), [next(wrong_reads) for _ in random], tested.string)
+        for chosen, random, unmatched in sets
+    ]
+    cuts = [_cut(role, next(wrong_reads), whole, tested.string) for role in _CUTS]
+    return Ablation(mode, frozen, len(ranking), len(testing), share(whole > 0, tested.string), removed, cuts)
+
+
+class Tested:
+    """The reads of some strings, asked again and again of a model that is changed.
+
+    Attributes:
+        string: (N,) the string of each read.
+        truth: (N,) its true answer.
+    """
+
+    def __init__(self, model: AttentionModel, asked: Asked, strings: Sequence[int]) -> None:
+        self._model = model
+        self._looks = [asked.looks[number] for number in strings]
+        truths = [np.array(asked.truths[number], np.int64) for number in strings]
+        self.truth = np.concatenate(truths)
+        self.string = np.concatenate(
+            [np.full(len(truth), number) for number, truth in zip(strings, truths, strict=True)]
         )
-    cuts = []
-    for role in (WRITE, STALE, IGNORED, FIRST):
-        cut = wrong_with(Change(cut=role))
-        cuts.append(Cut(ROLES[role], share(cut > 0, string), _mean(cut - whole, string)))
-    return Ablation(mode, frozen, len(ranking), len(testing), share(whole > 0, string), removed, cuts)
+
+    def logprobs(self, changes: Sequence[Change]) -> list[Floats]:
+        """Return the log-probabilities (N, M) of the answers under each change."""
+        return [np.concatenate(own) for own in self._model.answers(self._looks, changes)]
+
+    def wrong(self, changes: Sequence[Change]) -> list[Floats]:
+        """Return 1.0 for each read that is answered wrong under each change, (N,)."""
+        return [(own.argmax(1) != self.truth).astype(np.float64) for own in self.logprobs(changes)]
 
 
-def _wrong(model: AttentionModel, looks: Sequence[Look], truths: Sequence[Ints], change: Change) -> np.ndarray:
-    """1.0 for each read that is answered wrong, (reads,)."""
-    found = model.answers(looks, change)
-    return np.concatenate(
-        [(logprobs.argmax(1) != truth).astype(np.float64) for logprobs, truth in zip(found, truths, strict=True)]
+def _removed(
+    table: AttentionTable,
+    model: AttentionModel,
+    chosen: Ints,
+    unmatched: list[int],
+    mine: Floats,
+    others: Sequence[Floats],
+    string: Ints,
+) -> Removed:
+    random = np.array(others)  # (draws, reads)
+    rates = random.mean(1)
+    return Removed(
+        len(chosen),
+        [table.name(int(head)) for head in chosen],
+        share(mine > 0, string),
+        [float(rate) for rate in rates],
+        means(random.mean(0), string, 1.0)[0],
+        _mean(mine - random.mean(0), string),
+        float((1 + (rates >= mine.mean()).sum()) / (1 + len(rates))),
+        [model.layers[layer] for layer in unmatched],
     )
 
 
-def _mean(values: np.ndarray, string: Ints) -> Estimate | None:
+def _cut(role: int, cut: Floats, whole: Floats, string: Ints) -> Cut:
+    return Cut(ROLES[role], share(cut > 0, string), _mean(cut - whole, string))
+
+
+def _mean(values: Floats, string: Ints) -> Estimate | None:
     return means(values, string)[0]
 
 

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from ffprompt.analysis.diagnosis.places import place, roles, token_events
 from ffprompt.analysis.diagnosis.table import AttentionTable, flat, joined, tops
-from ffprompt.backends.local.attention import AttentionModel, Look
+from ffprompt.backends.local.attention import Look, Rows, StatesModel
 from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import ConfigError, RunFailedError
 from ffprompt.evaluation.plan import Plan
-from ffprompt.runs.reads import ERROR, WRONG, ReadTable
-from ffprompt.tasks.base import String
+from ffprompt.evaluation.trial_batch import Batch
+from ffprompt.runs.reads import ERROR, WRONG, ConditionReads, ReadTable
 from ffprompt.tasks.flipflop import WRITE
 from ffprompt.tasks.registry import DEFAULT
+from ffprompt.tasks.strings import String
 
 Floats = NDArray[np.float64]
 # Strings that are looked at together.
@@ -29,12 +30,25 @@ _SAME_MODEL = 0.1
 
 @dataclass(frozen=True)
 class Asked:
-    """The prompts of one condition: a look for each string, and the true answers of its reads."""
+    """The prompts of one condition: a look for each string, its events, and the true answers of its reads."""
 
     condition: Condition
     strings: NDArray[np.int64]  # their numbers
+    trials: NDArray[np.int64]  # the first trial of each in the run
+    events: Sequence[String]
     looks: Sequence[Look]
     truths: Sequence[tuple[int, ...]]
+
+    def extended(self, other: Asked) -> Asked:
+        """Return these prompts and those of ``other``."""
+        return Asked(
+            self.condition,
+            np.concatenate([self.strings, other.strings]),
+            np.concatenate([self.trials, other.trials]),
+            [*self.events, *other.events],
+            [*self.looks, *other.looks],
+            [*self.truths, *other.truths],
+        )
 
 
 @dataclass(frozen=True)
@@ -57,58 +71,33 @@ def conditions(plan: Plan) -> list[Condition]:
     """
     if plan.task.name != DEFAULT:
         raise ConfigError(f"task {plan.task.name}: diagnose needs writes and reads; use a run of flipflop")
-    found = [one for one in plan.conditions if one.elicitation.scored_by_logprobs]
+    found = [one for one in plan.conditions if one.elicitation.scored_by_logprobs and one.elicitation.answers_reads]
     if not found:
         asked = ", ".join(sorted({one.elicitation.name for one in plan.conditions}))
         raise ConfigError(f"--elicitation {asked}: diagnose looks at reads that are scored; use a run with forced")
     return found
 
 
-def collect(plan: Plan, condition: Condition, model: AttentionModel, stored: ReadTable, most: int) -> Collected | None:
+def collect(plan: Plan, condition: Condition, model: StatesModel, stored: ReadTable, most: int) -> Collected | None:
     """Look at the reads of the first ``most`` strings of a condition. None where no read has an outcome.
 
     Raises:
         RunFailedError: The model is not the one that made the run.
     """
-    known = stored.of(condition.number)
-    outcomes = {key: place for place, key in enumerate(zip(known.string.tolist(), known.read.tolist(), strict=True))}
-    outcome, logprobs = known.outcome, known.logprobs(plan.config.symbols)
+    known = _Known(stored.of(condition.number), plan.config.symbols)
     parts: list[AttentionTable] = []
-    looks: list[Look] = []
-    truths: list[tuple[int, ...]] = []
-    numbers: list[int] = []
+    asked = Asked(condition, np.zeros(0, np.int64), np.zeros(0, np.int64), [], [], [])
     differences: list[float] = []
-    for start, strings, made, right in _looks(plan, condition, model, most):
-        for row, (look, rows) in enumerate(zip(made, model.look(made), strict=True)):
-            number = start + row
-            places = [outcomes.get((number, read), -1) for read in range(len(rows.logprobs))]
-            known_reads = np.array([place >= 0 and outcome[place] != ERROR for place in places])
-            wrong = np.array([place >= 0 and outcome[place] == WRONG for place in places])
-            if logprobs is not None and look.tokens.whole:
-                differences += _differences(logprobs, places, rows.logprobs)
-            event = token_events(look.tokens, np.flatnonzero(strings[row].is_read))
-            top_role, top_event = tops(rows, look, event, rows.top)
-            value_role, value_event = tops(rows, look, event, rows.top_value)
-            whole = AttentionTable(
-                layers=model.layers,
-                heads=model.heads,
-                **_of_string(strings[row], condition.number * plan.trials + number * plan.repeats, number),
-                wrong=wrong,
-                mass=flat(rows.mass),
-                sink=flat(rows.sink),
-                entropy=flat(rows.entropy),
-                margin=flat(rows.margin),
-                keys=np.repeat(rows.keys.T, model.heads, axis=1),
-                reachable=np.repeat(rows.reachable.T, model.heads, axis=1),
-                top_role=top_role,
-                top_event=top_event,
-                value_role=value_role,
-                value_event=value_event,
-            )
-            parts.append(whole.where(known_reads))
-        looks += made
-        truths += right
-        numbers += range(start, start + len(made))
+    for block in _blocks(plan, condition, model, most):
+        rows_of_strings = model.look(block.looks)
+        for row, (look, rows) in enumerate(zip(block.looks, rows_of_strings, strict=True)):
+            number, trial = int(block.strings[row]), int(block.trials[row])
+            places = known.places(number, len(rows.logprobs))
+            if known.logprobs is not None and look.tokens.whole:
+                differences += _differences(known.logprobs, places, rows.logprobs)
+            answered, wrong = known.outcomes(places)
+            parts.append(_table(model, block.events[row], look, rows, wrong, trial, number).where(answered))
+        asked = asked.extended(block)
     if differences and np.mean(differences) > _SAME_MODEL:
         raise RunFailedError(
             f"model {plan.config.model}: its log-probabilities differ from the run's by {np.mean(differences):.2g} "
@@ -116,8 +105,55 @@ def collect(plan: Plan, condition: Condition, model: AttentionModel, stored: Rea
         )
     if not sum(map(len, parts)):
         return None
-    asked = Asked(condition, np.array(numbers), looks, truths)
     return Collected(asked, joined(parts), max(differences) if differences else None)
+
+
+class _Known:
+    """What the run knows of the reads of a condition."""
+
+    def __init__(self, reads: ConditionReads, symbols: int) -> None:
+        self._row = {key: row for row, key in enumerate(zip(reads.string.tolist(), reads.read.tolist(), strict=True))}
+        self._outcome, self.logprobs = reads.outcome, reads.logprobs(symbols)
+
+    def places(self, string: int, reads: int) -> list[int]:
+        """The rows of the reads of a string, -1 for one that is not there."""
+        return [self._row.get((string, read), -1) for read in range(reads)]
+
+    def outcomes(self, places: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether each read has an outcome, and whether it is wrong."""
+        known = np.array([row >= 0 and self._outcome[row] != ERROR for row in places], np.bool_)
+        return known, np.array([row >= 0 and self._outcome[row] == WRONG for row in places], np.bool_)
+
+
+def _table(
+    model: StatesModel,
+    string: String,
+    look: Look,
+    rows: Rows,
+    wrong: NDArray[np.bool_],
+    trial: int,
+    number: int,
+) -> AttentionTable:
+    """The attention at the reads of one string."""
+    event = token_events(look.tokens, np.flatnonzero(string.is_read))
+    top_role, top_event = tops(rows, look, event, rows.top)
+    value_role, value_event = tops(rows, look, event, rows.top_value)
+    return AttentionTable(
+        layers=model.layers,
+        heads=model.heads,
+        **_of_string(string, trial, number),
+        wrong=wrong,
+        mass=flat(rows.mass),
+        sink=flat(rows.sink),
+        entropy=flat(rows.entropy),
+        margin=flat(rows.margin),
+        keys=np.repeat(rows.keys.T, model.heads, axis=1),
+        reachable=np.repeat(rows.reachable.T, model.heads, axis=1),
+        top_role=top_role,
+        top_event=top_event,
+        value_role=value_role,
+        value_event=value_event,
+    )
 
 
 def _differences(logprobs: Floats, places: Sequence[int], own: Floats) -> list[float]:
@@ -127,21 +163,25 @@ def _differences(logprobs: Floats, places: Sequence[int], own: Floats) -> list[f
     return found
 
 
-def _looks(
-    plan: Plan, condition: Condition, model: AttentionModel, most: int
-) -> Iterator[tuple[int, list[String], list[Look], list[tuple[int, ...]]]]:
-    once, words = plan.once, plan.words(condition)
-    count = min(most, once.trials)
+def _blocks(plan: Plan, condition: Condition, model: StatesModel, most: int) -> Iterator[Asked]:
+    count = min(most, plan.once.trials)
     for start in range(0, count, _BLOCK):
-        batch = once.batch(condition, start, min(start + _BLOCK, count))
-        strings, looks, truths = [], [], []
-        for row, question in enumerate(once.questions(batch)):
-            string = batch.strings.string(row)
-            tokens = model.tokens(question.request, place(words, string, question.is_chat))
-            strings.append(string)
-            looks.append(Look(tokens, roles(tokens, string)))
-            truths.append(question.truth)
-        yield start, strings, looks, truths
+        yield asked_of(plan, model, plan.once.batch(condition, start, min(start + _BLOCK, count)))
+
+
+def asked_of(plan: Plan, model: StatesModel, batch: Batch) -> Asked:
+    """Return the prompts of a batch of ``plan.once``."""
+    words = plan.words(batch.condition)
+    events, looks, truths = [], [], []
+    for row, question in enumerate(plan.once.questions(batch)):
+        string = batch.strings.string(row)
+        tokens = model.tokens(question.request, place(words, string, question.is_chat))
+        events.append(string)
+        looks.append(Look(tokens, roles(tokens, string)))
+        truths.append(question.truth)
+    strings = np.arange(batch.start, batch.start + len(looks))
+    trials = batch.condition.number * plan.trials + strings * plan.repeats
+    return Asked(batch.condition, strings, trials, events, looks, truths)
 
 
 def _of_string(string: String, trial: int, number: int) -> dict[str, NDArray[np.int64]]:

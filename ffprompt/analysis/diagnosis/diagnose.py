@@ -10,18 +10,24 @@ import numpy as np
 
 from ffprompt._util.files import json_bytes
 from ffprompt._util.plain import Plain
-from ffprompt.analysis.diagnosis.ablation import Ablation, Cut, Removed, ablate
+from ffprompt.analysis.diagnosis import examples, layers, patching, probe
+from ffprompt.analysis.diagnosis.ablation import Ablation, ablate
 from ffprompt.analysis.diagnosis.collect import Collected, collect, conditions
+from ffprompt.analysis.diagnosis.conclusions import conclusions
 from ffprompt.analysis.diagnosis.dilution import Dilution, dilutions
 from ffprompt.analysis.diagnosis.error_kinds import ErrorKinds, error_kinds
 from ffprompt.analysis.diagnosis.estimates import LEVEL, Estimate, share
 from ffprompt.analysis.diagnosis.heads import HeadSummary, best_heads, summarise
+from ffprompt.analysis.diagnosis.layers import Layers
 from ffprompt.analysis.diagnosis.lens import Lens, lens
-from ffprompt.analysis.diagnosis.table import joined, save
+from ffprompt.analysis.diagnosis.parquet import write_table
+from ffprompt.analysis.diagnosis.patching import Patching
+from ffprompt.analysis.diagnosis.probe import Probed
+from ffprompt.analysis.diagnosis.table import AttentionTable, joined, save
 from ffprompt.analysis.verdict import verdicts
 from ffprompt.backends.base import Backend
-from ffprompt.backends.local.attention import AttentionModel, Mode, attention_of
-from ffprompt.errors import StoreError
+from ffprompt.backends.local.attention import AttentionModel, Mode, StatesModel, attention_of, states_of
+from ffprompt.errors import ModelError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.runs.folder import RunFolder, replace_file
 from ffprompt.runs.reads import ReadTable
@@ -29,8 +35,6 @@ from ffprompt.runs.reads import ReadTable
 SCHEMA = 1
 MOST_STRINGS = 100
 """Strings of a condition that are looked at where nothing else is said."""
-
-_SMALL = 0.05  # share of sets that do as much harm, up to which the chosen heads stand out
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ConditionDiagnosis(Plain):
         error: The error rate over the reads that were looked at.
         against_floor: What the whole run says of this condition against its floor: above, unclear, below …
         difference: The largest difference between log-probabilities here and in the run.
+        heads: None for a model whose attention cannot be looked at. ``errors`` likewise.
+        lens: None where it was not asked for. ``ablation`` to ``probe`` likewise.
     """
 
     condition: str
@@ -50,10 +56,13 @@ class ConditionDiagnosis(Plain):
     error: Estimate | None
     against_floor: str
     difference: float | None
-    heads: HeadSummary
-    errors: ErrorKinds
+    heads: HeadSummary | None
+    errors: ErrorKinds | None
     lens: Lens | None
     ablation: Ablation | None
+    patching: Patching | None
+    layers: Layers | None
+    probe: Probed | None
     warnings: list[str]
 
 
@@ -91,63 +100,107 @@ class Diagnosis(Plain):
     seconds: float = field(default=0.0)
 
 
-def diagnose_run(
-    folder: RunFolder,
-    plan: Plan,
-    backend: Backend,
-    strings: int | None = None,
-    remove: Sequence[int] = (),
-    mode: Mode = "zero",
-    frozen: bool = False,
-    with_lens: bool = False,
-) -> Diagnosis:
-    """Diagnose a run with its model open, and write ``attention.parquet`` and ``diagnosis.json`` beside it.
+@dataclass(frozen=True)
+class Scope:
+    """What is looked at in a diagnosis.
 
-    Args:
-        folder: The run.
-        plan: Its plan.
-        backend: Its model.
-        strings: The strings of each condition that are looked at, the first ones.
-        remove: How many heads are taken away to see whether they matter; nothing is taken away without it.
+    Attributes:
+        strings: The strings of each condition, the first ones. None: at most 100.
+        remove: How many heads are taken away to see whether they matter. Nothing is taken away without it.
         mode: What takes the place of their output.
         frozen: Whether attention stays meanwhile as in the whole model.
-        with_lens: Whether the answers are read off after every block, which costs another pass.
+        lens: Whether the answers are read off after every block, which costs another pass.
+        patch: Whether the write's value is patched, in one read of each string.
+        layers: Whether states are compared, and whole attention layers taken away.
+        probe: Whether the stored bit is probed in the states.
+    """
+
+    strings: int | None = None
+    remove: Sequence[int] = ()
+    mode: Mode = "zero"
+    frozen: bool = False
+    lens: bool = False
+    patch: bool = False
+    layers: bool = False
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open model, with its attention where that can be looked at."""
+
+    states: StatesModel
+    attention: AttentionModel | None
+
+    @classmethod
+    def of(cls, backend: Backend, scope: Scope) -> Opened:
+        """Open a model for a scope.
+
+        Raises:
+            ModelError: Its attention cannot be looked at, and something else is not asked for or needs it.
+        """
+        try:
+            attention = attention_of(backend)
+        except ModelError:
+            if not (scope.lens or scope.layers or scope.probe) or scope.remove or scope.patch:
+                raise
+            return cls(states_of(backend), None)
+        return cls(attention, attention)
+
+
+def diagnose_run(folder: RunFolder, plan: Plan, model: Opened, scope: Scope) -> Diagnosis:
+    """Diagnose a run with its model open, and write the tables and ``diagnosis.json`` beside it.
 
     Raises:
-        ModelError: The model's attention cannot be looked at.
         ConfigError: The run has no reads that can be looked at.
         StoreError: The run has no table of reads, or the files cannot be written.
     """
     started = time.monotonic()
-    model = attention_of(backend)
-    most = MOST_STRINGS if strings is None else strings
-    against = _against_floor(folder)
+    most = MOST_STRINGS if scope.strings is None else scope.strings
     found: list[Collected] = []
     with ReadTable.open(folder) as stored:
         for condition in conditions(plan):
-            one = collect(plan, condition, model, stored, most)
+            one = collect(plan, condition, model.states, stored, most)
             if one is not None:
                 found.append(one)
     if not found:
         raise StoreError(f"run {folder.path}: none of its reads has an outcome; go on with --resume")
-    made = [_condition(one, model, against, remove, mode, frozen, with_lens) for one in found]
+    against, tables = _against_floor(folder), Tables()
+    made = [_condition(one, plan, model, against, scope, tables) for one in found]
     diagnosis = Diagnosis(
         SCHEMA,
         folder.info.run_id,
         str(folder.path),
         plan.config.model,
         LEVEL,
-        list(model.layers),
-        model.heads,
-        model.groups,
+        list(model.states.layers),
+        model.states.heads,
+        model.states.groups,
         made,
-        _dilution(found),
+        _dilution(found) if model.attention is not None else [],
         conclusions(made),
         round(time.monotonic() - started, 3),
     )
-    save(folder.path / "attention.parquet", [one.table for one in found], model.groups)
+    if model.attention is not None:
+        save(folder.path / "attention.parquet", [one.table for one in found], model.attention.groups)
+    for name, parts in tables.parts.items():
+        write_table(folder.path / f"{name}.parquet", parts)
     replace_file(folder.path / "diagnosis.json", json_bytes(diagnosis.to_json(), indent=2) + b"\n")
+    if model.attention is not None:
+        single = examples.examples(plan, found, model.attention)
+        replace_file(folder.path / examples.FILE, json_bytes(single.to_json()) + b"\n")
     return diagnosis
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Columns of tables beside ``attention.parquet``, a part for each condition, by the file's name."""
+
+    parts: dict[str, list[dict[str, object]]] = field(default_factory=dict)
+
+    def add(self, name: str, columns: dict[str, object]) -> None:
+        """Add the columns of one condition."""
+        self.parts.setdefault(name, []).append(columns)
 
 
 def _against_floor(folder: RunFolder) -> dict[str, str]:
@@ -156,43 +209,56 @@ def _against_floor(folder: RunFolder) -> dict[str, str]:
 
 
 def _condition(
-    one: Collected,
-    model: AttentionModel,
-    against: dict[str, str],
-    remove: Sequence[int],
-    mode: Mode,
-    frozen: bool,
-    with_lens: bool,
+    one: Collected, plan: Plan, model: Opened, against: dict[str, str], scope: Scope, tables: Tables
 ) -> ConditionDiagnosis:
-    table, name = one.table, one.asked.condition.name
-    error = share(table.wrong, table.string)
+    table, asked, attention = one.table, one.asked, model.attention
+    name = asked.condition.name
     word = against.get(name, "no floor")
-    logits = model.lens(one.asked.looks) if with_lens else None
-    warnings = []
+    logits = model.states.lens(asked.looks) if scope.lens else None
+    patched = layered = probed = None
+    if scope.patch and attention is not None:
+        patched, patches = patching.patching(plan, asked, attention)
+        tables.add("patching", patching.columns(patches))
+    if scope.layers:
+        layered, shapes = layers.layers(asked, model.states, attention, table)
+        tables.add("layers", layers.columns(shapes))
+    if scope.probe:
+        probed, told = probe.probe(asked, model.states, table)
+        tables.add("probe", probe.columns(told))
+    return ConditionDiagnosis(
+        name,
+        asked.condition.length,
+        len(table),
+        len(set(table.string.tolist())),
+        share(table.wrong, table.string),
+        word,
+        one.difference,
+        summarise(table, attention.groups) if attention is not None else None,
+        error_kinds(table, best_heads(table)) if attention is not None else None,
+        lens(logits, asked.truths, asked.strings) if logits is not None else None,
+        ablate(attention, asked, table, scope.remove, scope.mode, scope.frozen) if scope.remove and attention else None,
+        patched,
+        layered,
+        probed,
+        [*_warnings(table, word, attention), *(layered.warnings if layered is not None else [])],
+    )
+
+
+def _warnings(table: AttentionTable, word: str, attention: AttentionModel | None) -> list[str]:
+    found = []
     if word != "above":
-        warnings.append(
+        found.append(
             f"not above its floor ({word}): a rule without memory does as well, so what its heads do here need not be "
             "how it remembers; use a better model, more strings or shorter ones"
         )
-    if not table.reachable.all():
+    if attention is None:
+        found.append("it has no attention that can be looked at: only its states were")
+    elif not table.reachable.all():
         hidden = sorted(
             {table.layers[head // table.heads] for head in np.flatnonzero(~table.reachable.all(0)).tolist()}
         )
-        warnings.append(f"windows hide the write of some reads in layers {', '.join(map(str, hidden))}")
-    return ConditionDiagnosis(
-        name,
-        one.asked.condition.length,
-        len(table),
-        len(set(table.string.tolist())),
-        error,
-        word,
-        one.difference,
-        summarise(table, model.groups),
-        error_kinds(table, best_heads(table)),
-        lens(logits, one.asked.truths, one.asked.strings) if logits is not None else None,
-        ablate(model, one.asked, table, remove, mode, frozen) if remove else None,
-        warnings,
-    )
+        found.append(f"windows hide the write of some reads in layers {', '.join(map(str, hidden))}")
+    return found
 
 
 def _dilution(found: Sequence[Collected]) -> list[DilutionGroup]:
@@ -209,60 +275,3 @@ def _dilution(found: Sequence[Collected]) -> list[DilutionGroup]:
         names = [one.asked.condition.name for one in members]
         made.append(DilutionGroup(names, dilutions(whole, best_heads(whole))))
     return made
-
-
-def conclusions(found: Sequence[ConditionDiagnosis]) -> list[str]:
-    """Return what may be said of causes, in sentences. Attention alone is never called one."""
-    tested = [one for one in found if one.ablation is not None]
-    if not tested:
-        return [
-            "Attention says where heads look, not what they do: this is no evidence of a cause. "
-            "To test it: --ablate 1 5 10"
-        ]
-    said = []
-    for one in tested:
-        assert one.ablation is not None
-        for removed in one.ablation.removed:
-            said.append(f"{_short(one)}: {_sentence(removed)}")
-        if cuts := [_cut(cut) for cut in one.ablation.cuts if _told(cut.difference)]:
-            said.append(f"{_short(one)}: errors change when reads do not see {', '.join(cuts)}")
-        if one.against_floor != "above":
-            said.append(f"{_short(one)}: nothing follows for its memory, since it is not above its floor")
-    return said
-
-
-def _short(one: ConditionDiagnosis) -> str:
-    return one.condition.rsplit("/", 1)[-1]
-
-
-def _told(difference: Estimate | None) -> bool:
-    """Whether a difference is told apart from none."""
-    if difference is None or difference.low is None or difference.high is None:
-        return False
-    return difference.low > 0 or difference.high < 0
-
-
-def _cut(cut: Cut) -> str:
-    assert cut.difference is not None
-    words = {"write": "the write", "stale": "earlier writes", "ignored": "ignored values", "first": "the first token"}
-    return (
-        f"{words[cut.role]} ({cut.difference.estimate:+.3f}, {cut.difference.low:+.3f} to {cut.difference.high:+.3f})"
-    )
-
-
-def _sentence(removed: Removed) -> str:
-    one = removed.count == 1
-    heads = "the head that attends" if one else f"the {removed.count} heads that attend"
-    difference, sets = removed.difference, len(removed.random)
-    if difference is None or difference.low is None or difference.high is None:
-        return f"too few strings to say what {heads} most to the write does"
-    harm = round(removed.p * (1 + sets)) - 1
-    interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    numbers = f"{difference.estimate:+.3f} ({interval}); {harm} of {sets} random sets do as much harm"
-    if difference.low > 0 and removed.p <= _SMALL:
-        return f"without {heads} most to the write, errors rise more than without random ones: {numbers}"
-    if difference.low > 0:
-        return f"without {heads} most to the write, errors rise more than on average without random ones: {numbers}"
-    if difference.high < 0:
-        return f"without {heads} most to the write, errors rise less than without random ones: {numbers}"
-    return f"taking away {heads} most to the write is not told apart from random ones: {numbers}"

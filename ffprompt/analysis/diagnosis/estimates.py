@@ -70,6 +70,22 @@ def differences(values: Floats, where: Bools, string: Ints) -> list[Estimate | N
     return _each(values, one, string, where)
 
 
+def ratios(values: Floats, of: Floats, string: Ints) -> list[Estimate | None]:
+    """Return for each column of ``values`` (n, A) its sum over the sum of ``of`` (n,), both where it is finite.
+
+    A ratio of sums stays finite where a single one does not. None stands for a sum of 0.
+    """
+
+    def one(column: Floats, rows: Ints, k: int, total: Floats) -> Estimate | None:
+        whole = float(total.sum())
+        if whole == 0:
+            return None
+        ratio = float(column.sum()) / whole
+        return _estimate(ratio, np.bincount(rows, column - ratio * total, minlength=k) / whole, len(column), k)
+
+    return _each(values, one, string, of)
+
+
 def slopes(predictors: Floats, values: Floats, string: Ints) -> list[Estimate | None]:
     """Return the least-squares slope of ``values`` (n,) on each column of ``predictors`` (n, p), all together.
 
@@ -90,7 +106,7 @@ def slopes(predictors: Floats, values: Floats, string: Ints) -> list[Estimate | 
     return [_estimate(float(beta[column]), each[:, column], len(y), k) for column in range(1, p)]
 
 
-def _each(values: Floats, one: object, string: Ints, where: Bools | None = None) -> list[Estimate | None]:
+def _each(values: Floats, one: object, string: Ints, where: Bools | Floats | None = None) -> list[Estimate | None]:
     found: list[Estimate | None] = []
     for column in np.asarray(values, np.float64).reshape(len(string), -1).T:
         real = np.isfinite(column)

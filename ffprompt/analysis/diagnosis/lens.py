@@ -51,7 +51,7 @@ def lens(logits: Sequence[NDArray[np.float32]], truths: Sequence[Sequence[int]],
     lost = np.where(last, np.nan, half.any(0)).astype(np.float64)
     other = np.where(last, (~half).any(0), np.nan).astype(np.float64)
     return Lens(
-        means(ahead.T.astype(np.float64), string),
+        means(ahead.T.astype(np.float64), string, 1.0),
         means(settled, string)[0],
         means(lost, string)[0],
         means(other, string)[0],

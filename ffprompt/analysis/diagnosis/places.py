@@ -9,50 +9,17 @@ Example, light switch, ``w1 i0 r1``::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.backends.local.attention import ANSWERS, FIRST, IGNORED, REST, STALE, WRITE, Place, Span, Tokens
-from ffprompt.elicitation.wording import events
-from ffprompt.tasks.base import String
+from ffprompt.elicitation.wording import events, value_of
 from ffprompt.tasks.flipflop import IGNORE
 from ffprompt.tasks.flipflop import WRITE as WRITES
+from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 Ints = NDArray[np.int64]
-
-
-def value_of(piece: str, others: Sequence[str]) -> Span | None:
-    """Return the characters of a piece of text that tell it from the same piece with another value.
-
-    Words are never cut: where the difference begins or ends inside a word, the whole word is the value.
-
-    >>> value_of("the light on.", ["the light on.", "the light off."])
-    (10, 12)
-    >>> value_of("w1", ["w0", "w1"])
-    (1, 2)
-    """
-    others = [other for other in others if other != piece]
-    if not others:
-        return None
-    every = [piece, *others]
-    start = _alike(every)
-    behind = min(min(map(len, every)) - start, _alike([text[::-1] for text in every]))
-    # All have these ends in common, so the same is left away from each of them.
-    while start and any(text[start - 1 : start + 1].isalpha() and len(text) > start for text in every):
-        start -= 1
-    while behind and any(text[len(text) - behind - 1 : len(text) - behind + 1].isalpha() for text in every):
-        behind -= 1
-    end = len(piece) - behind
-    return (start, end) if end > start else None
-
-
-def _alike(texts: Sequence[str]) -> int:
-    """How many characters all texts begin with."""
-    columns = zip(*texts, strict=False)
-    return next((n for n, column in enumerate(columns) if len(set(column)) > 1), min(map(len, texts)))
 
 
 def place(words: Renderer, string: String, blank: bool) -> Place:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt._util.storage import replacing
+from ffprompt.analysis.diagnosis.parquet import write_table
 from ffprompt.backends.local.attention import ROLES, Look, Rows
-from ffprompt.errors import StoreError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -102,8 +101,8 @@ def joined(tables: Sequence[AttentionTable]) -> AttentionTable:
 
 def flat(values: NDArray[Any]) -> NDArray[Any]:
     """Turn (L, H, R, …) into (R, L · H, …)."""
-    moved = np.moveaxis(values, 2, 0)
-    return moved.reshape(len(moved), -1, *values.shape[3:])
+    layers, heads, reads = values.shape[:3]
+    return np.moveaxis(values, 2, 0).reshape(reads, layers * heads, *values.shape[3:])
 
 
 def tops(rows: Rows, look: Look, events: Ints, top: Ints) -> tuple[Ints, Ints]:
@@ -121,19 +120,8 @@ def save(path: Path, tables: Sequence[AttentionTable], groups: int) -> None:
         StoreError: The file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with replacing(path) as temporary:
-            writer: Any = None
-            for table in tables:
-                made = pa.table(_columns(table, groups, pa))
-                writer = writer or pq.ParquetWriter(temporary, made.schema, compression="zstd")
-                writer.write_table(made)
-            if writer is not None:
-                writer.close()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_table(path, [_columns(table, groups, pa) for table in tables])
 
 
 def _columns(table: AttentionTable, groups: int, pa: Any) -> dict[str, Any]:

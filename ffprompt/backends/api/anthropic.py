@@ -237,6 +237,8 @@ def _with_extra(
 
 
 def _open(config: RunConfig, live: bool) -> AnthropicBackend:
+    if config.more_urls:
+        raise ModelError(f"--base-url {shown_url(config.more_urls[0])}: the anthropic backend asks one address only")
     return AnthropicBackend(
         effort=config.reasoning_effort,
         # Where prompts have a long beginning in common; writing what is not read again would only cost.

@@ -29,6 +29,7 @@ from ffprompt.backends.api.retry import (
     Sleep,
     post,
 )
+from ffprompt.backends.api.servers import Servers
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
 from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
 from ffprompt.backends.identity import Identity
@@ -72,7 +73,7 @@ class ApiBackend(ABC):
         self.learned = LearnedParameters()
         self.ignored_settings = IgnoredSettings()
         self.on_learned: Callable[[], None] = lambda: None
-        self._pool: ConnectionPool | None = None
+        self._pool: ConnectionPool | Servers | None = None
 
     @abstractmethod
     def client(self, connections: Any) -> Any:
@@ -269,7 +270,7 @@ class ApiBackend(ABC):
             raise hopeless(self.name, failure) from None
         return failure
 
-    async def _attempt(self, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
+    async def _attempt(self, pool: ConnectionPool | Servers, path: str, payload: JsonObject) -> Answered:
         """Make one attempt. Raises CallError, also for what an SDK cannot send."""
         try:
             return await post(self.sdk, pool, path, payload)
@@ -337,11 +338,15 @@ class ApiBackend(ABC):
         """Return a client of the running loop, for files and batches."""
         return self._own_pool().client()
 
-    def _own_pool(self) -> ConnectionPool:
+    def _own_pool(self) -> ConnectionPool | Servers:
         """Return the connections of the running loop. Connections cannot move from one loop to another."""
         if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
-            self._pool = ConnectionPool(self.sdk, self.client, self._timeout(), self.in_flight)
+            self._pool = self.connections()
         return self._pool
+
+    def connections(self) -> ConnectionPool | Servers:
+        """Return new connections for the running loop."""
+        return ConnectionPool(self.sdk, self.client, self._timeout(), self.in_flight)
 
     async def aclose(self) -> None:
         """Close the connections. Must be awaited in the loop that made them."""

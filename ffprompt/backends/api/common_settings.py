@@ -32,7 +32,7 @@ def common_settings(config: RunConfig, live: bool) -> CommonSettings:
     """Return the settings of a run that every provider's backend takes. A temperature of None is the model's own."""
     return {
         "model": config.model,
-        "base_url": config.base_url,
+        "base_url": config.first_url,
         "key_file": config.key_file,
         "temperature": None if config.temperature == "default" else config.temperature,
         "thinking": config.thinking,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -34,7 +36,8 @@ from ffprompt.backends.api.parameter_fallback import LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
 from ffprompt.backends.api.providers import Provider, Thinking, provider_of
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
-from ffprompt.backends.api.transport import patience
+from ffprompt.backends.api.servers import ServerFacts, Servers, look_at, look_now, refuse_differences
+from ffprompt.backends.api.transport import ConnectionPool, patience
 from ffprompt.backends.api.usage_fields import openai_usage
 from ffprompt.backends.base import OWN, Capabilities, Failure, Message, Reply, Request, Scores
 from ffprompt.backends.identity import OPTIONAL, Identity
@@ -171,6 +174,7 @@ class OpenAIBackend(ApiBackend):
         extra_body: JsonObject | None = None,
         extra_headers: Sequence[str] = (),
         reasoning_tags: Sequence[str] = (),
+        more_urls: Sequence[str] = (),
     ) -> None:
         try:
             import openai
@@ -181,6 +185,10 @@ class OpenAIBackend(ApiBackend):
         api = self.api = _known("--api", api or "chat", get_args(Api))
         if reasoning_effort is not None:
             _known("--reasoning-effort", reasoning_effort, EFFORTS)
+        for address in more_urls:
+            split_base_url(address)
+        self.more_urls = tuple(more_urls)
+        self.servers: dict[str, ServerFacts] = {}  # those that agree, where the model is served at several addresses
         base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
         if base_url:
             split_base_url(base_url)  # which refuses what is no address
@@ -198,6 +206,7 @@ class OpenAIBackend(ApiBackend):
         limits = limits or Policy(**patience(self.settings.reasoning))
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
+        self._servers: Servers | None = None
         self.ignored_settings = IgnoredSettings(self.reply_settings.off, tuple(reasoning_tags))
         variable, file, absent = _key_of(self.provider, provider is not None, key_file, base_url)
         self.key = read_key(variable, file, absent) if live else NO_KEY
@@ -281,9 +290,67 @@ class OpenAIBackend(ApiBackend):
         """What it used."""
         return openai_usage(body).usage
 
+    def connections(self) -> ConnectionPool | Servers:
+        """Return new connections for the running loop, to every server of the model."""
+        if not self.more_urls:
+            return super().connections()
+        addresses = (self.base_url or "", *self.more_urls)
+        made = {address: partial(self._client_of, address) for address in addresses}
+        self._servers = Servers(
+            self.sdk,
+            self.name,
+            made,
+            self.servers,
+            partial(look_at, self.sdk, model=self.settings.model),
+            self._timeout(),
+            self.in_flight,
+            self.caller.sleep,
+        )
+        return self._servers
+
+    def _client_of(self, address: str, connections: Any) -> Any:
+        return at_address(self.client(connections), address)
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Return remarks on what the server said, and which of several servers have answered."""
+        servers = self._servers.remarks if self._servers is not None else []
+        return [*super().remarks, *servers]
+
     def _probe(self) -> str:
         with self._blocking() as client:
+            if not self.more_urls:
+                return OpenAIProbe(self, client).look()
+            return self._probe_all(client)
+
+    def _probe_all(self, client: Any) -> str:
+        """Probe every server that can be reached. Raises ModelError where none can, or where two differ."""
+        found: list[str] = []
+        for address in (self.base_url or "", *self.more_urls):
+            own = at_address(client, address)
+            try:
+                facts = look_now(self.sdk, own.with_options(max_retries=0), address, self.settings.model)
+            except self.sdk.APIConnectionError as error:
+                sys.stderr.write(f"{self.name}: {shown_url(address)} is left out for now: {self.call_error(error)}\n")
+                continue
+            probe = OpenAIProbe(self, own)
+            why = probe.look() if not self.servers else self._unscored_too(probe)
+            found.append(f"{shown_url(address)}: {why}" if why and self.api == "completions" else why)
+            self.servers[address] = dataclasses.replace(facts, echo=() if why else probe.echo())
+        if not self.servers:
             return OpenAIProbe(self, client).look()
+        refuse_differences(self.name, self.servers)
+        return next(filter(None, found), "")
+
+    def _unscored_too(self, probe: OpenAIProbe) -> str:
+        """Why another server does not score, in the way in which the first one is asked."""
+        return probe.unscored() if self.api == "completions" else CHATS
+
+
+def at_address(client: Any, address: str) -> Any:
+    """The same client of an SDK for another address, over the same connections."""
+    url, query = split_base_url(address)
+    return client.with_options(base_url=url, default_query=query)
 
 
 def _address(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
@@ -334,6 +401,7 @@ def _open(config: RunConfig, live: bool) -> OpenAIBackend:
         reasoning_room=config.reasoning_room,
         top_logprobs=config.top_logprobs,
         provider=config.provider,
+        more_urls=config.more_urls,
         **common_settings(config, live),
     )
 

@@ -50,7 +50,7 @@ class OpenAIProbe:
         if backend.base_url and found is not None and not (speaks(found) and not refusal(found)):
             self._doubt(found)
         backend.ends = None if found is None else announced(found, backend.settings.model)
-        return self._unscored() if backend.api == "completions" else CHATS
+        return self.unscored() if backend.api == "completions" else CHATS
 
     def _models(self, client: Any) -> Any:
         """The HTTP response to the question for models."""
@@ -114,7 +114,7 @@ class OpenAIProbe:
             return False
         return True
 
-    def _unscored(self) -> str:
+    def unscored(self) -> str:
         """Why an echo of a prompt does not spell it with log-probabilities. OpenAI's own limit of five is tried too."""
         backend, given, why = self.backend, self.backend.reply_settings.top_logprobs, ""
         for most in [given] if given else [MOST_SHOWN, 5]:
@@ -135,6 +135,13 @@ class OpenAIProbe:
             backend.settings = settings
             return doubt(tokens, most, given)
         return why
+
+    def echo(self) -> list[Token]:
+        """Return the echo of a sentence or of digits, as the backend asks for it. Empty where there is none."""
+        try:
+            return self._echo(self.backend.settings) if self.backend.api == "completions" else []
+        except (self.sdk.APIError, CallError, ValueError, LookupError, TypeError, AttributeError):
+            return []
 
     def _echo(self, settings: PayloadSettings) -> list[Token]:
         """The echo of a sentence or, where a model has no tokens for one, of digits. Raises ValueError for neither."""

@@ -27,6 +27,7 @@ from ffprompt.backends.api.call_errors import (
 )
 from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.rate_limit import Bucket, Limiter
+from ffprompt.backends.api.servers import Servers
 from ffprompt.backends.api.transport import ConnectionPool, LateError, deadline, patience
 from ffprompt.backends.api.usage_fields import UsageFields
 from ffprompt.backends.base import Failure, Reply, Scores
@@ -77,7 +78,7 @@ def policy_of(config: RunConfig, thinks: bool) -> Policy:
     """Return the policy that the settings of a run ask for, for a model that thinks before it replies or not."""
     return Policy(
         **patience(thinks, config.timeout, config.connect_timeout, config.first_byte_timeout),
-        max_concurrency=config.max_concurrency or 64,
+        max_concurrency=config.max_concurrency or 64 * (1 + len(config.more_urls)),
         requests_per_minute=config.requests_per_minute,
         tokens_per_minute=config.tokens_per_minute,
     )
@@ -140,7 +141,7 @@ class LoggedFailure(Failure):
     call: Call = field(default_factory=Call)
 
 
-async def post(sdk: Any, pool: ConnectionPool, path: str, payload: JsonObject) -> Answered:
+async def post(sdk: Any, pool: ConnectionPool | Servers, path: str, payload: JsonObject) -> Answered:
     """One attempt. Raises CallError."""
     try:
         return read_reply(await pool.post(path, payload))

@@ -98,6 +98,11 @@ async def deadline(first_byte: float, whole: float) -> AsyncIterator[None]:
         _current.reset(token)
 
 
+def is_late() -> bool:
+    """Whether the deadline of the attempt that is being made has passed."""
+    return (current := _current.get()) is not None and current.limit.expired()
+
+
 async def _headers_came(_: object) -> None:
     if (current := _current.get()) is not None:
         current.answering()

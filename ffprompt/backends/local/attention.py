@@ -11,7 +11,7 @@ In shapes: R reads of one prompt, T tokens, L layers with attention, H heads, M 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -133,15 +133,65 @@ class Rows:
     full: Floats | None = None
 
 
-class AttentionModel(Protocol):
-    """An open model whose attention can be looked at and changed.
+@dataclass(frozen=True, slots=True)
+class States:
+    """The hidden states of one prompt.
 
     Attributes:
-        layers: The numbers of the layers that have attention, in order.
+        values: (S, T, d) before the first block and after each.
+        normed: (T, d) the last state behind the final norm. None where that norm is not known.
+    """
+
+    values: Floats
+    normed: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two prompts that differ in the value of one write, up to the token that predicts the first read after it.
+
+    Attributes:
+        clean: (T,) the tokens.
+        corrupt: (T,) the same with the write's value flipped.
+        candidates: The tokens of the answers that are true in ``clean`` and in ``corrupt``.
+        groups: The tokens of each group whose states are patched together.
+    """
+
+    clean: Ints
+    corrupt: Ints
+    candidates: tuple[int, int]
+    groups: Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """Logit of the clean answer less that of the corrupt one, in the model that reads a pair.
+
+    Attributes:
+        clean: On the clean prompt.
+        corrupt: On the corrupt one.
+        groups: (B, G) on the corrupt one, when the states of a group before a block are those of the clean one. NaN for
+            a group without a token.
+        heads: (L, H) the same when the output of a head is, at all tokens.
+    """
+
+    clean: float
+    corrupt: float
+    groups: NDArray[np.float64]
+    heads: NDArray[np.float64]
+
+
+class StatesModel(Protocol):
+    """An open model whose hidden states can be looked at.
+
+    Attributes:
+        states_are: What each state is called, such as ``embedding`` and ``block 1``.
+        layers: The numbers of the layers that have attention, in order. Empty without attention to look at.
         heads: Query heads of a layer.
         groups: Query heads that share a key and value head: 1 without grouped-query attention.
     """
 
+    states_are: tuple[str, ...]
     layers: tuple[int, ...]
     heads: int
     groups: int
@@ -158,12 +208,8 @@ class AttentionModel(Protocol):
         """Return what all heads do at the reads of some prompts, in order. ``full`` keeps whole rows."""
         ...
 
-    def answers(self, looks: Sequence[Look], change: Change) -> list[NDArray[np.float64]]:
-        """Return the log-probabilities (R, M) of the answers in a model that is changed."""
-        ...
-
-    def means(self, looks: Sequence[Look]) -> Mapping[int, NDArray[np.float32]]:
-        """Return the mean output (H, D) of every head over all tokens of some prompts, by layer."""
+    def states(self, looks: Sequence[Look]) -> Iterator[States]:
+        """Yield the hidden states of each prompt."""
         ...
 
     def lens(self, looks: Sequence[Look]) -> list[NDArray[np.float32]] | None:
@@ -172,6 +218,25 @@ class AttentionModel(Protocol):
         The state of the token before an answer goes through the last norm and the output head, as if the model ended
         there. None where the last norm is not known.
         """
+        ...
+
+
+class AttentionModel(StatesModel, Protocol):
+    """An open model whose attention can be looked at and changed."""
+
+    def answers(self, looks: Sequence[Look], changes: Sequence[Change]) -> list[list[NDArray[np.float64]]]:
+        """Return for each change the log-probabilities (R, M) of the answers to each prompt in the changed model.
+
+        Blocks before the first changed one run once for all changes.
+        """
+        ...
+
+    def means(self, looks: Sequence[Look]) -> Mapping[int, NDArray[np.float32]]:
+        """Return the mean output (H, D) of every head over all tokens of some prompts, by layer."""
+        ...
+
+    def patch(self, pair: Pair) -> Patched:
+        """Return what states and heads of the clean prompt do in the corrupt one."""
         ...
 
 
@@ -192,14 +257,38 @@ def attention_of(backend: Backend) -> AttentionModel:
         from ffprompt.backends.local.attention_reference_model import ReferenceAttention
 
         return ReferenceAttention(backend)
+    raise _closed(backend)
+
+
+def states_of(backend: Backend) -> StatesModel:
+    """Return the hidden states of an open model, which need no attention.
+
+    Raises:
+        ModelError: where they cannot be looked at.
+    """
+    from ffprompt.backends.local.reference import ReferenceBackend
+    from ffprompt.backends.local.transformers import TransformersBackend
+
+    if isinstance(backend, TransformersBackend):
+        from ffprompt.backends.local.attention_states_model import TransformersStates
+
+        return TransformersStates(backend)
+    if isinstance(backend, ReferenceBackend):
+        from ffprompt.backends.local.attention_reference_states_model import ReferenceStates
+
+        return ReferenceStates(backend)
+    raise _closed(backend)
+
+
+def _closed(backend: Backend) -> ModelError:
     identity = backend.identity
-    raise ModelError(
-        f"{identity.backend} model {identity.model}: its attention cannot be looked at; use --backend transformers or "
-        f"reference. {WHAT_WORKS}"
+    return ModelError(
+        f"{identity.backend} model {identity.model}: its attention and states cannot be looked at; use --backend "
+        "transformers or reference. What its errors have in common still works: ffprompt anatomy RUN"
     )
 
 
-WHAT_WORKS = "What its errors have in common still works: ffprompt anatomy RUN"
+WHAT_WORKS = "What still works: --lens, --layers and --probe, which look at hidden states, and ffprompt anatomy RUN"
 
 
 def overlapping(starts: Ints, ends: Ints, low: int, high: int) -> tuple[int, ...]:

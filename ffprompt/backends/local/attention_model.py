@@ -23,18 +23,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ffprompt.backends.base import Request
-from ffprompt.backends.local.attention import WHAT_WORKS, Change, Look, Place, Rows, Tokens, overlapping, placed
+from ffprompt.backends.local.attention import WHAT_WORKS, Change, Look, Pair, Patched, Rows
+from ffprompt.backends.local.attention_change_model import put, start_of, without_heads
+from ffprompt.backends.local.attention_patch_model import HeadOutputs, patch
 from ffprompt.backends.local.attention_rows_model import Watching, cut_rows, rows_of, tables
+from ffprompt.backends.local.attention_states_model import TransformersStates
 from ffprompt.backends.local.transformers import TransformersBackend
-from ffprompt.backends.local.transformers_model import Forward
-from ffprompt.errors import AuditError, ModelError
+from ffprompt.backends.local.transformers_model import Forward, keeps_plain_cache
+from ffprompt.errors import ModelError
 
 NAME = "ffprompt"
-# What families call the norm before the output head.
-_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f")
 # Numbers in the rows of one layer of a batch: reads × heads × tokens.
 _ROW_NUMBERS = 1 << 26
+# Numbers in the states of a batch that are kept before changed blocks.
+_KEPT_NUMBERS = 1 << 28
 
 
 @dataclass
@@ -49,11 +51,37 @@ class _State:
     frozen: Mapping[int, tuple[Tensor, Tensor]] | None = None  # those that are used
     sums: dict[int, Tensor] | None = None  # (H, D) sums of outputs over all tokens
     lengths: Tensor | None = None  # (B,) tokens of each prompt without padding
+    outputs: HeadOutputs | None = None
     seen: set[int] = field(default_factory=set)
     heads: tuple[int, int] = (0, 0)  # query heads, key and value heads
 
 
 _STATE: ContextVar[_State | None] = ContextVar("attention", default=None)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of the attention function, with what changes its scores."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    scaling: float | None
+    softcap: float | None
+    sink: Tensor | None
+    bias: Tensor | None
+
+    def output(self, module: Any, options: dict[str, Any]) -> Tensor:
+        """(B, T, H, D) what transformers computes."""
+        options = {**options, "scaling": self.scaling}
+        if self.softcap is None and self.sink is None:
+            if self.bias is not None:
+                options["position_bias"] = self.bias
+            output, _ = sdpa_attention_forward(module, self.query, self.key, self.value, self.mask, **options)
+            return output
+        options |= {"softcap": self.softcap, "s_aux": self.sink}
+        return _eager(module, self.query, self.key, self.value, self.mask, options)
 
 
 def attend(
@@ -62,7 +90,6 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float = 0.0,
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -77,7 +104,6 @@ def attend(
         key: (B, K, T, D).
         value: (B, K, T, D).
         attention_mask: (B, 1, T, T), True where a token is seen, or what is added to the scores. None is causal.
-        dropout: As transformers hands it over.
         scaling: What scores are multiplied by, 1 / √D where None.
         softcap: Scores are capped at it, by tanh.
         s_aux: (H,) scores of a learned sink.
@@ -93,13 +119,8 @@ def attend(
             state.kept[layer] = query, key
         elif state.frozen is not None:
             query, key = state.frozen[layer]
-    options = {**options, "dropout": dropout, "scaling": scaling}
-    if softcap is None and s_aux is None:
-        if position_bias is not None:
-            options["position_bias"] = position_bias
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    else:
-        output = _eager(module, query, key, value, attention_mask, {"softcap": softcap, "s_aux": s_aux, **options})
+    call = _Call(query, key, value, attention_mask, scaling, softcap, s_aux, position_bias)
+    output = call.output(module, options)
     if state is None:
         return output, None
     state.seen.add(layer)
@@ -107,24 +128,25 @@ def attend(
     if state.sums is not None and state.lengths is not None:
         real = torch.arange(output.shape[1], device=output.device)[None] < state.lengths[:, None]  # (B, T)
         state.sums[layer] = state.sums.get(layer, 0) + (output * real[..., None, None]).sum((0, 1), dtype=torch.float32)
+    output = _rows(state, layer, call, output)
+    if state.change is not None:
+        output = without_heads(state.change, layer, output)
+    return (output if state.outputs is None else state.outputs.changed(layer, output)), None
+
+
+def _rows(state: _State, layer: int, call: _Call, output: Tensor) -> Tensor:
+    """Note the rows of the reads where somebody looks, and return outputs whose reads are cut off from a role."""
     cut = state.change.cut if state.change is not None else None
     at = state.watching.at if state.watching is not None else state.at
-    if at is not None and (state.watching is not None or cut is not None):
-        scores, visible = _scores(query, key, at, attention_mask, scaling, softcap, position_bias)
-        if state.watching is not None:
-            state.watching.note(layer, scores, visible, s_aux)
-        if cut is not None and state.roles is not None:
-            values = repeat_kv(value, query.shape[1] // value.shape[1])
-            rows = cut_rows(scores, visible, values, state.roles, cut, s_aux)  # (B, H, R, D)
-            index = at[:, :, None, None].expand(-1, -1, rows.shape[1], rows.shape[3])
-            output = output.scatter(1, index, rows.transpose(1, 2).to(output.dtype))
-    if state.change is not None and (heads := state.change.heads.get(layer)):
-        output = output.clone()
-        instead: Any = 0.0
-        if state.change.mode == "mean" and state.change.means is not None:
-            instead = torch.from_numpy(state.change.means[layer][list(heads)]).to(output)
-        output[:, :, list(heads)] = instead
-    return output, None
+    if at is None or (state.watching is None and cut is None):
+        return output
+    scores, visible = _scores(call.query, call.key, at, call.mask, call.scaling, call.softcap, call.bias)
+    if state.watching is not None:
+        state.watching.note(layer, scores, visible, call.sink)
+    if cut is None or state.roles is None:
+        return output
+    values = repeat_kv(call.value, call.query.shape[1] // call.value.shape[1])
+    return put(output, at, cut_rows(scores, visible, values, state.roles, cut, call.sink))
 
 
 AttentionInterface.register(NAME, attend)
@@ -185,7 +207,7 @@ def _eager(
     return output
 
 
-class TransformersAttention:
+class TransformersAttention(TransformersStates):
     """The attention of a model that transformers has loaded; attributes and methods as in ``AttentionModel``.
 
     Raises:
@@ -193,12 +215,12 @@ class TransformersAttention:
     """
 
     def __init__(self, backend: TransformersBackend) -> None:
-        self._backend, self._model = backend, backend.model
+        super().__init__(backend)
         kind = type(self._model).__name__
         if not getattr(self._model, "_supports_attention_backend", False):
             raise ModelError(f"model {backend.name}: {_undispatched(kind)}")
         state = _State()
-        with self._watched(state), torch.inference_mode():
+        with self._watched(state), self._blocks.learnt(), torch.inference_mode():
             self._model(input_ids=torch.tensor([[0, 0]], device=self._model.device), use_cache=False)
         if not state.seen:
             raise ModelError(f"model {backend.name}: {_undispatched(kind)}")
@@ -206,33 +228,10 @@ class TransformersAttention:
         self.heads = state.heads[0]
         self.groups = state.heads[0] // state.heads[1]
 
-    def tokens(self, request: Request, place: Place) -> Tokens:
-        """Return a prompt in tokens. Raises AuditError."""
-        encoder = self._backend.encoder
-        found = encoder.tokenise(request)
-        text, offset = encoder.text(request)
-        if not encoder.tokenizer.is_fast:
-            raise ModelError(f"model {encoder.name}: its tokenizer does not say which characters a token holds")
-        encoding = encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        shift = len(found.ids) - len(encoding["input_ids"])
-        if shift < 0 or found.ids[shift:] != encoding["input_ids"]:
-            raise AuditError(f"trial {request.key}: the tokens of its prompt cannot be put beside its characters")
-        bounds = np.array(encoding["offset_mapping"], np.int64).reshape(-1, 2)
-        starts, ends = np.r_[[0] * shift, bounds[:, 0]], np.r_[[0] * shift, bounds[:, 1]]
-        values = placed(place, text, starts, ends, request.key)
-        if found.kind != "suffix":
-            queries, candidates = found.position - 1, found.answers
-            answers: list[tuple[int, ...]] = [(int(token),) for token in found.position]
-        else:
-            queries, candidates = _several(found.suffixes, found.ids, request.key)
-            answers = [overlapping(starts, ends, low + offset, high + offset) for low, high in request.reads]
-        ids = np.array(found.ids[: int(queries[-1]) + 1], np.int64)
-        return Tokens(ids, np.asarray(queries), np.asarray(candidates), values, answers, found.kind != "suffix")
-
     def look(self, looks: Sequence[Look], full: bool = False) -> list[Rows]:
         """Return what all heads do at the reads of some prompts."""
         found: dict[int, Rows] = {}
-        for batch in self._batches(looks):
+        for batch in self._batches(looks, self._most):
             chosen = [looks[number] for number in batch]
             at, roles = tables(chosen, self._model.device)
             watching = Watching(at, roles, full)
@@ -241,75 +240,69 @@ class TransformersAttention:
                 found[number] = rows_of(watching.found, self.layers, row, looks[number], own)
         return [found[number] for number in range(len(looks))]
 
-    def answers(self, looks: Sequence[Look], change: Change) -> list[NDArray[np.float64]]:
-        """Return the log-probabilities of the answers in a changed model."""
-        found: dict[int, NDArray[np.float64]] = {}
-        for batch in self._batches(looks):
+    def answers(self, looks: Sequence[Look], changes: Sequence[Change]) -> list[list[NDArray[np.float64]]]:
+        """Return for each change the log-probabilities of the answers in the changed model."""
+        starts = {start_of(change) for change in changes} - {None, 0}
+        width = int(self._model.get_input_embeddings().weight.shape[1])
+
+        def most(longest: int, reads: int) -> int:
+            return min(self._most(longest, reads), _KEPT_NUMBERS // (longest * width * max(1, len(starts))))
+
+        found: list[dict[int, NDArray[np.float64]]] = [{} for _ in changes]
+        for batch in self._batches(looks, most):
             chosen = [looks[number] for number in batch]
             at, roles = tables(chosen, self._model.device)
-            state = _State(change=change, at=at, roles=roles)
-            if change.frozen:
-                before = _State(kept={})
-                self._pass(chosen, before)
-                state.frozen = before.kept
-            found.update(zip(batch, self._pass(chosen, state), strict=True))
-        return [found[number] for number in range(len(looks))]
+            before = _State(kept={} if any(change.frozen for change in changes) else None)
+            with self._blocks.kept([start for start in starts if start is not None]) as inputs:
+                plain = self._pass(chosen, before)
+            for made, change in zip(found, changes, strict=True):
+                start = start_of(change)
+                state = _State(change=change, at=at, roles=roles, frozen=before.kept if change.frozen else None)
+                if start is None:
+                    own = plain
+                elif start:
+                    with self._blocks.begun(start, inputs[start]):
+                        own = self._pass(chosen, state)
+                else:
+                    own = self._pass(chosen, state)
+                made.update(zip(batch, own, strict=True))
+        return [[made[number] for number in range(len(looks))] for made in found]
 
     def means(self, looks: Sequence[Look]) -> Mapping[int, NDArray[np.float32]]:
         """Return the mean output of every head over all tokens of some prompts."""
         state = _State(sums={})
-        for batch in self._batches(looks):
+        for batch in self._batches(looks, self._most):
             chosen = [looks[number] for number in batch]
             state.lengths = torch.tensor([len(look.tokens) for look in chosen], device=self._model.device)
             self._pass(chosen, state)
         count = sum(len(look.tokens) for look in looks)
         return {layer: (total / count).cpu().numpy() for layer, total in (state.sums or {}).items()}
 
-    def lens(self, looks: Sequence[Look]) -> list[NDArray[np.float32]] | None:
-        """Return the logits of the answers, read off after each block. None where the last norm is not known."""
-        norm = next((found for name in _NORMS if (found := getattr(self._model.base_model, name, None))), None)
-        head = self._model.get_output_embeddings()
-        if norm is None or head is None:
-            return None
-        found = []
-        for look in looks:
-            ids = torch.from_numpy(look.tokens.ids)[None].to(self._model.device)
-            with torch.inference_mode():
-                states = self._model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states
-                at = torch.from_numpy(look.tokens.queries)
-                made = [state[0, at.to(state.device)] for state in states]  # (R, d) each; the last is behind the norm
-                logits = torch.stack(
-                    [head(state if n == len(made) - 1 else norm(state)) for n, state in enumerate(made)]
-                )
-                index = torch.from_numpy(look.tokens.candidates).to(logits.device).expand(len(made), -1, -1)
-                found.append(logits.gather(2, index).float().cpu().numpy())
-        return found
+    def patch(self, pair: Pair) -> Patched:
+        """Return what states and heads of the clean prompt do in the corrupt one."""
+        first = int(np.flatnonzero(pair.clean != pair.corrupt)[0])
+        skip = first if keeps_plain_cache(self._model) else 0
+        prefix = pair.corrupt[:skip].tolist()
+        forward = Forward(self._model, prefix)
+
+        def run(rows: Sequence[NDArray[np.int64]], outputs: HeadOutputs) -> NDArray[np.float64]:
+            ids = [[*prefix, *row.tolist()] for row in rows]
+            wanted = [[list(pair.candidates)]] * len(ids)
+            with self._watched(_State(outputs=outputs)):
+                scores = forward(ids, [[len(ids[0])]] * len(ids), wanted)
+            return np.array([logprobs[0] for logprobs, _ in scores])
+
+        most = max(1, 4 * self._backend.tokens // len(pair.corrupt))
+        with torch.inference_mode():
+            return patch(run, self._blocks, self.layers, self.heads, pair, skip, most)
+
+    def _most(self, longest: int, reads: int) -> int:
+        return _ROW_NUMBERS // (longest * reads * self.heads)
 
     def _pass(self, looks: Sequence[Look], state: _State) -> list[NDArray[np.float64]]:
         """One batch through the model."""
-        rows = [look.tokens.ids.tolist() for look in looks]
-        at = [(look.tokens.queries + 1).tolist() for look in looks]
-        wanted = [look.tokens.candidates.tolist() for look in looks]
         with self._watched(state):
-            try:
-                scores = Forward(self._model, [])(rows, at, wanted)
-            except torch.OutOfMemoryError as error:
-                raise ModelError(
-                    f"model {self._backend.name}: out of memory with {len(looks)} prompts of "
-                    f"{max(map(len, rows))} tokens; use a smaller --batch-size or a shorter --length"
-                ) from error
-        return [np.array(logprobs) for logprobs, _ in scores]
-
-    def _batches(self, looks: Sequence[Look]) -> Iterator[list[int]]:
-        """Prompts of similar length, as many as the memory for tokens and rows allows."""
-        order = sorted(range(len(looks)), key=lambda number: -len(looks[number].tokens))
-        while order:
-            longest = len(looks[order[0]].tokens)
-            reads = max(len(looks[number].tokens.queries) for number in order)
-            size = self._backend.batch_size or max(1, self._backend.tokens // longest)
-            size = max(1, min(size, _ROW_NUMBERS // (longest * reads * self.heads)))
-            yield order[:size]
-            order = order[size:]
+            return self._forward(looks)
 
     @contextlib.contextmanager
     def _watched(self, state: _State) -> Iterator[None]:
@@ -329,24 +322,3 @@ def _undispatched(kind: str) -> str:
         f"{kind} does not dispatch its attention through transformers' AttentionInterface, so its rows cannot be "
         f"looked at. {WHAT_WORKS}"
     )
-
-
-def _several(
-    suffixes: Sequence[Sequence[tuple[list[int], list[int]]]], ids: list[int], key: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return queries and first tokens of answers of several tokens.
-
-    Raises:
-        AuditError: The prompt up to an answer is not the beginning of the whole prompt, or answers begin alike.
-    """
-    queries, candidates = [], []
-    for read in suffixes:
-        common = read[0][0]
-        if ids[: len(common)] != common:
-            raise AuditError(f"trial {key}: the tokens before an answer depend on it; use another --template")
-        first = [suffix[0] for _, suffix in read]
-        if len(set(first)) < len(first):
-            raise AuditError(f"trial {key}: two answers begin with the same token; use another --template")
-        queries.append(len(common) - 1)
-        candidates.append(first)
-    return np.array(queries, np.int64), np.array(candidates, np.int64)

@@ -140,3 +140,21 @@ def rows_of(
         reachable=stacked("reachable")[:, :reads],
         full=stacked("full")[:, :, :reads, :size] if whole is not None else None,
     )
+
+
+def no_rows(logprobs: NDArray[np.float64]) -> Rows:
+    """Return the rows of a model without a head that can be looked at."""
+    reads = len(logprobs)
+    none = np.zeros((0, 0, reads), np.float32)
+    whole = none.astype(np.int64)
+    return Rows(
+        logprobs=logprobs,
+        mass=np.zeros((0, 0, reads, len(ROLES)), np.float32),
+        sink=none,
+        entropy=none,
+        margin=none,
+        top=whole,
+        top_value=whole,
+        keys=np.zeros((0, reads), np.int64),
+        reachable=np.zeros((0, reads), np.bool_),
+    )

@@ -23,7 +23,7 @@ from ffprompt.backends.local.candidate_scores import Row, RowScores, collect_sco
 from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, Ids, Tokenised, audit, context_of
 from ffprompt.backends.local.tree_check import TreeCheck
-from ffprompt.backends.local.weights import first_line, locate, quiet
+from ffprompt.backends.local.weights import OFFLINE, first_line, locate, offline, quiet
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 
@@ -361,7 +361,9 @@ class _Opening:
                 hint = "; its folder brings code of its own, which runs with --trust-remote-code only"
             elif "safetensors" in str(error) and self._has_pickles():
                 hint = "; pickled weights (.bin) are refused, convert them to safetensors"
-            raise ModelError(f"model {self.name}: {first_line(error)}{hint}") from error
+            elif not Path(self.source).exists() and offline():
+                hint = f"; nothing is downloaded while {OFFLINE} is set"
+            raise ModelError(f"model {self.name}: {first_line(error).removesuffix('.')}{hint}") from error
 
     def _has_pickles(self) -> bool:
         return any(Path(self.source).glob("*.bin")) or any(Path(self.source).glob("*.pt*"))

@@ -28,6 +28,7 @@ from ffprompt.errors import ModelError, did_you_mean
 _CONVERSION = "2"
 _RECORD = "ffprompt.json"
 _FULL_HASH_BYTES = 2 << 30
+OFFLINE = "HF_HUB_OFFLINE"  # an environment variable of the hub's client
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,11 @@ def _translated(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"model {name}: {first_line(error)}") from error
+
+
+def offline() -> bool:
+    """Whether the environment forbids downloads from the hub."""
+    return os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def first_line(error: BaseException) -> str:

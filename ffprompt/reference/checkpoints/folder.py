@@ -11,7 +11,7 @@ from typing import Any
 from ffprompt._util.files import read_text
 from ffprompt.errors import ModelError
 
-LOG, RECORD, STATE = "train.jsonl", "training.json", "state.safetensors"
+LOG, RECORD, STATE, STEPS = "train.jsonl", "training.json", "state.safetensors", "steps"
 FORMAT = 1
 
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, did_you_mean
 from ffprompt.reference.vocabulary import Vocabulary
-from ffprompt.tasks.base import MAX_SYMBOLS, Strings
+from ffprompt.tasks.events import MAX_SYMBOLS
+from ffprompt.tasks.strings import Strings
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,22 +54,23 @@ class HandbuiltConfig(NetworkConfig):
 _PLACE = 3
 
 
-class Attention(nn.Module):
-    """Causal softmax attention of one head of full width, without a scale: scores are what the weights say."""
+class Block(nn.Module):
+    """Causal softmax attention of one head of full width, added to what came in. Scores are what the weights say."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.out = nn.Identity()  # a place to look at the head
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) for ``x`` (B, T, d)."""
         scores = self.query(x) @ self.key(x).transpose(1, 2)  # (B, T, T)
         hidden = hidden_keys(None, x.shape[1], x.device)[:, 0]  # (1, T, T)
-        return torch.as_tensor(scores.masked_fill(hidden, float("-inf")).softmax(-1) @ self.value(x))
+        return x + torch.as_tensor(self.out(scores.masked_fill(hidden, float("-inf")).softmax(-1) @ self.value(x)))
 
 
 class Handbuilt(Network):
-    """Embedding, two layers of attention added to their input, linear head, with ``construct``'s weights."""
+    """Embedding, two blocks, linear head, with ``construct``'s weights."""
 
     config: HandbuiltConfig
 
@@ -78,7 +79,7 @@ class Handbuilt(Network):
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.positions = nn.Embedding(config.length, config.width)
-        self.before, self.latest = Attention(config.width), Attention(config.width)
+        self.before, self.latest = Block(config.width), Block(config.width)
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
         self.load_state_dict(construct(config))
 
@@ -93,8 +94,7 @@ class Handbuilt(Network):
         if self.config.length < T:
             raise ConfigError(f"{T} tokens: this model has {self.config.length} positions")
         x = self.embedding(tokens) + self.positions.weight[:T]  # (B, T, d)
-        x = x + self.before(x)
-        return torch.as_tensor(x + self.latest(x))
+        return torch.as_tensor(self.latest(self.before(x)))
 
 
 def construct(config: HandbuiltConfig) -> dict[str, Tensor]:

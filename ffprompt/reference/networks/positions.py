@@ -53,6 +53,10 @@ class Alibi(nn.Module):
         """Bias (B or 1, H, R, T) for ``distance`` (B or 1, R, T), in tokens from key to query."""
         return -slopes(self.heads).to(distance.device)[:, None, None] * distance[:, None]
 
+    def of_keys(self, length: int) -> Tensor:
+        """Return the part of the bias that depends on the key, (1, H, T): the softmax takes no notice of the rest."""
+        return (slopes(self.heads)[:, None] * torch.arange(length))[None]
+
 
 class T5Bias(nn.Module):
     """A learnt bias per head and bucket of distance (Raffel et al. 2020): exact near by, logarithmic to 128.

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from ffprompt.errors import ConfigError
 from ffprompt.reference.networks import layers
-from ffprompt.reference.networks.attention import attend, attend_openly, hidden_keys
+from ffprompt.reference.networks.attention import attend, attend_openly, exact, hidden_keys, with_bias
 from ffprompt.reference.networks.base import Network, NetworkConfig, number, one_of, whole
 from ffprompt.reference.networks.kernels import Linear, gelu
+from ffprompt.reference.networks.path import PathAttention
 from ffprompt.reference.networks.positions import POSITIONS, Alibi, Cope, T5Bias, rotate, sinusoids
+from ffprompt.reference.networks.ssm import Mixer, SSMConfig
 
 ACTIVATIONS = ("gelu", "geglu", "swiglu")
 NORMS = ("layernorm", "rmsnorm")
@@ -26,6 +28,7 @@ NORM_PLACEMENTS = ("pre", "post", "sandwich")
 INITS = ("default", "small", "depth")
 # Reads a string are padded to a multiple of this: every new shape costs the matrix library a plan.
 _STEP = 16
+_WINDOW = 64  # of a hybrid, in tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,9 @@ class TransformerConfig(NetworkConfig):
 
     ``length`` is the size of a learned table of positions, the most tokens of a string, and of CoPE's, where further
     ones share the last. Other positions have no end.
-    ``attention`` is a layer of :mod:`.layers`, or the softmax of the paper, which alone knows rope, alibi, t5 and cope.
+    ``attention`` is a layer of :mod:`.layers`, or the softmax of the paper. ``window`` is how many keys a query of the
+    softmax sees, None for all. In a ``hybrid`` blocks 0, 2, … are state-space layers and the others attend to a window
+    (Samba, Ren et al. 2024, arXiv 2406.07522). Only the softmax and the hybrid know rope, alibi, t5 and cope.
     ``expansion`` is the width of the MLP over that of the model, ``temperature`` divides the scores of attention.
     ``norm_placement`` says where norms stand: before a layer (pre), after the layer and what it is added to (post,
     Vaswani et al. 2017), or before and after the layer (sandwich, Ding et al. 2021). ``qk_norm`` normalises queries and
@@ -60,6 +65,7 @@ class TransformerConfig(NetworkConfig):
     qk_norm: bool = False
     init: str = "default"
     no_residual: bool = False
+    window: int | None = None
 
     def __post_init__(self) -> None:
         NetworkConfig.__post_init__(self)
@@ -68,8 +74,13 @@ class TransformerConfig(NetworkConfig):
         whole("expansion", self.expansion, 1, 64)
         one_of("positions", self.positions, POSITIONS)
         one_of("attention", self.attention, layers.NAMES)
-        if self.attention != "softmax":
+        if self.attention == "hybrid":
+            if self.layers < 2:
+                raise ConfigError(f"layers {self.layers}: attention 'hybrid' takes at least 2, which take turns")
+        elif self.attention != "softmax":
             self._check_layer()
+        if self.window is not None:
+            whole("window", self.window, 1, 1 << 22)
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("norm", self.norm, NORMS)
         one_of("norm-placement", self.norm_placement, NORM_PLACEMENTS)
@@ -91,7 +102,7 @@ class TransformerConfig(NetworkConfig):
             raise ConfigError(
                 f"positions {self.positions!r}: attention {self.attention!r} takes learned, sinusoidal, none"
             )
-        for name, usual in (("qk_norm", False), ("attention_dropout", 0.0), ("temperature", 1.0)):
+        for name, usual in (("qk_norm", False), ("attention_dropout", 0.0), ("temperature", 1.0), ("window", None)):
             if getattr(self, name) != usual:
                 raise ConfigError(f"{name.replace('_', '-')}: attention {self.attention!r} has no such setting")
         if self.attention == "differential" and self.width // self.heads % 2:
@@ -99,8 +110,8 @@ class TransformerConfig(NetworkConfig):
 
     @property
     def shows_weights(self) -> bool:
-        """Whether there are weights of attention to look at."""
-        return self.attention != "differential"
+        """Whether every block has weights of attention to look at."""
+        return self.attention not in ("differential", "hybrid")
 
     @property
     def scale(self) -> float:
@@ -114,6 +125,7 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.window = config.window or (_WINDOW if config.attention == "hybrid" else None)
         d = config.width
         self.query, self.key, self.value, self.out = (Linear(d, d, bias=False) for _ in range(4))
         D = d // config.heads
@@ -140,10 +152,13 @@ class Attention(nn.Module):
             everywhere = torch.arange(T, device=x.device)[None]
             q, k = rotate(q, everywhere if at is None else at), rotate(k, everywhere)
         dropout = self.config.attention_dropout if self.training else 0.0
-        if at is None and seen is None and not dropout and self.bias is None and self.cope is None:
-            out = attend(q, k, v, self.config.scale)
+        plain = at is None and seen is None and not dropout and self.cope is None
+        if plain and self.bias is None:
+            out = attend(q, k, v, self.config.scale, self.window)
+        elif plain and isinstance(self.bias, Alibi) and exact(q):
+            out = attend(*with_bias(q, k, self.bias.of_keys(T), self.config.scale), v, self.config.scale, self.window)
         else:
-            out, weights = attend_openly(q, k, v, self._scores(q, k, at), at, dropout)
+            out, weights = attend_openly(v, self._scores(q, k, at), at, dropout, self.window)
             if seen is not None:
                 seen.append(weights)
         return torch.as_tensor(self.out(out.transpose(1, 2).reshape(B, -1, d)))
@@ -162,6 +177,19 @@ class Attention(nn.Module):
         elif self.cope is not None:
             scores = scores + self.cope(q, scores, hidden_keys(at, T, k.device))
         return scores
+
+
+class Recurrence(nn.Module):
+    """The state-space layer of a hybrid, with the arguments of attention."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.mixer = Mixer(SSMConfig(width=config.width, heads=config.heads, rates="head"))
+
+    def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
+        """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R)."""
+        out: Tensor = self.mixer(x)
+        return out if at is None else out.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
 
 
 class MLP(nn.Module):
@@ -229,9 +257,14 @@ class Transformer(Network):
     def mixer(self, place: int) -> nn.Module:
         """What mixes the tokens of block ``place``: (x, positions or None, weights or None) to (B, T or R, d)."""
         config = self.config
-        if config.attention != "softmax":
-            return layers.layer(config.attention, config.width, config.heads, place)
-        return Attention(config)
+        match config.attention:
+            case "softmax":
+                return Attention(config)
+            case "hybrid":
+                return Attention(config) if place % 2 else Recurrence(config)
+            case "path":
+                return PathAttention(config.width, config.heads)
+        return layers.layer(config.attention, config.width, config.heads, place)
 
     def _initialise(self) -> None:
         """Draw or scale the matrices as ``init`` says. By default they stay as they are."""

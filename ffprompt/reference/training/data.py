@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.tasks import registry
-from ffprompt.tasks.base import Spec, Strings, Task, concatenate
+from ffprompt.tasks.base import Spec, Task
 from ffprompt.tasks.flipflop import FLIP_FLOP
 from ffprompt.tasks.flipflop import Spec as FlipFlopSpec
+from ffprompt.tasks.strings import Strings, concatenate
 
 _STREAM = "train"
 # Batches drawn before they are asked for.

@@ -27,7 +27,7 @@ from ffprompt.reference.networks.transformer import Transformer, TransformerConf
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import batches
 from ffprompt.reference.vocabulary import Vocabulary
-from ffprompt.tasks.base import Strings
+from ffprompt.tasks.strings import Strings
 
 Progress = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its loss in nats per prediction."""

@@ -15,10 +15,10 @@ from ffprompt.tasks.base import Spec, Task
 class Plan:
     """What happens besides the steps, and after how many of them. Nothing here changes a weight.
 
-    ``evaluate_every`` and ``monitor_every`` may be 0 for never. ``strings`` are the most of each test set that is
-    looked at on the way, ``final_strings`` at the end. None is all of them. ``test`` names more test sets,
-    ``SPEC+SPEC``. With ``certify`` a sequential test on at most ``certify_strings`` strings of each set tells at the
-    end whether the glitch rate is below it.
+    ``evaluate_every``, ``monitor_every`` and ``keep_every`` (of the model as it is then) may be 0 for never.
+    ``strings`` are the most of each test set that is looked at on the way, ``final_strings`` at the end. None is all of
+    them. ``test`` names more test sets, ``SPEC+SPEC``. With ``certify`` a sequential test on at most
+    ``certify_strings`` strings of each set tells at the end whether the glitch rate is below it.
 
     The looks of ``monitor_every`` can do more: with ``monitor_layers`` they measure the loss without each layer, with
     ``monitor_length`` the loss on strings of that length, and with ``keep_attention`` the log gets the attention of one
@@ -29,6 +29,7 @@ class Plan:
     evaluate_every: int = 1_000
     monitor_every: int = 100
     save_every: int = 500
+    keep_every: int = 0
     strings: int = 200
     final_strings: int | None = None
     test: str = ""
@@ -41,6 +42,7 @@ class Plan:
     def __post_init__(self) -> None:
         whole("log-every", self.log_every, 1, 1 << 40)
         whole("save-every", self.save_every, 1, 1 << 40)
+        whole("keep-every", self.keep_every, 0, 1 << 40)
         whole("evaluate-every", self.evaluate_every, 0, 1 << 40)
         whole("monitor-every", self.monitor_every, 0, 1 << 40)
         whole("monitor-length", self.monitor_length, 0, 1 << 22)

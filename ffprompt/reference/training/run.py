@@ -3,6 +3,7 @@
     training.json      what is trained, how, and how far it has come
     train.jsonl        losses, monitors, warnings and evaluations, one JSON object a line, in order of steps
     model.safetensors  the model once it is finished; after a divergence the last one that was good
+    steps/N.safetensors  the model after N steps, with --keep-every
     state.safetensors  weights and optimizer at the last save; gone when the training is finished
 
 A resumed training goes on as if it had never stopped: same weights bit for bit, same lines but for the seconds.
@@ -24,7 +25,7 @@ from ffprompt._util.jsonl import read_lines
 from ffprompt._util.storage import LOCK, hold, release, write_atomically
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
-from ffprompt.reference.checkpoints.folder import LOG, RECORD, STATE, read_record, writing
+from ffprompt.reference.checkpoints.folder import LOG, RECORD, STATE, STEPS, read_record, writing
 from ffprompt.reference.networks.base import NetworkConfig, parameters
 from ffprompt.reference.networks.threads import threads
 from ffprompt.reference.networks.transformer import Transformer
@@ -225,8 +226,17 @@ class _Session:
                 self._evaluate(plan.strings)
             if last:
                 self._keep(self._attention(lambda record, model: record.end(trainer.step, model)))
+            if plan.keep_every and step % plan.keep_every == 0:
+                self._keep_model()
             if step % plan.save_every == 0 or last or time.monotonic() - self.saved > _MOST_LOST:
                 self._save()
+
+    def _keep_model(self) -> None:
+        """Keep the model as it is now, for those who look at the course of a training."""
+        with writing(self.folder):
+            (self.folder / STEPS).mkdir(exist_ok=True)
+        loss = self.pending[-1] if self.pending else self._last_loss()
+        save(self.folder / STEPS / f"{self.trainer.step}.safetensors", self.trainer.model, self.training, loss)
 
     def _look(self) -> None:
         """Look at the model, and tell what is seen."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprompt._util.crash import told
-from ffprompt._util.extras import needs
+from ffprompt._util.ray_cluster import LOCAL, cluster
 from ffprompt.errors import FFPromptError, ModelError
 from ffprompt.reference.checkpoints.folder import LOG, read_record
 from ffprompt.reference.networks.base import NetworkConfig
@@ -101,26 +101,18 @@ def on_ray(
     tell: Tell,
     ended: Ended,
     *,
-    address: str | None = None,
+    address: str = LOCAL,
     cpus: int = 1,
     gpus: float = 0.0,
 ) -> None:
-    """The tasks on a Ray cluster, or on one that is started here where ``address`` is None.
+    """The tasks on a Ray cluster. The one at ``local`` is started here.
 
     Every node needs ffprompt, and the folders on a file system that all of them share, this machine too if ``tell`` is
     to hear of the logs. A task whose node was lost is tried again where it stopped. Raises ModelError when
     Ray is not installed or the cluster cannot be had.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise needs("a sweep on Ray", "ray", error) from error
-    try:
-        ray.init(address=address or "local", log_to_driver=False, include_dashboard=None if address else False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ModelError(f"Ray at {address or 'this machine'}: {_why(error)}") from error
-    try:
-        _room(ray.cluster_resources(), cpus, gpus)  # type: ignore[no-untyped-call]
+    with cluster(address, "a sweep on Ray") as ray:
+        _room(ray.cluster_resources(), cpus, gpus)
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=2)(_ray_task)
         news = _News(jobs)
         waiting = {remote.remote(list(task), at_once): task for task in tasks(jobs, replicates)}
@@ -136,8 +128,6 @@ def on_ray(
                     whys = {job.name: f"its task was lost: {_why(error)}" for job in task}
                 for job in task:
                     ended(job.name, whys[job.name])
-    finally:
-        ray.shutdown()
 
 
 class _News:

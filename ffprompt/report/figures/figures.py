@@ -9,6 +9,8 @@ from ffprompt.analysis.accuracy import AccuracyBin
 from ffprompt.report.comparisons import comparison_figure
 from ffprompt.report.data import Report
 from ffprompt.report.figures.attention import attention_maps
+from ffprompt.report.figures.diagnosis import figures as of_diagnoses
+from ffprompt.report.figures.diagnosis_course import figures as of_courses
 from ffprompt.report.figures.error_kinds import error_kinds
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
 from ffprompt.report.figures.lengths import by_length, overview
@@ -39,15 +41,15 @@ _GAP_NONE = 0.5  # where a gap of 0 stands on the logarithmic axis
 def figures(report: Report) -> list[Figure]:
     """Return all figures that a report gives, the most telling first. One without a point is left out."""
     found = [summary(report)]
-    found += (
-        [*of_trainings(report.study), *error_kinds(report.study), *attention_maps(report.study)] if report.study else []
-    )
+    if report.study:
+        found += [*of_trainings(report.study), *of_courses(report.study)]
+        found += [*error_kinds(report.study), *attention_maps(report.study)]
     found += [_accuracies(report.rows), *by_length(report.lengths), *errors_by_length(report.lengths)]
     found += [_tails(report.tails), _trend(report.trend)]
     found += numbered([comparison_figure(made) for made in report.comparisons])
     found += _gaps(report.rows)
     found += [figure for facet in _FACETS for figure in _binned(report.rows, *facet)]
-    found += [_reliability(report.rows), _outcomes(report.rows)]
+    found += [_reliability(report.rows), _outcomes(report.rows), *of_diagnoses(report.diagnoses)]
     shown = [figure for figure in found if figure is not None and any(len(one.x) for one in figure.series)]
     return list({figure.name: figure for figure in reversed(shown)}.values())[::-1]
 
@@ -186,7 +188,8 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
                     hollow=row.incomplete,
                 )
             )
-        note = f"Gap: instructions since {anchors(mine)}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
+        counted = " or ".join(dict.fromkeys(row.gap_counts for row in mine))
+        note = f"Gap: {counted}. Reads in bins of 1, 2, 3 to 4, 5 to 8 and so on."
         note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
         if any(point.mean_gap == 0 for row in mine for point in row.curves.gaps):
             note += f" A gap of 0 stands at {_GAP_NONE:g}."
@@ -196,12 +199,6 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
             f"gap-{elicitation}", f"Accuracy by gap, {elicitation}", note, "gap", "accuracy",
             aside(series, logarithmic=True), x_values=ticks, subtitle=shared,
         )  # fmt: skip
-
-
-def anchors(rows: Sequence[ReportRow]) -> str:
-    """Return what gaps of some rows are counted from: the latest write, or the start of a task that no event resets."""
-    names = dict.fromkeys(row.anchor for row in rows)
-    return " or ".join(f"the latest {name}" if name else "the start" for name in names)
 
 
 def _accuracy(accuracy: float, low: float, high: float, reads: int, strings: int) -> str:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ffprompt._util.records import JsonObject
-from ffprompt.report.figures import attention, depth
+from ffprompt.report.figures import attention, depth, diagnosis_map
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
@@ -26,6 +26,8 @@ def chart(figure: Figure) -> JsonObject:
     """``data`` and ``layout`` of a figure."""
     if isinstance(figure, depth.HeatMap):
         return depth.chart(figure)
+    if isinstance(figure, diagnosis_map.RoleMap):
+        return diagnosis_map.chart(figure)
     if isinstance(figure, attention.AttentionMaps):
         return attention.chart(figure)
     layout: JsonObject = {

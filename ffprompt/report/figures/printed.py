@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.figures import attention, depth
+from ffprompt.report.figures import attention, depth, diagnosis_map
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -151,6 +151,10 @@ def _plain(text: str) -> str:
 def _draw(axes: Any, figure: Figure) -> None:
     if isinstance(figure, depth.HeatMap):
         depth.draw(axes, figure)
+        return
+    if isinstance(figure, diagnosis_map.RoleMap):
+        handles = diagnosis_map.draw(axes, figure)
+        _legend(axes.figure, handles, [handle.get_label() for handle in handles])
         return
     if isinstance(figure, attention.AttentionMaps):
         attention.draw(axes, figure)

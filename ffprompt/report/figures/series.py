@@ -216,8 +216,8 @@ def aside(series: Sequence[Series], logarithmic: bool = False) -> list[Series]:
 def floors(names: Sequence[str], beside: Sequence[Sequence[tuple[float, float, str]]]) -> list[Series]:
     """Return the dashed floors of named series, each of (x, floor, text) points, with one entry in the legend.
 
-    Series that were asked the same reads have the same floor, and it is drawn once. A floor that is that of one series
-    among others has its colour.
+    Series that were asked the same reads have the same floor, and it is drawn once. Among several floors, each has the
+    colour of the first series that it belongs to.
     """
     owners: dict[tuple[tuple[float, float], ...], list[int]] = {}
     for number, points in enumerate(beside):
@@ -227,13 +227,14 @@ def floors(names: Sequence[str], beside: Sequence[Sequence[tuple[float, float, s
     for floor, numbers in owners.items():
         owner = f"\nof {', '.join(names[n] for n in numbers)}" if len(owners) > 1 else ""
         texts = [text + owner for _, _, text in beside[numbers[0]]]
-        colour = numbers[0] if len(numbers) == 1 and len(owners) > 1 else None
+        colour = numbers[0] if len(owners) > 1 else None
         x, y = [x for x, _ in floor], [y for _, y in floor]
         drawn.append(Series(FLOOR, x, y, "rule", colour, hover=texts, twin=True, group="floor"))
     if not drawn:
         return []
     # The entry in the legend has a colour of its own, as it stands for all of them.
-    return [Series(FLOOR, [], [], "rule", None, group="floor"), *drawn]
+    entry = FLOOR if len(owners) == 1 else f"{FLOOR}, in the colour of its line"
+    return [Series(entry, [], [], "rule", None, group="floor"), *drawn]
 
 
 def some_of(things: Sequence[T], owners: Sequence[str], most: int) -> list[T]:

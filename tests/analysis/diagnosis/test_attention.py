@@ -32,7 +32,7 @@ from ffprompt.errors import ModelError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.reference.checkpoints.checkpoint import load, resolve
 from ffprompt.reference.export.export import export
-from ffprompt.tasks.base import String
+from ffprompt.tasks.strings import String
 from tests.support.tiny import make, tokenizer
 
 
@@ -128,7 +128,7 @@ def test_a_learned_sink_takes_its_share(tmp_path: Path) -> None:
     np.testing.assert_allclose(own.entropy, -plain, atol=1e-3)
     # Rows without a token to cut off are made again, and are the same.
     blank = [Look(look.tokens, np.full_like(look.roles, REST)) for look in looks]
-    for same, answers in zip(model.look(looks), model.answers(blank, Change(cut=WRITE)), strict=True):
+    for same, answers in zip(model.look(looks), model.answers(blank, [Change(cut=WRITE)])[0], strict=True):
         np.testing.assert_allclose(same.logprobs, answers, atol=1e-4)
 
 
@@ -154,7 +154,7 @@ def test_the_handbuilt_model_reads_the_write_and_nothing_else() -> None:
     truths = np.concatenate([string.truth for string in strings])
 
     def right(**change: Any) -> float:
-        found = model.answers(looks, Change(**change))
+        found = model.answers(looks, [Change(**change)])[0]
         return float(np.mean(np.concatenate([one.argmax(1) for one in found]) == truths))
 
     assert right() == 1
@@ -180,8 +180,9 @@ def test_an_exported_twin_has_the_rows_of_its_model(tmp_path: Path) -> None:
         np.testing.assert_allclose(own.full, twin.full, atol=1e-4)
         np.testing.assert_allclose(own.margin, twin.margin, atol=1e-2)
     heads = Change(heads={0: [0], 2: [1]})
-    for change in (heads, Change(cut=STALE), Change(heads=heads.heads, frozen=True)):
-        for own_answers, twin_answers in zip(one.answers(looks, change), other.answers(twins, change), strict=True):
+    changes = [Change(), heads, Change(cut=STALE), Change(heads={2: [1]}, frozen=True)]
+    for own_change, twin_change in zip(one.answers(looks, changes), other.answers(twins, changes), strict=True):
+        for own_answers, twin_answers in zip(own_change, twin_change, strict=True):
             np.testing.assert_allclose(own_answers, twin_answers, atol=2e-3)
     own_lens, twin_lens = one.lens(looks), other.lens(twins)
     assert own_lens is not None
@@ -226,7 +227,7 @@ def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     before = backend.model.config._attn_implementation
     model, looks, requests, _ = asked(backend)
     plain: Any = asyncio.run(backend.score(requests))
-    model.answers(looks, Change(heads={0: [0, 1]}))
+    model.answers(looks, [Change(heads={0: [0, 1]})])
     again: Any = asyncio.run(backend.score(requests))
     assert backend.model.config._attn_implementation == before
     np.testing.assert_array_equal(plain[0].answers, again[0].answers)

@@ -81,6 +81,7 @@ def test_a_server_of_ones_own_needs_no_key(command: Command, environment: dict[s
         assert "no-key" in server.headers[0].get("authorization", "") + server.headers[0].get("x-api-key", "")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_pays_for_no_answer_twice(tmp_path: Path, environment: dict[str, str]) -> None:
     with FaultyServer(latency=0.05) as server:
         words = [sys.executable, "run_eval.py", *flags(server, trials=120), "--out", str(tmp_path), "--resume"]

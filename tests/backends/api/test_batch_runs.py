@@ -34,6 +34,8 @@ from tests.support.faulty_server import KEY
 from tests.support.records import run_content
 
 BACKENDS = pytest.mark.parametrize("backend", ["openai", "anthropic"])
+# Starts processes: what is killed is the same code for both.
+ONE_OF_THEM = pytest.mark.parametrize("backend", ["openai", pytest.param("anthropic", marks=pytest.mark.slow)])
 TRIALS = 30
 
 
@@ -410,7 +412,7 @@ def test_a_refused_batch_frees_its_trials(lab: Lab, capsys: pytest.CaptureFixtur
     assert lab.slept == []
 
 
-@BACKENDS
+@ONE_OF_THEM
 def test_a_kill_between_the_call_and_the_disk(lab: Lab, backend: str) -> None:
     with BatchServer(on_create=("hang after",)) as server:
         words = [sys.executable, "-m", "ffprompt", "batch", "submit", *lab.flags(server)]
@@ -446,7 +448,7 @@ main(["batch", "collect", sys.argv[1]])
 """
 
 
-@BACKENDS
+@ONE_OF_THEM
 def test_a_kill_in_the_middle_of_collecting(lab: Lab, backend: str) -> None:
     with BatchServer(fate=lambda number: "expired" if number % 5 == 0 else "answered") as server:
         lab.submit(server)

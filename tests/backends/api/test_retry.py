@@ -461,7 +461,7 @@ _FAULTS = (
 _ENDS = ("no-content", "error-body", "refusal", "length")
 
 
-@both
+@pytest.mark.parametrize("kind", ["openai", pytest.param("anthropic", marks=pytest.mark.slow)])
 def test_five_hundred_requests_with_mixed_faults_each_end_once(kind: str) -> None:
     def fault(number: int) -> str | None:
         generator = random.Random(number)

@@ -280,7 +280,13 @@ TWO_READS: dict[str, Any] = {"length": 8, "p_ignore": 0.2}  # w1 r1 i1 r1
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("template", flip_flop_templates())
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(name, marks=() if name in ("light-switch", "raw-compact") else pytest.mark.slow)
+        for name in flip_flop_templates()
+    ],
+)
 def test_forced_on_real_weights_equals_naive_for_every_template(smollm: TransformersBackend, template: str) -> None:
     asked = requests(smollm, trials=1, template=template, **TWO_READS, shots=1, shot_length=6)
     asked += requests(smollm, trials=1, template=template, **TWO_READS, form="chat")

@@ -1,0 +1,64 @@
+"""Opens a Ray cluster: one that is there, or one that is started on this machine. Everything on Ray begins here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from ffprompt._util.extras import needs
+from ffprompt.errors import ModelError
+
+LOCAL = "local"
+_PATIENCE = 10.0  # seconds in which a cluster has to accept a connection; Ray itself waits for minutes
+
+
+@contextlib.contextmanager
+def cluster(address: str, purpose: str) -> Iterator[Any]:
+    """Connect to a cluster, hand out the module ``ray``, and disconnect at the end.
+
+    Args:
+        address: ``local`` starts a cluster on this machine, which ends with the block. ``auto`` is the cluster of this
+            machine. Anything else is HOST:PORT or ray://HOST:PORT.
+        purpose: What needs Ray, for the message where it is not installed.
+
+    Raises:
+        ModelError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise needs(purpose, "ray", error) from error
+    _reach(address)
+    here: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise ModelError(f"--ray {address}: {_first_sentence(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise ModelError for an address where nobody listens."""
+    if address in (LOCAL, "auto"):
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise ModelError(f"--ray {address}: expected local, auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"--ray {address}: no cluster is there ({why}); start one with: ray start --head") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "running Ray instance" in text:
+        return "no cluster runs on this machine; start one with: ray start --head"
+    return text.partition(". ")[0][:300] or type(error).__name__
