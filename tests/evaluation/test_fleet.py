@@ -61,10 +61,9 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    pytest.importorskip("ray")
     faults = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine a node takes its time
-        pytest.importorskip("ray")
         patch.setenv("PYTHONPATH", f"{HOOKS}{os.pathsep}{ROOT}")
         patch.setenv("FFPROMPT_FAULTS", str(faults))
         made = Nodes(faults)
