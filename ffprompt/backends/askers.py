@@ -93,11 +93,15 @@ class Askers(Generic[T]):
             raise self._problem
         return min((asker for asker in self._members if asker.has_room), key=lambda one: one.in_flight, default=None)
 
-    async def change(self) -> None:
-        """Wait until an asker may have room that had none before."""
+    def change(self) -> asyncio.Future[None]:
+        """Return what is done as soon as an asker may have room that had none before.
+
+        It notices what happens from this call on, not from when it is awaited: nothing between a look and the wait for
+        a change is missed.
+        """
         change = asyncio.get_running_loop().create_future()
         self._waiting.append(change)
-        await change
+        return change
 
     def _wake(self) -> None:
         while self._waiting:

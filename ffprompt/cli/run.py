@@ -103,8 +103,6 @@ def _check(options: Namespace, output: Output) -> None:
     if options.batch and (options.certify is not None or options.until_width is not None):
         flag = "--certify" if options.certify is not None else "--until-width"
         raise ConfigError(f"{flag}: cannot be combined with --batch, which submits all strings at once")
-    if options.batch and options.shard is not None:
-        raise ConfigError(f"--shard {options.shard}: cannot be combined with --batch")
     if options.batch_part is not None and not options.batch:
         raise ConfigError(f"--batch-part {options.batch_part}: goes with --batch")
     if options.new and not options.resume:

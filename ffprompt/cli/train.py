@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ffprompt.reference.training.config import Training
     from ffprompt.reference.training.data import Mixture
     from ffprompt.reference.training.evaluate import Certificate
-    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.plan import Plan
     from ffprompt.tasks.base import Task
 
 _FINAL = 500  # strings of each set at the end, unless more are asked for
@@ -137,6 +137,7 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     from ffprompt.reference.networks import architectures
     from ffprompt.reference.training.certify import check
     from ffprompt.reference.training.evaluate import sets_for
+    from ffprompt.reference.training.looks import agree
 
     architecture = given["architecture"]
     known, own = ARCHITECTURES, {}
@@ -161,7 +162,9 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     model |= {"symbols": data.symbols, "events": vocabulary.events} | own
     if "length" in possible:
         model["length"] = vocabulary.longest(data.parts[0])
-    return architectures.configure(architecture, model), training, plan
+    config = architectures.configure(architecture, model)
+    agree(config, training, plan)
+    return config, training, plan
 
 
 def _data(given: Mapping[str, Any]) -> Mixture:
@@ -227,7 +230,7 @@ def _sharpening(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan(given: Mapping[str, Any]) -> Plan:
-    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.plan import Plan
 
     settings = {"final_strings": _FINAL, **_given(given, PLAN)}
     if settings["final_strings"] < 0:

@@ -315,6 +315,8 @@ def batchable(plan: Plan) -> None:
         raise ConfigError(
             "certify and until_width cannot be had in batches, which hand over all strings at once; run without --batch"
         )
+    if plan.shard is not None:
+        raise ConfigError(f"--shard {plan.shard}: batches ask a whole run; run without --batch")
     for condition in plan.conditions:
         if not condition.elicitation.batchable:
             raise ConfigError(

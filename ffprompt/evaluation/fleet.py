@@ -90,10 +90,8 @@ class Fleet:
         try:
             self._ray = self._stack.enter_context(cluster(config.ray or LOCAL, "--ray"))
             self._make_actor = self._actors(config)
-            self._starting = {
-                actor.handle.open.remote(): actor for actor in (self._new() for _ in range(self.replicas))
-            }
-            self.prompts = open_backend(config, weights=False)  # while the replicas load
+            actors = [self._new() for _ in range(self.replicas)]
+            self._starting = {actor.handle.open.remote(): actor for actor in actors}
             self._first()
         except BaseException:
             self.close()
@@ -119,7 +117,8 @@ class Fleet:
 
     def _first(self) -> None:
         """Wait for the first replica, and as long again for the others, so that those that disagree are found early."""
-        first, whys, waited = None, [], 0.0
+        first, whys = None, list[str]()
+        waited = 0.0  # seconds for the first one, and from then on those that are left for the others
         waiting = list(self._starting)
         while waiting and (first is None or waited > 0):
             done, waiting = self._ray.wait(waiting, timeout=1.0)
@@ -128,9 +127,9 @@ class Fleet:
                 sys.stderr.write(f"waiting for a first replica, which needs {self._wanted} of the cluster\n")
             for reference in done:
                 try:
-                    opened = self._opened(reference)
-                except _LostError as lost:
-                    whys.append(str(lost))
+                    opened = _opened(self._ray.get(reference))
+                except self._ray.exceptions.RayError as error:
+                    whys.append(_why(error))
                     continue
                 self._starting[reference].opened = opened
                 if first is None:
@@ -140,17 +139,6 @@ class Fleet:
                 self._agree(opened)
         if first is None:
             raise ModelError(f"model {self.name}: every replica ended while it was loaded: {whys[-1]}")
-
-    def _opened(self, reference: Any) -> Opened:
-        """Return what a replica has said of itself. Raises what it says in place of that, or that it is lost."""
-        try:
-            opened = self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
-            raise _LostError(_why(error), guilty=False) from error
-        if isinstance(opened, FFPromptError):
-            raise opened
-        assert isinstance(opened, Opened)
-        return opened
 
     def _agree(self, opened: Opened) -> None:
         """Raise ModelError for a replica of another model, or of another version of it."""
@@ -176,11 +164,15 @@ class Fleet:
         """Audit requests on every replica, since an audit may decide how a model is asked."""
         self._checks.append(pickle.dumps(list(requests), protocol=5))
         ready = [actor.handle for actor in self._starting.values() if actor.opened is not None]
-        found: Mapping[str, Any] | FFPromptError
-        found, *_ = self._ray.get([handle.check.remote(self._checks[-1]) for handle in ready])
-        if isinstance(found, FFPromptError):
-            raise found
-        return found
+        found: list[Mapping[str, Any] | FFPromptError] = []
+        for reference in [handle.check.remote(self._checks[-1]) for handle in ready]:
+            with contextlib.suppress(self._ray.exceptions.RayError):  # another replica takes its place
+                found.append(self._ray.get(reference))
+        if not found:
+            raise ModelError(f"model {self.name}: every replica was lost over the audit of its prompts")
+        if isinstance(found[0], FFPromptError):
+            raise found[0]
+        return found[0]
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
         """Score every request on one of the replicas."""
@@ -193,6 +185,7 @@ class Fleet:
     def close(self) -> None:
         """End the actors and leave the cluster."""
         self._stack.close()
+        self.prompts.close()
 
     async def _answers(self, method: Method, requests: Sequence[Request], most: int = _MOST_LOSSES) -> Answers:
         """Ask until a replica has answered, or too many have been lost over it."""
@@ -250,10 +243,8 @@ class Fleet:
 
     async def _up(self, reference: Any, actor: _Actor) -> None:
         """Wait until a replica is open, and let it be asked. Raises ModelError where it disagrees with the first."""
-        while not (await asyncio.to_thread(self._ray.wait, [reference], timeout=_PAUSE))[0]:
-            continue
         if actor.opened is None:
-            actor.opened = self._opened(reference)
+            actor.opened = _opened(await self._result(reference))
             self._agree(actor.opened)
             for requests in self._checks:
                 await self._result(actor.handle.check.remote(requests))
@@ -319,6 +310,14 @@ class RenderingFleet(Fleet):
         """Return the text that every replica is given."""
         assert isinstance(self.prompts, Renders)
         return self.prompts.rendered(request)
+
+
+def _opened(said: object) -> Opened:
+    """What a replica says of itself. Raises the error that it says in place of that."""
+    if isinstance(said, FFPromptError):
+        raise said
+    assert isinstance(said, Opened)
+    return said
 
 
 def _gpus(config: RunConfig, there: float) -> float:

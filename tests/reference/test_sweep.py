@@ -173,7 +173,10 @@ BUNDLED = {
     "automata-depth": 330,
     "automata-depth-cpu": 20,
     "parity-ood-cpu": 4,
-    "failure-modes-cpu": 16,
+    "failure-modes-cpu": 44,
+    "failure-modes-healthy-cpu": 20,
+    "r8-sharpening-cpu": 20,
+    "r8-sharpening": 250,
 }
 
 
