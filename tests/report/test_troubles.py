@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.support.studies import SETS, swept, training
 IN = str(SETS[0])
 
 
-def made(losses: list[float | None], warnings: dict[int, str], **recipe: Any) -> dict[str, Any]:
+def made(losses: Sequence[float | None], warnings: dict[int, str], **recipe: Any) -> dict[str, Any]:
     """A training as ``trainings.read`` gives it, with a loss every step."""
     return {
         "curve": [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ffprompt.reference.networks.transformer import Transformer
 from ffprompt.reference.vocabulary import Vocabulary
-from ffprompt.tasks.base import Strings
+from ffprompt.tasks.strings import Strings
 
 MOST_TOKENS, MOST_PANELS, MOST_TROUBLES = 48, 8, 6
 Look = dict[str, Any]

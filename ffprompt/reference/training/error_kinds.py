@@ -16,7 +16,8 @@ from torch import Tensor
 from ffprompt.reference.networks.transformer import Transformer
 from ffprompt.reference.training.attention_record import Look, View, token_events
 from ffprompt.reference.vocabulary import Encoded, Vocabulary
-from ffprompt.tasks.base import Spec, Strings
+from ffprompt.tasks.base import Spec
+from ffprompt.tasks.strings import Strings
 
 KINDS = ("dilution", "stale: first", "stale: previous", "stale: other", "distractor", "elsewhere")
 """``dilution``: the right write is on top, and the answer is wrong all the same. ``distractor``: an ignored value."""

@@ -21,7 +21,7 @@ from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.diagnostics import LOSS, LOSS_BEYOND, LOSS_WITHOUT
 from ffprompt.reference.training.loop import targets
 from ffprompt.reference.training.plan import Plan
-from ffprompt.tasks.base import Strings
+from ffprompt.tasks.strings import Strings
 
 _STRINGS = 4  # whose hidden states and weights are looked at
 _LOSSES = 16  # whose loss is taken

@@ -24,6 +24,7 @@ MODEL: dict[str, tuple[type, str, str]] = {
     "heads": (int, "H", "heads (transformer 8, ssm 4, delta 2)"),
     "hidden": (int, "D", "lstm: width of the state (128)"),
     "state": (int, "N", "ssm: numbers that a channel keeps (16)"),
+    "rates": (str, "NAME", "ssm: rates of decay, one a number (state, default) or one a head (head)"),
     "rule": (str, "NAME", "delta: gated-delta (default), delta, gated"),
     "convolution": (int, "N", "ssm, delta: tokens that the convolution before the recurrence sees (4)"),
     "positions": (str, "NAME", "learned (default), sinusoidal, rope, alibi, t5, cope, none"),

@@ -33,7 +33,7 @@ class AttentionMaps(Figure):
 
 def attention_maps(study: JsonObject) -> list[AttentionMaps]:
     """One figure for each cell that kept its attention: of its first training with a warning, or of its first one."""
-    found = []
+    found: list[AttentionMaps] = []
     for number, cell in enumerate(study["cells"]):
         mine = [one for one in study["trainings"] if one["cell"] == number and one["looks"]]
         if mine and len(found) < _MOST_CELLS:
