@@ -33,7 +33,7 @@ def models(layers: int, width: int, heads: int, length: int) -> dict[str, tuple[
     for name in NAMES[1:]:
         if name != "hybrid" or layers > 1:
             found[name] = "transformer", size | {"attention": name, "positions": "none"}
-    found["ssm"] = "ssm", {"layers": layers, "width": width}
+    found["ssm"] = "ssm", {"layers": layers, "width": width, "rates": "head"}
     found["gated-delta"] = "delta", {"layers": layers, "width": width, "heads": heads}
     found["lstm"] = "lstm", {"width": width, "hidden": width, "layers": layers}
     return found

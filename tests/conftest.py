@@ -37,7 +37,7 @@ _SLOW_IMPORTS = re.compile(
     r"|tests\.golden|ffprompt\.reference|ffprompt\.backends\.local)|\bCommand\b|import_module|ffprompt\.compare",
     re.MULTILINE,
 )
-_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser", "harness", "transformer_lens"}
+_LANES = {"slow", "thorough", "weights", "vllm", "servers", "ray", "browser", "harness", "transformer_lens", "trackers"}
 
 
 @functools.cache

@@ -46,7 +46,7 @@ def self_knowledge(conditions: Sequence[Condition], table: ReadTable, every: Seq
 
     For ``verify`` the model's own answers are those of ``forced`` on the same reads, where the run has them.
     """
-    found = []
+    found: list[list[Predictor]] = []
     for condition, reads in zip(conditions, every, strict=True):
         if reads.logprobs is None:
             found.append([])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.markup import escape
 
 from ffprompt._util.formatting import share, signed
 from ffprompt.analysis.condition_names import without_shared
-from ffprompt.cli import output_flags
+from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.comparison_flags import add_allow, add_gate_files, add_level, add_stored
 from ffprompt.cli.console import line, new_table, show, width
 from ffprompt.cli.notes import grouped
@@ -41,12 +42,14 @@ def add_flags(parser: ArgumentParser) -> None:
     add_allow(parser)
     add_stored(parser)
     add_gate_files(parser)
+    track_flags.add_flags(parser)
     output_flags.add_flags(parser, "print only the verdict")
 
 
 def execute(options: Namespace) -> int:
     """Compare a candidate with a baseline. Returns 0 for a pass, 1 for a regression, 3 where the runs do not tell."""
     output = Output.of(options)
+    trackers = track_flags.checked(options)
     writable(options.junit, options.markdown)
     before = baselines.resolve(Path(options.out), options.baseline, options.suite)
     if output.shows and 0 < options.margin < 1 and 0 < options.level < 1:
@@ -56,7 +59,17 @@ def execute(options: Namespace) -> int:
     show_report(report, output)
     output.write(report.to_json())
     _write(report, options)
+    with output.beside():
+        _track(report, trackers)
     return report.exit_code
+
+
+def _track(report: GateReport, trackers: Sequence[str]) -> None:
+    if not trackers:
+        return
+    from ffprompt.integrations.trackers import entry
+
+    track_flags.tell(trackers, [partial(entry.of_gate, report)])
 
 
 def _cells(run: Path) -> list[RunCondition]:

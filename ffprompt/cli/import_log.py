@@ -9,6 +9,7 @@ from ffprompt.cli import output_flags
 from ffprompt.cli.output import Output
 from ffprompt.cli.result_screen import Ending
 from ffprompt.evaluation.runner import complete
+from ffprompt.report.wording import audit_notes
 
 EPILOG = """\
 Reads samples_*.jsonl of lm_eval run --log_samples and .eval files of Inspect. The second needs the extra [inspect].
@@ -29,11 +30,13 @@ def execute(options: argparse.Namespace) -> int:
 
     output = Output.of(options)
     rows, runs = [], []
+    notes: list[str] = []
     for name in options.log:
         folder, results = import_log(Path(name), Path(options.out), options.model)
         runs.append(str(folder.path))
+        notes += [text for text in audit_notes(folder.info.to_json()) if text not in notes]
         rows += [(folder.info.model_name, row) for row in results]
-    ending = Ending(rows, [f"run: {run}" for run in runs])
+    ending = Ending(rows, [f"run: {run}" for run in runs], notes)
     exit_code = 0 if complete(row for _, row in rows) else 3
     if not output.is_json:
         ending.show(output)

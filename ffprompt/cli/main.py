@@ -77,6 +77,7 @@ COMMANDS = (
     Command("suites", "List the bundled suites."),
     Command("prompts", "List, show, check and start templates."),
     Command("train", "Train a reference model from scratch."),
+    Command("export-data", "Write runs and their reads as a folder for datasets, DuckDB and polars."),
     Command("export", "Write a reference Transformer as a folder that transformers and vLLM load."),
     Command("sweep", "Train every cell of a study, with every seed."),
     Command("sample", "Write strings to a file in the format of the released data."),

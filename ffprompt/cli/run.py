@@ -14,7 +14,7 @@ from typing import Any
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches
-from ffprompt.cli import batch
+from ffprompt.cli import batch, track_flags
 from ffprompt.cli.compare import few_shot
 from ffprompt.cli.console import line
 from ffprompt.cli.dry_run import dry_run
@@ -68,6 +68,7 @@ def execute(options: Namespace) -> int:
     """
     output = Output.of(options)
     _check(options, output)
+    trackers = track_flags.checked(options)
     with output.beside():
         done = _carry_out(options, output)
         if output.shows and done.rows:
@@ -79,8 +80,22 @@ def execute(options: Namespace) -> int:
     if done.gate is not None:
         AfterRun.show(done.gate, output)
     if not options.dry_run:
+        with output.beside():
+            _track(done, trackers)
         output.write(_document(done))
     return done.exit_code
+
+
+def _track(done: Done, trackers: Sequence[str]) -> None:
+    """Tell trackers of the runs, and of the gate behind them."""
+    if not trackers:
+        return
+    from ffprompt.integrations.trackers import entry
+
+    report = Path(done.report.removeprefix("report: ")) if done.report else None
+    makers = [partial(entry.of_run, folder, report) for folder in done.folders]
+    gates = [partial(entry.of_gate, done.gate)] if done.gate is not None else []
+    track_flags.tell(trackers, [*makers, *gates])
 
 
 def _check(options: Namespace, output: Output) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ffprompt import __version__
-from ffprompt.cli import comparison_flags, output_flags
+from ffprompt.cli import comparison_flags, output_flags, track_flags
 from ffprompt.config.setting import Setting
 from ffprompt.config.settings import BY_NAME, GROUPS, ROWS
 
@@ -39,6 +39,7 @@ def add_flags(parser: argparse.ArgumentParser, submits: bool = False) -> None:
     batch = parser.add_argument_group("batches of openai and anthropic: half the price, answers within a day")
     if not submits:
         run.add_argument("--no-report", action="store_true", help="do not write report.html")
+        track_flags.add_flags(run)
         batch.add_argument("--batch", action="store_true", help="submit all requests as batches, wait and collect them")
     batch.add_argument(
         "--batch-part", type=int, metavar="N", help="requests in each batch (default: the provider's limit)"

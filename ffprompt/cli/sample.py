@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ffprompt.cli.console import line
@@ -23,16 +24,45 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strings", type=int, default=1000, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--symbols", type=int, default=2, metavar="M")
-    parser.add_argument("--out", required=True, metavar="FILE", help=".parquet or .jsonl")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="FILE", help=".parquet or .jsonl")
+    where.add_argument("--dataset", metavar="DIR", help="a new folder with a card, as hubs and datasets read it")
+    parser.add_argument("--split", metavar="NAME", help="with --dataset: the split (default: test)")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Write strings to a file. With ``--task``, a line of .jsonl also lists the events and the true answers."""
     if options.strings < 1:
         raise UsageError(f"strings {options.strings}: expected at least 1")
+    spec = _spec(options)
+    if options.dataset is not None:
+        return _dataset(options, spec)
+    if options.split is not None:
+        raise ConfigError(f"--split {options.split}: goes with --dataset")
     path = Path(options.out)
-    datasets.write(path, _spec(options), options.seed, options.strings, listed=options.task is not None)
+    datasets.write(path, spec, options.seed, options.strings, listed=options.task is not None)
     line(f"{path}: {options.strings:,} strings, {path.stat().st_size:,} bytes")
+    return 0
+
+
+def _dataset(options: argparse.Namespace, spec: Spec) -> int:
+    """Write a dataset folder."""
+    from ffprompt.integrations.dataset_card import Source
+    from ffprompt.integrations.dataset_folder import export_strings
+
+    split, folder = options.split or "test", Path(options.dataset)
+    task = options.task or registry.DEFAULT
+    named = ["--task", task] if task != registry.DEFAULT else []
+    for argument in options.task_arg or ():
+        named += ["--task-arg", argument]
+    named += ["--symbols", str(options.symbols)] if options.symbols != 2 else []
+    # A spec has settings of its task already, and takes no --task-arg beside it.
+    language = ["--length", str(spec.length)] if options.task_arg else ["--spec", str(spec)]
+    numbers = ["--strings", str(options.strings), "--seed", str(options.seed)]
+    command = shlex.join(["ffprompt", "sample", *named, *language, *numbers, "--dataset", "DIR", "--split", split])
+    flags = f" {shlex.join(named)}" if named else ""
+    export_strings(folder, spec, options.seed, options.strings, split, Source(command, flags))
+    line(f"{folder}: {options.strings:,} strings in the split {split}")
     return 0
 
 

@@ -81,7 +81,7 @@ def execute(options: Namespace) -> int:
 def _jobs(study: Study, out: Path) -> list[Job]:
     """The trainings; every one of them is looked at before the first is begun."""
     from ffprompt.reference.training.loop import agree
-    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.plan import Plan
     from ffprompt.reference.training.sweep import Job
 
     jobs = []
@@ -153,11 +153,12 @@ def _results(out: Path, study: Study, jobs: Sequence[Job]) -> None:
     """Show what the cells came to, and what shows more. The trainings are on disk, whatever is odd about one."""
     from ffprompt.report.standing import standing
 
-    rows, odd = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
-    for text in odd:
+    found = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
+    for text in found.odd:
         line(f"left out: {text}")
-    sweep_output.results(rows)
-    if any(row.finished for row in rows):
+    sweep_output.results(found.rows)
+    sweep_output.troubles(found.header, found.troubles)
+    if any(row.finished for row in found.rows):
         line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
 
 

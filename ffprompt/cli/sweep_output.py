@@ -87,8 +87,22 @@ def results(rows: Sequence[Result]) -> None:
     table = Table("cell", "test set", box=None, pad_edge=False)
     for title in ("finished", "median glitch rate (least–most)", "exactly 0"):
         table.add_column(title, justify="right")
+    tested = any(row.certified for row in rows)
+    if tested:
+        table.add_column("certificate")
     for row in rows:
-        table.add_row(escape(row.cell), row.data or "–", f"{row.finished} of {row.trainings}", row.rates, row.zeros)
+        cells = [escape(row.cell), row.data or "–", f"{row.finished} of {row.trainings}", row.rates, row.zeros]
+        table.add_row(*cells, *([row.certified or "–"] if tested else []))
+    show(table)
+
+
+def troubles(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    """Print a table of what the monitors told. Nothing where they told nothing."""
+    if not body:
+        return
+    table = Table(*header, box=None, pad_edge=False)
+    for cells in body:
+        table.add_row(*map(escape, cells))
     show(table)
 
 

@@ -7,11 +7,12 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
-from ffprompt.cli import output_flags
+from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ffprompt.reference.training.config import Training
     from ffprompt.reference.training.data import Mixture
     from ffprompt.reference.training.evaluate import Certificate
-    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.plan import Plan
     from ffprompt.tasks.base import Task
 
 _FINAL = 500  # strings of each set at the end, unless more are asked for
@@ -41,11 +42,13 @@ EPILOG = training_settings.EPILOG
 def add_flags(parser: ArgumentParser) -> None:
     """Add the flags of ``train``."""
     training_settings.add(parser)
+    track_flags.add_flags(parser)
     output_flags.add_flags(parser, "print only the errors on each test set")
 
 
 def execute(options: Namespace) -> int:
     """Train a reference model into its folder. Returns 0; what goes wrong is raised."""
+    trackers = track_flags.checked(options)
     try:
         from ffprompt.reference.training import run as session
     except ImportError as error:
@@ -70,6 +73,10 @@ def execute(options: Namespace) -> int:
             f"evaluate it with: ffprompt run --backend reference --model {folder}{_language(options, training)} "
             f"--seed {TEST_SEED}"
         )
+        if trackers:
+            from ffprompt.integrations.trackers import entry
+
+            track_flags.tell(trackers, [partial(entry.of_training, folder)])
     output.write({"folder": str(folder), "evaluation": [one.record() for one in made.evaluation]})
     return 0
 
@@ -130,6 +137,7 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     from ffprompt.reference.networks import architectures
     from ffprompt.reference.training.certify import check
     from ffprompt.reference.training.evaluate import sets_for
+    from ffprompt.reference.training.looks import agree
 
     architecture = given["architecture"]
     known, own = ARCHITECTURES, {}
@@ -154,7 +162,9 @@ def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     model |= {"symbols": data.symbols, "events": vocabulary.events} | own
     if "length" in possible:
         model["length"] = vocabulary.longest(data.parts[0])
-    return architectures.configure(architecture, model), training, plan
+    config = architectures.configure(architecture, model)
+    agree(config, training, plan)
+    return config, training, plan
 
 
 def _data(given: Mapping[str, Any]) -> Mixture:
@@ -220,7 +230,7 @@ def _sharpening(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan(given: Mapping[str, Any]) -> Plan:
-    from ffprompt.reference.training.run import Plan
+    from ffprompt.reference.training.plan import Plan
 
     settings = {"final_strings": _FINAL, **_given(given, PLAN)}
     if settings["final_strings"] < 0:

@@ -24,6 +24,7 @@ from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.trial_batch import Batch
+from ffprompt.runs.columns import READS
 from ffprompt.runs.folder import RunFolder, replace_file
 from ffprompt.runs.log import Index, index, line_name, read_trial
 from ffprompt.runs.records import TrialRecord
@@ -44,18 +45,7 @@ _BATCH = 1024
 
 Columns = dict[str, list[Any]]  # by name, a value for each read
 
-# The columns of reads.parquet: added to in later versions, never renamed. The README says what each one holds.
-COLUMNS = {
-    "trial_id": "string", "model": "string", "template": "string", "shots": "int16", "elicitation": "string",
-    "form": "string", "length": "int32", "p_write": "float64", "p_read": "float64", "p_ignore": "float64",
-    "symbols": "int16", "seed": "int64", "string_index": "int64", "read_index": "int32", "position": "int32",
-    "gap": "int32", "truth": "int16", "answer": "int16", "outcome": "string", "answer_logprobs": "list",
-    "answer_mass": "float64", "margin": "float64", "argmax_token": "int64", "argmax_symbol": "int16",
-    "reason": "string", "shot_length": "int32", "shared_shots": "bool_", "next_read": "string",
-    "temperature": "float64", "data": "string", "turn_instructions": "int32", "string": "string",
-    "contradictions": "int32", "earlier_reads": "int32", "ended": "string", "answers": "string", "repeat": "int16",
-    "prompt": "string", "condition": "int32", "final_answer": "int16", "proposed": "int16",
-}  # fmt: skip
+COLUMNS = {name: column.kind for name, column in READS.items()}
 
 
 def plan_of(folder: RunFolder) -> Plan:

@@ -11,17 +11,20 @@ A harness has one document for each trial. It asks its own model, and hands the 
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Never
 
 import numpy as np
 
 from ffprompt.backends.base import Reply, Scores
 from ffprompt.config.run_config import make
 from ffprompt.elicitation.question import Question
-from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.errors import ConfigError, FFPromptError, did_you_mean
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import judge_response
 from ffprompt.evaluation.trial_batch import Batch
@@ -35,8 +38,8 @@ from ffprompt.tasks.datasets import read as read_strings
 
 # The settings that a user may give inside another harness. The harness itself decides everything about the model.
 SETTINGS = (
-    "task", "template", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "seed", "shots",
-    "shot_length", "shared_shots", "elicitation", "next_read", "turn_instructions", "form", "max_tokens",
+    "task", "task_arg", "template", "length", "p_ignore", "p_write", "p_read", "symbols", "data", "trials", "seed",
+    "shots", "shot_length", "shared_shots", "elicitation", "next_read", "turn_instructions", "form", "max_tokens",
 )  # fmt: skip
 _DEFAULTS = {
     "template": "light-switch",
@@ -84,7 +87,12 @@ class HarnessCondition:
         if unknown := [name for name in given if name not in SETTINGS]:
             raise ConfigError(f"{unknown[0]}: no setting of a harness task{did_you_mean(unknown[0], SETTINGS)}")
         left_out = {"length", "p_ignore"} if "data" in given else {"p_ignore"} if "p_write" in given else set()
-        defaults = {name: value for name, value in _DEFAULTS.items() if name not in left_out}
+        defaults = dict(_DEFAULTS)
+        if given.get("task", registry.DEFAULT) != registry.DEFAULT:
+            task = registry.get(str(given["task"]), given.get("task_arg", ()))
+            left_out |= {"p_ignore"}
+            defaults |= {"length": task.lengths[-1], **({"template": task.templates[0]} if task.templates else {})}
+        defaults = {name: value for name, value in defaults.items() if name not in left_out}
         self.plan = plan_of(harness, {"elicitation": "forced", **defaults, **given})
         if len(self.plan.conditions) != 1:
             raise ConfigError(
@@ -145,6 +153,24 @@ class HarnessCondition:
         if self._batch is None or self._batch.start != start:
             self._batch = self.plan.batch(self.condition, start, min(start + _CHUNK, self.plan.trials))
         return self._batch, trial - start
+
+
+def refuse_other_version(harness: str, installed: str, least: str, below: str) -> None:
+    """Raise ConfigError for a release of a harness whose interfaces were not tried.
+
+    >>> refuse_other_version("lm-eval", "0.4.13", "0.4.13", "0.5")
+    """
+    numbers = [tuple(map(int, re.findall(r"\d+", text)[:3])) for text in (least, installed, below)]
+    if not numbers[0] <= numbers[1] < numbers[2]:
+        raise ConfigError(f"{harness} {installed}: expected a release from {least} on, and below {below}")
+
+
+def refuse(error: FFPromptError, *programs: str) -> Never:
+    """End the command of a harness with one line and exit code 2. In another program, raise the error as it is."""
+    if Path(sys.argv[0]).name in programs:
+        sys.stderr.write(f"\nffprompt: {error}\n")  # a progress bar may be on the line
+        raise SystemExit(2) from None
+    raise error
 
 
 def plan_of(harness: str, settings: Mapping[str, Any], model: str = _UNNAMED) -> Plan:

@@ -27,6 +27,12 @@ class RecordedIdentity(Identity):
     served_by: str | None = field(default=None, metadata=OPTIONAL)  # the harness's own words for the model
 
 
+_SPACES = (
+    "lm-eval scores the space before an answer together with it, so the answer mass is a lower bound if the tokenizer "
+    "makes a token of that space; answers, accuracy and margins are not affected"
+)
+
+
 class RecordedBackend:
     """``answers`` are those of the log by the key of their question; a question without one is a failed call."""
 
@@ -37,8 +43,9 @@ class RecordedBackend:
         self.chunk = 256
 
     def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
-        """Return nothing: the harness has checked the prompts, or has not."""
-        return {}
+        """Return what a reader of the numbers should know. The harness has checked the prompts, or has not."""
+        before = (request.text[start - 1 : start] for request in requests for start, _ in request.reads)
+        return {"notes": [_SPACES]} if self.identity.backend == LM_EVAL.name and any(map(str.isspace, before)) else {}
 
     async def score(self, requests: Sequence[Request]) -> Sequence[Scores | Failure]:
         """Return the scores of the log."""

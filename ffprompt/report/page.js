@@ -21,9 +21,10 @@
     const style = getComputedStyle(root), ink = style.getPropertyValue("--ink"), line = style.getPropertyValue("--line");
     const made = structuredClone(layout);
     Object.assign(made, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: narrow() ? 10 : 12, family: "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, Arial, sans-serif" } });
-    for (const axis of [made.xaxis, made.yaxis]) Object.assign(axis, { gridcolor: line, zerolinecolor: line, linecolor: line });
+    for (const name of Object.keys(made).filter((one) => /^[xy]axis\d*$/.test(one))) Object.assign(made[name], { gridcolor: line, zerolinecolor: line, linecolor: line });
     made.hoverlabel = { align: "left", bgcolor: style.getPropertyValue("--panel"), bordercolor: line, font: { color: ink } };
     made.modebar = { bgcolor: "rgba(0,0,0,0)", color: style.getPropertyValue("--soft"), activecolor: ink };
+    if (made.meta?.height) return Object.assign(made, { height: made.meta.height });  // several maps in one figure
     const rows = Number(box.dataset.rows), series = made.showlegend ? Number(box.dataset.series) : 0;
     // Legend entries stand in as many columns as their longest name leaves room for, and none is cut or scrolled away.
     const size = narrow() ? 9 : 11, shown = data.filter((one) => one.showlegend), room = box.clientWidth - 60;

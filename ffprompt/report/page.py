@@ -30,7 +30,8 @@ from ffprompt.report.figures.palette import OUTCOMES as COLOURS
 from ffprompt.report.figures.series import Figure, rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.study_cells import BESIDE_RUNS, ERROR
+from ffprompt.report.study_cells import BESIDE_RUNS, ERROR, certificates, certified
+from ffprompt.report.tables import of_troubles
 from ffprompt.report.wording import REPEATS, repeated, traced
 from ffprompt.scoring.condition_result import ConditionResult
 
@@ -121,6 +122,9 @@ def _numbers(report: Report) -> dict[str, object]:
         "statistics": _statistics(report.rows),
         "alone": _alone(report),
         "error_of_training": ERROR,
+        "certified": certified,
+        "certificates": report.study is not None and certificates(report.study),
+        "troubles": of_troubles(report.study) if report.study and report.study["troubles"] else None,
         "beside_runs": BESIDE_RUNS,
         "repeats_legend": REPEATS,
         "outcomes": OUTCOMES,

@@ -10,8 +10,9 @@ from pathlib import Path
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import FFPromptError
 from ffprompt.report.figures.series import rate
-from ffprompt.report.study_cells import study
+from ffprompt.report.study_cells import certified, study
 from ffprompt.report.trainings import RECORD, cell_key, read
+from ffprompt.report.troubles import body, header
 
 
 @dataclass
@@ -24,10 +25,21 @@ class Result:
     finished: int = 0
     rates: str = "–"
     zeros: str = "–"
+    certified: str = ""
 
 
-def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
-    """Rows, and a line about each folder that cannot be read. ``groups``: the cell's name of each training's folder.
+@dataclass
+class Standing:
+    """Of a study: rows, a line about each folder that cannot be read, and what the monitors told, as a table."""
+
+    rows: list[Result]
+    odd: list[str]
+    troubles: list[list[str]]
+    header: list[str]
+
+
+def standing(groups: Mapping[Path, str]) -> Standing:
+    """Where a study stands. ``groups``: the cell's name of each training's folder.
 
     A cell of which no training has begun is a row too.
     """
@@ -57,8 +69,11 @@ def standing(groups: Mapping[Path, str]) -> tuple[list[Result], list[str]]:
             if one["trainings"]:
                 row.rates = f"{rate(one['median'])} ({rate(one['least'])}–{rate(one['most'])})"
                 row.zeros = str(one["zeros"])
+                row.certified = certified(one)
             rows.append(row)
         if not sets:
             rows.append(Result(name, None, planned[name]))
     shown = {row.cell for row in rows}
-    return rows + [Result(name, None, count) for name, count in planned.items() if name not in shown], odd
+    rows += [Result(name, None, count) for name, count in planned.items() if name not in shown]
+    told = body(made["troubles"], cells, made["sets"][:1]) if made else []
+    return Standing(rows, odd, told, header(made["sets"][:1] if made else []))

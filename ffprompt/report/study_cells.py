@@ -13,6 +13,7 @@ from ffprompt._util.records import JsonObject
 from ffprompt.errors import SpecError
 from ffprompt.report.naming import differing, names, natural
 from ffprompt.report.trainings import cell_key
+from ffprompt.report.troubles import troubles
 from ffprompt.tasks.flipflop import Spec, gap_counts
 
 MOST_POINTS = 24_000  # of all loss curves together
@@ -36,7 +37,9 @@ BESIDE_RUNS = (
 
 
 def study(trainings: Sequence[JsonObject]) -> JsonObject | None:
-    """``trainings``, ``cells`` and ``sets`` (names of data sets, in the order of the logs). None without a training.
+    """``trainings``, ``cells``, ``sets`` (names of data sets, in the order of the logs) and ``troubles``.
+
+    None without a training.
 
     Cells of a study are in the order of its file, under its own names. ``settings`` is what tells them apart.
 
@@ -67,6 +70,7 @@ def study(trainings: Sequence[JsonObject]) -> JsonObject | None:
         "trainings": shown,
         "cells": cells,
         "sets": sets,
+        "troubles": troubles([called[n] for n in order], [members[n] for n in order]),
         "reads_by_gap": {data: _reads(data) for data in sets},
         "notes": _notes(trainings),
     }
@@ -120,6 +124,7 @@ def _cell(name: str, settings: str, members: Sequence[JsonObject], sets: Sequenc
             "most": max(rates, default=None),
             "zeros": sum(one["errors"] == 0 for one in finals),
             "at_most": max((one["at_most"] for one in finals if one["errors"] == 0), default=None),
+            "certificates": [one["certificate"] for one in finals if one["certificate"]],
             "reads": sum(one["reads"] for one in finals),
             "errors": sum(one["errors"] for one in finals),
             "gaps": sorted(gaps.items()),
@@ -136,6 +141,31 @@ def _cell(name: str, settings: str, members: Sequence[JsonObject], sets: Sequenc
         "steps": members[0]["steps"],
         "sets": found,
     }
+
+
+def certificates(study: JsonObject) -> bool:
+    """Whether a training of a study has a certificate."""
+    return any(found["certificates"] for cell in study["cells"] for found in cell["sets"].values())
+
+
+def certified(found: JsonObject) -> str:
+    """What the sequential tests of a cell showed on a test set, as text. Empty where none was made.
+
+    ``below 1e-4 in 3 of 4 (at most 9.5e-05), above in 1``
+    """
+    made = found["certificates"]
+    if not made:
+        return ""
+    parts = []
+    for decision in ("below", "above", None):
+        mine = [one for one in made if one["decision"] == decision]
+        if mine:
+            limit = {
+                "below": f" (at most {max(one['high'] for one in mine):.2g})",
+                "above": f" (at least {min(one['low'] for one in mine):.2g})",
+            }.get(str(decision), "")
+            parts.append(f"{decision or 'not shown'} in {len(mine)} of {len(made)}{limit}")
+    return f"{made[0]['bound']:g}: {', '.join(parts)}"
 
 
 def _reads(data: str) -> list[float] | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from ffprompt._util.formatting import share, span
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import ConfigError, StoreError
+from ffprompt.report import troubles
 from ffprompt.report.data import Report, interval_of
 from ffprompt.report.figures.series import rate
 from ffprompt.report.records import ReportRow
 from ffprompt.report.source import OUTCOMES
-from ffprompt.report.study_cells import ERROR
+from ffprompt.report.study_cells import ERROR, certificates, certified
 
 HEADER = ("model", "template", "shots", "asked", "language", "reads", "strings", "accuracy", "95% interval", "floor")
 _NUMBERS_FROM = 5  # columns from here on are numbers
@@ -119,8 +120,18 @@ def of_report(report: Report) -> list[TextTable]:
     found = [of_rows(report.rows)] if report.rows else []
     if report.study:
         note = _of_study(report.study, report.left_out)
-        found.append(TextTable("trainings", CELL_HEADER, of_cells(report.study), _CELL_NUMBERS_FROM, note))
+        header = [*CELL_HEADER, *(["certificate"] if certificates(report.study) else [])]
+        found.append(TextTable("trainings", header, of_cells(report.study), _CELL_NUMBERS_FROM, note))
+        if report.study["troubles"]:
+            found.append(of_troubles(report.study))
     return found
+
+
+def of_troubles(study: JsonObject) -> TextTable:
+    """Return what the monitors of a study told, when, and the errors in the end."""
+    body = troubles.body(study["troubles"], study["cells"], study["sets"])
+    note = troubles.CAPTION.format(study["cells"][0]["name"])
+    return TextTable("troubles", troubles.header(study["sets"]), body, 2, note)
 
 
 def cells(row: ReportRow) -> list[str]:
@@ -154,7 +165,8 @@ def of_rows(rows: Sequence[ReportRow]) -> TextTable:
 def of_cells(study: JsonObject) -> list[list[str]]:
     """A study as text, in the order of ``CELL_HEADER``: a row for each cell and data set it was evaluated on.
 
-    A cell that was never evaluated has one row, without a data set.
+    A cell that was never evaluated has one row, without a data set. Where trainings have certificates, what these show
+    is the last column.
     """
     rows = []
     for cell in study["cells"]:
@@ -163,7 +175,9 @@ def of_cells(study: JsonObject) -> list[list[str]]:
         for data, found in cell["sets"].items() or [(_NOTHING, None)]:
             finished = found["trainings"] if found else 0
             ended = [counts[0], str(finished), *counts[1:]]
-            rows.append([cell["name"], data, *ended, *(glitches(found) if finished else [_NOTHING] * 4), *size])
+            rates = glitches(found) if finished else [_NOTHING] * 4
+            certificate = [certified(found) if found else ""] if certificates(study) else []
+            rows.append([cell["name"], data, *ended, *rates, *size, *(text or _NOTHING for text in certificate)])
     return rows
 
 

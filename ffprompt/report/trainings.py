@@ -18,7 +18,7 @@ RECORD, LOG, RUN = "training.json", "train.jsonl", "run.json"
 FORMAT = 1
 ENDED = ("finished", "diverged")
 _STATUSES = (*ENDED, "running", "interrupted", "failed")
-_EVENTS = ("step", "monitor", "warning", "evaluation")
+_EVENTS = ("step", "monitor", "warning", "evaluation", "attention", "kinds")
 # ln 0.05 / ln 0.025: from the upper end of a two-sided 95 % interval to a bound of one side, where no read was wrong.
 _ONE_SIDED = math.log(0.05) / math.log(0.025)
 
@@ -125,6 +125,8 @@ def read(folder: Path) -> JsonObject:
         "curve": [{name: line.get(name) for name in ("step", "loss")} for line in events["step"]],
         "warnings": events["warning"],
         "evaluations": _by_set(events["evaluation"]),
+        "looks": [look for line in events["attention"] for look in line["looks"]],
+        "kinds": events["kinds"],
         "provenance": record,
         "course": _course(folder),
     }
@@ -207,6 +209,10 @@ def _checked(path: Path, number: int, line: JsonObject) -> JsonObject:
                 return {"step": line["step"], "monitor": line["monitor"], "value": told, "text": str(line["text"])}
             case "evaluation":
                 return _evaluation(line)
+            case "attention":
+                return _looks(line)
+            case "kinds":
+                return _kinds(line)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise StoreError(
             f"{path}, line {number}: the numbers of this {line['event']} do not fit ({error!r})"
@@ -235,7 +241,58 @@ def _evaluation(line: JsonObject) -> JsonObject:
         # With no error the interval is exact over strings, so that its bound of one side follows from its upper end.
         "at_most": 1 - (1 - high) ** _ONE_SIDED if errors == 0 else None,
         "gaps": gaps,
+        "certificate": _certificate(line.get("certificate")),
     }
+
+
+def _certificate(found: JsonObject | None) -> JsonObject | None:
+    """What a sequential test showed. None without one."""
+    if found is None:
+        return None
+    if found["decision"] not in ("below", "above", None) or not 0 <= found["low"] <= found["high"] <= 1:
+        raise ValueError(f"certificate {found['decision']!r}, {found['low']} to {found['high']}")
+    return {name: found[name] for name in ("bound", "level", "decision", "strings", "reads", "errors", "low", "high")}
+
+
+def _looks(line: JsonObject) -> JsonObject:
+    """Looks at the attention of one string, each with its panels as T x T lists of shares."""
+    tokens, reads = [str(token) for token in line["tokens"]], [[int(q), int(s)] for q, s in line["reads"]]
+    return {
+        "step": line["step"],
+        "looks": [
+            {
+                "step": int(look["step"]),
+                "tokens": tokens,
+                "reads": reads,
+                "wrong": [int(one) for one in look["wrong"]],
+                "panels": {str(name): matrix(text, len(tokens)) for name, text in look["panels"].items()},
+            }
+            for look in line["looks"]
+        ],
+    }
+
+
+def _kinds(line: JsonObject) -> JsonObject:
+    """Counts of reads by what is on top of the attention, and the string that misled most."""
+    counts = {str(name): [int(one) for one in four] for name, four in line["kinds"].items()}
+    if any(len(four) != 4 or four[1] > four[0] or four[3] > four[2] for four in counts.values()):
+        raise ValueError(f"kinds {counts}")
+    worst = line["worst"] and _looks({**line["worst"], "step": line["step"], "looks": [{**line["worst"], "step": -1}]})
+    return {
+        "step": line["step"],
+        "data": str(line["data"]),
+        "strings": int(line["strings"]),
+        "kinds": counts,
+        "worst": worst["looks"][0] if worst else None,
+    }
+
+
+def matrix(text: str, size: int) -> list[list[float]]:
+    """Weights (size, size) from bytes in hexadecimal, 255 for 1. Raises ValueError for another number of them."""
+    weights = [round(byte / 255, 3) for byte in bytes.fromhex(text)]
+    if len(weights) != size * size:
+        raise ValueError(f"{len(weights)} weights for {size} tokens")
+    return [weights[row * size : (row + 1) * size] for row in range(size)]
 
 
 def _by_set(evaluations: Sequence[JsonObject]) -> dict[str, list[JsonObject]]:

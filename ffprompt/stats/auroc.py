@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ffprompt.errors import CountsError
-from ffprompt.stats.clusters import Floats, group
-from ffprompt.stats.quantiles import checked_level, t
+from ffprompt.stats.clusters import group
+from ffprompt.stats.quantiles import Floats, checked_level, t
 
 _MOST_STEPS = 100  # of the bisection
 
@@ -63,7 +63,7 @@ def auroc(cluster: ArrayLike, score: ArrayLike, case: ArrayLike, level: float = 
     won[~cases] = 1 - _below(scores[cases], scores[~cases])
     area = float(won[cases].mean())
     adds = np.where(cases, (won - area) / m, (won - area) / n)
-    each = np.bincount(rows, adds, minlength=k)
+    each = np.asarray(np.bincount(rows, adds, minlength=k), np.float64)
     low, high = _interval(area, each, k, len(np.unique(rows[cases])), len(np.unique(rows[~cases])), level)
     return Auroc(area, low, high, level, m, n, k)
 

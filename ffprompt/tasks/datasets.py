@@ -227,18 +227,36 @@ def _fast(texts: list[str], task: Task, symbols: int) -> Strings | None:
 
 
 def _from_hub(source: str) -> Path:
-    """Download one split of a data set that is stored as one parquet file, such as synthseq/flipflop:val_sparse."""
+    """Download one split of a data set that is stored as one parquet file, such as synthseq/flipflop:val_sparse.
+
+    Without a network (``HF_HUB_OFFLINE``) it is taken from the cache of the hub's client.
+    """
     name, split = source.rsplit(":", 1)
     try:
-        from huggingface_hub import HfApi, hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     except ImportError as error:
         raise needs(f"data {source}", "transformers", error) from error
+    offline = constants.HF_HUB_OFFLINE
     try:
+        if offline:
+            folder = Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
+            files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+            return folder / _file_of(source, split, files)
         files = HfApi().list_repo_files(name, repo_type="dataset")
-        wanted = [f for f in files if f.endswith(_SUFFIXES) and Path(f).name.split(".")[0].split("-")[0] == split]
-        if len(wanted) != 1:
-            raise UsageError(f"data {source}: {len(wanted)} files belong to this split; the data set has {files}")
-        return Path(hf_hub_download(name, wanted[0], repo_type="dataset"))
-    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError, ValueError, ImportError) as error:  # of a proxy
-        raise UsageError(f"data {source}: not to be had from the hub ({str(error).splitlines()[0]})") from error
+        return Path(hf_hub_download(name, _file_of(source, split, files), repo_type="dataset"))
+    except UsageError:
+        raise
+    except Exception as error:  # of the client, of whichever library sends its requests, of a proxy
+        why = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+        if offline:
+            why = "it is not in the cache, and HF_HUB_OFFLINE is set; unset it to download"
+        raise UsageError(f"data {source}: could not be downloaded from the hub ({why})") from error
+
+
+def _file_of(source: str, split: str, files: Iterable[str]) -> str:
+    """The one file of a split. Shards carry their numbers behind a dash."""
+    wanted = [one for one in files if one.endswith(_SUFFIXES) and Path(one).name.split(".")[0].split("-")[0] == split]
+    if len(wanted) != 1:
+        known = ", ".join(one for one in files if one.endswith(_SUFFIXES)) or "none of .parquet and .jsonl"
+        raise UsageError(f"data {source}: {len(wanted)} files belong to this split; the data set has {known}")
+    return wanted[0]

@@ -30,6 +30,7 @@ from ffprompt.reference.networks.architectures import configure
 from ffprompt.reference.training import run as session
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture
+from ffprompt.reference.training.plan import Plan
 from ffprompt.reference.training.sweep import Job, work
 from ffprompt.runs.folder import RunFolder
 from tests.conftest import only_run
@@ -208,7 +209,7 @@ def test_a_defect_in_a_training_of_a_sweep_names_its_traceback(monkeypatch: pyte
     monkeypatch.setattr(session, "run", breaking(KeyError("x")))
     config = configure("lstm", {"layers": 1, "width": 8})
     training = Training(data=Mixture.parse("FFL(0.8)", 16, 2), model_seed=0, data_seed=0, steps=1)
-    job = Job(tmp_path / "cell", config, training, session.Plan())
+    job = Job(tmp_path / "cell", config, training, Plan())
     (why,) = work([job], 1, lambda *_: None).values()
     assert why is not None and why.startswith("internal error: KeyError")
     assert "Traceback" in Path(why.rpartition(" ")[2]).read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 from ffprompt import errors
 from ffprompt.cli.main import COMMANDS, _parser
 from ffprompt.config import settings
-from ffprompt.evaluation import rescore
+from ffprompt.runs.columns import READS, RESULT
 from ffprompt.runs.records import RunInfo, TrialRecord
 from ffprompt.scoring.condition_result import ConditionResult
 from tests.docs import words
@@ -104,10 +104,7 @@ def _help(action: argparse.Action) -> str:
 def columns() -> str:
     """The columns of ``reads.parquet``."""
     kinds = {"string": "text", "list": "list of numbers", "bool_": "true or false", "float64": "number"}
-    rows = [
-        (f"`{name}`", kinds.get(kind, "whole number"), words.of(words.COLUMNS, name))
-        for name, kind in rescore.COLUMNS.items()
-    ]
+    rows = [(f"`{name}`", kinds.get(column.kind, "whole number"), column.about) for name, column in READS.items()]
     return f"""# Columns of reads.parquet
 
 {MADE}
@@ -136,7 +133,7 @@ secret headers are never in it.
 
 ### results: a row of the table
 
-{_fields(ConditionResult, words.RESULT)}
+{_fields(ConditionResult, RESULT)}
 ## A line of trials.jsonl
 
 {_fields(TrialRecord, words.TRIAL)}

@@ -23,7 +23,7 @@ from ffprompt.reference.networks.delta import RULES, DeltaConfig, recall
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
 from ffprompt.reference.networks.lstm import LSTMConfig
 from ffprompt.reference.networks.positions import POSITIONS
-from ffprompt.reference.networks.ssm import SSMConfig
+from ffprompt.reference.networks.ssm import SSMConfig, scan
 from ffprompt.reference.networks.transformer import ACTIVATIONS, NORMS, TransformerConfig
 from ffprompt.reference.training.config import Sharpening, Training
 from ffprompt.reference.training.data import Mixture
@@ -51,7 +51,8 @@ CONFIGS: dict[str, NetworkConfig] = {
     "temperature": replace(_TINY, temperature=3.0),
     "three symbols": replace(_TINY, symbols=3),
     "ssm": SSMConfig(width=8, state=4, heads=2),
-    "ssm, heads of one channel, two layers": SSMConfig(layers=2, width=8, state=4, heads=16),
+    "ssm, one rate a head": SSMConfig(width=8, state=4, heads=2, rates="head"),
+    "ssm, Mamba's heads of one channel, two layers": SSMConfig(layers=2, width=8, state=4, heads=16),
     **{f"rule {name}": DeltaConfig(width=8, heads=2, rule=name) for name in RULES},
     "rule gated-delta, two layers": DeltaConfig(layers=2, width=8, heads=2),
     "handbuilt": HandbuiltConfig(length=80),
@@ -213,9 +214,37 @@ def test_fast_attention_has_the_outputs_and_gradients_of_the_plain_formula(lengt
         torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
 
 
+def plain_scan(x: Tensor, delta: Tensor, rate: Tensor, write: Tensor, read: Tensor) -> Tensor:
+    state, out = x.new_zeros(*x[:, 0].shape, rate.shape[1]), []
+    for t in range(x.shape[1]):
+        kept = (delta[:, t, :, None] * rate).exp()[:, :, None]  # (B, H, 1, N)
+        state = state * kept + (delta[:, t, :, None] * x[:, t])[..., None] * write[:, t, None, None]
+        out.append((state * read[:, t, None, None]).sum(-1))
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize("length", [1, ssm._CHUNK, 3 * ssm._CHUNK + 5])
+def test_the_scan_is_the_recurrence_token_by_token(length: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    step = random(2, length, 3).exp()
+    step[:, length // 2] = 0.0  # keeps all
+    step[:, length // 3] = 1e4  # forgets all: exp(-1e4) is 0, its inverse no number
+    inputs = [random(2, length, 3, 4), step, -random(3, 5).exp(), random(2, length, 5), random(2, length, 5)]
+    inputs = [x.requires_grad_() for x in inputs]
+    fast, plain, weight = scan(*inputs), plain_scan(*inputs), random(2, length, 3, 4)
+    torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
+    wanted = torch.autograd.grad((plain * weight).sum(), inputs)
+    for found, want in zip(torch.autograd.grad((fast * weight).sum(), inputs), wanted, strict=True):
+        torch.testing.assert_close(found, want, rtol=1e-8, atol=1e-8)
+
+
 @torch.no_grad()
 def test_the_state_space_layer_is_the_recurrence_of_mamba_2_token_by_token() -> None:
-    config = SSMConfig(width=8, state=5, heads=4)
+    config = SSMConfig(width=8, state=5, heads=4, rates="head")
     one = ssm.Mixer(config)
     one.log_rate.data = torch.tensor([0.0, 1.0, 3.0, 9.0])  # the last forgets all: exp(-Δ e⁹)
     u = torch.randn(2, 70, 8, generator=torch.Generator().manual_seed(0))
@@ -270,7 +299,12 @@ def test_a_rule_in_chunks_is_the_recurrence_token_by_token(rule: str, length: in
 
 
 @pytest.mark.parametrize(
-    ("config", "module", "name"), [(SSMConfig(width=8), ssm, "recall"), (DeltaConfig(width=8), delta, "recall")]
+    ("config", "module", "name"),
+    [
+        (SSMConfig(width=8), ssm, "scan"),
+        (SSMConfig(width=8, rates="head"), ssm, "recall"),
+        (DeltaConfig(width=8), delta, "recall"),
+    ],
 )
 def test_the_memory_is_kept_in_float32_where_a_training_computes_in_bfloat16(
     config: NetworkConfig, module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,7 @@ from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.data import Mixture, Source
 from ffprompt.reference.training.evaluate import Evaluation, evaluate, sets_for
 from ffprompt.reference.training.loop import targets
+from ffprompt.reference.training.plan import Plan
 from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks import registry
 from ffprompt.templates.reader import PromptReader
@@ -330,17 +331,13 @@ def test_a_resumed_training_of_a_task_ends_like_one_that_was_never_stopped(tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        session.run(
-            tmp_path / "parts", config, training, session.Plan(**{**vars_of(plan), "log_every": 1}), watch=watch
-        )
-    again = session.run(
-        tmp_path / "parts", config, training, session.Plan(**{**vars_of(plan), "log_every": 1}), resume=True
-    )
+        session.run(tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), watch=watch)
+    again = session.run(tmp_path / "parts", config, training, Plan(**{**vars_of(plan), "log_every": 1}), resume=True)
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, again.model.state_dict()[name])
 
 
-def vars_of(plan: session.Plan) -> dict[str, Any]:
+def vars_of(plan: Plan) -> dict[str, Any]:
     from dataclasses import asdict
 
     return asdict(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -27,8 +28,28 @@ BROKEN = {
     "two things": ("(x, x)", "it gives tuple for"),
     "no numbers": ("x / 0", "its output is not all finite numbers"),
     "an error": ("x @ x", "it fails on an input of"),
+    "an error at the trained length": ("x[:, :12] + 0 * x", "it fails on an input of (1, 16, 8)"),
+    "another type": ("x.double()", "it gives float64 for float32"),
+    "the future while training": (
+        "x + x.mean(1, keepdim=True) * self.training",
+        "not causal while training: its output at tokens before 1 changes",
+    ),
+    "norm over the batch while training": (
+        "x - x.mean(0, keepdim=True) * self.training",
+        "its output for one string changes while training with another string",
+    ),
+    "batch norm": ("nn.BatchNorm1d(8).train(self.training)(x.mT).mT", "not causal while training"),
+    "chance outside of training": ("nn.functional.dropout(x, 0.5)", "its output is random outside of training"),
+    "a memory of its own": ("x + self.calls.add_(1)", "it gives another output for the same input; expected the same"),
+    "in place": ("given.mul_(2)", "it changes its input in place"),
+    "no gradient": ("x.detach()", "no gradient comes through it"),
+    "a gradient that is no number": ("(x - x).sqrt() + x", "its gradient is not all finite numbers"),
 }
-GOOD = {"itself": "x", "the mean so far": "x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]"}
+GOOD = {
+    "itself": "x",
+    "the mean so far": "x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]",
+    "dropout": "nn.functional.dropout(x, 0.5, self.training)",
+}
 
 
 def layer(tmp_path: Path, body: str, takes: str = "width") -> str:
@@ -37,7 +58,8 @@ def layer(tmp_path: Path, body: str, takes: str = "width") -> str:
         "import torch\nfrom torch import nn\n\n\nclass Mine(nn.Module):\n"
         f"    def __init__(self, {takes}):\n        super().__init__()\n"
         "        self.scale = nn.Parameter(torch.ones(8))\n"
-        f"    def forward(self, x):\n        x = x * self.scale\n        return {body}\n"
+        "        self.register_buffer('calls', torch.zeros(1))\n"
+        f"    def forward(self, given):\n        x = given * self.scale\n        return {body}\n"
     )
     return f"{path}:Mine"
 
@@ -64,6 +86,18 @@ def test_a_causal_layer_is_trained_saved_and_loaded(tmp_path: Path, body: str) -
     assert kept.model(tokens).shape == (1, 7, 5)
     rows, positions = torch.tensor([0, 0]), torch.tensor([3, 7])
     torch.testing.assert_close(kept.model.logits_at(tokens, rows, positions), kept.model(tokens)[0, [2, 6]])
+
+
+def test_a_layer_that_draws_gives_the_same_numbers_with_the_same_seed(tmp_path: Path) -> None:
+    name = layer(tmp_path, GOOD["dropout"])
+    before = torch.random.get_rng_state()
+    losses = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        assert main(["train", name, *TINY, "--log-every=1", "--out", str(out)]) == 0
+        losses.append([line["loss"] for line in map(json.loads, (out / "train.jsonl").open()) if "loss" in line])
+        torch.rand(3)
+    assert losses[0] == losses[1]
+    torch.random.set_rng_state(before)
 
 
 def test_a_file_that_has_changed_is_not_run(tmp_path: Path) -> None:

@@ -170,10 +170,19 @@ BUNDLED = {
     "r4-mixture-cpu": 8,
     "r6-knobs": 40,
     "r6-knobs-cpu": 16,
+    "r5-scale": 50,
+    "r5-scale-cpu": 24,
+    "r7-combination": 35,
+    "r7-combination-cpu": 18,
+    "zoo": 130,
+    "zoo-cpu": 30,
     "automata-depth": 330,
     "automata-depth-cpu": 20,
     "parity-ood-cpu": 4,
-    "failure-modes-cpu": 16,
+    "failure-modes-cpu": 44,
+    "failure-modes-healthy-cpu": 20,
+    "r8-sharpening-cpu": 20,
+    "r8-sharpening": 250,
 }
 
 

@@ -27,7 +27,7 @@ from ffprompt.reference.training.config import Sharpening, Training
 from ffprompt.reference.training.data import Mixture
 from ffprompt.reference.training.evaluate import TEST_SEED, evaluate
 from ffprompt.reference.training.loop import DivergedError, Trainer
-from ffprompt.reference.training.run import Plan
+from ffprompt.reference.training.plan import Plan
 from ffprompt.tasks.flipflop import Spec
 from tests.conftest import ROOT, only_run
 

@@ -76,12 +76,12 @@ def _dilution(name: str, table: AttentionTable, mass: Floats, margin: Floats) ->
 def _curve(of: Ints, mass: Floats, margin: Floats, string: Ints) -> list[Point]:
     return [
         Point(label, *means(mass[where], string[where], 1.0), *means(margin[where], string[where]))
-        for label, where in _bins(of)
+        for label, where in bins(of)
     ]
 
 
-def _bins(values: Ints) -> list[tuple[str, Bools]]:
-    """Bins 0, 1, 2, 3–4, 5–8 and so on that hold something."""
+def bins(values: Ints) -> list[tuple[str, Bools]]:
+    """Return bins 0, 1, 2, 3–4, 5–8 and so on that hold something."""
     found, low = [], 0
     ends = [0, *(1 << n for n in range(40))]
     for high in ends:

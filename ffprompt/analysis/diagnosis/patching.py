@@ -18,6 +18,7 @@ import numpy as np
 
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.diagnosis.collect import Asked, asked_of
+from ffprompt.analysis.diagnosis.dilution import bins
 from ffprompt.analysis.diagnosis.estimates import Estimate, Floats, Ints, means, ratios
 from ffprompt.backends.local.attention import AttentionModel, Pair, Patched
 from ffprompt.errors import ConfigError
@@ -51,6 +52,14 @@ class HeadEffect(Plain):
 
 
 @dataclass(frozen=True)
+class GapEffect(Plain):
+    """D clean - D corrupt over the pairs whose read is ``label`` instructions behind its write, such as 3–4."""
+
+    label: str
+    total: Estimate | None
+
+
+@dataclass(frozen=True)
 class Patching(Plain):
     """What patching shows in one condition.
 
@@ -59,6 +68,7 @@ class Patching(Plain):
         skipped: Strings whose flipped write changes more than the tokens of its value.
         total: Mean of D clean - D corrupt: what the write's value changes at the read, in logits.
         clean: Mean of D clean. Above 0 where the model answers right.
+        by_gap: The total by the distance between write and read: what reaches the read from how far.
         groups: By block and group. The last block's output is not patched: there the read's effect is 1.
         heads: Every head.
     """
@@ -67,6 +77,7 @@ class Patching(Plain):
     skipped: int
     total: Estimate | None
     clean: Estimate | None
+    by_gap: list[GapEffect]
     groups: list[GroupEffect]
     heads: list[HeadEffect]
 
@@ -197,6 +208,7 @@ def _summary(table: PatchTable, model: AttentionModel, skipped: int) -> Patching
         skipped,
         means(total, table.string)[0],
         means(table.clean, table.string)[0],
+        [GapEffect(label, means(total[where], table.string[where])[0]) for label, where in bins(table.gap)],
         [GroupEffect(place // kinds, GROUPS[place % kinds], effect) for place, effect in enumerate(groups)],
         [
             HeadEffect(f"L{layer}H{head}", layer, head, effect)

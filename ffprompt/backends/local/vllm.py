@@ -28,7 +28,7 @@ from ffprompt.backends.local.candidate_scores import TOP_LOGPROBS, collect_score
 from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
-from ffprompt.backends.local.weights import Located, fingerprint, first_line, locate, quiet
+from ffprompt.backends.local.weights import OFFLINE, Located, fingerprint, first_line, locate, offline, quiet
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation.base import find_elicitation
@@ -171,7 +171,9 @@ class VllmBackend:
         except (OSError, ValueError, KeyError, ImportError) as error:
             if not needed and "hub" in located.identity:
                 return None, None
-            raise ModelError(f"model {self.name}: {first_line(error)}") from error
+            hub = "hub" in located.identity and offline()
+            hint = f"; nothing is downloaded while {OFFLINE} is set" if hub else ""
+            raise ModelError(f"model {self.name}: {first_line(error).removesuffix('.')}{hint}") from error
 
     def _open(self, lora: str | None) -> Engine:
         with self._translated(ModelError), warnings.catch_warnings():

@@ -2,7 +2,9 @@
 
 from ffprompt.integrations.inspect.metrics import (
     accuracy,
+    failed,
     floor,
+    glitch_rate,
     interval_high,
     interval_low,
     reads,
@@ -12,6 +14,6 @@ from ffprompt.integrations.inspect.metrics import (
 from ffprompt.integrations.inspect.tasks import ask, flipflop, outcomes
 
 __all__ = [
-    "accuracy", "ask", "flipflop", "floor", "interval_high", "interval_low", "outcomes", "reads", "strings",
-    "unanswered",
+    "accuracy", "ask", "failed", "flipflop", "floor", "glitch_rate", "interval_high", "interval_low", "outcomes",
+    "reads", "strings", "unanswered",
 ]  # fmt: skip

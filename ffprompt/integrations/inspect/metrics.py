@@ -29,6 +29,12 @@ def accuracy() -> Metric:
 
 
 @metric
+def glitch_rate() -> Metric:
+    """Wrong reads as a share of those that are right or wrong."""
+    return _pooled("glitch_rate")
+
+
+@metric
 def interval_low() -> Metric:
     """Lower end of the 95 % interval of the accuracy."""
     return _pooled("interval_low")
@@ -69,4 +75,12 @@ def unanswered() -> Metric:
     return compute
 
 
-ALL: tuple[Callable[[], Metric], ...] = (accuracy, interval_low, interval_high, floor, strings, reads, unanswered)
+@metric
+def failed() -> Metric:
+    """Reads whose call failed, which count nowhere else."""
+    return _pooled("error")
+
+
+ALL: tuple[Callable[[], Metric], ...] = (
+    accuracy, glitch_rate, interval_low, interval_high, floor, strings, reads, unanswered, failed,
+)  # fmt: skip

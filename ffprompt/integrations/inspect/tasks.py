@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import inspect_ai
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
@@ -21,21 +22,25 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores, Stop, Talk
-from ffprompt.errors import ConfigError
-from ffprompt.integrations.harness import HarnessCondition
+from ffprompt.elicitation.forced import FORCED
+from ffprompt.errors import ConfigError, FFPromptError
+from ffprompt.integrations.harness import HarnessCondition, refuse, refuse_other_version
 from ffprompt.integrations.inspect.metrics import ALL
+from ffprompt.integrations.inspect.prompt_scores import TOP, scores
 from ffprompt.scoring.response_records import record
+from ffprompt.tasks.registry import DEFAULT
 
 _ENDS: dict[str, Stop] = {"stop": "stop", "max_tokens": "length", "model_length": "length", "content_filter": "refusal"}
 _TURNS = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 VERSION = 1
+KNOWN = ("0.3.285", "0.4")  # the releases whose interfaces were tried: from, below
 
 
 @task
 def flipflop(
-    template: str = "game",
-    length: int = 100,
-    p_ignore: float = 0.8,
+    template: str | None = None,
+    length: int | None = None,
+    p_ignore: float | None = None,
     trials: int = 100,
     seed: int = 0,
     shots: int = 0,
@@ -44,8 +49,9 @@ def flipflop(
     elicitation: str = "list",
     next_read: str = "last",
     turn_instructions: int | None = None,
-    symbols: int = 2,
+    symbols: int | None = None,
     task: str = "flipflop",
+    task_arg: str | list[str] | None = None,
     data: str | None = None,
     max_tokens: int | None = None,
 ) -> Task:
@@ -57,13 +63,19 @@ def flipflop(
         ConfigError: A setting is unknown or out of range.
     """
     settings = {name: value for name, value in locals().items() if value is not None}
-    if data is not None:
-        settings = {name: value for name, value in settings.items() if name not in ("length", "p_ignore")}
-    condition = HarnessCondition("inspect", {**settings, "form": "chat"})
-    if condition.condition.elicitation.scored_by_logprobs:
-        raise ConfigError(f"-T elicitation={elicitation}: expected one whose answers are written: list, next, dialogue")
+    if isinstance(task_arg, str):
+        settings["task_arg"] = [task_arg]
+    # The reads of a text are scored in it. Everything else is asked of a chat model.
+    form = "completion" if elicitation == FORCED.name else "chat"
+    if template is None and task == DEFAULT and form == "chat":
+        settings["template"] = "game"
+    try:
+        refuse_other_version("inspect-ai", inspect_ai.__version__, *KNOWN)
+        condition = HarnessCondition("inspect", {**settings, "form": form})
+    except FFPromptError as error:
+        refuse(error, "inspect")
     return Task(
-        dataset=MemoryDataset([_sample(condition, document) for document in condition.documents()], name="flipflop"),
+        dataset=MemoryDataset([_sample(condition, document) for document in condition.documents()], name=task),
         solver=ask(condition),
         scorer=outcomes(condition),
         version=VERSION,
@@ -73,11 +85,14 @@ def flipflop(
 
 def _sample(condition: HarnessCondition, document: dict[str, Any]) -> Sample:
     question = condition.question(document["trial"])
+    target = ", ".join(document["truth"])
+    if not question.is_chat:
+        return Sample(id=document["trial"], input=question.prompt.text, target=target, metadata=document)
     messages = [*question.prompt.messages, *(turn for each in question.prompt.turns[:1] for turn in each.messages)]
     return Sample(
         id=document["trial"],
         input=[_TURNS[message.role](content=message.text) for message in messages],
-        target=", ".join(document["truth"]),
+        target=target,
         metadata=document,
     )
 
@@ -90,18 +105,9 @@ def ask(condition: HarnessCondition) -> Solver:
         replies: dict[str, Any] = {}
 
         async def one(request: Request) -> Reply | Scores | Failure:
-            messages: list[ChatMessage] = [_TURNS[turn.role](content=turn.text) for turn in request.messages]
-            model = get_model()
-            config = GenerateConfig(
-                max_tokens=request.max_tokens,
-                temperature=_temperature(model, request.temperature),
-                stop_seqs=list(request.stop) or None,
-            )
-            output = await model.generate(messages, config=config)
-            state.messages, state.output = [*messages, output.message], output
-            reply = _reply(output, request.max_tokens)
-            replies[request.key] = _plain(reply)
-            return reply
+            response = await (_score if request.reads else _write)(request, state)
+            replies[request.key] = _plain(response)
+            return response
 
         question = condition.question(int(state.sample_id))
         response = await condition.condition.elicitation.ask(one, question, [], _nothing)
@@ -110,6 +116,28 @@ def ask(condition: HarnessCondition) -> Solver:
         return state
 
     return solve
+
+
+async def _write(request: Request, state: TaskState) -> Reply | Failure:
+    """Let the model write a reply."""
+    messages: list[ChatMessage] = [_TURNS[turn.role](content=turn.text) for turn in request.messages]
+    model = get_model()
+    config = GenerateConfig(
+        max_tokens=request.max_tokens,
+        temperature=_temperature(model, request.temperature),
+        stop_seqs=list(request.stop) or None,
+    )
+    output = await model.generate(messages, config=config)
+    state.messages, state.output = [*messages, output.message], output
+    return _reply(output, request.max_tokens)
+
+
+async def _score(request: Request, state: TaskState) -> Scores | Failure:
+    """Let the provider say how probable the prompt is, with the answers in it."""
+    model = get_model()
+    config = GenerateConfig(max_tokens=1, temperature=0, prompt_logprobs=TOP)
+    state.output = await model.generate([ChatMessageUser(content=request.text)], config=config)
+    return scores(state.output, request, str(model))
 
 
 def _temperature(model: Model, wanted: float | None) -> float | None:
@@ -126,8 +154,10 @@ def _nothing(_: Talk) -> None:
     """An answer that more are to follow needs no keeping: Inspect logs every call."""
 
 
-def _plain(reply: Reply | Failure) -> dict[str, Any]:
-    """A reply as the log keeps it."""
+def _plain(reply: Reply | Scores | Failure) -> dict[str, Any]:
+    """A response as the log keeps it."""
+    if isinstance(reply, Scores):
+        return record(reply).to_json()
     return {name: value for name, value in dataclasses.asdict(reply).items() if value is not None}
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Never
 
 import lm_eval
@@ -16,10 +14,18 @@ from lm_eval.api.task import Task
 from ffprompt.backends.base import Reply
 from ffprompt.elicitation.question import Question
 from ffprompt.errors import ConfigError, FFPromptError
-from ffprompt.integrations.harness import METRICS, SETTINGS, Counts, HarnessCondition, summary
+from ffprompt.integrations.harness import (
+    METRICS,
+    SETTINGS,
+    Counts,
+    HarnessCondition,
+    refuse,
+    refuse_other_version,
+    summary,
+)
 from ffprompt.integrations.lm_eval.samples import scores
 
-KNOWN = "0.4."  # the releases whose interfaces were tried
+KNOWN = ("0.4.13", "0.5")  # the releases whose interfaces were tried: from, below
 _ELICITATIONS = ("forced", "next", "list")
 
 
@@ -137,8 +143,7 @@ class Reads(Task):
 
 
 def _condition(metadata: Mapping[str, Any]) -> HarnessCondition:
-    if not lm_eval.__version__.startswith(KNOWN):
-        raise ConfigError(f"lm-eval {lm_eval.__version__}: expected a release {KNOWN}x")
+    refuse_other_version("lm-eval", lm_eval.__version__, *KNOWN)
     condition = HarnessCondition("lm-eval", _settings(metadata))
     name = condition.condition.elicitation.name
     if name not in _ELICITATIONS:
@@ -147,11 +152,7 @@ def _condition(metadata: Mapping[str, Any]) -> HarnessCondition:
 
 
 def _refuse(error: FFPromptError) -> Never:
-    """End the harness's command with one line. In another program the error is raised as it is."""
-    if Path(sys.argv[0]).name in ("lm_eval", "lm-eval"):
-        sys.stderr.write(f"\nffprompt: {error}\n")  # a progress bar may be on the line
-        raise SystemExit(2) from None
-    raise error
+    refuse(error, "lm_eval", "lm-eval")
 
 
 def _settings(metadata: Mapping[str, Any]) -> dict[str, Any]:

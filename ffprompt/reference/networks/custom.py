@@ -9,6 +9,7 @@ A checkpoint holds the path of the file and its sha256, and runs the file only i
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import inspect
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ffprompt.errors import ConfigError, did_you_mean
+from ffprompt.reference.networks.threads import DICE
 from ffprompt.reference.networks.transformer import Block, Transformer, TransformerConfig
 
 _STRINGS, _TOKENS = 2, 12  # that the check looks at
@@ -68,6 +70,7 @@ class _Layer(nn.Module):
     def __init__(self, config: CustomConfig) -> None:
         super().__init__()
         make = _class(config)
+        self.name = config.layer
         known = {"width": config.width, "heads": config.heads, "length": config.length}
         try:
             takes = inspect.signature(make).parameters
@@ -79,54 +82,107 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R)."""
-        out = torch.as_tensor(self.layer(x))
+        try:
+            out = torch.as_tensor(self.layer(x))
+        except Exception as error:  # the user's own code
+            raise ConfigError(
+                f"layer {self.name}: it fails on an input of {tuple(x.shape)} ({_line(error)})"
+            ) from error
         return out if at is None else out.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
 
 
 def check(model: CustomTransformer) -> None:
-    """Raise ConfigError unless the layers keep the shape, look at no later token, and at no other string."""
+    """Raise ConfigError unless the user's layer is one.
+
+    It keeps shape and type, looks at no later token and at no other string, in training too, gives the same for the
+    same input, and lets gradients through. The layer, torch's generators and the model's mode are left as they were.
+    """
     block, config = model.blocks[0], model.config
     assert isinstance(block, Block)
     layer = cast("nn.Module", block.attention).layer
     assert isinstance(layer, nn.Module)
-    generator = torch.Generator().manual_seed(0)
     device = model.head.weight.device
-    x = torch.randn(_STRINGS, _TOKENS, config.width, generator=generator).to(device)
-    training = model.training
-    model.eval()
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(_STRINGS, _TOKENS, config.width, generator=draws).to(device)
+    whole = torch.randn(1, max(config.length, 1), config.width, generator=draws).to(device)
+    training, kept = model.training, copy.deepcopy(layer.state_dict())
+    name = f"layer {config.layer}"
     try:
-        with torch.no_grad():
-            _check(layer, x, f"layer {config.layer}")
+        with DICE, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for mode in (False, True):
+                model.train(mode)
+                with torch.no_grad():
+                    _check(layer, x, name, mode)
+                    _run(layer, whole, name)
+            _check_gradient(layer, x, name)
     finally:
         model.train(training)
+        layer.load_state_dict(kept)
 
 
-def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> None:
-    def run(inputs: Tensor) -> Tensor:
-        try:
-            out = layer(inputs)
-        except Exception as error:  # the user's own code
-            raise ConfigError(f"{name}: it fails on an input of {tuple(inputs.shape)} ({_line(error)})") from error
-        if not isinstance(out, Tensor) or out.shape != inputs.shape:
-            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ConfigError(f"{name}: it gives {shape} for {tuple(inputs.shape)}; expected the same shape")
-        if not bool(out.isfinite().all()):
-            raise ConfigError(f"{name}: its output is not all finite numbers")
-        return out
+def _run(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
+    """The outputs of the layer, after the dice have been put where they were for every other input."""
+    torch.default_generator.manual_seed(0)
+    given = x.clone()
+    try:
+        out = layer(given)
+    except Exception as error:  # the user's own code
+        raise ConfigError(f"{name}: it fails on an input of {tuple(x.shape)} ({_line(error)})") from error
+    if not isinstance(out, Tensor) or out.shape != x.shape:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ConfigError(f"{name}: it gives {shape} for {tuple(x.shape)}; expected the same shape")
+    if out.dtype != x.dtype:
+        was, wanted = (str(one).removeprefix("torch.") for one in (out.dtype, x.dtype))
+        raise ConfigError(f"{name}: it gives {was} for {wanted}; expected the same type")
+    if not bool(out.isfinite().all()):
+        raise ConfigError(f"{name}: its output is not all finite numbers")
+    if not torch.equal(given, x):
+        raise ConfigError(f"{name}: it changes its input in place; expected a new tensor")
+    return out
 
-    before = run(x)
+
+def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str, training: bool) -> None:
+    """Raise ConfigError unless the layer is causal, keeps strings apart, and repeats itself."""
+    when = " while training" if training else ""
+    before = _run(layer, x, name)
     room = _TOLERANCE * (1 + before.abs().max())
+
+    def differs(inputs: Tensor, where: tuple[slice, slice]) -> bool:
+        return bool(((_run(layer, inputs, name) - before)[where].abs() > room).any())
+
+    everywhere = slice(None)
+    if differs(x, (everywhere, everywhere)):
+        raise ConfigError(f"{name}: it gives another output for the same input{when}; expected the same")
     for place in range(1, x.shape[1]):
         changed = x.clone()
         changed[:, place:] = 3 * x[:, place:].flip(0) + 1
-        if bool(((run(changed) - before)[:, :place].abs() > room).any()):
+        if differs(changed, (everywhere, slice(place))):
             raise ConfigError(
-                f"{name}: not causal: its output at tokens before {place} changes with token {place} and those after it"
+                f"{name}: not causal{when}: its output at tokens before {place} changes with token {place} and those "
+                "after it"
             )
     alone = x.clone()
     alone[1:] = 3 * x[1:] + 1
-    if bool(((run(alone) - before)[0].abs() > room).any()):
-        raise ConfigError(f"{name}: its output for one string changes with another string of the batch")
+    if differs(alone, (slice(1), everywhere)):
+        raise ConfigError(f"{name}: its output for one string changes{when} with another string of the batch")
+    if training:
+        return
+    torch.default_generator.manual_seed(1)
+    if bool(((layer(x.clone()) - before).abs() > room).any()):
+        raise ConfigError(f"{name}: its output is random outside of training; use nn.Dropout, which then does nothing")
+
+
+def _check_gradient(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> None:
+    """Raise ConfigError unless what comes out depends on what comes in, and by finite gradients."""
+    inputs = x.clone().requires_grad_()
+    out = layer(inputs * 1)
+    if not out.requires_grad:
+        raise ConfigError(f"{name}: no gradient comes through it")
+    (gradient,) = torch.autograd.grad(out.square().mean(), [inputs], allow_unused=True)
+    if gradient is None:
+        raise ConfigError(f"{name}: no gradient comes through it to its input")
+    if not bool(gradient.isfinite().all()):
+        raise ConfigError(f"{name}: its gradient is not all finite numbers")
 
 
 def _class(config: CustomConfig) -> Callable[..., nn.Module]:

@@ -160,16 +160,16 @@ class StickBreakingAttention(Heads):
         if at is None and seen is None:
             parts = []
             for low, high, _ in blocks(x.shape[1]):
-                weights = _sticks(q[:, :, low:high], k[:, :, :high], places[None, low:high])
+                weights = sticks(q[:, :, low:high], k[:, :, :high], places[None, low:high])
                 parts.append(weights.to(v.dtype) @ v[:, :, :high])
             return self.join(torch.cat(parts, 2))
-        weights = _sticks(q, k, places[None] if at is None else at)
+        weights = sticks(q, k, places[None] if at is None else at)
         if seen is not None:
             seen.append(weights)
         return self.join(weights.to(v.dtype) @ v)
 
 
-def _sticks(q: Tensor, k: Tensor, at: Tensor) -> Tensor:
+def sticks(q: Tensor, k: Tensor, at: Tensor) -> Tensor:
     """Weights (B, H, R, T) of queries (B, H, R, D) at the positions ``at`` (B or 1, R) over keys (B, H, T, D)."""
     unseen = torch.arange(k.shape[2], device=k.device) >= at[..., None]  # (B or 1, R, T)
     weights: Tensor = _StickBreaking.apply(q @ k.mT, unseen[:, None])  # type: ignore[no-untyped-call]
@@ -186,6 +186,7 @@ class _StickBreaking(torch.autograd.Function):
         # log σ(z) is z + log (1 - σ(z)); the sum over nearer keys is the whole sum less that up to this key.
         total = left.cumsum(-1)
         weights = (z + left + total[..., -1:] - total).exp().masked_fill(unseen, 0.0)
+        weights = F.threshold(weights, 1e-20, 0.0)  # numbers below 1e-38 make products very slow
         ctx.save_for_backward(weights, left)
         return weights
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ffprompt.reference.networks.kernels import Linear
@@ -49,7 +49,7 @@ class PathAttention(Heads):
             values = chunks(v.float().transpose(1, 2), _CHUNK).flatten(1, 2).transpose(1, 2)  # (B, H, K · C, D)
             out = torch.cat([part @ values[:, :, : part.shape[-1]] for part in weights], 2)[:, :, : x.shape[1]]
         if seen is not None:
-            seen.append(_rows(_square(weights, x.shape[1]), at))
+            seen.append(_rows(square(weights, x.shape[1]), at))
         return self.join(_rows(out, at))
 
     def transforms(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ def _rows(x: Tensor, at: Tensor | None) -> Tensor:
     return x if at is None else x.gather(2, at[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
 
 
-def _square(weights: list[Tensor], length: int) -> Tensor:
+def square(weights: list[Tensor], length: int) -> Tensor:
     """Weights of all chunks in one (B, H, T, T)."""
     rows = [F.pad(part, (0, len(weights) * _CHUNK - part.shape[-1])) for part in weights]
     return torch.cat(rows, 2)[:, :, :length, :length]

@@ -184,7 +184,7 @@ class Recurrence(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.mixer = Mixer(SSMConfig(width=config.width, heads=config.heads))
+        self.mixer = Mixer(SSMConfig(width=config.width, heads=config.heads, rates="head"))
 
     def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R)."""

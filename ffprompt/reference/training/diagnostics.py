@@ -21,6 +21,8 @@ from torch import Tensor
 from ffprompt.reference.networks.base import Network
 from ffprompt.reference.networks.transformer import Transformer
 
+LOSS, LOSS_WITHOUT, LOSS_BEYOND = "loss", "loss_without", "loss_beyond"
+"""Names of readings: the loss on the strings of a look, the same without layer L (``/L``), and on longer strings."""
 WINDOW = 20
 """Steps that a mean or a median is taken over: a single batch says little."""
 
@@ -29,8 +31,9 @@ WINDOW = 20
 class Limits:
     """Where a warning begins. It is over at half of a rise, or at twice what a value must not fall below.
 
-    ``loss_rise`` is in nats per prediction, ``loss_deviations`` in standard deviations of the loss of a step,
-    ``attention_entropy`` in nats. The others are ratios.
+    ``loss_rise``, ``learnt``, ``layer_worth`` and ``forgetting`` are in nats per prediction, ``loss_deviations`` in
+    standard deviations of the loss of a step. ``attention_entropy`` is a share of the entropy of equal weights. The
+    others are ratios.
     """
 
     loss_rise: float = 0.1
@@ -38,8 +41,11 @@ class Limits:
     explosion: float = 20.0
     vanishing: float = 1e-3
     layer_vanishing: float = 1e-5
-    attention_entropy: float = 0.01
+    attention_entropy: float = 0.1
     rank_residual: float = 0.01
+    learnt: float = 0.1
+    layer_worth: float = 0.01
+    forgetting: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +90,16 @@ class Monitors:
       Over the loss, because the gradient of the cross-entropy falls with it in a training that goes well.
     * ``vanishing-layer``: the median over 20 steps of a layer's norm over the largest layer's is below
       ``layer_vanishing``.
-    * ``attention-entropy``: the mean entropy of a layer's attention weights is below ``attention_entropy``. Collapsed
-      entropy goes with unstable training (Zhai et al. 2023, arXiv 2303.06296).
+    * ``attention-entropy``: the mean entropy of a layer's attention weights is below ``attention_entropy`` times that
+      of equal weights, and the model has not learnt its task (its loss is not below ``learnt``). Collapsed entropy goes
+      with unstable training (Zhai et al. 2023, arXiv 2303.06296). A model that has learnt may well attend to single
+      tokens.
     * ``rank-collapse``: the hidden states of a string are nearly one vector, the relative residual ‖X - 1 x̄ᵀ‖ / ‖X‖ is
       below ``rank_residual`` (after Dong et al. 2021, arXiv 2103.03404, with the Frobenius norm).
+    * ``lazy-layer``: the model has learnt its task (a loss below ``learnt``), and without one of its layers the loss is
+      higher by less than ``layer_worth``. Only with ``--monitor-layers``.
+    * ``forgetting``: the model has learnt its task, and on longer strings its loss is higher by more than
+      ``forgetting``. Only with ``--monitor-length``.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -114,30 +126,70 @@ class Monitors:
             found += self._layers(step, layer_norms)
         return found
 
-    def probe(self, step: int, model: Network, tokens: Tensor) -> tuple[dict[str, float], list[Warning]]:
+    def probe(
+        self, step: int, model: Network, tokens: Tensor, losses: Mapping[str, float] | None = None
+    ) -> tuple[dict[str, float], list[Warning]]:
         """Look at ``model`` on ``tokens`` (B, T): readings by name, and what begins here.
 
         ``attention_entropy/L`` is the mean entropy in nats of layer L over strings, heads and the queries that have a
         choice (those after the first), for a transformer. ``rank_residual`` is the mean over strings of the relative
-        residual of ``model.hidden``. A reading that is no finite number is left out. The model, its gradients and
-        torch's generators are left as they were.
+        residual of ``model.hidden``. ``losses`` are readings that were taken elsewhere, by the names ``LOSS`` …. A
+        reading that is no finite number is left out. The model, its gradients and torch's generators are left as they
+        were.
         """
-        readings = look(model, tokens)
+        readings = look(model, tokens) | dict(losses or {})
         finite = {name: value for name, value in readings.items() if math.isfinite(value)}
         found = list(self._broken(step, "hidden states" if len(finite) < len(readings) else "", "model"))
         for name, value in finite.items():
-            if name == "rank_residual":
-                limit, monitor = self.limits.rank_residual, "rank-collapse"
-                what = f"the hidden states of a string are nearly one vector (relative residual {value:.2g})"
-                advice = "lower --learning-rate or --weight-decay"
-            else:
-                limit, monitor = self.limits.attention_entropy, "attention-entropy"
-                what = f"attention of layer {name.split('/')[1]} is on single tokens (entropy {value:.2g} nats)"
-                advice = "lower --learning-rate, or what sharpens it"
-            if self._begins(f"{monitor}/{name}", value < limit, value > 2 * limit):
-                text = f"{what} at step {step:,}: {advice}"
-                found.append(Warning(step, monitor, value, limit, text))
+            kind, _, layer = name.partition("/")
+            match kind:
+                case "rank_residual":
+                    found += self._rank(step, value)
+                case "attention_entropy":
+                    found += self._entropy(step, layer, value, tokens.shape[1], finite.get(LOSS, math.inf))
+                case "loss_without" if LOSS in finite:
+                    found += self._lazy(step, layer, finite[LOSS], value)
+                case "loss_beyond" if LOSS in finite:
+                    found += self._forgetting(step, finite[LOSS], value)
         return finite, found
+
+    def _rank(self, step: int, value: float) -> Iterator[Warning]:
+        limit = self.limits.rank_residual
+        if self._begins("rank-collapse", value < limit, value > 2 * limit):
+            text = (
+                f"the hidden states of a string are nearly one vector (relative residual {value:.2g}) "
+                f"at step {step:,}: lower --learning-rate or --weight-decay"
+            )
+            yield Warning(step, "rank-collapse", value, limit, text)
+
+    def _entropy(self, step: int, layer: str, value: float, length: int, loss: float) -> Iterator[Warning]:
+        # Equal weights of the queries that have a choice: the mean of ln 2 … ln T.
+        limit = self.limits.attention_entropy * math.lgamma(length + 1) / max(length - 1, 1)
+        learnt = loss < self.limits.learnt
+        if self._begins(f"attention-entropy/{layer}", value < limit and not learnt, value > 2 * limit or learnt):
+            text = (
+                f"attention of layer {layer} is on single tokens (entropy {value:.2g} nats) before the task is learnt, "
+                f"at step {step:,}: lower --learning-rate, add --qk-norm or --warmup, or sharpen it less"
+            )
+            yield Warning(step, "attention-entropy", value, limit, text)
+
+    def _lazy(self, step: int, layer: str, loss: float, without: float) -> Iterator[Warning]:
+        worth, limit, learnt = without - loss, self.limits.layer_worth, loss < self.limits.learnt
+        if self._begins(f"lazy-layer/{layer}", learnt and worth < limit, worth > 2 * limit):
+            text = (
+                f"the loss is {loss:.2g} with layer {layer} and {without:.2g} without it at step {step:,}: "
+                "fewer --layers would do"
+            )
+            yield Warning(step, "lazy-layer", worth, limit, text)
+
+    def _forgetting(self, step: int, loss: float, beyond: float) -> Iterator[Warning]:
+        rise, limit, learnt = beyond - loss, self.limits.forgetting, loss < self.limits.learnt
+        if self._begins("forgetting", learnt and rise > limit, rise < limit / 2):
+            text = (
+                f"the loss is {loss:.2g} on strings of the trained length and {beyond:.2g} on longer ones at step "
+                f"{step:,}: take --positions rope, alibi or none, or train on longer strings"
+            )
+            yield Warning(step, "forgetting", rise, limit, text)
 
     def state(self) -> dict[str, Any]:
         """All that later warnings follow from, as JSON takes it."""

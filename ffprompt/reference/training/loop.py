@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.reference.networks.architectures import build
 from ffprompt.reference.networks.base import Network, NetworkConfig
-from ffprompt.reference.networks.custom import CustomTransformer, check
+from ffprompt.reference.networks.custom import CustomConfig, CustomTransformer, check
 from ffprompt.reference.networks.handbuilt import HandbuiltConfig
 from ffprompt.reference.networks.penalties import penalty
 from ffprompt.reference.networks.threads import DICE, threads
@@ -134,7 +134,9 @@ class Trainer:
     @contextmanager
     def _randomness(self, step: int) -> Iterator[None]:
         """Dropout draws from (model seed, step), so that a resumed training has nothing to remember."""
-        if not any(getattr(self.config, f"{place}_dropout", 0) for place in ("attention", "mlp", "embedding")):
+        draws = any(getattr(self.config, f"{place}_dropout", 0) for place in ("attention", "mlp", "embedding"))
+        # A layer of the user's own may draw too.
+        if not draws and not isinstance(self.config, CustomConfig):
             yield
             return
         devices = [self.device] if self.device.type == "cuda" else []

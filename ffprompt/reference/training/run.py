@@ -16,30 +16,33 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ffprompt import __version__
 from ffprompt._util.jsonl import read_lines
 from ffprompt._util.storage import LOCK, hold, release, write_atomically
-from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
+from ffprompt.errors import ConfigError, ModelError, RunFailedError
 from ffprompt.reference.checkpoints.checkpoint import WEIGHTS, Checkpoint, load, save
-from ffprompt.reference.checkpoints.folder import FORMAT, LOG, RECORD, STATE, STEPS, read_record, writing
-from ffprompt.reference.networks.architectures import name_of
-from ffprompt.reference.networks.base import NetworkConfig, parameters, whole
+from ffprompt.reference.checkpoints.folder import LOG, RECORD, STATE, STEPS, read_record, writing
+from ffprompt.reference.networks.base import NetworkConfig, parameters
 from ffprompt.reference.networks.threads import threads
+from ffprompt.reference.networks.transformer import Transformer
 from ffprompt.reference.training import resume_state as states
-from ffprompt.reference.training.certify import STRINGS, certify
+from ffprompt.reference.training.attention_record import AttentionRecord
+from ffprompt.reference.training.certify import certify
 from ffprompt.reference.training.config import Training
-from ffprompt.reference.training.data import Mixture, specs
 from ffprompt.reference.training.diagnostics import Monitors, layer_norms
+from ffprompt.reference.training.error_kinds import STRINGS as KIND_STRINGS
+from ffprompt.reference.training.error_kinds import error_kinds, has_kinds
 from ffprompt.reference.training.evaluate import TEST_SEED, Evaluation, evaluate, sets_for
+from ffprompt.reference.training.identity import identity, refuse_another, refuse_other_evaluation
+from ffprompt.reference.training.looks import Looks, agree
 from ffprompt.reference.training.loop import DivergedError, Trainer
-from ffprompt.tasks.base import Spec, Task
+from ffprompt.reference.training.plan import Plan
+from ffprompt.reference.vocabulary import Vocabulary
+from ffprompt.tasks.base import Spec
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -49,44 +52,6 @@ Watch = Callable[[Event], None]
 
 _TOLD = ("data", "p_ignore", "seed", "strings", "reads", "errors", "low", "high", "gaps", "positions", "certificate")
 _MOST_LOST = 600.0  # seconds of work that a stop may cost, whatever --save-every says
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What happens besides the steps, and after how many of them. Nothing here changes a weight.
-
-    ``evaluate_every``, ``monitor_every`` and ``keep_every`` may be 0 for never. ``strings`` are the most of each test
-    set that is looked at on the way, ``final_strings`` at the end; None is all of them. ``test`` names more test sets,
-    ``SPEC+SPEC``. With ``certify`` a sequential test on at most ``certify_strings`` strings of each set tells at the
-    end whether the glitch rate is below it.
-    """
-
-    log_every: int = 10
-    evaluate_every: int = 1_000
-    monitor_every: int = 100
-    save_every: int = 500
-    keep_every: int = 0
-    strings: int = 200
-    final_strings: int | None = None
-    test: str = ""
-    certify: float | None = None
-    certify_strings: int = STRINGS
-
-    def __post_init__(self) -> None:
-        whole("log-every", self.log_every, 1, 1 << 40)
-        whole("save-every", self.save_every, 1, 1 << 40)
-        whole("keep-every", self.keep_every, 0, 1 << 40)
-        whole("evaluate-every", self.evaluate_every, 0, 1 << 40)
-        whole("monitor-every", self.monitor_every, 0, 1 << 40)
-        whole("strings", self.strings, 1, 1 << 40)
-        if self.final_strings is not None:
-            whole("final-strings", self.final_strings, 1, 1 << 40)
-
-        whole("certify-strings", self.certify_strings, 1, 1 << 40)
-
-    def tests(self, task: Task) -> tuple[Spec, ...]:
-        """The specs that ``test`` names. Raises SpecError."""
-        return specs(self.test, task)
 
 
 def run(
@@ -131,6 +96,8 @@ class _Session:
     monitors: Monitors = field(default_factory=Monitors)
     before: float = 0.0  # seconds spent before this process
     began: float = field(default_factory=time.monotonic)
+    looks: Looks = field(init=False)
+    told: list[str] = field(default_factory=list)  # monitors that have warned since the last look
     pending: list[float] = field(default_factory=list)  # losses since the last line
     norm: float = 0.0  # of the last gradient
     saved: float = field(default_factory=time.monotonic)  # when the state was last written
@@ -141,6 +108,8 @@ class _Session:
 
     def open(self, resume: bool) -> bool:
         """Prepare the folder and the trainer; False when everything is there already."""
+        agree(self.config, self.training, self.plan)
+        self.looks = Looks(self.training, self.plan)
         fresh = not (self.folder / RECORD).exists()
         if fresh:
             if self.folder.exists() and not (
@@ -154,12 +123,12 @@ class _Session:
         if fresh:
             self._started = datetime.now(UTC).isoformat(timespec="seconds")
             self._record("running")
-            self._truncate(0)
+            self._truncate(-1)
             return True
         found = read_record(self.folder)
-        self._same(found, resume)
+        refuse_another(self.folder, found, self.config, self.training, self.plan, resume)
         if found["status"] == "finished":
-            self._evaluated(found)
+            refuse_other_evaluation(self.folder, found, self.plan)
             return False
         if found["status"] == "diverged":
             raise RunFailedError(
@@ -184,52 +153,16 @@ class _Session:
             release(self._held)
             self._held = None
 
-    def _same(self, found: Mapping[str, Any], resume: bool) -> None:
-        """Raise ConfigError unless this is the training that the folder is of, and it may go on."""
-        mine = self._identity()
-        usual = {"config": _defaults(type(self.config)), "training": _defaults(Training)}
-        if found["architecture"] != mine["architecture"]:
-            raise ConfigError(
-                f"out {self.folder}: it holds a training of {found['architecture']}, not of {mine['architecture']}"
-            )
-        for group in ("config", "training"):
-            for name, value in mine[group].items():
-                # A setting that is younger than the folder has its default there.
-                before = found[group].get(name, usual[group].get(name))
-                if before != value and name != "torch":
-                    was, wanted = (_shown(name, one) for one in (before, value))
-                    raise ConfigError(f"out {self.folder}: it holds a training with {name} {was}, not {wanted}")
-        if found["training"]["torch"] != self.training.torch and found["status"] != "finished":
-            was = found["training"]["torch"]
-            raise ConfigError(f"out {self.folder}: begun with torch {was}, this is {self.training.torch}: train anew")
-        if not resume:
-            state = "finished" if found["status"] == "finished" else "not finished"
-            raise ConfigError(
-                f"out {self.folder}: this training is there, {state}; add --resume or choose another --out"
-            )
-
-    def _evaluated(self, found: Mapping[str, Any]) -> None:
-        """Raise ConfigError when the model that is there was not evaluated as this plan says."""
-        if found["plan"].get("certify") != self.plan.certify:
-            raise ConfigError(
-                f"out {self.folder}: finished, with --certify {found['plan'].get('certify')}, not "
-                f"{self.plan.certify}; for another bound use run_eval.py --backend reference --certify"
-            )
-        was, wanted = found["plan"].get("final_strings"), self.plan.final_strings
-        if was != wanted:
-            raise ConfigError(
-                f"out {self.folder}: finished, and evaluated with --final-strings {was or 0}, not {wanted or 0}; "
-                "for another evaluation use run_eval.py --backend reference"
-            )
-
     def _restore(self) -> None:
         path = self.folder / STATE
         if not path.exists():
-            self._truncate(0)
+            self._truncate(-1)
             return
         extra = states.restore(path, self.trainer)
         try:
             self.monitors = Monitors.restore(extra["monitors"])
+            self.looks.restore(extra["looks"])
+            self.told = [str(name) for name in extra["told"]]
             self.pending = [float(loss) for loss in extra["pending"]]
             self.before = max(self.before, float(extra["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -251,19 +184,8 @@ class _Session:
                     break
             write_atomically(path, content[:end])
 
-    def _identity(self) -> dict[str, Any]:
-        mine = {
-            "format": FORMAT,
-            "ffprompt": __version__,
-            "architecture": name_of(self.config),
-            "config": asdict(self.config),
-            "training": self.training.record(),
-            "plan": asdict(self.plan),
-        }
-        return dict(json.loads(json.dumps(mine)))  # so that it compares equal to what a file gave
-
     def _record(self, status: str, why: str | None = None) -> None:
-        record = self._identity() | {
+        record = identity(self.config, self.training, self.plan) | {
             "status": status,
             "why": why,
             "parameters": parameters(self.trainer.model),
@@ -282,9 +204,10 @@ class _Session:
     # --- the work ---
 
     def train(self) -> None:
+        """Make the steps that are left, with all that the plan does on the way."""
         plan, trainer = self.plan, self.trainer
-        strings = self.training.data.parts[0].sample(self.training.data_seed, 0, 4, stream="probe")
-        probe = torch.from_numpy(self.training.vocabulary.encode(strings).tokens)
+        if trainer.step == 0:
+            self._keep(self._attention(lambda record, model: record.first(model)))
         for strings in trainer.batches():
             if self.alive:
                 self.alive()
@@ -298,22 +221,43 @@ class _Session:
             if logged:
                 self._tell_losses()
             if plan.monitor_every and step % plan.monitor_every == 0:
-                readings, warnings = self.monitors.probe(step, trainer.model, probe.to(trainer.device))
-                self._line("monitor", readings=readings)
-                self._warn(warnings)
+                self._look()
             if plan.evaluate_every and step % plan.evaluate_every == 0 and not last:
                 self._evaluate(plan.strings)
+            if last:
+                self._keep(self._attention(lambda record, model: record.end(trainer.step, model)))
             if plan.keep_every and step % plan.keep_every == 0:
-                self._keep()
+                self._keep_model()
             if step % plan.save_every == 0 or last or time.monotonic() - self.saved > _MOST_LOST:
                 self._save()
 
-    def _keep(self) -> None:
+    def _keep_model(self) -> None:
         """Keep the model as it is now, for those who look at the course of a training."""
         with writing(self.folder):
             (self.folder / STEPS).mkdir(exist_ok=True)
         loss = self.pending[-1] if self.pending else self._last_loss()
         save(self.folder / STEPS / f"{self.trainer.step}.safetensors", self.trainer.model, self.training, loss)
+
+    def _look(self) -> None:
+        """Look at the model, and tell what is seen."""
+        model, step, looks = self.trainer.model, self.trainer.step, self.looks
+        losses = looks.losses(model)
+        readings, warnings = self.monitors.probe(step, model, looks.tokens.to(self.trainer.device), losses)
+        self._line("monitor", readings=readings)
+        self._warn(warnings)
+        self._keep(self._attention(lambda record, model: record.look(step, model, self.told)))
+        self.told.clear()
+
+    def _attention(
+        self, of: Callable[[AttentionRecord, Transformer], Mapping[str, Any] | None]
+    ) -> Mapping[str, Any] | None:
+        """What ``of`` makes of the record of attention and the model, None where no record is kept."""
+        record, model = self.looks.attention, self.trainer.model
+        return of(record, model) if record is not None and isinstance(model, Transformer) else None
+
+    def _keep(self, attention: Mapping[str, Any] | None) -> None:
+        if attention is not None:
+            self._line("attention", **attention)
 
     def _tell_losses(self) -> None:
         """A line on the steps since the line before."""
@@ -328,7 +272,7 @@ class _Session:
 
     def finish(self) -> None:
         """Evaluate, write the model, and let go of what was only for resuming."""
-        found = self._evaluate(self.plan.final_strings, self.plan.certify)
+        found = self._evaluate(self.plan.final_strings, self.plan.certify, last=True)
         save(self.folder / WEIGHTS, self.trainer.model, self.training, self._last_loss(), found)
         self._record("finished")
         (self.folder / STATE).unlink(missing_ok=True)
@@ -348,7 +292,7 @@ class _Session:
         losses = [line["loss"] for _, _, line in read_lines(self.folder / LOG) if line["event"] == "step"]
         return float(losses[-1])
 
-    def _evaluate(self, most: int | None, bound: float | None = None) -> list[Evaluation]:
+    def _evaluate(self, most: int | None, bound: float | None = None, last: bool = False) -> list[Evaluation]:
         found = []
         for data, strings in self._sets(most):
             one = evaluate(
@@ -364,7 +308,17 @@ class _Session:
             found.append(one)
             told = one.record() | {"data": str(data), "p_ignore": data.probabilities.get("ignore")}
             self._line("evaluation", **{name: told[name] for name in _TOLD if name in told})
+            if last:
+                self._tell_kinds(data, strings)
         return found
+
+    def _tell_kinds(self, data: Spec, strings: int) -> None:
+        """A line on what the model looks at where it is wrong, if its attention is kept."""
+        model = self.trainer.model
+        if self.plan.keep_attention and isinstance(model, Transformer) and has_kinds(data):
+            vocabulary = Vocabulary(data.task, data.symbols, self.training.scratchpad)
+            kinds = error_kinds(model, data, TEST_SEED, min(strings, KIND_STRINGS), vocabulary)
+            self._line("kinds", data=str(data), **kinds)
 
     def _evaluated_some(self, strings: int) -> None:
         if self.alive:
@@ -374,12 +328,20 @@ class _Session:
         return sets_for(self.training.data, self.plan.tests(self.training.data.task), most)
 
     def _save(self) -> None:
-        extra = {"monitors": self.monitors.state(), "pending": self.pending, "seconds": self.seconds}
+        extra = {
+            "monitors": self.monitors.state(),
+            "looks": self.looks.state(),
+            "told": self.told,
+            "pending": self.pending,
+            "seconds": self.seconds,
+        }
         states.save(self.folder / STATE, self.trainer, extra)
         self.saved = time.monotonic()
 
     def _warn(self, warnings: list[Any]) -> None:
         for one in warnings:
+            if self.looks.attention is not None:
+                self.told.append(one.monitor)
             self._line("warning", monitor=one.monitor, value=one.value, limit=one.limit, text=one.text)
 
     def _line(self, event: str, **fields: Any) -> None:
@@ -398,6 +360,7 @@ class _Session:
             if self.pending:
                 self._tell_losses()
             self._line("warning", monitor="non-finite", value=None, limit=None, text=str(error))
+            self._keep(self._attention(lambda record, model: record.broken_off()))
             kept = self._keep_good()
             self._record("diverged", str(error))
             raise DivergedError(f"{error}; {kept}") from error
@@ -408,18 +371,6 @@ class _Session:
             if isinstance(error, ModelError):
                 raise RunFailedError(f"{error}; what is saved is kept, go on with --resume") from error
             raise
-
-
-def _defaults(of: type) -> dict[str, Any]:
-    return {one.name: one.default for one in fields(of) if isinstance(one.default, (int, float, str, bool))}
-
-
-def _shown(name: str, value: Any) -> str:
-    """A setting as one would type it."""
-    if name == "data":
-        with suppress(KeyError, TypeError, FFPromptError):
-            return str(Mixture.from_record(value))
-    return repr(value)
 
 
 def _line_of(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from ffprompt.reference.checkpoints.folder import LOG, read_record
 from ffprompt.reference.networks.base import NetworkConfig
 from ffprompt.reference.training import run as session
 from ffprompt.reference.training.config import Training
+from ffprompt.reference.training.plan import Plan
 from ffprompt.reference.training.replicates import Alive, side_by_side
 
 _GRACE = 20.0  # seconds for a process to stop by itself
@@ -36,7 +37,7 @@ class Job:
     folder: Path
     config: NetworkConfig
     training: Training
-    plan: session.Plan
+    plan: Plan
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from ffprompt.reference.networks.threads import one_core
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.evaluate import TEST_SEED, sets_for
 from ffprompt.reference.training.loop import Trainer
-from ffprompt.reference.training.run import Plan
+from ffprompt.reference.training.plan import Plan
 
 _STEPS, _STRINGS = 3, 16
 

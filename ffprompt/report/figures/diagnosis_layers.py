@@ -98,7 +98,7 @@ def _patching(name: str, found: JsonObject) -> Iterator[Figure]:
     shown = heads[:_MOST_HEADS]
     yield Figure(
         "diagnosis-patching-heads", "Heads that bring the value of the write to the read (patching)",
-        f"The same with the output of one head at the read. The {len(shown)} largest effects of {len(heads)} heads.",
+        f"The same with the output of one head from the write on. The {len(shown)} largest of {len(heads)} effects.",
         "share of the answer that comes back", "",
         [
             Series(

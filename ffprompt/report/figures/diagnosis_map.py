@@ -95,7 +95,7 @@ def read_map(one: RunDiagnosis) -> RoleMap | None:
         mass = dict(map(tuple, read["mass"][number]))
         shares = [read["first"][number] / 1000, read["rest"][number] / 1000]
         shares += [sum(mass.get(event, 0) for event in range(low, high)) / 1000 for _, low, high in columns]
-        row = []
+        row: list[tuple[str, float, str] | None] = []
         for name, share in zip(("first", "rest", *roles), shares, strict=True):
             row.append((name, share, f"{100 * share:.0f}" if share >= 0.01 else ""))
         cells.append(row)

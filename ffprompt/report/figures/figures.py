@@ -8,8 +8,10 @@ from ffprompt._util.formatting import share
 from ffprompt.analysis.accuracy import AccuracyBin
 from ffprompt.report.comparisons import comparison_figure
 from ffprompt.report.data import Report
+from ffprompt.report.figures.attention import attention_maps
 from ffprompt.report.figures.diagnosis import figures as of_diagnoses
 from ffprompt.report.figures.diagnosis_course import figures as of_courses
+from ffprompt.report.figures.error_kinds import error_kinds
 from ffprompt.report.figures.error_rates import by_length as errors_by_length
 from ffprompt.report.figures.lengths import by_length, overview
 from ffprompt.report.figures.series import (
@@ -39,7 +41,9 @@ _GAP_NONE = 0.5  # where a gap of 0 stands on the logarithmic axis
 def figures(report: Report) -> list[Figure]:
     """Return all figures that a report gives, the most telling first. One without a point is left out."""
     found = [summary(report)]
-    found += [*of_trainings(report.study), *of_courses(report.study)] if report.study else []
+    if report.study:
+        found += [*of_trainings(report.study), *of_courses(report.study)]
+        found += [*error_kinds(report.study), *attention_maps(report.study)]
     found += [_accuracies(report.rows), *by_length(report.lengths), *errors_by_length(report.lengths)]
     found += [_tails(report.tails), _trend(report.trend)]
     found += numbered([comparison_figure(made) for made in report.comparisons])

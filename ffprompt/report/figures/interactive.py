@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ffprompt._util.records import JsonObject
-from ffprompt.report.figures import depth, diagnosis_map
+from ffprompt.report.figures import attention, depth, diagnosis_map
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 
@@ -28,6 +28,8 @@ def chart(figure: Figure) -> JsonObject:
         return depth.chart(figure)
     if isinstance(figure, diagnosis_map.RoleMap):
         return diagnosis_map.chart(figure)
+    if isinstance(figure, attention.AttentionMaps):
+        return attention.chart(figure)
     layout: JsonObject = {
         "xaxis": {"title": {"text": escape(figure.x_title)}, "automargin": True},
         "yaxis": {"title": {"text": escape(figure.y_title)}, "automargin": True},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
 from ffprompt.errors import ConfigError, StoreError
-from ffprompt.report.figures import depth, diagnosis_map
+from ffprompt.report.figures import attention, depth, diagnosis_map
 from ffprompt.report.figures.palette import NEUTRAL, colour
 from ffprompt.report.figures.series import Figure, RateAxis
 
@@ -155,6 +155,9 @@ def _draw(axes: Any, figure: Figure) -> None:
     if isinstance(figure, diagnosis_map.RoleMap):
         handles = diagnosis_map.draw(axes, figure)
         _legend(axes.figure, handles, [handle.get_label() for handle in handles])
+        return
+    if isinstance(figure, attention.AttentionMaps):
+        attention.draw(axes, figure)
         return
     places = {name: place for place, name in enumerate(figure.categories)}
     left = dict.fromkeys(figure.categories, 0.0)

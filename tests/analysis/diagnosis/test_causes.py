@@ -54,6 +54,7 @@ def test_the_known_head_carries_the_write_and_the_other_nothing(tmp_path: Path) 
     groups = {(site.layer, site.group): site.effect.estimate for site in one.patching.groups if site.effect}
     assert groups[0, "write"] == groups[1, "write"] == pytest.approx(1)
     assert groups[0, "read"] == groups[1, "read"] == pytest.approx(0)
+    assert sum(point.total.reads for point in one.patching.by_gap if point.total) == one.patching.pairs
     assert any("heads that carry it: L1H0 1.00" in said for said in found.conclusions)
     rows = pd.read_parquet(Path(found.folder) / "patching.parquet")
     assert len(rows) == one.patching.pairs * (2 * 3 + 2)
