@@ -28,13 +28,15 @@ class Keywords(TypedDict, total=False):
     """show the same shots before every question."""
 
     elicitation: str | Sequence[str] | None
-    """how reads are asked: forced, next, list, dialogue or trace (default: depends on the backend)."""
+    """how reads are asked: forced, next, list, dialogue, trace, verify, verify-reply or prior (default: depends on the
+    backend).
+    """
 
     form: Literal["auto", "completion", "chat"]
     """form of the prompt: auto, completion or chat (default: auto)."""
 
     next_read: Literal["first", "last", "random"]
-    """the read that elicitation next asks: first, last or random (default: last)."""
+    """the read that next and verify ask: first, last or random (default: last)."""
 
     turn_instructions: int | None
     """instructions in each turn of a dialogue (default: all up to the next read)."""

@@ -250,7 +250,7 @@ def record(response: Reply | Scores | Failure | Talk) -> ResponseRecord:
         bounds=list(response.bounds) or None,
         reply_tokens=response.reply_tokens,
         call=call,
-        device=response.device,
+        device=redacted(response.device),
     )
 
 
@@ -265,7 +265,7 @@ def _reply(reply: Reply, call: CallRecord | None) -> ReplyRecord:
         ended=redacted(reply.ended),
         reasoning=redacted(reply.reasoning),
         call=call,
-        device=reply.device,
+        device=redacted(reply.device),
     )
 
 

@@ -69,8 +69,9 @@ class Renderer:
             if self.has(key):
                 yield key, lambda key=key: self.frame(key)  # type: ignore[misc]
         yield "chat.system", lambda: self.system
-        yield "completion.verify", lambda: self.verify("completion", 0)
-        yield "chat.verify", lambda: self.verify("chat", 0)
+        if self.surfaces:  # a template without words is refused where they are looked at
+            yield "completion.verify", lambda: self.verify("completion", 0)
+            yield "chat.verify", lambda: self.verify("chat", 0)
 
     @cached_property
     def reads(self) -> tuple[tuple[str, str], ...]:

@@ -24,13 +24,14 @@ from ffprompt.stats.intervals import rate_interval
 from ffprompt.tasks.covariates import contradictions, earlier_reads, rules
 from ffprompt.tasks.flipflop import Spec, sample
 from tests.conftest import only_run
+from tests.support.flags import replaced
 
 
 def scripted(folder: Path, model: str, *more: object) -> Path:
     """A run of a scripted model, two conditions of 60 strings each."""
-    words = ["run", "--backend", "scripted", "--model", model, "--template", "raw-spaced", "--trials", "60"]
-    words += ["--elicitation", "forced", "--length", "40", "80", "--out", str(folder), *map(str, more)]
-    assert main(words) in (0, 3)
+    words = ["--backend", "scripted", "--model", model, "--template", "raw-spaced", "--trials", "60"]
+    words += ["--elicitation", "forced", "--length", "40", "80", "--out", str(folder)]
+    assert main(["run", *replaced(*words, *more)]) in (0, 3)
     return only_run(folder)
 
 

@@ -132,7 +132,7 @@ def test_warnings_are_grouped_over_rows() -> None:
     rows = [("m", row(length, 0.7, warnings=["few strings: 20; more would help"])) for length in (10, 50, 100)]
     assert warnings(rows) == ["few strings: 20; more would help (all 3 rows)"]
     rows[0] = ("m", row(10, 0.7, warnings=["few strings: 12; more would help"]))
-    assert warnings(rows[:2]) == ["few strings: 12; more would help (all 2 rows, with other numbers)"]
+    assert warnings(rows[:2]) == ["few strings: 12; more would help (both rows, with other numbers)"]
     assert warnings([*rows[1:], ("m", row(200, 0.7))]) == ["few strings: 20; more would help (T=50 and 1 more)"]
 
 

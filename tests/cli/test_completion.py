@@ -34,7 +34,7 @@ CASES = [
     (["run", "--model", "smollm2"], {"smollm2-135m"}),
     (["run", "--template", "game", "light"], {"light-switch", "light-switch-header"}),
     (["run", "--elicitation", "forced", "n"], {"next"}),
-    (["run", "--template", "game", "--sh"], {"--shots", "--shot-length", "--shared-shots"}),
+    (["run", "--template", "game", "--sh"], {"--shard", "--shots", "--shot-length", "--shared-shots"}),
     (["run", "--dry-run", "--no-rep"], {"--no-report"}),
     (["run", "--suite", "qui"], {"quick"}),
     (["batch", "submit", "--backend", "ope"], {"openai"}),

@@ -26,12 +26,13 @@ from ffprompt.scoring.aggregate import Tally
 from ffprompt.stats.sequential import Draws, UntilWidth
 from tests.conftest import ROOT, only_run
 from tests.support.faulty_server import KEY, FaultyServer
+from tests.support.flags import replaced
 
 FLAGS = ("--backend", "scripted", "--length", "20", "--template", "game", "--elicitation", "next")
 
 
 def run(out: Path, model: str, *more: object) -> int:
-    return main(["run", *FLAGS, "--model", model, *map(str, more), "--out", str(out)], prog="run_eval.py")
+    return main(["run", *replaced(*FLAGS, "--model", model, *more, "--out", out)], prog="run_eval.py")
 
 
 def info(out: Path) -> dict[str, Any]:

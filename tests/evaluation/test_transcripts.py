@@ -20,13 +20,14 @@ from ffprompt.evaluation.transcripts import digest
 from tests.backends.test_chat_templates import CLOCK, OPENING, PLAIN
 from tests.support import tiny
 from tests.support.elicitations import dialogue
+from tests.support.flags import replaced
 
 RUN = ("--template", "game", "--trials", "2", "--length", "8", "--shots", "0", "--no-report", "--max-tokens", "2")
 
 
 def run(out: Path, *flags: str) -> Path:
     before = set(out.glob("*"))
-    assert main(["run", *RUN, "--out", str(out), *flags]) == 0
+    assert main(["run", *replaced(*RUN, "--out", out, *flags)]) == 0
     (made,) = set(out.glob("*")) - before
     return made
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.golden.record import of_page, of_run, plain
 from tests.support.faulty_server import FaultyServer
+from tests.support.flags import replaced
 
 FFPrompt = Callable[..., None]
 FORCED_NEXT = ("forced", "next")
@@ -61,7 +62,8 @@ def scripted_forms(ffprompt: FFPrompt, folder: Path) -> Any:
         "stopped": ("--elicitation", "next", "--certify", 0.4, "--trials", 300),
     }
     return {
-        name: of_run(_scripted(ffprompt, folder / name, "glitch-0.2", *common, *more)) for name, more in found.items()
+        name: of_run(_scripted(ffprompt, folder / name, "glitch-0.2", *replaced(*common, *more)))
+        for name, more in found.items()
     }
 
 

@@ -194,6 +194,7 @@ def test_a_prompt_in_words_ends_in_one_line(tmp_path: Path, capsys: pytest.Captu
         (replace(SMALL, attention="forgetting", temperature=1.0), r"attention 'forgetting' cannot"),
         (replace(SMALL, norm_placement="post"), r"norm placement 'post' cannot"),
         (replace(SMALL, qk_norm=True), r"option qk-norm cannot"),
+        (replace(SMALL, window=4), r"window 4 cannot"),
         (replace(SMALL, no_residual=True), r"option no-residual cannot"),
         (LSTMConfig(width=8, hidden=8), r"architecture 'lstm' cannot"),
     ],
@@ -215,7 +216,7 @@ def test_every_option_of_the_transformer_is_accounted_for() -> None:
         "symbols", "layers", "width", "heads", "length", "positions", "activation", "norm", "expansion",
         "attention_dropout", "mlp_dropout", "embedding_dropout", "temperature",
         "events",  # models of other tasks are refused
-        "attention", "norm_placement", "qk_norm", "no_residual",  # refused but for the usual
+        "attention", "norm_placement", "qk_norm", "no_residual", "window",  # refused but for the usual
         "init",  # no part of the model once it is there
     }  # fmt: skip
 

@@ -273,11 +273,11 @@ def test_the_last_table_counts_what_is_not_begun_and_the_same_training_once(tmp_
                 training(folder, seed=seed, layers=count, strings=30)
     swept(tmp_path / "out", "out", {folder.name: group for folder, group in groups.items()})
     (tmp_path / "out" / "a_s1" / "train.jsonl").write_text("{}\n")
-    rows, odd = standing(groups)
-    assert {(row.cell, row.finished, row.trainings) for row in rows} == {
+    found = standing(groups)
+    assert {(row.cell, row.finished, row.trainings) for row in found.rows} == {
         ("a and same", 2, 3), ("b", 1, 2), ("never", 0, 2),
     }  # fmt: skip
-    (text,) = odd
+    (text,) = found.odd
     assert "a_s1/train.jsonl, line 1" in text
 
 

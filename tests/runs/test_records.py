@@ -100,7 +100,7 @@ def test_a_response_about_other_reads_is_damaged(response: dict[str, Any], messa
 def test_no_text_of_a_response_shows_a_secret() -> None:
     register_secret(secret := "s3cr3t-of-this-test")
     call = Call([AttemptRecord(0, secret, secret, secret, 1.0)], secret)
-    reply = LoggedReply(secret, "stop", secret, ended=secret, reasoning=secret, call=call)
+    reply = LoggedReply(secret, "stop", secret, ended=secret, reasoning=secret, device=secret, call=call)
     assert all(getattr(reply, each.name) for each in fields(Reply) if "tokens" not in each.name)
     talk = Talk((reply,), (1,), (f"shown {secret}",), LoggedFailure(secret, call))
     for response in (reply, Failure(secret), talk):

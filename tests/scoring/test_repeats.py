@@ -40,11 +40,12 @@ from tests.conftest import ROOT, only_run
 from tests.support import tiny
 from tests.support.batch_server import BatchServer
 from tests.support.faulty_server import KEY, FaultyServer
+from tests.support.flags import replaced
 
 
 def run(out: Path, model: str, *more: object, elicitation: str = "list", length: int = 20) -> int:
     words = ["--backend", "scripted", "--model", model, "--length", length, "--template", "game", "--no-report"]
-    return main(["run", *map(str, [*words, "--elicitation", elicitation, "--temperature", 1, *more, "--out", out])])
+    return main(["run", *replaced(*words, "--elicitation", elicitation, "--temperature", 1, *more, "--out", out)])
 
 
 def info(out: Path) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def layout_of(config: NetworkConfig, architecture: str) -> Layout | str:
     for name in ("qk_norm", "no_residual"):
         if getattr(config, name):
             return f"option {name.replace('_', '-')}"
+    if config.window is not None:
+        return f"window {config.window}"
     positions, norm, activation = config.positions, config.norm, config.activation
     if (found := LAYOUTS.get((positions, norm, activation))) is not None:
         return found
