@@ -35,7 +35,7 @@ def cluster(address: str, purpose: str) -> Iterator[Any]:
     here: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **here)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray raises bare exceptions too, where a node does not come up in time
         raise ModelError(f"--ray {address}: {_first_sentence(error)}") from error
     try:
         yield ray

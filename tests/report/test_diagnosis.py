@@ -15,6 +15,7 @@ from ffprompt.report import data, diagnosis, page
 from ffprompt.report.figures import diagnosis_layers
 from ffprompt.report.figures import figures as all_figures
 from ffprompt.report.figures.diagnosis_map import RoleMap
+from tests.support.browser import opened
 from tests.support.pages import parsed
 
 
@@ -125,3 +126,25 @@ def test_the_course_of_a_training_shows_when_a_head_finds_the_write(
     names = [figure.name for figure in all_figures.figures(data.build([tmp_path / "t"]))]
     assert {"training-course-t", "training-course-margin-t"} <= set(names)
     assert main(["diagnose", str(tmp_path), "--course"]) == 2
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 400])
+def test_single_reads_can_be_browsed(run: Path, width: int) -> None:
+    page.write(data.build([run]), run / "report.html")
+    with opened() as shown:
+        shown.open(run / "report.html", width=width, part="diagnosis")
+        assert shown.run("document.documentElement.scrollWidth") == width
+        rows = "document.querySelectorAll('#read-heads tbody tr')"
+        assert shown.run(f"{rows}.length") == 16
+        columns = int(shown.run(f"{rows}[0].children.length"))
+        first = shown.run("document.getElementById('read-told').textContent")
+        assert "which is wrong" in first
+        shown.run("document.getElementById('read-next').click()")
+        assert shown.run("document.getElementById('read-told').textContent") != first
+        shown.run("document.getElementById('read-before').click()")
+        shown.run("document.getElementById('read-all').click()")
+        assert shown.run(f"{rows}[0].children.length") > columns
+        shown.choose("read-kind", "right")
+        assert "which is right" in shown.run("document.getElementById('read-told').textContent")
+        assert shown.complaints == []

@@ -146,7 +146,7 @@ def _by_event(rows: Floats, event: Ints, position: int) -> tuple[Floats, Floats]
     """From rows (heads, T) to the mass of events (heads, position) and of a first token without a value (heads,)."""
     mass = np.zeros((len(rows), position))
     held = (event >= 0) & (event < position)
-    np.add.at(mass, (slice(None), event[held]), rows[:, held])
+    np.add.at(mass.T, event[held], rows[:, held].T)
     return mass, rows[:, 0] if event[0] < 0 else np.zeros(len(rows))
 
 

@@ -186,7 +186,7 @@ class _StickBreaking(torch.autograd.Function):
         # log σ(z) is z + log (1 - σ(z)); the sum over nearer keys is the whole sum less that up to this key.
         total = left.cumsum(-1)
         weights = (z + left + total[..., -1:] - total).exp().masked_fill(unseen, 0.0)
-        F.threshold_(weights, 1e-20, 0.0)  # numbers below 1e-38 make products very slow
+        weights = F.threshold(weights, 1e-20, 0.0)  # numbers below 1e-38 make products very slow
         ctx.save_for_backward(weights, left)
         return weights
 

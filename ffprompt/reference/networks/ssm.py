@@ -7,7 +7,7 @@ Per head, with the input x_t (P,), the state h (P, N), and Δ_t ≥ 0, B_t and C
 A (N,) is negative and diagonal: Δ = 0 keeps the state, a large Δ replaces it. This is Mamba (Gu & Dao 2023) where a
 head is one channel. Heads of several channels that share Δ are from Mamba-2 (Dao & Gu 2024, arXiv 2405.21060), which
 has one A a head (``rates = "head"``). That is the gated rule of :mod:`.delta` with log α = Δ A, keys B, queries C and
-values Δ x. A step takes about half as long.
+values Δ x, and a step takes less time.
 
 A one-layer Mamba learns the flip-flop with next to no errors on FFL(0.98) (Sarrof et al. 2024, arXiv 2405.17394).
 """

@@ -34,7 +34,9 @@ class ReasoningServer(FaultyServer):
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else content[0]["text"]
         sequence = re.findall(r"^(?:write|ignore|read) .*$", text, re.MULTILINE)[-1]
-        state, lines, answers = "", [], []
+        state = ""
+        lines: list[str] = []
+        answers: list[str] = []
         for number, event in enumerate(sequence.split(", "), 1):
             state = event[-1] if event.startswith("write") else state
             answers += [state] if event.startswith("read") else []
