@@ -352,9 +352,9 @@ def test_the_command_writes_page_and_table(folder: Path, tmp_path: Path, capsys:
     assert main([*words, str(tmp_path / "t.md")]) == 0
     assert "19 trainings in 2 cells" in capsys.readouterr().out
     text = (tmp_path / "t.md").read_text()
-    rates, troubles = text.split("| cell | ")[1:]
-    assert rates.count("\n| plain |") == rates.count("\n| dropout |") == 3
-    assert "\n| dropout |" in troubles
+    cells, told = text.split("| cell | monitor |")  # the second table: what the monitors told
+    assert cells.count("\n| plain |") == cells.count("\n| dropout |") == 3
+    assert told.count("\n| plain | loss-oscillation | 1 of 9 | 200 |") == 1
     assert "plain: embedding-dropout 0." in text
     assert "seed-90 diverged" in text and "seed-91: running at step 250 of 400" in text
     assert tables.ERROR in text

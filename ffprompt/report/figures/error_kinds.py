@@ -42,13 +42,14 @@ def _of_set(study: JsonObject, data: str) -> Figure | None:
         series.append(Series(kind, shares, names, "bars", number, hover=hover))
     return Figure(
         f"error-kinds-{re.sub(r'[^a-z0-9.]+', '-', data.lower()).strip('-')}",
-        f"What wrong reads look at, {data}",
+        "What wrong reads look at",
         fewer(_NOTE + _SHARP, len(shown), len(found), "trainings"),
         "glitch rate",
         "",
         series,
         categories=names,
         stacked=True,
+        subtitle=data,
     )
 
 
