@@ -571,7 +571,9 @@ def test_what_is_no_batch_is_one_line(capsys: pytest.CaptureFixture[str], words:
 
 def test_a_dialogue_is_refused() -> None:
     config = SimpleNamespace(certify=None, until_width=None, shard=None)
-    plan: Any = SimpleNamespace(config=config, shard=None, conditions=[SimpleNamespace(elicitation=find_elicitation("dialogue"))])
+    plan: Any = SimpleNamespace(
+        config=config, shard=None, conditions=[SimpleNamespace(elicitation=find_elicitation("dialogue"))]
+    )
     nothing: Any = None
     with pytest.raises(ConfigError, match="each turn waits"):
         batches.carry_out_step(nothing, plan, nothing, nothing, print)
