@@ -55,19 +55,6 @@ def of_runs(
         count,
         [("reads", "data/reads/*.parquet", "test"), ("conditions", "data/conditions.parquet", "test")],
     )
-    shown = [
-        (
-            _cell(row["model"]),
-            _cell(row["name"]),
-            share(row["accuracy"]),
-            span(row["interval_low"], row["interval_high"]),
-            share(row["floor"]),
-            f"{row['reads']:,}",
-            f"{row['strings']:,}",
-        )
-        for row in rows[:_MOST_ROWS]
-    ]
-    head = ("model", "condition", "accuracy", "95% interval", "floor", "reads", "strings")
     more = f"\nand {len(rows) - _MOST_ROWS:,} more in `conditions`\n" if len(rows) > _MOST_ROWS else ""
     lacking = sum(row["status"] != "done" for row in rows)
     warning = f"{lacking} of the {len(rows)} conditions are of runs that lack answers.\n\n" if lacking else ""
@@ -77,7 +64,7 @@ def of_runs(
 Language models were shown strings of a small automaton and asked for its state. A *read* is one such question. This
 dataset holds {count:,} reads in {len(rows):,} conditions, written by ffprompt {__version__}.
 
-{warning}{_table(head, shown)}{more}
+{warning}{_results(rows[:_MOST_ROWS])}{more}
 `floor` is what the best rule without memory scores on the same reads. Reads of one string depend on each other, so the
 interval takes strings as clusters. An interval that takes reads as independent is too narrow.
 
@@ -102,6 +89,23 @@ One row for each read.
 One row for each condition of a run.
 
 {_columns(conditions)}"""
+
+
+def _results(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The accuracy of each condition, as a table."""
+    shown = [
+        (
+            _cell(row["model"]),
+            _cell(row["name"]),
+            share(row["accuracy"]),
+            span(row["interval_low"], row["interval_high"]),
+            share(row["floor"]),
+            f"{row['reads']:,}",
+            f"{row['strings']:,}",
+        )
+        for row in rows
+    ]
+    return _table(("model", "condition", "accuracy", "95% interval", "floor", "reads", "strings"), shown)
 
 
 def of_strings(spec: Spec, seed: int, count: int, split: str, source: Source) -> str:

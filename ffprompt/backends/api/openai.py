@@ -185,13 +185,11 @@ class OpenAIBackend(ApiBackend):
         api = self.api = _known("--api", api or "chat", get_args(Api))
         if reasoning_effort is not None:
             _known("--reasoning-effort", reasoning_effort, EFFORTS)
-        for address in more_urls:
-            split_base_url(address)
         self.more_urls = tuple(more_urls)
         self.servers: dict[str, ServerFacts] = {}  # those that agree, where the model is served at several addresses
         base_url = base_url or (os.environ.get("OPENAI_BASE_URL") if provider is None else None) or None
-        if base_url:
-            split_base_url(base_url)  # which refuses what is no address
+        for address in (*more_urls, *([base_url] if base_url else ())):
+            split_base_url(address)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
         self.base_url = _address(self.provider, provider is not None, base_url, model)
         self.reply_settings = ReplySettings(
@@ -202,8 +200,8 @@ class OpenAIBackend(ApiBackend):
         self.required = frozenset({*self.settings.extra, "reasoning_effort", "reasoning", "response_format", "text"})
         self.thinks = self.settings.reasoning and not self.reply_settings.off
         limits = policy(self.settings.reasoning) if callable(policy) else policy
-        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         limits = limits or Policy(**patience(self.settings.reasoning))
+        where = f" at {shown_url(self.base_url)}" if self.base_url else ""
         super().__init__(openai, f"openai model {model}{where}", limits, sleep)
         self.path = _PATHS[api]
         self._servers: Servers | None = None
