@@ -211,12 +211,15 @@ class OpenAIBackend(ApiBackend):
         self.missing_key = variable if self.key == NO_KEY else ""
         if self.provider.name == "azure":  # where its deployments read the key
             self.headers = {"api-key": self.key, **self.headers}
-        why = self._probe() if live else "" if api == "completions" else CHATS
-        scores = not why
-        chats = api != "completions"
-        self.capabilities = Capabilities(scores, completes=not chats, chats=chats, unscored=why, schemas=chats)
+        self.capabilities = self._capabilities(live)
         headers = shown_headers(f"{name}={value}" for name, value in parse_headers(extra_headers).items())
-        self.identity = self._identity(named=provider, headers=headers, scores=scores)
+        self.identity = self._identity(named=provider, headers=headers, scores=self.capabilities.scores)
+
+    def _capabilities(self, live: bool) -> Capabilities:
+        """What the server can do. One that completes texts is asked whether it gives their log-probabilities."""
+        chats = self.api != "completions"
+        why = self._probe() if live else CHATS if chats else ""
+        return Capabilities(not why, completes=not chats, chats=chats, unscored=why, schemas=chats)
 
     def _identity(self, named: str | None, headers: Sequence[str], scores: bool) -> OpenAIIdentity:
         """What the record of a run says of the model."""
