@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from ffprompt._util.secrets import NO_KEY, read_key, shown_body, shown_headers, shown_url, split_base_url
 from ffprompt.backends.api.base import ApiBackend
@@ -34,7 +33,7 @@ from ffprompt.backends.api.openai_probe import CHATS, OpenAIProbe
 from ffprompt.backends.api.openai_replies import read_chat, read_completion, read_response
 from ffprompt.backends.api.parameter_fallback import LearnedRecord
 from ffprompt.backends.api.payloads import JsonObject, Payload, merged
-from ffprompt.backends.api.providers import Provider, Thinking, provider_of
+from ffprompt.backends.api.providers import Provider, Thinking, address_of, provider_of
 from ffprompt.backends.api.retry import Call, Policy, PolicyOf, Sleep
 from ffprompt.backends.api.servers import ServerFacts, Servers, look_at, look_now, refuse_differences
 from ffprompt.backends.api.transport import ConnectionPool, patience
@@ -191,7 +190,7 @@ class OpenAIBackend(ApiBackend):
         for address in (*more_urls, *([base_url] if base_url else ())):
             split_base_url(address)  # which refuses what is no address
         self.provider = provider_of(provider, base_url)
-        self.base_url = _address(self.provider, provider is not None, base_url, model)
+        self.base_url = address_of(self.provider, provider is not None, base_url, model)
         self.reply_settings = ReplySettings(
             model, temperature, reasoning_effort, reasoning_room, top_logprobs, thinking, extra_body or {}
         )
@@ -352,30 +351,6 @@ def at_address(client: Any, address: str) -> Any:
     """The same client of an SDK for another address, over the same connections."""
     url, query = split_base_url(address)
     return client.with_options(base_url=url, default_query=query)
-
-
-def _address(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
-    """The base URL. None for the SDK's own. Raises ModelError where a provider has none and none is given."""
-    if base_url is None and named and provider.base_url is None:
-        raise ModelError(
-            f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"
-        )
-    if base_url is None:
-        return provider.base_url if named else None
-    return azure_url(base_url, model) if provider.name == "azure" else base_url
-
-
-def azure_url(base_url: str, model: str) -> str:
-    """The address of an Azure resource with the path that its API has: of a deployment where a version is given.
-
-    >>> azure_url("https://r.openai.azure.com", "dep"), azure_url("https://r.openai.azure.com/?api-version=1", "dep")
-    ('https://r.openai.azure.com/openai/v1', 'https://r.openai.azure.com/openai/deployments/dep?api-version=1')
-    """
-    parts = urlsplit(base_url)
-    if parts.path.strip("/") not in ("", "openai"):
-        return base_url
-    path = f"/openai/deployments/{quote(model, safe='')}" if "api-version" in parts.query else "/openai/v1"
-    return urlunsplit(parts._replace(path=path))
 
 
 def _key_of(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,3 +90,27 @@ def _filled(fragment: JsonObject, tokens: int) -> Payload:
         key: _filled(value, tokens) if isinstance(value, Mapping) else tokens if value == "N" else value
         for key, value in fragment.items()
     }
+
+
+def address_of(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
+    """The base URL. None for the SDK's own. Raises ModelError where a provider has none and none is given."""
+    if base_url is None and named and provider.base_url is None:
+        raise ModelError(
+            f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"
+        )
+    if base_url is None:
+        return provider.base_url if named else None
+    return azure_url(base_url, model) if provider.name == "azure" else base_url
+
+
+def azure_url(base_url: str, model: str) -> str:
+    """The address of an Azure resource with the path that its API has: of a deployment where a version is given.
+
+    >>> azure_url("https://r.openai.azure.com", "dep"), azure_url("https://r.openai.azure.com/?api-version=1", "dep")
+    ('https://r.openai.azure.com/openai/v1', 'https://r.openai.azure.com/openai/deployments/dep?api-version=1')
+    """
+    parts = urlsplit(base_url)
+    if parts.path.strip("/") not in ("", "openai"):
+        return base_url
+    path = f"/openai/deployments/{quote(model, safe='')}" if "api-version" in parts.query else "/openai/v1"
+    return urlunsplit(parts._replace(path=path))
