@@ -73,10 +73,11 @@ class TreeCheck:
         chosen = _chosen(tree)
         expected = _sums(by_row([rows[tree.rows[place]] for place in chosen]))
         try:
-            found = [_sums([by_tree([one])[0][place] for place in chosen]) for one in (tree, _disturbed(tree, chosen))]
+            passes = [by_tree([one])[0] for one in (tree, _disturbed(tree, chosen))]
         except _REFUSALS as error:
             self.refusal = f"the model does not take the mask of a tree ({first_line(error)})"
             return
+        found = [_sums([scores[place] for place in chosen]) for scores in passes]
         difference = float(np.abs(np.array(found) - expected).max())
         # A comparison with a number that is none is false.
         if difference <= self.tolerance:
