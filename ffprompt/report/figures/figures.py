@@ -29,6 +29,7 @@ from ffprompt.report.figures.series import (
     numbered,
     some_of,
 )
+from ffprompt.report.figures.shift import by_probability
 from ffprompt.report.figures.trainings import figures as of_trainings
 from ffprompt.report.labels import apart
 from ffprompt.report.records import ReportRow, name_apart
@@ -43,7 +44,7 @@ def figures(report: Report) -> list[Figure]:
     found = [summary(report)]
     if report.study:
         found += [*of_trainings(report.study), *of_courses(report.study)]
-        found += [*error_kinds(report.study), *attention_maps(report.study)]
+        found += [by_probability(report.study), *error_kinds(report.study), *attention_maps(report.study)]
     found += [_accuracies(report.rows), *by_length(report.lengths), *errors_by_length(report.lengths)]
     found += [_tails(report.tails), _trend(report.trend)]
     found += numbered([comparison_figure(made) for made in report.comparisons])
