@@ -326,13 +326,18 @@ def _knows(found: Sequence[Predictor]) -> Iterator[str]:
 def _priors(one: ConditionErrors) -> Iterator[str]:
     """What the prompt suggests without content, and how the accuracy differs by the true answer."""
     if one.priors:
-        parts = ", ".join(f"{prior.word!r} {prior.share:.2f} ({span(prior.low, prior.high)})" for prior in one.priors)
+        parts = ", ".join(f"{prior.word!r} {_hundredths(prior.share, prior.low, prior.high)}" for prior in one.priors)
         yield f"without content the prompt suggests {parts}"
 
 
 def _area(one: Predictor) -> str:
-    bounds = "" if one.low is None or one.high is None else f" ({one.low:.2f}–{one.high:.2f})"
-    return f"{one.auroc:.2f}{bounds}"
+    return _hundredths(one.auroc, one.low, one.high)
+
+
+def _hundredths(estimate: float, low: float | None, high: float | None) -> str:
+    """An estimate and its interval, where there is one, both with two decimals."""
+    bounds = "" if low is None or high is None else f" ({low:.2f}–{high:.2f})"
+    return f"{estimate:.2f}{bounds}"
 
 
 def _templates(group: TemplateSensitivity) -> Iterator[str]:

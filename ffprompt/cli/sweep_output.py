@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,19 +66,21 @@ def sweeping(steps: Mapping[str, int]) -> Iterator[Shown]:
 
 
 def estimates(groups: Mapping[str, Estimate]) -> None:
-    """Print a table of the cells of a study and what they would cost. What is not known is left empty."""
-    table = Table("cell", box=None, pad_edge=False)
-    for title in ("trainings", "steps", "ms a step", "core hours", "GPU hours"):
-        table.add_column(title, justify="right")
-    for name, row in groups.items():
-        _row(table, name, row)
+    """Print a table of the cells of a study and what they would cost. What no cell knows has no column."""
+    cells = list(groups.items())
     if len(groups) > 1:
         rows = list(groups.values())
         cores = [row.core_hours for row in rows if row.core_hours is not None]
         gpus = [row.gpu_hours for row in rows if row.gpu_hours is not None]
         trainings, steps = sum(row.trainings for row in rows), sum(row.steps for row in rows)
         total = Estimate(trainings, steps, None, sum(cores) if cores else None, sum(gpus) if gpus else None)
-        _row(table, "all", total)
+        cells.append(("all", total))
+    table = Table("cell", box=None, pad_edge=False)
+    columns = [(title, text) for title, text in _COLUMNS.items() if any(text(row) for row in groups.values())]
+    for title, _ in columns:
+        table.add_column(title, justify="right")
+    for name, row in cells:
+        table.add_row(name, *(text(row) for _, text in columns))
     show(table)
 
 
@@ -106,7 +108,17 @@ def troubles(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
     show(table)
 
 
-def _row(table: Table, name: str, row: Estimate) -> None:
-    step = "" if row.step is None else f"{1000 * row.step:.0f}"
-    hours = ["" if one is None else f"{one:.2f}" for one in (row.core_hours, row.gpu_hours)]
-    table.add_row(name, f"{row.trainings:,}", f"{row.steps:,}", step, *hours)
+def _hours(hours: float | None) -> str:
+    """Hours with two decimals. Empty where they are not known, and never 0.00 for what takes time."""
+    if hours is None:
+        return ""
+    return "< 0.01" if 0 < hours < 0.005 else f"{hours:.2f}"
+
+
+_COLUMNS: dict[str, Callable[[Estimate], str]] = {
+    "trainings": lambda row: f"{row.trainings:,}",
+    "steps": lambda row: f"{row.steps:,}",
+    "ms a step": lambda row: "" if row.step is None else f"{1000 * row.step:.0f}",
+    "core hours": lambda row: _hours(row.core_hours),
+    "GPU hours": lambda row: _hours(row.gpu_hours),
+}

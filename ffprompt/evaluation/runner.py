@@ -148,9 +148,9 @@ def _enough_chunks(plan: Plan, chunk: int) -> None:
     """Raise ConfigError where a shard would be left without any string."""
     chunks = len(plan.conditions) * -(-plan.trials // chunk)
     if plan.shard is not None and plan.shard.count > chunks:
-        raise ConfigError(
-            f"--shard {plan.shard}: this run has {chunks} chunks of at most {chunk} trials; deal it to at most {chunks}"
-        )
+        parts = f"{chunks} chunks" if chunks > 1 else "only 1 chunk"
+        cure = f"expected at most {chunks} shards" if chunks > 1 else "run it without --shard"
+        raise ConfigError(f"--shard {plan.shard}: this run has {parts} of at most {chunk} trials; {cure}")
 
 
 def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:

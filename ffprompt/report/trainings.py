@@ -12,6 +12,7 @@ from ffprompt._util.files import read_text
 from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import FFPromptError, RunFailedError, StoreError
+from ffprompt.reference.defaults import NETWORKS, TRAINING, complete
 from ffprompt.report.naming import home, study_cells
 
 RECORD, LOG, RUN = "training.json", "train.jsonl", "run.json"
@@ -97,6 +98,7 @@ def read_all(found: Found, named: Sequence[Path], incomplete: bool) -> tuple[lis
 def read(folder: Path) -> JsonObject:
     """A training as a plain dict: record, curve, evaluations by data set, warnings.
 
+    A setting that did not exist when the training was recorded has its default in ``config`` and ``training``.
     ``final`` holds the evaluations at its last step, {} unless it is finished. Raises StoreError for a folder that is
     damaged, naming the line where there is one.
     """
@@ -105,7 +107,8 @@ def read(folder: Path) -> JsonObject:
     events: dict[str, list[JsonObject]] = {name: [] for name in _EVENTS}
     for number, line in lines:
         events[line["event"]].append(_checked(folder / LOG, number, line))
-    training = record["training"]
+    config = complete(record["config"], NETWORKS.get(record["architecture"], {}))
+    training = complete(record["training"], TRAINING)
     made = {
         "id": folder.name,
         "study": folder.resolve().parent.name,
@@ -120,7 +123,7 @@ def read(folder: Path) -> JsonObject:
         "seeds": [training.get("model_seed"), training.get("data_seed")],
         "steps": training["steps"],
         "step": max((line["step"] for _, line in lines), default=0),
-        "config": record["config"],
+        "config": config,
         "training": training,
         "curve": [{name: line.get(name) for name in ("step", "loss")} for line in events["step"]],
         "warnings": events["warning"],
@@ -135,7 +138,7 @@ def read(folder: Path) -> JsonObject:
     if record["status"] == "finished" and not last:
         raise StoreError(f"training {folder}: finished, but {LOG} has no evaluation of its last step {made['steps']:,}")
     recipe = {name: value for name, value in training.items() if name not in _MACHINE}
-    made["key"] = json.dumps([made["architecture"], record["config"], recipe], sort_keys=True)
+    made["key"] = json.dumps([made["architecture"], config, recipe], sort_keys=True)
     return made
 
 

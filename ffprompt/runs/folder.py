@@ -103,7 +103,7 @@ class RunFolder:
         try:
             content = json.loads(read_text(path / "run.json"))
         except FileNotFoundError:
-            raise StoreError(f"run {path}: no run.json in it") from None
+            raise StoreError(f"run {path}: {_no_run(path)}") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"run {path}: run.json is not readable ({error})") from error
         schema = content.get("schema") if isinstance(content, dict) else None
@@ -165,3 +165,11 @@ def replace_file(path: Path, content: bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _no_run(path: Path) -> str:
+    """Return why a path without a run.json is no run. A folder of runs says how to name one of them."""
+    inside = sorted(one.parent for one in path.glob("*/run.json"))
+    if not inside:
+        return "no run.json in it"
+    return f"a folder of runs; give one of them: {inside[-1]}"

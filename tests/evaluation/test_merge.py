@@ -99,7 +99,7 @@ def test_shards_that_cannot_be_are_refused_in_one_line(command):
     for shard, said in {
         "4/3": "--shard 4/3: expected I/N",
         "1": "--shard 1: expected I/N",
-        "1/9": "--shard 1/9: this run has 6 chunks of at most 256 trials; deal it to at most 6",
+        "1/9": "--shard 1/9: this run has 6 chunks of at most 256 trials; expected at most 6 shards",
     }.items():
         done = command(*RUN, "--shard", shard)
         assert done.returncode == 2

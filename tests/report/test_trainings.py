@@ -243,6 +243,20 @@ def test_a_cell_has_the_name_that_its_study_gives_it_in_the_order_of_the_file(tm
     assert names(knobs, again) == ["rope", "baseline and again"]
 
 
+def test_a_setting_younger_than_a_record_counts_as_its_default(tmp_path: Path) -> None:
+    old = training(tmp_path / "old", seed=0)
+    new = training(tmp_path / "new", seed=1, qk_norm=False, window=None)
+    record = json.loads((new / "training.json").read_text())
+    record["training"] |= {"z_loss": 0.0, "sharpening": {"penalty": "none", "coefficient": 0.0, "period": 1_000}}
+    (new / "training.json").write_text(json.dumps(record))
+    other = training(tmp_path / "other", seed=1, qk_norm=True)
+    cells = data.build([old, new, other]).study["cells"]
+    assert [(one["name"], one["trainings"], one["settings"]) for one in cells] == [
+        ("old and new", 2, "qk-norm False"),
+        ("other", 1, "qk-norm True"),
+    ]
+
+
 def test_cells_of_other_settings_never_share_a_name(tmp_path: Path) -> None:
     for number, called in enumerate(("first", "second", "second")):
         folder = tmp_path / f"out{number}"

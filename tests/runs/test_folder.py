@@ -119,3 +119,10 @@ def test_two_runs_started_in_one_second_get_folders_of_their_own(tmp_path: Path)
     first, second = (RunFolder.create(tmp_path, "same", run_content()) for _ in range(2))
     assert (first.path.name, second.path.name) == ("same", "same-2")
     assert second.info.run_id == "same-2"
+
+
+def test_a_folder_of_runs_is_refused_with_the_name_of_a_run_in_it(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text("{}")
+    with pytest.raises(StoreError, match=f"a folder of runs; give one of them: {tmp_path / 'one'}"):
+        RunFolder.open(tmp_path)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ffprompt.analysis.diagnosis.diagnose import ConditionDiagnosis
 
 _SMALL = 0.05  # share of sets that do as much harm, up to which the chosen heads stand out
+_NO_WIDTH = 1e-9
+_SAME_SIGN = 6  # strings
 _CARRIES = 0.1  # effect of a head from which it is named
 _NAMED = 3  # heads that are named
 
@@ -91,8 +93,14 @@ def _probed(probed: Probed | None) -> list[str]:
 
 
 def told(difference: Estimate | None) -> bool:
-    """Return whether a difference is told apart from none."""
+    """Return whether a difference is told apart from none.
+
+    Strings that all show the same difference give an interval without width, however few they are. Then a sign test
+    decides: 2 * 0.5**6 is below 0.05.
+    """
     if difference is None or difference.low is None or difference.high is None:
+        return False
+    if difference.high - difference.low < _NO_WIDTH and difference.strings < _SAME_SIGN:
         return False
     return difference.low > 0 or difference.high < 0
 
