@@ -131,20 +131,31 @@ def test_the_course_of_a_training_shows_when_a_head_finds_the_write(
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 400])
 def test_single_reads_can_be_browsed(run: Path, width: int) -> None:
-    page.write(data.build([run]), run / "report.html")
+    report = data.build([run])
+    page.write(report, run / "report.html")
+    read = next(read for read in report.diagnoses[0].reads if read["wrong"])
     with opened() as shown:
         shown.open(run / "report.html", width=width, part="diagnosis")
         assert shown.run("document.documentElement.scrollWidth") == width
         rows = "document.querySelectorAll('#read-heads tbody tr')"
         assert shown.run(f"{rows}.length") == 16
         columns = int(shown.run(f"{rows}[0].children.length"))
-        first = shown.run("document.getElementById('read-told').textContent")
-        assert "which is wrong" in first
-        shown.run("document.getElementById('read-next').click()")
-        assert shown.run("document.getElementById('read-told').textContent") != first
-        shown.run("document.getElementById('read-before').click()")
+        for head in range(16):
+            total = f"[...{rows}[{head}].children].slice(1).reduce((sum, cell) => sum + parseFloat(cell.title), 0)"
+            percent = shown.run(total)
+            kept = read["first"][head] + read["sink"][head] + read["rest"][head] + sum(s for _, s in read["mass"][head])
+            assert percent == pytest.approx(kept / 10, abs=0.01)
+            assert 98 - 0.2 * read["position"] <= percent <= 101  # an instruction below 0.2 % is left out
+        told = "document.getElementById('read-told').textContent"
+        assert "which is wrong" in shown.run(told)
+        assert shown.run("document.getElementById('read-next').disabled")  # the run has one wrong read
         shown.run("document.getElementById('read-all').click()")
         assert shown.run(f"{rows}[0].children.length") > columns
         shown.choose("read-kind", "right")
-        assert "which is right" in shown.run("document.getElementById('read-told').textContent")
+        first = shown.run(told)
+        assert "which is right" in first
+        shown.run("document.getElementById('read-next').click()")
+        assert shown.run(told) != first
+        shown.run("document.getElementById('read-before').click()")
+        assert shown.run(told) == first
         assert shown.complaints == []
