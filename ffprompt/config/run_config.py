@@ -230,6 +230,12 @@ class RunConfig(_Fields):
         bound = self.certify if self.certify is not None else self.until_width
         if bound is None:
             return self
+        if (
+            blank := next((name for name in self.elicitation or () if find_elicitation(name).blanks), None)
+        ) is not None:
+            raise _SettingsError(
+                f"{rule} {bound:g}: {blank} blanks the values, so its accuracy says nothing; run it apart"
+            )
         if self.trials is None:
             raise _SettingsError(f"{rule} {bound:g}: also give --trials, the maximum number of strings per condition")
         if self.data is not None:

@@ -302,3 +302,9 @@ def test_settling_twice_changes_nothing(can: Capabilities) -> None:
     once = run().settled(can)
     assert once.settled(can) == once
     assert make(once.model_dump()) == once
+
+
+@pytest.mark.parametrize("rule", [{"certify": 0.1}, {"until_width": 0.1}])
+def test_no_rule_about_accuracy_stops_prompts_with_blanked_values(rule: dict[str, float]) -> None:
+    message = refusal({"backend": "scripted", "model": "m", "trials": 9, "elicitation": ["next", "prior"], **rule})
+    assert "prior blanks the values" in message
