@@ -23,6 +23,7 @@ from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.gate_strings import strings_that_settle
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ConfigError, CountsError
 from ffprompt.runs.folder import each_run
 from ffprompt.stats.gate import Gate, Verdict, noninferior
@@ -202,6 +203,12 @@ def gate_conditions(
     """The same for runs in memory."""
     if not before or not after:
         raise ConfigError("gate: expected at least one run of the baseline and one of the candidate")
+    for cell in (*before, *after):
+        if find_elicitation(cell.settings["elicitation"]).blanks:
+            raise ConfigError(
+                f"gate: {cell.name} in {cell.source.run_id}: its values are blanked, so its accuracy says nothing; "
+                "gate a run without this elicitation"
+            )
     matches, _ = match([before, after], ("model",), allow)
     gated = {(id(one.reference), id(one.other)) for one in matches}
     missing = [cell for cell in before if id(cell) not in {a for a, _ in gated}]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import GenericAlias, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from ffprompt._util.secrets import shown_setting
+from ffprompt._util.secrets import shown_setting, shown_url
 from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities
 from ffprompt.backends.entry_points import backend_names, find_backend
@@ -148,8 +149,15 @@ class RunConfig(_Fields):
         """Let a list of one address stand for that address."""
         if not isinstance(value, (list, tuple)):
             return value
-        if len(set(map(str, value))) < len(value):
-            raise _SettingsError("--base-url: each address once")
+        known: dict[SplitResult, str] = {}
+        for address in map(str, value):
+            # A server under two spellings would count as two, and be asked twice as much at once.
+            parts = urlsplit(address)
+            server = parts._replace(netloc=parts.netloc.lower(), path=parts.path.rstrip("/"))
+            if server in known:
+                same = "" if known[server] == address else f" is the server of {shown_url(known[server])}"
+                raise _SettingsError(f"--base-url {shown_url(address)}{same}: expected each address once")
+            known[server] = address
         return value[0] if len(value) == 1 else tuple(value)
 
     @field_validator("shard")
@@ -230,6 +238,12 @@ class RunConfig(_Fields):
         bound = self.certify if self.certify is not None else self.until_width
         if bound is None:
             return self
+        if (
+            blank := next((name for name in self.elicitation or () if find_elicitation(name).blanks), None)
+        ) is not None:
+            raise _SettingsError(
+                f"{rule} {bound:g}: {blank} blanks the values, so its accuracy says nothing; run it apart"
+            )
         if self.trials is None:
             raise _SettingsError(f"{rule} {bound:g}: also give --trials, the maximum number of strings per condition")
         if self.data is not None:

@@ -354,3 +354,9 @@ def test_a_suite_with_a_margin_that_is_none_is_refused(
     suite.write_text(SUITE.format(margin=0.1).replace("margin", "margn"))
     assert main(["run", "--suite", str(suite), "--out", str(tmp_path / "r")]) == 2
     assert "did you mean 'margin'" in capsys.readouterr().err
+
+
+def test_a_prompt_with_blanked_values_is_not_gated(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blanked = run(results, "oracle", "--template", "game", "--trials", 5, "--length", 20, "--elicitation", "prior")
+    assert gate(blanked, blanked) == 2
+    assert "its values are blanked, so its accuracy says nothing" in capsys.readouterr().err

@@ -157,7 +157,11 @@ def test_replicas_and_the_number_of_servers_are_no_part_of_the_plan() -> None:
     [
         ({"replicas": 2}, "--replicas 2: goes with --ray (local, or a cluster's address)"),
         ({"ray": "local", "replicas": 0}, "--replicas 0: expected a whole number of at least 1"),
-        ({"base_url": ["http://a/v1", "http://a/v1"]}, "--base-url: each address once"),
+        ({"base_url": ["http://a/v1", "http://a/v1"]}, "--base-url http://a/v1: expected each address once"),
+        (
+            {"base_url": ["http://a/v1", "HTTP://A/v1/"]},
+            "--base-url HTTP://A/v1/ is the server of http://a/v1: expected each address once",
+        ),
         ({"shard": "0/2"}, "--shard 0/2: expected I/N, such as 1/4 for the first of four parts"),
     ],
 )
@@ -302,3 +306,9 @@ def test_settling_twice_changes_nothing(can: Capabilities) -> None:
     once = run().settled(can)
     assert once.settled(can) == once
     assert make(once.model_dump()) == once
+
+
+@pytest.mark.parametrize("rule", [{"certify": 0.1}, {"until_width": 0.1}])
+def test_no_rule_about_accuracy_stops_prompts_with_blanked_values(rule: dict[str, float]) -> None:
+    message = refusal({"backend": "scripted", "model": "m", "trials": 9, "elicitation": ["next", "prior"], **rule})
+    assert "prior blanks the values" in message

@@ -132,7 +132,8 @@ def test_a_server_that_comes_back_as_another_model_stops_the_run(command, enviro
 def test_addresses_that_cannot_be_used_together_are_refused(command, environment, pair):
     one, _ = pair
     done = command(*flags(one, one), env=environment)
-    assert (done.returncode, done.stderr.strip()) == (2, "run_eval.py: error: --base-url: each address once")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(f"--base-url {one.v1}: expected each address once")
     words = [*flags(*pair)]
     words[1] = "anthropic"
     done = command(*words, env=environment | {"ANTHROPIC_API_KEY": KEY})
