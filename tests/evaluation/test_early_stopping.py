@@ -347,6 +347,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (only_run(out) / "trials.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_decides_the_same_and_pays_for_nothing_twice(tmp_path: Path) -> None:
     flags = ("--until-width", 0.35, "--trials", 100_000)
     with FaultyServer(latency=0.05, reply="1") as server:

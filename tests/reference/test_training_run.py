@@ -443,6 +443,7 @@ def test_strings_beyond_the_learned_positions_are_refused(tmp_path: Path, capsys
     assert main(["run", *flags, "--length", "16", "--out", str(tmp_path / "runs")]) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "m"
     words = ["train", "lstm", "--length", "16", "--steps", "2000", "--decay-end", "10001", "--save-every", "5"]

@@ -409,6 +409,7 @@ def test_elicitations_have_figures_of_their_own(coin: Path) -> None:
                 assert drawn == [point.accuracy for row in mine for point in row.curves.gaps]
 
 
+@pytest.mark.slow
 def test_figures_and_tables_are_written_as_files(tmp_path: Path) -> None:
     run = made(tmp_path, "--elicitation", "forced", "--template", "light-switch", "--shots", 0, "--trials", 10)
     words = ["report", str(run), "-o", str(tmp_path / "r.html"), "--figures", str(tmp_path / "a")]

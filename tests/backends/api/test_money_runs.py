@@ -131,6 +131,7 @@ def test_no_fault_drives_a_run_beyond_its_budget(
     assert (info["price"] is None) == (not in_usd)
 
 
+@pytest.mark.slow
 def test_calls_on_the_wire_when_a_run_is_killed_are_counted(
     tmp_path: Path, environment: dict[str, str], prices: str
 ) -> None:
