@@ -162,12 +162,25 @@ def test_wandb_keeps_a_run_offline(command: Command, tmp_path: Path, monkeypatch
     done = command(*GLITCHY, "--track", "wandb")
     assert done.returncode == 0, done.stderr
     assert "! wandb" not in done.stderr
-    config, summary, files = _offline(next((tmp_path / "w").rglob("*.wandb")))
+    config, summary, files = _offline(_ended(next((tmp_path / "w").rglob("*.wandb"))))
     row = row_of(tmp_path / "results")
     assert config["model"] == "glitch-0.2"
     assert config["tags"]["backend"] == "scripted"
     assert summary["accuracy/game 0-shot list chat FFL 12 0.6"] == pytest.approx(row["accuracy"])
     assert "run.json" in files
+
+
+def _ended(path: Path) -> Path:
+    """Wait for the process of the client, which goes on writing for a moment after a run has ended."""
+    from wandb.proto import wandb_internal_pb2
+
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        last = list(_records(path.read_bytes()))[-1:]
+        if last and wandb_internal_pb2.Record.FromString(last[0]).WhichOneof("record_type") == "exit":
+            break
+        time.sleep(0.1)
+    return path
 
 
 def _records(content: bytes) -> Iterator[bytes]:
