@@ -259,8 +259,8 @@ def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
 
 
 def row_of(shown: str, cell: str, name: str) -> list[str]:
-    """What the last table of a sweep says of a cell on a test set."""
-    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [cell] and f" {name} " in line]
+    """What the table of rates says of a cell on a test set. What the monitors told comes after it."""
+    line = next(line for line in shown.splitlines() if line.split()[:1] == [cell] and f" {name} " in line)
     return line.split(f" {name} ", 1)[1].split()
 
 
