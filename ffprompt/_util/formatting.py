@@ -96,10 +96,21 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def counted(value: int, noun: str) -> str:
+def counted(value: int, noun: str, plural: str = "") -> str:
     """Return a number of things.
 
-    >>> counted(1, "read"), counted(1200, "read")
-    ('1 read', '1,200 reads')
+    >>> counted(1, "read"), counted(1200, "read"), counted(0, "reply")
+    ('1 read', '1,200 reads', '0 replies')
     """
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+    return f"{value:,} {plural_of(value, noun, plural)}"
+
+
+def plural_of(value: int, noun: str, plural: str = "") -> str:
+    """Return the form of a noun or verb that goes with a number.
+
+    >>> plural_of(1, "string"), plural_of(2, "reply"), plural_of(2, "has", "have")
+    ('string', 'replies', 'have')
+    """
+    if value == 1:
+        return noun
+    return plural or (f"{noun[:-1]}ies" if noun.endswith("ply") else f"{noun}s")

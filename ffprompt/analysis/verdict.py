@@ -143,12 +143,15 @@ def no_result(condition: ConditionResult) -> str | None:
     return None
 
 
-def unread(found: Unread) -> str:
-    """Return why most trials of a condition have no answer, with one reply and the flag that helps."""
+def unread(found: Unread, more: str = "see invalid.md in the run's folder") -> str:
+    """Return why most trials of a condition have no answer, with one reply and the flag that helps.
+
+    ``more`` says where further invalid replies are.
+    """
     trials = f"{found.trials:,} of {found.of:,} trials"
     quote = f' ("{found.quote}")' if found.quote else ""
     if found.outcome == "invalid":
-        return f"{trials} are invalid for one reason: {found.reason}{quote}; see invalid.md in the run's folder"
+        return f"{trials} are invalid for one reason: {found.reason}{quote}; {more}"
     cure = "raise --max-tokens"
     if found.reasoning:
         cure = "the replies have reasoning: raise --reasoning-room or --max-tokens, or give --thinking off"

@@ -13,10 +13,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ffprompt.backends.base import Backend, Failure, Reply, Scores, Talk
-from ffprompt.elicitation.base import Elicitation, Form
+from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.list_reads import LIST
-from ffprompt.elicitation.question import Prompt, PromptParts, Question
+from ffprompt.elicitation.question import Prompt, PromptParts
+from ffprompt.elicitation.scored import ScoredElicitation
 from ffprompt.elicitation.wording import Span, events, solved_in_place
 from ffprompt.scoring.response_records import ResponseRecord
 from ffprompt.scoring.score import Judged, Reading, judge
@@ -24,11 +24,10 @@ from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer
 
 
-class Forced(Elicitation):
+class Forced(ScoredElicitation):
     """All reads, scored where their answers stand."""
 
     name = "forced"
-    scored_by_logprobs = True
     sees_answers = True
     settings = frozenset()
 
@@ -47,16 +46,6 @@ class Forced(Elicitation):
         reads = tuple((start + len(text), end + len(text)) for start, end in spans)
         # What would follow the last answer tells nothing about it and is left away.
         return Prompt(text + solved[: spans[-1][1]], (), reads, tuple(parts.asked or self.asked(len(spans))))
-
-    def right_replies(self, question: Question) -> Sequence[str]:
-        """Return nothing to count: the model writes nothing."""
-        return [""]
-
-    async def ask_together(
-        self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
-    ) -> Sequence[Reply | Scores | Failure | Talk]:
-        """Score all questions at once."""
-        return await backend.score([question.request for question in questions])
 
     def judge(self, response: ResponseRecord, truth: Sequence[int], reading: Reading) -> Judged:
         """Return the outcomes: the most probable answer is the model's."""

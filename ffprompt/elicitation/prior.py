@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ffprompt.elicitation.next_read import exchange
 from ffprompt.elicitation.question import Prompt, PromptParts
-from ffprompt.elicitation.scored_read import ScoredRead
+from ffprompt.elicitation.scored import ScoredRead
 from ffprompt.elicitation.wording import Exchange, conversation, solved_in_place, value_of
 from ffprompt.tasks.strings import String
 from ffprompt.templates.renderer import Renderer

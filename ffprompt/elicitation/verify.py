@@ -21,7 +21,7 @@ from dataclasses import replace
 from ffprompt.elicitation.base import Form
 from ffprompt.elicitation.next_read import Next, exchange
 from ffprompt.elicitation.question import Prompt, PromptParts, Question
-from ffprompt.elicitation.scored_read import ScoredRead
+from ffprompt.elicitation.scored import ScoredRead
 from ffprompt.elicitation.wording import conversation, events
 from ffprompt.errors import ConfigError
 from ffprompt.scoring.response_records import ResponseRecord

@@ -8,12 +8,12 @@ from ffprompt._util.files import shortened
 from ffprompt._util.formatting import share, span
 from ffprompt._util.records import JsonObject
 from ffprompt.analysis.condition_names import Rows
+from ffprompt.analysis.verdict import unread
 from ffprompt.scoring.aggregate import Reasons
 from ffprompt.scoring.condition_result import (
     ConditionResult,
     ReasoningTags,
     StringsWithAnError,
-    Unread,
     ZeroErrorBounds,
 )
 from ffprompt.scoring.score import Outcome
@@ -23,6 +23,7 @@ REPEATS = (
     "self-agreement: how often two repeats of a read give the same answer; always right: strings with every read right "
     "in every repeat"
 )
+_MORE_INVALID = "more of them in the run's invalid.md"
 _LOW_MASS = 0.05  # below it a choice among the answers says little about what a model would write
 _WILSON = "Wilson over strings (computed by an earlier version; ffprompt score RUN renews it)"
 
@@ -82,7 +83,7 @@ def notes(rows: Rows) -> list[str]:
         if row.strings_with_an_error is not None:
             bounds = row.zero_error_bounds
             found.append(f"{name}: {_bounds(row, bounds) if bounds else _hit(row, row.strings_with_an_error)}")
-    found += [f"{name}: {_unread(row.unread)}" for name, row in named if row.unread]
+    found += [f"{name}: {unread(row.unread, _MORE_INVALID)}" for name, row in named if row.unread]
     found += _tags_that_never_occur(rows)
     warned: dict[str, list[str]] = {}
     masses = [
@@ -148,18 +149,6 @@ def _unlike_devices(rows: Sequence[JsonObject]) -> list[str]:
             known = "near ties are not known" if ties is None else f"{ties:,} near ties may differ between them"
             notes.append(f"{row['condition']}: answers of unlike devices: {', '.join(parts)}; {known}")
     return notes
-
-
-def _unread(found: Unread) -> str:
-    """Why most trials of a condition have no answer."""
-    trials = f"{found.trials:,} of {found.of:,} trials"
-    quote = f' ("{found.quote}")' if found.quote else ""
-    if found.outcome == "invalid":
-        return f"{trials} are invalid for one reason: {found.reason}{quote}; more of them in the run's invalid.md"
-    cure = "raise --max-tokens"
-    if found.reasoning:
-        cure = "the replies have reasoning: raise --reasoning-room or --max-tokens, or give --thinking off"
-    return f"{trials} were cut off at the limit of {found.limit:,} tokens a reply{quote}; {cure}"
 
 
 def _tags_that_never_occur(rows: Rows) -> list[str]:
