@@ -1,8 +1,10 @@
-"""Numbers as people read them. A number that is not known is None in a program and a word here, never 0."""
+"""Numbers as people read them. A number that is not known is None in a program and a dash or a word here, never 0."""
 
 from __future__ import annotations
 
 import math
+
+NO_DATA = "–"  # where a table has no number
 
 
 def exact(value: float) -> str:
@@ -18,10 +20,10 @@ def share(value: float | None) -> str:
     """Return a share with four decimals, or as many as show that it is not quite 0 or 1.
 
     >>> [share(value) for value in (0.5, 1.0, 0.999999, None)]
-    ['0.5000', '1.0000', '0.999999', 'None']
+    ['0.5000', '1.0000', '0.999999', '–']
     """
     if value is None:
-        return "None"
+        return NO_DATA
     decimals = 4
     while 0 < value < 1 and round(value, decimals) in (0, 1) and decimals < 12:
         decimals += 1
@@ -34,17 +36,17 @@ def span(low: float | None, high: float | None) -> str:
     >>> span(0.25, 1.0)
     '0.2500–1.0000'
     """
-    return "None" if low is None or high is None else f"{share(low)}–{share(high)}"
+    return NO_DATA if low is None or high is None else f"{share(low)}–{share(high)}"
 
 
 def signed(value: float | None) -> str:
     """Return a difference with its sign and four decimals, or more where these would be none.
 
     >>> [signed(value) for value in (0.25, -0.00001, 0.0, None)]
-    ['+0.2500', '-0.00001', '0.0000', 'None']
+    ['+0.2500', '-0.00001', '0.0000', '–']
     """
     if value is None:
-        return "None"
+        return NO_DATA
     decimals = 4
     while value and round(value, decimals) == 0 and decimals < 12:
         decimals += 1
@@ -55,10 +57,10 @@ def probability(p: float | None) -> str:
     """Return a p-value with two digits, never 0.
 
     >>> [probability(p) for p in (0.0312, 1e-9, None)]
-    ['0.031', '<0.0001', 'None']
+    ['0.031', '<0.0001', '–']
     """
     if p is None:
-        return "None"
+        return NO_DATA
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
@@ -87,10 +89,10 @@ def duration(seconds: float | None) -> str:
     """Return seconds with the unit that suits them.
 
     >>> [duration(seconds) for seconds in (1.25, 600.0, 9000.0, None)]
-    ['1.2 s', '10 min', '2.5 h', 'None']
+    ['1.2 s', '10 min', '2.5 h', '–']
     """
     if seconds is None:
-        return "None"
+        return NO_DATA
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import counted, share
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.condition_names import Rows, length, name_rows, parts
 from ffprompt.scoring.condition_result import ConditionResult, Unread
@@ -133,7 +133,7 @@ def no_result(condition: ConditionResult) -> str | None:
     if condition.unread is not None:
         return unread(condition.unread)
     if 2 * condition.count("refused") > answered:
-        return f"{condition.count('refused'):,} of {answered:,} reads were refused"
+        return f"{condition.count('refused'):,} of {counted(answered, 'read')} were refused"
     mass = condition.mean_answer_mass
     if mass is not None and mass < LOW_MASS:
         return (
@@ -148,7 +148,7 @@ def unread(found: Unread, more: str = "see invalid.md in the run's folder") -> s
 
     ``more`` says where further invalid replies are.
     """
-    trials = f"{found.trials:,} of {found.of:,} trials"
+    trials = f"{found.trials:,} of {counted(found.of, 'trial')}"
     quote = f' ("{found.quote}")' if found.quote else ""
     if found.outcome == "invalid":
         return f"{trials} are invalid for one reason: {found.reason}{quote}; {more}"
@@ -207,7 +207,7 @@ def _below_chance(condition: ConditionResult) -> str:
     scored, chance = condition.reads - condition.count("error"), chance_level(condition)
     assert chance is not None
     return (
-        f"below chance: {condition.count('correct'):,} of {scored:,} reads right, where guessing gets "
+        f"below chance: {condition.count('correct'):,} of {counted(scored, 'read')} right, where guessing gets "
         f"about {chance * scored:,.0f}. The answers are mostly the opposite: look at a prompt and at replies"
     )
 
@@ -220,7 +220,7 @@ def _verdict(model: str, own: Sequence[tuple[ConditionResult, str]]) -> Verdict:
         why = judged[0].problem if len(same) == 1 else f"{judged[0].problem} ({judged[0].name})"
         return Verdict(model, "no result", f"no result: {why}", judged)
     lost = len(judged) - len(telling)
-    rest = f". {lost} of {len(judged)} conditions {'has' if lost == 1 else 'have'} no result" if lost else ""
+    rest = f". {lost} of {counted(len(judged), 'condition')} {'has' if lost == 1 else 'have'} no result" if lost else ""
     by = {kind: [(c, j) for c, j in telling if j.against_floor == kind] for kind in ("above", "below", "unclear")}
     if all(j.all_right for _, j in telling):
         return Verdict(model, "perfect", _perfect(telling) + rest, judged)
@@ -249,7 +249,7 @@ def _perfect(telling: Sequence[tuple[ConditionResult, ConditionVerdict]]) -> str
     reads = sum(c.count("correct") for c, _ in telling)
     bounds = [c.zero_error_bounds.strings.high for c, _ in telling if c.zero_error_bounds is not None]
     conditions = f" in {len(telling)} conditions" if len(telling) > 1 else ""
-    text = f"all {reads:,} reads right{conditions}"
+    text = f"all {counted(reads, 'read')} right{conditions}"
     if bounds:
         each = " in each" if len(bounds) > 1 else ""
         text += f", error rate at most {share(max(bounds))}{each} (95% confidence, one-sided)"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ffprompt._util.files import json_bytes
-from ffprompt._util.formatting import counted, share, signed, span
+from ffprompt._util.formatting import NO_DATA, counted, plural_of, share, signed, span
 from ffprompt.analysis.accuracy import Accuracy, AccuracyBin, Drift
 from ffprompt.analysis.calibration import Calibration
 from ffprompt.analysis.error_analysis import ConditionErrors, ErrorAnalysis, anatomy
@@ -131,7 +131,7 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
 
 def _in_a_line(one: ConditionErrors) -> tuple[str, ...]:
     if one.all is None:
-        return "None", "None", "None", "no reads to count", "", ""
+        return NO_DATA, NO_DATA, NO_DATA, "no reads to count", "", ""
     best = [fit for fit in one.rules.rules if fit.rule in one.rules.best]
     rule = " and ".join(one.rules.best) + " *" if best else "none is wrong" if not one.rules.wrong else "no rule"
     drift = signed(one.drift.change) if one.drift else "–"
@@ -148,7 +148,7 @@ _BINS = "bins: 0, 1, 2, 3–4, 5–8 and so on; tenths of the string for positio
 def _one(one: ConditionErrors) -> Iterator[str]:
     """One condition on a screen: its rules with counts, and its accuracy by gap, position and so on in a line each."""
     yield one.condition
-    missing = f", {one.missing_trials:,} trials are missing" if one.missing_trials else ""
+    missing = _missing(one)
     if one.all is None:
         yield f"no reads to count{_failed(one)}{missing}"
         return
@@ -195,7 +195,7 @@ def _bins_of(one: ConditionErrors) -> Iterator[tuple[str, Sequence[AccuracyBin]]
 
 def _condition(one: ConditionErrors) -> Iterator[str]:
     yield f"{one.condition}"
-    missing = f", {one.missing_trials:,} trials are missing" if one.missing_trials else ""
+    missing = _missing(one)
     if one.all is None:
         yield f"  no reads to count{_failed(one)}{missing}"
         return
@@ -208,15 +208,21 @@ def _condition(one: ConditionErrors) -> Iterator[str]:
     yield from (f"  {text}" for text in (*_knows(one.self_knowledge), *_priors(one)))
 
 
+def _missing(one: ConditionErrors) -> str:
+    missing = one.missing_trials
+    return f", {counted(missing, 'trial')} {plural_of(missing, 'is', 'are')} missing" if missing else ""
+
+
 def _failed(one: ConditionErrors) -> str:
     failed = one.outcomes.get("error", 0)
-    return f", {failed:,} reads had no answer because their call failed" if failed else ""
+    their = plural_of(failed, "its", "their")
+    return f", {counted(failed, 'read')} had no answer because {their} call failed" if failed else ""
 
 
 def _numbers(all_reads: Accuracy) -> str:
     return (
         f"{share(all_reads.accuracy)} ({span(all_reads.low, all_reads.high)}), "
-        f"{all_reads.misses:,} missed of {all_reads.reads:,} reads in {all_reads.strings:,} strings"
+        f"{all_reads.misses:,} missed of {counted(all_reads.reads, 'read')} in {counted(all_reads.strings, 'string')}"
     )
 
 
@@ -239,8 +245,8 @@ def _bins(title: str, bins: Sequence[AccuracyBin]) -> Iterator[str]:
                 one.label,
                 share(one.accuracy),
                 span(one.low, one.high),
-                f"{one.reads:,} reads",
-                f"{one.strings:,} strings",
+                counted(one.reads, "read"),
+                counted(one.strings, "string"),
             )
             for one in bins
         ],
@@ -276,14 +282,14 @@ def _rules(rules: RuleFits, indent: str) -> Iterator[str]:
 
 def _own(fit: RuleFit) -> str:
     """How many of the wrong answers are the rule's own."""
-    return f"{fit.same_answer.same:,} of {fit.same_answer.wrong:,}" if fit.same_answer else "None"
+    return f"{fit.same_answer.same:,} of {fit.same_answer.wrong:,}" if fit.same_answer else NO_DATA
 
 
 def _compared(fit: RuleFit) -> tuple[str, str, str, str]:
     """How often answers are wrong where a rule is wrong and where it is right, and the difference with its interval."""
     found = fit.difference
     if found is None:
-        return "None", "None", "None", "None"
+        return NO_DATA, NO_DATA, NO_DATA, NO_DATA
     sides = (
         (found.wrong_where_rule_is_wrong, found.reads_where_rule_is_wrong),
         (found.wrong_where_rule_is_right, found.reads_where_rule_is_right),
@@ -297,7 +303,7 @@ def _calibration(found: Calibration | None) -> Iterator[str]:
         return
     left = f", {found.left_out:,} without all log-probabilities left out" if found.left_out else ""
     yield (
-        f"  calibration of {found.reads:,} reads{left}: Brier score {share(found.brier)} "
+        f"  calibration of {counted(found.reads, 'read')}{left}: Brier score {share(found.brier)} "
         f"({span(found.brier_low, found.brier_high)}), calibration error {share(found.ece)} "
         f"({span(found.ece_low, found.ece_high)}; {share(found.ece_if_calibrated)} by chance alone), "
         f"answer mass {share(found.mass)} ({span(found.mass_low, found.mass_high)}){_beware(found)}"
@@ -307,8 +313,8 @@ def _calibration(found: Calibration | None) -> Iterator[str]:
             f"says {share(one.probability)}",
             f"is right {share(one.accuracy)}",
             span(one.low, one.high),
-            f"{one.reads:,} reads",
-            f"{one.strings:,} strings",
+            counted(one.reads, "read"),
+            counted(one.strings, "string"),
         )
         for one in found.bins
     ]
@@ -341,11 +347,11 @@ def _hundredths(estimate: float, low: float | None, high: float | None) -> str:
 
 
 def _templates(group: TemplateSensitivity) -> Iterator[str]:
-    yield f"templates, {group.language}, {group.shots} shots, {group.elicitation} ({group.form})"
+    yield f"templates, {group.language}, {counted(group.shots, 'shot')}, {group.elicitation} ({group.form})"
     yield from _aligned(
         [
-            (one.template, share(one.accuracy), span(one.low, one.high), f"{one.reads:,} reads",
-             f"{one.strings:,} strings")
+            (one.template, share(one.accuracy), span(one.low, one.high), counted(one.reads, 'read'),
+             counted(one.strings, 'string'))
             for one in group.templates
         ],
         "  ",
@@ -356,7 +362,7 @@ def _templates(group: TemplateSensitivity) -> Iterator[str]:
     )
     if (apart := group.difference) is not None:
         yield (
-            f"  {apart.best} less {apart.worst} on the same {apart.reads:,} reads: {apart.estimate:+.4f} "
+            f"  {apart.best} less {apart.worst} on the same {counted(apart.reads, 'read')}: {apart.estimate:+.4f} "
             f"({apart.low:+.4f} to {apart.high:+.4f}), chosen as best and worst on these reads{_beware(apart)}"
         )
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt._util.secrets import HIDDEN, shown_url
 from ffprompt.backends.base import Backend, Batcher
 from ffprompt.backends.registry import needs_batches, open_backend, open_batcher
@@ -90,7 +91,8 @@ def submit(folder: RunFolder, plan: Plan, backend: Backend, most: int | None) ->
     """Hand everything over that has no answer and is not under way. Returns the table's rows."""
 
     async def step(batching: Batching) -> list[str]:
-        return [f"{await batching.submit(most):,} requests were submitted"]
+        submitted = await batching.submit(most)
+        return [f"{counted(submitted, 'request')} {plural_of(submitted, 'was', 'were')} submitted"]
 
     rows, said = carry_out_step(folder, plan, open_batcher(backend), step, line)
     line(f"{said[0]}; collect with: {_collect(folder)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from ffprompt._util.formatting import probability, share, signed
+from ffprompt._util.formatting import NO_DATA, counted, probability, share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_incomplete, add_level
@@ -135,7 +135,7 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     said = f"{shared}. " if shared else ""
     line(
         f"{said}right: share of these reads. interval and p: one score test with strings as clusters. B is better or "
-        f"worse where p Holm, adjusted for {len(made.rows)} row{'s' if len(made.rows) > 1 else ''}, is below "
+        f"worse where p Holm, adjusted for {counted(len(made.rows), 'row')}, is below "
         f"{1 - made.level:.12g}" + (". lost, gained: reads that only A, only B has right" if verbose else "")
         + (". McNemar: clustered (Yang)" if tests else "")
     )  # fmt: skip
@@ -157,13 +157,13 @@ def _numbers(row: ComparisonRow, tests: bool, verbose: bool) -> list[str]:
         f"{row.n_strings:,}",
         share(row.accuracy_a),
         share(row.accuracy_b),
-        signed(found.estimate) if found else "None",
-        f"{signed(found.low)} to {signed(found.high)}" if found else "None",
+        signed(found.estimate) if found else NO_DATA,
+        f"{signed(found.low)} to {signed(found.high)}" if found else NO_DATA,
         *([probability(found.p if found else None)] if verbose else []),
         probability(row.p_holm),
     ]
     if verbose:
-        numbers += [f"{found.lost:,}" if found else "None", f"{found.gained:,}" if found else "None"]
+        numbers += [f"{found.lost:,}" if found else NO_DATA, f"{found.gained:,}" if found else NO_DATA]
     if tests:
         numbers += [probability(test.p if test else None) for test in (row.flips, row.yang)]
     return [number + MARK * row.incomplete for number in numbers]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffprompt._util.formatting import NO_DATA, counted
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.output import Output
@@ -154,7 +155,7 @@ def _conditions(found: Diagnosis, verbose: bool) -> Iterator[str]:
     shown = _looked(found) if verbose else _looked(found)[:_MOST_CONDITIONS]
     if not shown:
         for one in found.conditions:
-            yield f"{_short(one)}: {one.reads} reads, errors {_number(one.error)}"
+            yield f"{_short(one)}: {counted(one.reads, 'read')}, errors {_number(one.error)}"
         return
     each = 8 if verbose else max(1, min(_MOST_HEADS, 10 // len(shown)))
     rows: list[Sequence[str]] = [_COLUMNS]
@@ -273,18 +274,18 @@ def _short(one: ConditionDiagnosis) -> str:
 
 
 def _number(value: Estimate | None, sign: bool = False) -> str:
-    return "None" if value is None else f"{value.estimate:{'+' if sign else ''}.2f}"
+    return NO_DATA if value is None else f"{value.estimate:{'+' if sign else ''}.2f}"
 
 
 def _interval(value: Estimate | None, sign: bool = False) -> str:
     if value is None or value.low is None or value.high is None:
-        return "None"
+        return NO_DATA
     form = "+.2f" if sign else ".2f"
     return f"{value.low:{form}} to {value.high:{form}}"
 
 
 def _with_interval(value: Estimate | None) -> str:
-    return "None" if value is None else f"{value.estimate:+.2f} ({_interval(value, sign=True)})"
+    return NO_DATA if value is None else f"{value.estimate:+.2f} ({_interval(value, sign=True)})"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

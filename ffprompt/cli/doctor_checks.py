@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ffprompt._util.crash import named
 from ffprompt._util.extras import extras, install_command, listed, missing
+from ffprompt._util.formatting import counted
 from ffprompt._util.secrets import read_key
 from ffprompt.backends.api.providers import providers
 from ffprompt.backends.entry_points import BACKENDS
@@ -128,7 +129,7 @@ def _vllm(versions: str, thorough: bool) -> Health:
 
 def devices() -> dict[str, str]:
     """Return the devices that models can run on."""
-    entries = {"cpu": f"{os.cpu_count()} cores{_memory()}"}
+    entries = {"cpu": f"{counted(os.cpu_count() or 1, 'core')}{_memory()}"}
     if find_spec("torch") is None:
         return entries | {"gpu": f"unknown without torch: {install_command('transformers')}"}
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ffprompt._util.formatting import dollars, duration
+from ffprompt._util.formatting import counted, dollars, duration
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.cli.console import line, make_console, new_table
 from ffprompt.cli.prompts import show_prompt
@@ -178,7 +178,7 @@ def show_plan(
         )
     console.print(shown)
     _dialogues(made, audits)
-    line(f"{len(made):,} trials, about {total:,} prompt tokens" if total else f"{len(made):,} trials")
+    line(f"{counted(len(made), 'trial')}, about {total:,} prompt tokens" if total else counted(len(made), "trial"))
     for note in dict.fromkeys(note for found in audits for note in found.get("notes", ())):
         line(f"note: {note}")
 

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ffprompt._util.extras import needs
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import line
 
 
@@ -31,7 +32,7 @@ def execute(options: Namespace) -> int:
 
     check_free(Path(options.folder))  # before seconds go into a large checkpoint
     made = export(load(resolve(options.checkpoint)), Path(options.folder), options.length)
-    line(f"{made.folder}: {made.architecture}, strings of up to {made.length} symbols")
+    line(f"{made.folder}: {made.architecture}, strings of up to {counted(made.length, 'symbol')}")
     line(
         f"evaluate it with: ffprompt run --backend transformers --model {made.folder} --dtype float32 "
         "--template raw-compact --shots 0 --elicitation forced"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import line
 
 EPILOG = """\
@@ -26,7 +27,7 @@ def execute(options: argparse.Namespace) -> int:
 
     made = export([Path(run) for run in options.run], Path(options.out), options.incomplete)
     amounts = {"read": made.reads, "condition": made.conditions, "run": made.runs}
-    reads, conditions, runs = (f"{n:,} {noun}{'' if n == 1 else 's'}" for noun, n in amounts.items())
+    reads, conditions, runs = (counted(n, noun) for noun, n in amounts.items())
     line(f"{made.folder}: {reads} in {conditions} of {runs}")
     line(f"read it with: datasets.load_dataset({str(made.folder)!r}, 'reads', split='test')")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from ffprompt._util.formatting import share, signed
+from ffprompt._util.formatting import counted, plural_of, share, signed
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.comparison_flags import add_allow, add_gate_files, add_level, add_stored
@@ -132,7 +132,7 @@ def show_report(report: GateReport, output: Output) -> None:
         line(f"not gated, as the baseline does not have it: {name}")
     for check, name in zip(report.checks, conditions, strict=True):
         if check.unpaired:
-            line(f"{name}: {check.unpaired:,} reads are in one run only")
+            line(f"{name}: {counted(check.unpaired, 'read')} {plural_of(check.unpaired, 'is', 'are')} in one run only")
 
 
 def _numbers(check: GateCheck) -> list[str]:

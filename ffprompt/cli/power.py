@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+from ffprompt._util.formatting import NO_DATA, counted
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.comparison_flags import add_allow, add_incomplete, add_level
@@ -63,7 +64,7 @@ def _answer(found: Sequence[Needed], question: str) -> str:
         return f"no number of strings is known {question}: {found[0].reason}"
     each = " in every condition" if len(plans) > 1 else ""
     unknown = f"; unknown for {len(found) - len(plans)} of {len(found)} conditions" if len(plans) < len(found) else ""
-    return f"--trials {max(plans)} ({max(plans):,} strings) {question}{each}{unknown}"
+    return f"--trials {max(plans)} ({counted(max(plans), 'string')}) {question}{each}{unknown}"
 
 
 def _show(found: Sequence[Needed], verbose: bool) -> None:
@@ -80,7 +81,7 @@ def _show(found: Sequence[Needed], verbose: bool) -> None:
             one.pilot_strings,
             *((one.plan.strings, one.plan.reads) if one.plan else (None, None)),
         ]
-        cells = ["None" if count is None else f"{count:,}{mark}" for count in counts]
+        cells = [NO_DATA if count is None else f"{count:,}{mark}" for count in counts]
         notes = ["; ".join(one.plan.notes) if one.plan else one.reason or ""] if verbose else []
         table.add_row(*map(escape, (name, *cells, *notes)))
     show(table)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import line, make_console, new_table, show
 from ffprompt.elicitation.base import Elicitation, Form, elicitation_names, find_elicitation
 from ffprompt.elicitation.question import Prompt, PromptParts
@@ -161,9 +162,13 @@ def _answers(template: Template) -> str:
 def show_prompt(title: str, made: Prompt) -> None:
     """Print a prompt as the model will see it; scored answers stand in ⟦ ⟧, and so do the blanks to be filled in."""
     console = make_console()
-    marks = f"{len(made.reads)} reads, scored where ⟦ ⟧ stands" if made.reads else "the model writes the answer"
+    marks = (
+        f"{counted(len(made.reads), 'read')}, scored where ⟦ ⟧ stands" if made.reads else "the model writes the answer"
+    )
     if made.turns:
-        marks = f"{len(made.asked)} reads in {len(made.turns)} turns, each of which the model answers"
+        marks = (
+            f"{counted(len(made.asked), 'read')} in {counted(len(made.turns), 'turn')}, each of which the model answers"
+        )
     console.rule(escape(f"{title} ({marks})"), align="left")
     messages = [*made.messages, *(message for turn in made.turns for message in turn.messages)]
     blanks = [[(start, end) for where, start, end in made.blanks if where == n] for n in range(-1, len(messages))]

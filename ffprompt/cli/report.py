@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import line
 from ffprompt.errors import ConfigError, StoreError
 
@@ -58,26 +59,26 @@ def execute(options: argparse.Namespace) -> int:
     for text in made.left_out:
         line(f"left out: {text}")
     page.write(made, out)
-    line(f"{out}: {_what(made)}, {out.stat().st_size:,} bytes")
+    line(f"{out}: {_what(made)}, {counted(out.stat().st_size, 'byte')}")
     if table is not None:
         found = tables.of_report(made)
         files = tables.write(found, table)
         # Tables that share a file are counted together.
         if len(files) == len(found):
             for file, one in zip(files, found, strict=True):
-                line(f"{file}: {len(one.body)} rows")
+                line(f"{file}: {counted(len(one.body), 'row')}")
         else:
-            line(f"{table}: {sum(len(one.body) for one in found)} rows")
+            line(f"{table}: {counted(sum(len(one.body) for one in found), 'row')}")
     if target is not None:
-        line(f"{target}: {len(printed.save(drawn, target))} files")
+        line(f"{target}: {counted(len(printed.save(drawn, target)), 'file')}")
     return 0
 
 
 def _what(made: Report) -> str:
     """What is in a report."""
-    parts = [f"{len(made.rows)} conditions of {len(made.runs)} runs"] if made.runs else []
+    parts = [f"{counted(len(made.rows), 'condition')} of {counted(len(made.runs), 'run')}"] if made.runs else []
     if made.study:
-        parts.append(f"{len(made.study['trainings'])} trainings in {len(made.study['cells'])} cells")
+        parts.append(f"{counted(len(made.study['trainings']), 'training')} in {len(made.study['cells'])} cells")
     return ", ".join(parts)
 
 

@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ffprompt._util.files import printable
-from ffprompt._util.formatting import share, span
+from ffprompt._util.formatting import counted, plural_of, share, span
 from ffprompt.analysis import verdict
 from ffprompt.analysis.condition_names import Rows, name_rows
 from ffprompt.analysis.verdict import ConditionVerdict, Verdict
@@ -141,7 +141,10 @@ def _warnings(rows: Rows, doubts: Sequence[str]) -> list[str]:
     missing = sum(row.missing_trials for _, row in rows)
     found = failures([row for _, row in rows])
     if missing:
-        found.append(f"incomplete: {missing:,} trials have no answer yet, and what is missing may differ from the rest")
+        found.append(
+            f"incomplete: {counted(missing, 'trial')} {plural_of(missing, 'has', 'have')} no answer yet, and what "
+            "is missing may differ from the rest"
+        )
     return [*found, *doubts]
 
 
@@ -211,7 +214,7 @@ def _stacked(model: str, row: ConditionResult, its: ConditionVerdict) -> None:
     line(f"{model}  {its.name}: {its.word}")
     floor = share(row.floor)
     line(f"  accuracy {share(row.accuracy)}  95% interval {span(row.interval_low, row.interval_high)}  floor {floor}")
-    line(f"  {', '.join([f'{row.reads:,} reads', *([text] if (text := other(row)) else [])])}")
+    line(f"  {', '.join([counted(row.reads, 'read'), *([text] if (text := other(row)) else [])])}")
 
 
 def other(row: ConditionResult) -> str:
@@ -219,7 +222,7 @@ def other(row: ConditionResult) -> str:
     names = {"invalid": "invalid", "refused": "refused", "truncated": "cut off", "error": "failed"}
     found = [f"{count:,} {word}" for name, word in names.items() if (count := row.count(name))]
     if row.missing_trials:
-        found.append(f"{row.missing_trials:,} trials missing")
+        found.append(f"{counted(row.missing_trials, 'trial')} missing")
     if row.mean_answer_mass is not None and row.mean_answer_mass < _HIGH_MASS:
         found.append(f"mass {row.mean_answer_mass:.2g}")
     found += repeated(row)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ffprompt._util.files import printable
-from ffprompt._util.formatting import dollars, share, span
+from ffprompt._util.formatting import NO_DATA, counted, dollars, share, span
 from ffprompt.analysis.condition_names import Rows
 from ffprompt.cli.console import line, make_console
 from ffprompt.cost.prices import unknown
@@ -47,7 +47,7 @@ def show_errors(found: Reasons) -> None:
 
 
 def _floor(row: ConditionResult) -> str:
-    return f"{share(row.floor)} {row.floor_rule}" if row.floor is not None else "None"
+    return f"{share(row.floor)} {row.floor_rule}" if row.floor is not None else NO_DATA
 
 
 def _stacked(model: str, row: ConditionResult) -> None:
@@ -55,7 +55,7 @@ def _stacked(model: str, row: ConditionResult) -> None:
     line(f"{model}  {row.condition}")
     interval = span(row.interval_low, row.interval_high)
     line(f"  accuracy {share(row.accuracy)}  95% interval {interval}  floor {_floor(row)}")
-    line(f"  {row.reads:,} reads of {row.strings:,} strings: {outcomes(row)}")
+    line(f"  {counted(row.reads, 'read')} of {counted(row.strings, 'string')}: {outcomes(row)}")
 
 
 def _tabled(console: Console, rows: Rows) -> None:
@@ -104,9 +104,9 @@ def outcomes(row: ConditionResult) -> str:
 def used(row: Mapping[str, Any]) -> str:
     """Tokens of prompts + replies, and what they cost where that is known."""
     if row["replies_without_usage"]:
-        return f"tokens unknown ({row['replies_without_usage']:,} replies without usage)"
+        return f"tokens unknown ({counted(row['replies_without_usage'], 'reply')} without usage)"
     cost = f", {dollars(row['usd'])}" if row["usd"] is not None else ""
-    return f"{row['prompt_tokens']:,} + {row['reply_tokens']:,} tokens{cost}"
+    return f"{row['prompt_tokens']:,} + {counted(row['reply_tokens'], 'token')}{cost}"
 
 
 def bill(info: Mapping[str, Any]) -> list[str]:
@@ -123,7 +123,9 @@ def bill(info: Mapping[str, Any]) -> list[str]:
             sums[name] = None if any(row[name] is None for row in rows) else sum(row[name] for row in rows)
         parts = [f"{sums[key]:,} {word}" for key, word in _PARTS.items() if sums[key]]
         said = used(sums) + (f" ({', '.join(parts)})" if parts else "")
-    said = f"{model}: {said}; all calls, failed ones at the most they can have used: {spent['tokens']:,} tokens"
+    said = (
+        f"{model}: {said}; all calls, failed ones at the most they can have used: {counted(spent['tokens'], 'token')}"
+    )
     if price is None:
         return [f"{said}; {unknown(model, base_url)}"]
     return [f"{said}, {dollars(spent['usd'])}; prices as of {price['as_of']}"]

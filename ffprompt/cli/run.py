@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ffprompt._util.formatting import counted
 from ffprompt.backends.base import Backend
 from ffprompt.backends.entry_points import backend_names
 from ffprompt.backends.registry import needs_batches
@@ -284,7 +285,7 @@ def one_run(
             return folder
         state = trial_count(plan)
         if found:
-            state = f"going on, {remaining(folder, plan):,} of {own_trials(folder, plan):,} trials are left"
+            state = f"going on, {remaining(folder, plan):,} of {counted(own_trials(folder, plan), 'trial')} are left"
         elif resume.unfinished:
             state += ", a new run: there is no unfinished one of this plan"
         if plan.shard is not None:
@@ -329,8 +330,9 @@ def trial_count(plan: Plan) -> str:
     factors = [f"{len(values)} {name}" for name, values in several.items() if values and len(values) > 1]
     factors += [f"{plan.repeats} repeats"] if plan.repeats > 1 else []
     if not factors:
-        return f"{most}{len(plan):,} trials"
-    return f"{most}{' x '.join([f'{plan.string_count:,} strings', *factors])} = {len(plan):,} trials"
+        return f"{most}{counted(len(plan), 'trial')}"
+    parts = [counted(plan.string_count, "string"), *factors]
+    return f"{most}{' x '.join(parts)} = {counted(len(plan), 'trial')}"
 
 
 def _live(folder: RunFolder, plan: Plan, backend: Backend, shown: bool = True) -> list[ConditionResult]:

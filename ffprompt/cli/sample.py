@@ -6,6 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import line
 from ffprompt.errors import ConfigError, SpecError, UsageError
 from ffprompt.tasks import datasets, registry
@@ -41,7 +42,7 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigError(f"--split {options.split}: goes with --dataset")
     path = Path(options.out)
     datasets.write(path, spec, options.seed, options.strings, listed=options.task is not None)
-    line(f"{path}: {options.strings:,} strings, {path.stat().st_size:,} bytes")
+    line(f"{path}: {counted(options.strings, 'string')}, {counted(path.stat().st_size, 'byte')}")
     return 0
 
 
@@ -62,7 +63,7 @@ def _dataset(options: argparse.Namespace, spec: Spec) -> int:
     command = shlex.join(["ffprompt", "sample", *named, *language, *numbers, "--dataset", "DIR", "--split", split])
     flags = f" {shlex.join(named)}" if named else ""
     export_strings(folder, spec, options.seed, options.strings, split, Source(command, flags))
-    line(f"{folder}: {options.strings:,} strings in the split {split}")
+    line(f"{folder}: {counted(options.strings, 'string')} in the split {split}")
     return 0
 
 

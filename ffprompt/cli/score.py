@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.output import Output
@@ -46,9 +47,7 @@ def score(path: Path, output: Output = Output()) -> int:  # noqa: B008
         rows, differing = rebuild(folder, plan_of(folder), write=False)
         folder.update(results=rows, spent=spending.record(folder, rows))
     info = folder.info.to_json()
-    differing_text = (
-        [f"{differing:,} trials are judged differently now than when they were logged"] if differing else []
-    )
+    differing_text = [f"{counted(differing, 'trial')} judged differently now than when logged"] if differing else []
     ending = Ending([(folder.info.model_name, row) for row in rows], [*bill(info), *differing_text], audit_notes(info))
     exit_code = verdict(rows) if complete(rows) else 3
     if not output.is_json:

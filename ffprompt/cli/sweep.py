@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ffprompt import __version__
 from ffprompt._util.extras import needs
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt._util.storage import write_atomically
 from ffprompt.cli import sweep_output
 from ffprompt.cli.console import line
@@ -142,8 +143,8 @@ def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str]) -
         line(f"not finished: {name}: {why}")
     if whys:
         raise IncompleteRunError(
-            f"{len(whys)} of {len(jobs)} trainings in {out} are not finished; the same command goes on with what can "
-            "go on"
+            f"{len(whys)} of {counted(len(jobs), 'training')} in {out} "
+            f"{plural_of(len(whys), 'is', 'are')} not finished; the same command goes on with what can go on"
         )
     line(f"all finished: {out}")
     return 0

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ffprompt._util.formatting import counted
 from ffprompt.cli.console import show
 from ffprompt.report.standing import Result
 
@@ -51,7 +52,7 @@ class Shown:
         self._update()
 
     def _update(self) -> None:
-        text = f"{self._ended} of {len(self._steps)} trainings"
+        text = f"{self._ended} of {counted(len(self._steps), 'training')}"
         self._bar.update(self._task, completed=sum(self._at.values()), description=text)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffprompt._util.extras import needs
+from ffprompt._util.formatting import counted
 from ffprompt.cli import output_flags, track_flags
 from ffprompt.cli.console import line
 from ffprompt.cli.progress import training as training_progress
@@ -60,7 +61,7 @@ def execute(options: Namespace) -> int:
     config, training, plan = configure(vars(options))
     folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
     with output.beside():
-        line(f"{folder}: {describe(config)} on {training.data}, {training.steps:,} steps")
+        line(f"{folder}: {describe(config)} on {training.data}, {counted(training.steps, 'step')}")
         if options.resume and not folder.exists():
             line(f"{folder}: there is nothing to resume, a new training begins")
         for text in schedule(training):
@@ -89,10 +90,9 @@ def _show(made: Checkpoint, output: Output) -> None:
     with contextlib.nullcontext() if output.quiet else output.beside():
         for one in made.evaluation:
             few = f" (few strings, {FEW_CLUSTERS} or more are needed)" if one.strings < FEW_CLUSTERS else ""
-            line(
-                f"{one.data}: {one.errors:,} errors in {one.reads:,} reads of {one.strings:,} strings, "
-                f"glitch rate {one.rate:.2g} ({one.low if one.low > 1e-9 else 0:.2g} to {one.high:.2g}){few}"
-            )
+            seen = f"{counted(one.errors, 'error')} in {counted(one.reads, 'read')} of {counted(one.strings, 'string')}"
+            low = one.low if one.low > 1e-9 else 0
+            line(f"{one.data}: {seen}, glitch rate {one.rate:.2g} ({low:.2g} to {one.high:.2g}){few}")
             if one.certificate is not None:
                 line(f"  {certified(one.certificate)}")
     with output.beside():
@@ -101,7 +101,7 @@ def _show(made: Checkpoint, output: Output) -> None:
 
 def certified(shown: Certificate) -> str:
     """What a sequential test has shown, in a line."""
-    seen = f"{shown.errors:,} errors in {shown.reads:,} reads of {shown.strings:,} other strings"
+    seen = f"{counted(shown.errors, 'error')} in {counted(shown.reads, 'read')} of {shown.strings:,} other strings"
     if shown.decision is None:
         return f"neither below nor above {shown.bound:g} shown at {shown.level:.0%} ({seen})"
     limit = f"at most {shown.high:.2g}" if shown.decision == "below" else f"at least {shown.low:.2g}"
@@ -122,7 +122,9 @@ def schedule(training: Training) -> list[str]:
     """What to know of a learning rate that does not come down within the steps."""
     last, top = training.rate(training.steps), training.learning_rate
     if training.steps <= training.warmup:
-        return [f"the {training.steps:,} steps end within the warm-up of {training.warmup:,}; fewer: --warmup N"]
+        return [
+            f"the {counted(training.steps, 'step')} end within the warm-up of {training.warmup:,}; fewer: --warmup N"
+        ]
     if last > 0.1 * top and training.decay_end > training.steps + 1:
         end = f"the decay ends at step {training.decay_end:,}; sooner: --decay-end {training.steps + 1}"
         return [f"the learning rate of the last step is {last:.2g}, {last / top:.0%} of the highest: {end}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from ffprompt._util.formatting import share, span
+from ffprompt._util.formatting import counted, share, span
 from ffprompt.analysis.condition_names import without_shared
 from ffprompt.cli import output_flags
 from ffprompt.cli.console import line, new_table, show, width
@@ -79,7 +79,7 @@ def changes(made: Trend) -> list[str]:
         moved = [_moved(*block[-2:]) for block in repeated]
         counts = {kind: moved.count(kind) for kind in ("higher", "lower", "no clear change", "not comparable")}
         text = ", ".join(f"{kind} in {count}" for kind, count in counts.items() if count)
-        said.append(f"{name}: latest run against the one before, {text} of {len(repeated)} conditions")
+        said.append(f"{name}: latest run against the one before, {text} of {counted(len(repeated), 'condition')}")
     return said
 
 
@@ -137,7 +137,7 @@ def _lines(made: Trend, shared: str, hidden: int) -> Sequence[str]:
 
 def _notes(before: TrendPoint | None, point: TrendPoint) -> str:
     """What a reader should know of a point beside the one before it."""
-    found = [f"{point.errors:,} calls failed"] if point.errors else []
+    found = [f"{counted(point.errors, 'call')} failed"] if point.errors else []
     if before is not None:
         for what in ("data", "settings"):
             if getattr(before, what) != getattr(point, what):

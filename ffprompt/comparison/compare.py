@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt._util.plain import Plain
 from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
@@ -213,5 +214,6 @@ def warnings(one: Match) -> list[str]:
         answered = len(cell.outcome) - cell.counts[Outcome.ERROR]
         unreadable = sum(cell.counts[name] for name in _UNREADABLE)
         if answered and unreadable > answered / 2:
-            found.append(f"{label}: {unreadable:,} of {answered:,} reads have no readable answer")
+            have = plural_of(unreadable, "has", "have")
+            found.append(f"{label}: {unreadable:,} of {counted(answered, 'read')} {have} no readable answer")
     return [*found, *other_prompts(one.reference, one.other)]

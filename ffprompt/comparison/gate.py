@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt._util.numbers import is_number
 from ffprompt._util.plain import Plain
 from ffprompt.comparison.compare import Paths
@@ -91,7 +92,7 @@ class GateCheck:
         found = []
         if self.lost:
             kinds = ", ".join(f"{count:,} {name}" for name, count in sorted(self.lost_to.items()))
-            found.append(f"{self.lost:,} reads lost ({kinds})" if kinds else f"{self.lost:,} reads lost")
+            found.append(f"{counted(self.lost, 'read')} lost{f' ({kinds})' if kinds else ''}")
         if self.mass_fell:
             found.append(f"answer mass {self.mass_baseline:.2g} to {self.mass_candidate:.2g}")
         return ", ".join(found)
@@ -137,7 +138,7 @@ class GateReport(Plain):
             text = f"pass: a loss of {self.margin:g} or more is ruled out in {'all ' if count > 1 else ''}{count} "
             lower = sum(check.high is not None and check.high < 0 for check in self.checks)
             worse = f". Accuracy is shown to be lower, by less than that, in {lower} of {count}" if lower else ""
-            return f"{text}condition{'s' if count > 1 else ''}{worse}{self._fallen_mass()}"
+            return f"{text}{plural_of(count, 'condition')}{worse}{self._fallen_mass()}"
         if self.verdict == "regression":
             kinds: Counter[str] = Counter()
             for check in hit:
@@ -145,7 +146,8 @@ class GateReport(Plain):
             lost = sum(kinds.values())
             said = ", ".join(f"{number:,} {name}" for name, number in kinds.most_common())
             text = f"regression: accuracy fell by more than {self.margin:g} {where}"
-            return f"{text}. {lost:,} reads were lost there: {said}{self._fallen_mass()}"
+            were = f"{counted(lost, 'read')} {plural_of(lost, 'was', 'were')}"
+            return f"{text}. {were} lost there: {said}{self._fallen_mass()}"
         needed = [check.strings_needed for check in hit if check.strings_needed is not None]
         more = f". {_settles(max(needed), min(check.n_strings for check in hit)).capitalize()}" if needed else ""
         return (

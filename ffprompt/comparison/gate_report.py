@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from ffprompt._util.files import json_bytes, printable
+from ffprompt._util.formatting import NO_DATA, counted
 from ffprompt.comparison.gate import GateCheck, GateReport
 from ffprompt.errors import StoreError
 from ffprompt.runs.folder import replace_file
@@ -64,8 +65,8 @@ def numbers(check: GateCheck) -> str:
         return "no read in common"
     return (
         f"accuracy {check.accuracy_baseline:.4f} before, {check.accuracy_candidate:.4f} now, difference "
-        f"{check.estimate:+.4f} ({check.low:+.4f} to {check.high:+.4f}), {check.n_reads:,} reads of "
-        f"{check.n_strings:,} strings" + (f", {check.consists}" if check.consists else "")
+        f"{check.estimate:+.4f} ({check.low:+.4f} to {check.high:+.4f}), {counted(check.n_reads, 'read')} of "
+        f"{counted(check.n_strings, 'string')}{f', {check.consists}' if check.consists else ''}"
     )
 
 
@@ -88,7 +89,7 @@ def markdown(report: GateReport) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for check in report.checks:
-        shown = ["None"] * 4
+        shown = [NO_DATA] * 4
         if check.estimate is not None:
             shown = [
                 f"{check.accuracy_baseline:.4f}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt.comparison.conditions import RunCondition
 
 
@@ -22,8 +23,9 @@ def other_prompts(a: RunCondition, b: RunCondition) -> list[str]:
     if not differing:
         return []
     return [
-        f"the settings are the same and {differing:,} of {len(both):,} prompts are not: the model was shown another "
-        "text (does its chat template write the date? run.json has a sample of each condition)"
+        f"the settings are the same and {differing:,} of {counted(len(both), 'prompt')} "
+        f"{plural_of(differing, 'is', 'are')} not: the model was shown another text (does its chat template write the "
+        "date? run.json has a sample of each condition)"
     ]
 
 

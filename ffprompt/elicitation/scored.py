@@ -1,4 +1,4 @@
-"""What the elicitations have in common whose answers are scored by their log-probabilities. The model writes nothing."""
+"""What the elicitations have in common that score given answers by their log-probabilities."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 
+from ffprompt._util.formatting import counted
 from ffprompt.backends.base import Batcher, BatchResult, BatchStatus, Request
 from ffprompt.errors import ConfigError, FFPromptError, GoneError, ModelError, RunFailedError, StoreError
 from ffprompt.evaluation import spending
@@ -75,7 +76,7 @@ class Batching:
         for asked in self._cut(most):
             part = self.journal.begin(self._marker(), [trial for trial, _ in asked], _now())
             await self._create(part, asked)
-            self.say(f"part {part.number}: batch {part.id}, {part.count:,} requests")
+            self.say(f"part {part.number}: batch {part.id}, {counted(part.count, 'request')}")
             count += part.count
         return count
 
@@ -230,8 +231,8 @@ class Batching:
             self._log(part, batch, waiting)
             if len(answered) + foreign < status.answered:
                 raise RunFailedError(
-                    f"batch {batch}: the provider counts {status.answered:,} answers and hands out {len(answered):,}; "
-                    "collect again later"
+                    f"batch {batch}: the provider counts {counted(status.answered, 'answer')} and hands out "
+                    f"{len(answered):,}; collect again later"
                 )
         except GoneError as error:
             lost = str(error)
@@ -241,7 +242,7 @@ class Batching:
             some = rest[start : start + _TOGETHER]
             self._log(part, batch, [(t, BatchResult(part.custom_id(t), None, lost, "", "lost")) for t in some])
         if foreign:
-            self.say(f"part {part.number}: batch {batch} has {foreign:,} results that are not of this part, left out")
+            self.say(f"part {part.number}: batch {batch} has {counted(foreign, 'result')} of other parts, left out")
         self.journal.note(part, state=status.state, collected=_now().isoformat(timespec="seconds"))
 
     def _log(self, part: Part, batch: str, found: Sequence[Found]) -> None:

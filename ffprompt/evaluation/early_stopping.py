@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ffprompt._util.formatting import counted
 from ffprompt.config.run_config import RunConfig
 from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import ConfigError
@@ -196,9 +197,9 @@ def forecast(plan: Plan) -> list[str]:
 
 def describe(found: Stopping) -> str:
     """Return a record in words."""
-    seen = f"{found.errors:,} errors in {found.reads:,} reads"
+    seen = f"{counted(found.errors, 'error')} in {counted(found.reads, 'read')}"
     if not found.over:
-        return f"not decided after {found.strings:,} strings ({seen}): the run is not complete"
+        return f"not decided after {counted(found.strings, 'string')} ({seen}): the run is not complete"
     decision, low, high = found.decision, f"{found.low:.3g}", f"{found.high:.3g}"
     if found.certify is not None:
         what = f"{decision or 'neither below nor above'} {found.certify:g} shown"
@@ -207,7 +208,7 @@ def describe(found: Stopping) -> str:
     else:
         what = f"{'' if decision else 'not '}known by an interval {found.until_width:g} wide"
         seen += f", {low} to {high}"
-    return f"error rate {what} at {100 * found.level:g} % after {found.strings:,} strings ({seen})"
+    return f"error rate {what} at {100 * found.level:g} % after {counted(found.strings, 'string')} ({seen})"
 
 
 def verdict(results: Iterable[ConditionResult]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt._util.formatting import plural_of
 from ffprompt.backends.base import Backend, RemoteBackend
 from ffprompt.config.run_config import RunConfig, digest_of
 from ffprompt.elicitation.condition import Condition
@@ -148,9 +149,11 @@ def _enough_chunks(plan: Plan, chunk: int) -> None:
     """Raise ConfigError where a shard would be left without any string."""
     chunks = len(plan.conditions) * -(-plan.trials // chunk)
     if plan.shard is not None and plan.shard.count > chunks:
-        parts = f"{chunks} chunks" if chunks > 1 else "only 1 chunk"
         cure = f"expected at most {chunks} shards" if chunks > 1 else "run it without --shard"
-        raise ConfigError(f"--shard {plan.shard}: this run has {parts} of at most {chunk} trials; {cure}")
+        only = "" if chunks > 1 else "only "
+        trials = f"{chunk} {plural_of(chunk, 'trial')}"
+        parts = f"{only}{chunks} {plural_of(chunks, 'chunk')} of at most {trials}"
+        raise ConfigError(f"--shard {plan.shard}: this run has {parts}; {cure}")
 
 
 def finished(backend: Backend, plan: Plan, out: Path) -> RunFolder | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import counted, share
 from ffprompt.evaluation.worker import Progress, Watch
 
 _EVERY = 0.2  # seconds between two changes of the line in a notebook
@@ -52,7 +52,7 @@ def sentence(state: Progress, trials: int, seconds: float) -> str:
     """
     left = f", about {_duration(seconds * (trials - state.trials) / state.trials)} left" if state.trials else ""
     so_far = "" if state.accuracy is None else f", accuracy {share(state.accuracy)} so far"
-    return f"{state.trials:,} of {trials:,} trials{left}: {state.condition}{so_far}"
+    return f"{state.trials:,} of {counted(trials, 'trial')}{left}: {state.condition}{so_far}"
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffprompt._util.formatting import share, span
+from ffprompt._util.formatting import NO_DATA, counted, share, span
 from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import is_folder
@@ -53,7 +53,7 @@ class Run:
     def __repr__(self) -> str:
         info = self._folder.info
         conditions = len(info.plan.conditions)
-        return f"Run({str(self.path)!r}, {info.model_name}, {conditions} conditions, {info.status})"
+        return f"Run({str(self.path)!r}, {info.model_name}, {counted(conditions, 'condition')}, {info.status})"
 
     @property
     def complete(self) -> bool:
@@ -199,7 +199,7 @@ def _row(model: str, condition: ConditionRecord, result: Mapping[str, Any], verd
 
 def _cells(row: Mapping[str, Any], verdict: ConditionVerdict) -> tuple[str, ...]:
     """A row as a notebook shows it."""
-    floor = "None" if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
+    floor = NO_DATA if row["floor"] is None else f"{share(row['floor'])} {row['floor_rule']}"
     outcomes = ", ".join(f"{row['outcomes'][name]:,} {name}" for name in Outcome if row["outcomes"].get(name))
     return (
         row["condition"], share(row["accuracy"]), span(row["interval_low"], row["interval_high"]), floor, verdict.word,

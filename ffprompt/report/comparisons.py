@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ffprompt._util.formatting import probability, share, signed
+from ffprompt._util.formatting import counted, probability, share, signed
 from ffprompt.comparison.compare import Comparison, ComparisonRow
 from ffprompt.report.figures.series import MOST_BARS, Figure, Series, fewer, marked
 from ffprompt.report.labels import apart, parts_of
@@ -138,5 +138,6 @@ def _describe(row: ComparisonRow) -> str:
     return (
         f"{row.condition}\nA: {row.a}, right {share(row.accuracy_a)}\nB: {row.b}, right {share(row.accuracy_b)}\n"
         f"B less A {signed(found.estimate)} ({signed(found.low)} to {signed(found.high)}), p {probability(found.p)}\n"
-        f"{row.n_reads:,} reads of {row.n_strings:,} strings" + ("\n† not complete" if row.incomplete else "")
+        f"{counted(row.n_reads, 'read')} of {counted(row.n_strings, 'string')}"
+        + ("\n† not complete" if row.incomplete else "")
     )

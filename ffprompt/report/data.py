@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ffprompt import __version__
 from ffprompt._util.files import printable
+from ffprompt._util.formatting import counted
 from ffprompt._util.plain import Plain
 from ffprompt._util.records import JsonObject
 from ffprompt.analysis.error_analysis import analyse
@@ -325,7 +326,7 @@ def _notes(runs: Sequence[ReportRun], rows: Sequence[ReportRow]) -> list[str]:
             )
         found += audit_notes(run.provenance)
     if any(row.result.accuracy is None for row in rows):
-        found.append("Where no read was answered there is no accuracy: None, which is not 0.")
+        found.append("Where no read was answered there is no accuracy: –, which is not 0.")
     strings: dict[str, set[str]] = {}
     for row in rows:
         strings.setdefault(row.result.condition, set()).add(_strings(runs[row.run]))
@@ -357,7 +358,7 @@ def _prompts(conditions: Sequence[tuple[Source, Condition]]) -> list[PromptSampl
 
 def _title(kind: str, runs: Sequence[ReportRun], trainings: Sequence[JsonObject], given: Sequence[Path]) -> str:
     counts = [(len(runs), "run"), (len(trainings), "training")]
-    count = " and ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts if n)
+    count = " and ".join(counted(n, what) for n, what in counts if n)
     match kind:
         case "run":
             return str(runs[0].model) if runs else f"Training of {trainings[0]['id']}"

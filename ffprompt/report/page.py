@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffprompt._util.extras import needs
-from ffprompt._util.formatting import duration, share
+from ffprompt._util.formatting import counted, duration, share
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import write_atomically
 from ffprompt.analysis.condition_names import name_rows
@@ -91,6 +91,7 @@ def _template() -> Template:
     environment.filters |= {
         "share": share,
         "record": _record,
+        "counted": counted,
         "duration": duration,
         "rate": rate,
         "repeated": _repeated,
@@ -202,7 +203,7 @@ def _alone(report: Report) -> list[str]:
 def _statistics(rows: Sequence[ReportRow]) -> list[str]:
     """What the statistics say of some rows' intervals, each once, with the number of rows."""
     counts = Counter(text for row in rows for text in row.result.warnings)
-    return [f"{text} ({count} of {len(rows)} rows)" for text, count in counts.items()]
+    return [f"{text} ({count} of {counted(len(rows), 'row')})" for text, count in counts.items()]
 
 
 def _json(value: object) -> Markup:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt.errors import RunFailedError, StoreError
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import plan_of
@@ -107,8 +108,8 @@ def open_run(path: Path, incomplete: bool = False) -> Source:
 
 def _unfinished(folder: RunFolder, left: int, trials: int) -> RunFailedError:
     return RunFailedError(
-        f"run {folder.path}: {left:,} of {trials:,} trials have no answer; go on with --resume, or report "
-        "what there is with --incomplete"
+        f"run {folder.path}: {left:,} of {counted(trials, 'trial')} {plural_of(left, 'has', 'have')} no answer; go on "
+        "with --resume, or report what there is with --incomplete"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ffprompt._util.files import shortened
-from ffprompt._util.formatting import share, span
+from ffprompt._util.formatting import counted, plural_of, share, span
 from ffprompt._util.records import JsonObject
 from ffprompt.analysis.condition_names import Rows
 from ffprompt.analysis.verdict import unread
@@ -51,7 +51,7 @@ def repeated(row: ConditionResult) -> list[str]:
         found.append(f"self-agreement {share(row.self_agreement)}{ends}")
     if row.always_right is not None:
         ends = _ends(row.always_right_low, row.always_right_high)
-        found.append(f"always right {share(row.always_right)}{ends} of {row.whole_strings:,} strings")
+        found.append(f"always right {share(row.always_right)}{ends} of {counted(row.whole_strings, 'string')}")
     return found
 
 
@@ -63,7 +63,7 @@ def traced(row: ConditionResult) -> list[str]:
         share_against = share(against / row.traces)
         found.append(f"traces contradicted by their final answers {share_against} ({against:,} of {row.traces:,})")
     if free := row.replies_without_a_trace:
-        found.append(f"{free:,} replies without a trace")
+        found.append(f"{counted(free, 'reply')} without a trace")
     return found
 
 
@@ -128,7 +128,7 @@ def failed(found: Reasons) -> list[str]:
     if rest := sum(trials for _, trials in most[_TOLD_REASONS:]):
         told.append(f"{rest:,} × other reasons")
     total = found.counts.total()
-    return [f"{total:,} {'trial' if total == 1 else 'trials'} ended in error: {'; '.join(told)}"]
+    return [f"{counted(total, 'trial')} ended in error: {'; '.join(told)}"]
 
 
 def audit_notes(info: JsonObject) -> list[str]:
@@ -144,7 +144,10 @@ def _unlike_devices(rows: Sequence[JsonObject]) -> list[str]:
     notes = []
     for row in rows:
         if devices := row.get("devices"):
-            parts = [f"{share(right / reads)} of {reads:,} reads on {name}" for name, (reads, right) in devices.items()]
+            parts = [
+                f"{share(right / reads)} of {counted(reads, 'read')} on {name}"
+                for name, (reads, right) in devices.items()
+            ]
             ties = row.get("near_ties")
             known = "near ties are not known" if ties is None else f"{ties:,} near ties may differ between them"
             notes.append(f"{row['condition']}: answers of unlike devices: {', '.join(parts)}; {known}")
@@ -159,7 +162,7 @@ def _tags_that_never_occur(rows: Rows) -> list[str]:
             models.setdefault((model, *row.reasoning_tags.tags), []).append(row.reasoning_tags)
     return [
         f"--reasoning-tags {opens} {closes}: neither occurs in any reply of {model} "
-        f"({sum(one.replies for one in found):,} replies); are they the tags that it writes?"
+        f"({counted(sum(one.replies for one in found), 'reply')}); are they the tags that it writes?"
         for (model, opens, closes), found in models.items()
         if not any(one.tagged for one in found)
     ]
@@ -167,15 +170,15 @@ def _tags_that_never_occur(rows: Rows) -> list[str]:
 
 def _hit(row: ConditionResult, hit: StringsWithAnError) -> str:
     return (
-        f"{hit.count:,} of {row.strings:,} strings have a read not answered correctly, "
-        f"{share(hit.share)} ({span(hit.low, hit.high)}, exact)"
+        f"{hit.count:,} of {counted(row.strings, 'string')} {plural_of(hit.count, 'has', 'have')} a read not answered "
+        f"correctly, {share(hit.share)} ({span(hit.low, hit.high)}, exact)"
     )
 
 
 def _bounds(row: ConditionResult, bounds: ZeroErrorBounds) -> str:
     strings, reads = bounds.strings, bounds.reads
     said = (
-        f"every read of {row.strings:,} strings is right. At {strings.level:.0%} confidence, one-sided, the "
+        f"every read of {counted(row.strings, 'string')} is right. At {strings.level:.0%} confidence, one-sided, the "
         f"error rate is at most {share(strings.high)} if {strings.needs}"
     )
     if reads.n == strings.n:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ffprompt._util.extras import needs
 from ffprompt._util.files import refuse_other_text, refuse_pointer
+from ffprompt._util.formatting import counted
 from ffprompt._util.storage import replacing
 from ffprompt.errors import StringError, UsageError, did_you_mean
 from ffprompt.tasks.base import Spec, Task
@@ -148,7 +149,7 @@ def read(source: str, count: int | None = None, symbols: int = 2, task: Task = F
         if count is not None and done >= count:
             break
     if not parts or (count is not None and done < count):
-        raise UsageError(f"data {source}: has {done} strings; expected {count or 'at least 1'} (--trials)")
+        raise UsageError(f"data {source}: has {counted(done, 'string')}; expected {count or 'at least 1'} (--trials)")
     return concatenate(parts)
 
 
@@ -202,7 +203,9 @@ def _checked(texts: Iterable[str], task: Task, symbols: int, source: str, before
             raise StringError(f"data {source}, row {number}: {error}") from error
         length = length or parsed[0].length
         if parsed[-1].length != length:
-            raise StringError(f"data {source}, row {number}: {parsed[-1].length} symbols, the rows before {length}")
+            raise StringError(
+                f"data {source}, row {number}: {counted(parsed[-1].length, 'symbol')}, the rows before {length}"
+            )
     return concatenate(parsed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ffprompt._util.formatting import counted
 from ffprompt.errors import TemplateError
 from ffprompt.templates.schema import Template
 
@@ -46,7 +47,9 @@ def with_words(template: Template, words: Sequence[str]) -> Template:
     else:
         old = list(template.values)
     if len(words) != len(old):
-        raise TemplateError(f"{called}: {len(words)} words; expected {len(old)}, one for each of {', '.join(old)}")
+        raise TemplateError(
+            f"{called}: {counted(len(words), 'word')}; expected {len(old)}, one for each of {', '.join(old)}"
+        )
     content = _changed(template.content(), dict(zip(old, words, strict=True)))
     for key, text in _texts(content):
         for word in old:

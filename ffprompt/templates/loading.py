@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ffprompt._util.bundled import bundled_folder
 from ffprompt._util.files import read_text
+from ffprompt._util.formatting import counted
 from ffprompt._util.validation import each_in_one_line
 from ffprompt.errors import TemplateError, did_you_mean
 from ffprompt.tasks import registry
@@ -215,7 +216,9 @@ def _check_count(template: Template, event: Event) -> None:
     if event.arguments is None:
         if template.values != "numbers" and len(texts) == symbols:
             return
-        these = "numbers; expected one text with {{ value }}" if template.values == "numbers" else f"{symbols} values"
+        these = (
+            "numbers; expected one text with {{ value }}" if template.values == "numbers" else counted(symbols, "value")
+        )
     elif event.has_argument and len(texts) == event.count(symbols):
         return
     else:

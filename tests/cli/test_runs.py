@@ -74,7 +74,7 @@ def test_a_reply_without_answers_counts_against_but_is_never_wrong(
 def test_failed_calls_are_no_data_and_exit_with_3(command: Command, tmp_path: Path) -> None:
     done = scripted(command, "failing")
     assert done.returncode == 3
-    assert "None" in done.stdout
+    assert "–" in done.stdout
     info = json.loads((only_run(tmp_path / "results") / "run.json").read_text())
     assert info["status"] == "incomplete"
     for row in info["results"]:

@@ -73,7 +73,7 @@ def test_incomplete_runs_are_marked_and_what_has_no_table_is_named(
     (tmp_path / "newer" / "run.json").write_text('{"schema": 99}')
     assert main(["trend", str(tmp_path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "None* None* 0* 0*" in shown
+    assert "–* –* 0* 0*" in shown
     assert "calls failed" in shown
     assert "run.json is not readable" in shown
     assert "its schema is 99" in shown

@@ -214,7 +214,7 @@ def test_a_run_without_an_answer_has_no_accuracy(tmp_path: Path) -> None:
     assert found.rows[0].result.accuracy is None
     assert found.rows[0].curves.gaps == []
     text = page.render(found)
-    assert "None, which is not 0" in text
+    assert "–, which is not 0" in text
     assert not re.search(r"\bnan\b", text[: text.index("<script")], re.IGNORECASE)
     assert "| –† |" in tables.of_rows(found.rows).markdown()
 

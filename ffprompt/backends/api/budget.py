@@ -11,7 +11,7 @@ import itertools
 from collections import deque
 from dataclasses import dataclass
 
-from ffprompt._util.formatting import dollars
+from ffprompt._util.formatting import counted, dollars
 from ffprompt.backends.call_record import CountedRecord
 from ffprompt.cost.prices import PICO, Allowance, unknown, usd
 from ffprompt.cost.usage import Bound, Usage
@@ -153,12 +153,12 @@ class Budget:
     def _error(self, asked: Reservation) -> RunFailedError:
         most = self.allowance.max_tokens
         if most is not None and self.tokens + self.held_tokens + asked.bound.tokens > most:
-            flag, limit, spent = "--max-tokens-total", f"{most:,} tokens", f"{self.tokens:,}"
-            more = f"{asked.bound.tokens:,} tokens"
+            flag, limit, spent = "--max-tokens-total", counted(most, "token"), f"{self.tokens:,}"
+            more = counted(asked.bound.tokens, "token")
         else:
             flag, limit, spent = "--max-usd", dollars(self.allowance.max_usd), dollars(usd(self.picos))
             more = dollars(usd(asked.picos))
         return RunFailedError(
-            f"the budget of {limit} is spent: {spent} for {self.answers:,} answers, and the next call may take "
-            f"{more}; go on with a larger {flag} and --resume"
+            f"the budget of {limit} is spent: {spent} for {counted(self.answers, 'answer')}, and the next call "
+            f"may take {more}; go on with a larger {flag} and --resume"
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ffprompt._util.formatting import counted
 from ffprompt._util.secrets import shown_url
 from ffprompt.backends.api.echo import Token
 from ffprompt.backends.api.payloads import JsonObject
@@ -160,8 +161,8 @@ class Servers:
     def remarks(self) -> list[str]:
         """How many answers came from where, and how often a server was left out."""
         parts = [
-            f"{one.name} gave {self.answered[one.name]:,} answers"
-            + (f" and was left out {self.failed[one.name]:,} times" if self.failed[one.name] else "")
+            f"{one.name} gave {counted(self.answered[one.name], 'answer')}"
+            + (f" and was left out {counted(self.failed[one.name], 'time')}" if self.failed[one.name] else "")
             for one in self._all
         ]
         return [f"{len(self._all)} servers: {'; '.join(parts)}"]

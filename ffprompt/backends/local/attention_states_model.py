@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ffprompt._util.formatting import counted
 from ffprompt.backends.base import Request
 from ffprompt.backends.local.attention import Look, Place, Rows, States, Tokens, overlapping, placed
 from ffprompt.backends.local.attention_blocks_model import blocks_in
@@ -109,8 +110,8 @@ class TransformersStates:
             scores = Forward(self._model, [])(rows, at, wanted)
         except torch.OutOfMemoryError as error:
             raise ModelError(
-                f"model {self._backend.name}: out of memory with {len(looks)} prompts of "
-                f"{max(map(len, rows))} tokens; use a smaller --batch-size or a shorter --length"
+                f"model {self._backend.name}: out of memory with {counted(len(looks), 'prompt')} of "
+                f"{counted(max(map(len, rows)), 'token')}; use a smaller --batch-size or a shorter --length"
             ) from error
         return [np.array(logprobs) for logprobs, _ in scores]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ffprompt._util.formatting import counted
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import PART, Identity
 from ffprompt.backends.local.answer_tree import AnswerTree, plan_trees
@@ -257,8 +258,9 @@ class TransformersBackend:
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1 or self.batch_size is not None:
                     raise OutOfMemoryError(
-                        f"model {self.name}: out of memory with {len(batch)} prompts of {lengths[batch[0]]} tokens; "
-                        "use a smaller --batch-size, a shorter --length or --dtype bfloat16"
+                        f"model {self.name}: out of memory with {counted(len(batch), 'prompt')} of "
+                        f"{counted(lengths[batch[0]], 'token')}; use a smaller --batch-size, a "
+                        "shorter --length or --dtype bfloat16"
                     ) from error
                 self.tokens = max(1, lengths[batch[0]] * (len(batch) // 2))
                 torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from ffprompt._util.formatting import counted
 from ffprompt._util.records import JsonObject
 from ffprompt.report.diagnosis import MOST_CONDITIONS, RunDiagnosis, interval
 from ffprompt.report.figures.series import Figure, Series, aside
@@ -53,7 +54,7 @@ def line(name: str, points: Points, number: int | None, said: Callable[[float], 
         number,
         low=[value["low"] for _, value in known],
         high=[value["high"] for _, value in known],
-        hover=[f"{name}, {said(x)}\n{interval(value)}, {value['reads']:,} reads" for x, value in known],
+        hover=[f"{name}, {said(x)}\n{interval(value)}, {counted(value['reads'], 'read')}" for x, value in known],
     )
 
 

@@ -37,7 +37,8 @@ def _of_set(study: JsonObject, data: str) -> Figure | None:
             reads = sum(four[0] + four[2] for four in made["kinds"].values())
             shares.append(wrong / reads)
             hover.append(
-                f"{one['label']}\n{kind}: {wrong:,} of {reads:,} reads ({rate(wrong / reads)}), {sharp:,} sharp"
+                f"{one['label']}\n{kind}: {wrong:,} of {counted(reads, 'read')} ({rate(wrong / reads)}), "
+                f"{sharp:,} sharp"
             )
         series.append(Series(kind, shares, names, "bars", number, hover=hover))
     return Figure(

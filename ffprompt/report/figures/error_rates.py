@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ffprompt._util.formatting import counted
 from ffprompt.report.figures.series import (
     MOST_CURVES,
     MOST_WITH_BARS,
@@ -107,7 +108,7 @@ def _describe(name: str, point: Point) -> str:
     low, high = _ends(point)
     text = f"{name}\nT = {point.length}\nerror rate {rate(_rate(point))}"
     text += f", at most {rate(high)} (95%)" if point.at_most is not None else f" ({rate(low)} to {rate(high)})"
-    text += f"\n{point.reads:,} reads of {point.strings:,} strings"
+    text += f"\n{counted(point.reads, 'read')} of {counted(point.strings, 'string')}"
     if point.floor is not None:
         text += f"\nfloor: error {rate(1 - point.floor)}, {point.floor_rule}"
     return text + ("\n† not complete" if point.incomplete else "")

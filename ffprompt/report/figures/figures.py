@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import counted, share
 from ffprompt.analysis.accuracy import AccuracyBin
 from ffprompt.report.comparisons import comparison_figure
 from ffprompt.report.data import Report
@@ -204,7 +204,8 @@ def _gaps(rows: Sequence[ReportRow]) -> Iterator[Figure]:
 
 def _accuracy(accuracy: float, low: float, high: float, reads: int, strings: int) -> str:
     """An accuracy with what it rests on, where one points at it."""
-    return f"accuracy {share(accuracy)} ({share(low)} to {share(high)})\n{reads:,} reads of {strings:,} strings"
+    seen = f"{counted(reads, 'read')} of {counted(strings, 'string')}"
+    return f"accuracy {share(accuracy)} ({share(low)} to {share(high)})\n{seen}"
 
 
 _Facet = tuple[str, Callable[[ReportRow], Sequence[AccuracyBin]], str, str, str]
@@ -286,7 +287,7 @@ def _reliability(rows: Sequence[ReportRow]) -> Figure | None:
         assert found is not None
         hover = [
             f"{row.name}\nprobability {share(one.probability)}, right {share(one.accuracy)}\n"
-            f"{one.reads:,} reads of {one.strings:,} strings\ncalibration error {share(found.ece)} "
+            f"{counted(one.reads, 'read')} of {counted(one.strings, 'string')}\ncalibration error {share(found.ece)} "
             f"({share(found.ece_low)} to {share(found.ece_high)})"
             for one in found.bins
         ]
@@ -309,7 +310,7 @@ def _reliability(rows: Sequence[ReportRow]) -> Figure | None:
     note = fewer(barless(note, len(mine)), len(shown), len(mine), "conditions")
     left_out: int = sum(found.left_out for _, found in mine if found is not None)
     if left_out:
-        note += f" {left_out:,} reads whose probabilities are only known as bounds are not in it."
+        note += f" Not in it: {counted(left_out, 'read')} whose probabilities are only known as bounds."
     return Figure("reliability", "Reliability", note, "probability", "share right", series, subtitle=shared)
 
 
@@ -323,7 +324,7 @@ def _outcomes(rows: Sequence[ReportRow]) -> Figure | None:
         if any(counts):
             parts = [count / row.result.reads for count, row in zip(counts, shown, strict=True)]
             texts = [
-                f"{row.name}\n{count:,} of {row.result.reads:,} reads {outcome}"
+                f"{row.name}\n{count:,} of {counted(row.result.reads, 'read')} {outcome}"
                 for count, row in zip(counts, shown, strict=True)
             ]
             series.append(Series(outcome, parts, names, "bars", outcome, hover=texts))

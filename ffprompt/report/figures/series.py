@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import NO_DATA, counted, share
 from ffprompt.report.series import Point
 from ffprompt.scoring.condition_result import ConditionResult
 
@@ -180,13 +180,13 @@ def rate(value: float | None) -> str:
     >>> rate(0.0), rate(0.000023456), rate(0.25), rate(None)
     ('0', '2.35e-05', '0.25', 'None')
     """
-    return "None" if value is None else "0" if value == 0 else f"{value:.3g}"
+    return NO_DATA if value is None else "0" if value == 0 else f"{value:.3g}"
 
 
 def describe(name: str, row: ConditionResult | Point, incomplete: bool = False) -> str:
     """Return what is shown where one points at an accuracy."""
     text = f"{name}\naccuracy {share(row.accuracy)} ({share(row.interval_low)} to {share(row.interval_high)})"
-    text += f"\n{row.reads:,} reads of {row.strings:,} strings"
+    text += f"\n{counted(row.reads, 'read')} of {counted(row.strings, 'string')}"
     if row.floor is not None:
         text += f"\nfloor {share(row.floor)} {row.floor_rule}"
     return text + ("\n† not complete" if incomplete or (isinstance(row, Point) and row.incomplete) else "")

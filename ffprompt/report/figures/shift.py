@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ffprompt._util.formatting import share
+from ffprompt._util.formatting import counted, share
 from ffprompt._util.records import JsonObject
 from ffprompt.errors import SpecError
 from ffprompt.report.figures.series import Figure, Series
@@ -61,5 +61,5 @@ def _of_cell(cell: JsonObject, places: dict[str, float], number: int) -> Series:
         number,
         low=[1 - one["most"] for one in known.values()],
         high=[1 - one["least"] for one in known.values()],
-        hover=[f"{name}: {share(value)}, {known[name]['trainings']} seeds" for name, value in right.items()],
+        hover=[f"{name}: {share(value)}, {counted(known[name]['trainings'], 'seed')}" for name, value in right.items()],
     )

@@ -122,11 +122,10 @@ def _glitch(one: JsonObject, found: JsonObject) -> str:
     # What tells its cell from the others may be long, and the page folds no line of its own.
     text += "".join(f"{line}\n" for line in textwrap.wrap(one["settings"], _HOVER))
     text += f"step {found['step']:,}, {found['data']}\nglitch rate {rate(found['rate'])}"
+    reads = counted(found["reads"], "read")
     if found["at_most"] is not None:
-        return (
-            f"{text} of {found['reads']:,} reads, {found['strings']:,} strings\nat most {rate(found['at_most'])} (95%)"
-        )
-    return f"{text} ({rate(found['low'])} to {rate(found['high'])})\n{found['errors']:,} of {found['reads']:,} reads"
+        return f"{text} of {reads}, {counted(found['strings'], 'string')}\nat most {rate(found['at_most'])} (95%)"
+    return f"{text} ({rate(found['low'])} to {rate(found['high'])})\n{found['errors']:,} of {reads}"
 
 
 def _ends(found: JsonObject) -> tuple[float, float]:
@@ -340,7 +339,7 @@ def _gaps(study: Study, data: str) -> Figure | None:
             longest = max(longest, found["gaps"][-1][0])
             bins = _bins(found["gaps"])
             hover = [
-                f"{cell['name']}\ngap {_span(one)}: {errors:,} of {found['errors']:,} errors"
+                f"{cell['name']}\ngap {_span(one)}: {errors:,} of {counted(found['errors'], 'error')}"
                 + _share(one, found, expected)
                 for one, errors in bins.items()
             ]
