@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.cost.usage import Bound
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Backend(Protocol):
         """Everything about the model that belongs in the record of a run."""
         ...
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Audit requests before anything is asked: their tokens, whether they fit into the context.
 
         Returns:

@@ -6,9 +6,8 @@ They are told (in ``Request.hints``) what the rules they play would answer. No r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.from_name import FAULTS, scripted_names
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.json_schema import write_answers
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.elicitation.base import elicitation_names, find_elicitation
 from ffprompt.errors import ModelError, did_you_mean
@@ -52,7 +52,7 @@ class ScriptedBackend:
         self.capabilities = Capabilities(scores=answers, completes=True, chats=True, schemas=True, wants_hints=True)
         self.chunk = 256 if model != "slow" else 1
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Nothing can be wrong with a prompt."""
         return {"audited": len(requests)}
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ffprompt._util.formatting import counted, dollars, duration
 from ffprompt.backends.base import Backend, RemoteBackend
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.cli.console import line, make_console, new_table
 from ffprompt.cli.prompts import show_prompt
 from ffprompt.config.run_config import RunConfig
@@ -24,7 +25,6 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.runner import audit
 from ffprompt.runs.folder import RunFolder
 
-_SIZES = {"mean_prompt_tokens": "prompt tokens", "mean_prompt_characters": "prompt characters"}
 _WRITTEN = (
     "prompt tokens are estimated from the text, reply tokens are those of the true answers, without any reasoning"
 )
@@ -65,7 +65,7 @@ _CONCURRENCY = 64  # requests in flight, unless --max-concurrency says otherwise
 
 
 def time_needed(
-    plan: Plan, audits: Sequence[Mapping[str, Any]], out: Path, calls: int | None = None, batch: bool = False
+    plan: Plan, audits: Sequence[PromptAudit], out: Path, calls: int | None = None, batch: bool = False
 ) -> str:
     """Return one line that says about how long a run takes.
 
@@ -137,7 +137,7 @@ def _holds(flag: str, limit: float, expected: float | None, most: float | None, 
 def show_plan(
     made: Plan,
     identity: Mapping[str, Any],
-    audits: Sequence[Mapping[str, Any]],
+    audits: Sequence[PromptAudit],
     estimates: Sequence[Estimate] | None = None,
     price: Price | None = None,
     thinks: bool = False,
@@ -183,14 +183,15 @@ def show_plan(
         line(f"note: {note}")
 
 
-def _dialogues(made: Plan, audits: Sequence[Mapping[str, Any]]) -> None:
+def _dialogues(made: Plan, audits: Sequence[PromptAudit]) -> None:
     """What is special to dialogues, where each call sends the conversation before it again."""
     if not any(condition.elicitation.has_turns for condition in made.conditions):
         return
     line("a dialogue is one call for every turn with a read, and each call sends the conversation so far again:")
     for condition, found in zip(made.conditions, audits, strict=True):
         if condition.elicitation.has_turns:
-            sizes = [f"{found[key]:,.0f} {kind}" for key, kind in _SIZES.items() if key in found]
+            means = {"tokens": found.get("mean_prompt_tokens"), "characters": found.get("mean_prompt_characters")}
+            sizes = [f"{mean:,.0f} prompt {unit}" for unit, mean in means.items() if mean is not None]
             sent = f" and about {' and '.join(sizes)} sent" if sizes else ""
             line(f"  {condition.name}: {found['mean_calls']:,.1f} calls{sent} in the mean trial")
 

@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ffprompt.errors import ConfigError, ModelError, TemplateError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
     from ffprompt.backends.base import Backend, Capabilities, Failure, Reply, Request, Scores, Talk
+    from ffprompt.backends.prompt_audit import PromptAudit
     from ffprompt.config.run_config import RunConfig
     from ffprompt.elicitation.question import Prompt, PromptParts, Question
     from ffprompt.scoring.parse_trace import Steps
@@ -205,7 +203,7 @@ class Elicitation(ABC):
     def right_replies(self, question: Question) -> Sequence[str]:
         """Return what a model that is always right writes in each call. "" where that is not counted."""
 
-    def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
+    def check(self, backend: Backend, questions: Sequence[Question]) -> PromptAudit:
         """Audit questions before anything is asked, and return what was found. Raises AuditError."""
         return backend.check([question.request for question in questions])
 

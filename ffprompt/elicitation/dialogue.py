@@ -14,13 +14,13 @@ cannot hold, what can be sent stands there.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 
 from ffprompt._util.files import well_formed
 from ffprompt.backends.base import Backend, Failure, Message, Reply, Request, Scores, Talk
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.elicitation.base import AskOne, Elicitation, Form
 from ffprompt.elicitation.question import Prompt, PromptParts, Question, Turn
 from ffprompt.elicitation.wording import Span, again, answers, events, system_message
@@ -91,14 +91,14 @@ class DialogueElicitation(Elicitation):
         """Return the true reply of each turn."""
         return [turn.answer for turn in question.prompt.turns]
 
-    def check(self, backend: Backend, questions: Sequence[Question]) -> Mapping[str, Any]:
+    def check(self, backend: Backend, questions: Sequence[Question]) -> PromptAudit:
         """Check that dialogues fit with all their replies, and count their calls and what these send.
 
         Tokens and characters are those of one trial's calls together, each of which sends the conversation again. They
         are counted on the first trials, with the right answers in place of the model's own.
         """
         try:
-            found = dict(backend.check([fullest(question) for question in questions]))
+            found = backend.check([fullest(question) for question in questions])
         except AuditError as error:
             raise AuditError(f"{error}; a dialogue needs room for all its replies: lower --max-tokens") from error
         counted: list[Sequence[Request]] = []
@@ -107,10 +107,12 @@ class DialogueElicitation(Elicitation):
                 counted.append(question.calls)
         calls = [call for of_one in counted for call in of_one]
         each = backend.check(calls)
-        for kind in ("tokens", "characters"):
-            if (mean := each.get(f"mean_prompt_{kind}")) is not None:
-                found[f"mean_prompt_{kind}"] = mean * len(calls) / len(counted)
-        return found | {"mean_calls": sum(len(question.prompt.turns) for question in questions) / len(questions)}
+        sums: PromptAudit = {"mean_calls": sum(len(question.prompt.turns) for question in questions) / len(questions)}
+        if (tokens := each.get("mean_prompt_tokens")) is not None:
+            sums["mean_prompt_tokens"] = tokens * len(calls) / len(counted)
+        if (characters := each.get("mean_prompt_characters")) is not None:
+            sums["mean_prompt_characters"] = characters * len(calls) / len(counted)
+        return {**found, **sums}
 
     async def ask(
         self, ask: AskOne, question: Question, heard: Sequence[Reply], keep: Callable[[Talk], None]

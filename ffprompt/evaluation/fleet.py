@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ffprompt._util.ray_cluster import LOCAL, cluster
 from ffprompt.backends.askers import Asker, Askers
 from ffprompt.backends.base import Backend, Failure, Renders, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.registry import open_backend
 from ffprompt.config.run_config import RunConfig
 from ffprompt.errors import ConfigError, FFPromptError, ModelError, RunFailedError
@@ -160,11 +161,11 @@ class Fleet:
         """What the replicas have noticed while they were asked."""
         return list(self._remarks)
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Audit requests on every replica, since an audit may decide how a model is asked."""
         self._checks.append(pickle.dumps(list(requests), protocol=5))
         ready = [actor.handle for actor in self._starting.values() if actor.opened is not None]
-        found: list[Mapping[str, Any] | FFPromptError] = []
+        found: list[PromptAudit | FFPromptError] = []
         for reference in [handle.check.remote(self._checks[-1]) for handle in ready]:
             with contextlib.suppress(self._ray.exceptions.RayError):  # another replica takes its place
                 found.append(self._ray.get(reference))

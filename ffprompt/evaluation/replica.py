@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.registry import open_backend
 from ffprompt.config.run_config import make
 from ffprompt.errors import FFPromptError
@@ -59,7 +60,7 @@ class Replica:
         self._device = device_name(identity.to_json())
         return Opened(identity, backend.capabilities, backend.chunk, self._device, socket.gethostname())
 
-    def check(self, requests: bytes) -> Mapping[str, Any] | FFPromptError:
+    def check(self, requests: bytes) -> PromptAudit | FFPromptError:
         """Audit requests."""
         try:
             return self._backend.check(pickle.loads(requests))

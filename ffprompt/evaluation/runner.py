@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ffprompt._util.formatting import plural_of
 from ffprompt.backends.base import Backend, RemoteBackend
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.config.run_config import RunConfig, digest_of
 from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import AuditError, ConfigError, FFPromptError, StoreError
@@ -52,13 +52,13 @@ def make_plan(config: RunConfig, backend: Backend) -> Plan:
     return plan
 
 
-def audit(plan: Plan, backend: Backend) -> list[dict[str, Any]]:
+def audit(plan: Plan, backend: Backend) -> list[PromptAudit]:
     """Check the first trials of every condition against tokenizer and context.
 
     Raises:
         AuditError: a prompt does not fit, or its answers cannot be scored. The message has a hint.
     """
-    found = []
+    found: list[PromptAudit] = []
     once = plan.once
     # Whoever has written a template should hear what is odd about it; the bundled ones are as they are meant to be.
     noted = {made.name: remarks(made) for given, made in plan.templates.items() if given.endswith(".toml")}

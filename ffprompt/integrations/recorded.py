@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Never
 
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import OPTIONAL, Identity
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ModelError
 
@@ -42,7 +43,7 @@ class RecordedBackend:
         self.capabilities = CAPABILITIES
         self.chunk = 256
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Return what a reader of the numbers should know. The harness has checked the prompts, or has not."""
         before = (request.text[start - 1 : start] for request in requests for start, _ in request.reads)
         return {"notes": [_SPACES]} if self.identity.backend == LM_EVAL.name and any(map(str.isspace, before)) else {}

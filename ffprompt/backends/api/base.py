@@ -33,6 +33,7 @@ from ffprompt.backends.api.servers import Servers
 from ffprompt.backends.api.transport import ConnectionPool, client_errors, http_library
 from ffprompt.backends.base import OWN, Capabilities, Failure, Reply, Request, Scores, without_system
 from ffprompt.backends.identity import Identity
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.cost.prices import Allowance
 from ffprompt.cost.usage import Bound, Usage
 from ffprompt.elicitation.base import use_replies
@@ -184,7 +185,7 @@ class ApiBackend(ABC):
         """Return the most tokens that one attempt can use."""
         return _most(self.payload(request))
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Return the size of the prompts in characters. Only the provider can count their tokens.
 
         Raises:

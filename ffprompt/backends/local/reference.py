@@ -6,9 +6,9 @@ model of another task reads any of the task's templates, without shots: the word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from ffprompt._util.extras import needs
 from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.local.candidate_scores import NOT_FINITE
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.spec import BackendSpec
 from ffprompt.errors import ConfigError, ModelError
 from ffprompt.reference.tokens import HOW, Ints, Tokens, read_positions, tokenise
@@ -121,7 +122,7 @@ class ReferenceBackend:
         if not self.vocabulary.in_pairs:
             self._readers = readers(self.vocabulary)
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Parse every prompt and find every read in it.
 
         Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``. Raises ModelError

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ffprompt.backends.base import Request
 from ffprompt.backends.local.chat_template import ChatTemplate, TemplateIdentity, Thinking
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.reasoning_marks import opens_reasoning, strip_reasoning
 from ffprompt.errors import AuditError, ModelError
 
@@ -338,7 +339,7 @@ def _aligned(true: Ids, same: Sequence[Ids], reads: int) -> tuple[NDArray[np.int
     return position, answers
 
 
-def audit(encoder: Encoder, requests: Sequence[Request]) -> dict[str, Any]:
+def audit(encoder: Encoder, requests: Sequence[Request]) -> PromptAudit:
     """Audit requests before a run. What was found goes into the record of the run.
 
     Raises:

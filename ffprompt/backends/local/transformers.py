@@ -25,6 +25,7 @@ from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, Ids, Tokenised, audit, context_of
 from ffprompt.backends.local.tree_check import TreeCheck
 from ffprompt.backends.local.weights import OFFLINE, first_line, locate, offline, quiet
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.errors import ModelError, RunFailedError, did_you_mean
 
@@ -115,7 +116,7 @@ class TransformersBackend:
             template=self.encoder.identity,
         )
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Audit the tokens of requests, and how answers of several tokens will be scored. Raises AuditError."""
         found = audit(self.encoder, requests)
         if "suffix" not in found["answer_tokens"] or self.model is None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ffprompt.backends.local.answer_tree import AnswerTree
 from ffprompt.backends.local.candidate_scores import Row, RowScores
 from ffprompt.backends.local.weights import first_line
+from ffprompt.backends.prompt_audit import ScoringPasses
 from ffprompt.errors import RunFailedError
 
 # In nats, for a whole answer. float32 engines differ by up to 2e-4 in one log-probability.
@@ -56,7 +56,7 @@ class TreeCheck:
             self._compare(deepest, rows, by_tree, by_row)
         return not self.refusal
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ScoringPasses:
         """Return what belongs in the record of a run."""
         if self.refusal:
             return {"passes": "one an answer", "reason": self.refusal}

@@ -29,6 +29,7 @@ from ffprompt.backends.local.chat_template import TemplateIdentity, Thinking
 from ffprompt.backends.local.tokenization import Encoder, audit, context_of
 from ffprompt.backends.local.weight_files import check_adapter
 from ffprompt.backends.local.weights import OFFLINE, Located, fingerprint, first_line, locate, offline, quiet
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.spec import BackendSpec, not_installed
 from ffprompt.config.settings import ROWS
 from ffprompt.elicitation.base import find_elicitation
@@ -182,7 +183,7 @@ class VllmBackend:
 
             return Engine(self.arguments, lora)
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """The tokenisation audit of ``requests``. Without a tokenizer, that nothing was counted."""
         if self.encoder is None:
             return {"audited": 0, "notes": self.notes}

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from ffprompt.backends.base import Failure, Reply, Request, Scores
 from ffprompt.backends.local.vllm import VllmBackend, VllmIdentity
+from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.errors import FFPromptError, ModelError, RunFailedError
 
 _PATIENCE = 30.0  # seconds that a copy is given to stop
@@ -51,7 +52,7 @@ class ReplicatedVllm:
         self.chunk = chunk * copies
         self.identity: VllmIdentity = identity.changed(data_parallel_size=copies)
 
-    def check(self, requests: Sequence[Request]) -> Mapping[str, Any]:
+    def check(self, requests: Sequence[Request]) -> PromptAudit:
         """The tokenisation audit of ``requests``."""
         return self.prompts.check(requests)
 
