@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Never, TypedDict
 
 import numpy as np
 
@@ -53,6 +53,24 @@ _UNNAMED = "unnamed"  # a model that nobody has named yet
 _CHUNK = 64  # strings that are drawn together
 
 
+class Document(TypedDict):
+    """One trial as a harness holds it. ``settings`` are those of the plan, from which ``plan_of`` makes it again."""
+
+    trial: int
+    key: str
+    string: str  # the digest of the string
+    truth: list[str]  # the right answers, as they are written
+    settings: Mapping[str, Any]
+
+
+class CountsRecord(TypedDict):
+    """:class:`Counts` as plain values."""
+
+    reads: int
+    outcomes: Mapping[str, int]
+    floors: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What became of the reads of one string. ``floors``: how many each rule without memory answers correctly."""
@@ -61,12 +79,12 @@ class Counts:
     outcomes: Mapping[str, int]
     floors: Mapping[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CountsRecord:
         """Return plain values, as a harness logs them."""
         return {"reads": self.reads, "outcomes": dict(self.outcomes), "floors": dict(self.floors)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Counts:
+    def from_json(cls, values: CountsRecord) -> Counts:
         """Return what plain values say."""
         return cls(values["reads"], values["outcomes"], values["floors"])
 
@@ -106,9 +124,9 @@ class HarnessCondition:
         """The settings of the plan as plain values, from which ``plan_of`` makes the same plan."""
         return {name: value for name, value in self.plan.config.plain().items() if name in SETTINGS}
 
-    def documents(self) -> list[dict[str, Any]]:
+    def documents(self) -> list[Document]:
         """Return one document for each trial, of values that JSON can hold."""
-        found = []
+        found: list[Document] = []
         for trial in range(self.plan.trials):
             batch, row = self._row(trial)
             question = self.question(trial)

@@ -20,9 +20,9 @@ Example, b = 0.01, strings of 20 reads, no errors: the full stake, which has hal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,6 +39,24 @@ Unit = Literal["strings", "reads"]
 STAKES = {"below": 0.5 ** np.arange(15), "above": 0.5 ** np.arange(1, 21)}
 SHARES = {"below": np.array([0.5, *[0.5 / 14] * 14]), "above": np.full(20, 1 / 20)}
 _HALVINGS = 50
+
+
+class DrawsState(TypedDict):
+    """A :class:`Draws` as plain values. ``counts`` are (e, m, strings), in ascending order."""
+
+    most_reads: int
+    excess: float
+    unit: Unit
+    counts: list[list[int]]
+
+
+class CertifyState(TypedDict):
+    """A :class:`Certify` as plain values."""
+
+    bound: float
+    level: float
+    decision: Decision | None
+    draws: DrawsState
 
 
 @dataclass
@@ -101,13 +119,13 @@ class Draws:
         low = _turn(lambda bound: self.log_capital("above", bound) >= wanted) if self.errors else 0.0
         return low, high
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> DrawsState:
         """Plain values, from which :meth:`from_json` makes an equal object."""
         rows = sorted([e, m, n] for (e, m), n in self.counts.items())
         return {"most_reads": self.most_reads, "excess": self.excess, "unit": self.unit, "counts": rows}
 
     @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Draws:
+    def from_json(cls, state: Mapping[str, Any]) -> Draws:
         """Read what :meth:`to_json` wrote.
 
         Raises:
@@ -186,12 +204,12 @@ class Certify:
                     break
         return self.decision
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CertifyState:
         """Plain values, from which :meth:`from_json` makes an equal object."""
         return {"bound": self.bound, "level": self.level, "decision": self.decision, "draws": self.draws.to_json()}
 
     @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Certify:
+    def from_json(cls, state: Mapping[str, Any]) -> Certify:
         """Read what :meth:`to_json` wrote.
 
         Raises:

@@ -24,7 +24,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from ffprompt.backends.base import Failure, Reply, Request, Scores, Stop, Talk
 from ffprompt.elicitation.forced import FORCED
 from ffprompt.errors import ConfigError, FFPromptError
-from ffprompt.integrations.harness import HarnessCondition, refuse, refuse_other_version
+from ffprompt.integrations.harness import Document, HarnessCondition, refuse, refuse_other_version
 from ffprompt.integrations.inspect.metrics import ALL
 from ffprompt.integrations.inspect.prompt_scores import TOP, scores
 from ffprompt.scoring.response_records import record
@@ -83,17 +83,17 @@ def flipflop(
     )
 
 
-def _sample(condition: HarnessCondition, document: dict[str, Any]) -> Sample:
+def _sample(condition: HarnessCondition, document: Document) -> Sample:
     question = condition.question(document["trial"])
     target = ", ".join(document["truth"])
     if not question.is_chat:
-        return Sample(id=document["trial"], input=question.prompt.text, target=target, metadata=document)
+        return Sample(id=document["trial"], input=question.prompt.text, target=target, metadata=dict(document))
     messages = [*question.prompt.messages, *(turn for each in question.prompt.turns[:1] for turn in each.messages)]
     return Sample(
         id=document["trial"],
         input=[_TURNS[message.role](content=message.text) for message in messages],
         target=target,
-        metadata=document,
+        metadata=dict(document),
     )
 
 

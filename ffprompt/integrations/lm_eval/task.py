@@ -18,6 +18,8 @@ from ffprompt.integrations.harness import (
     METRICS,
     SETTINGS,
     Counts,
+    CountsRecord,
+    Document,
     HarnessCondition,
     refuse,
     refuse_other_version,
@@ -76,19 +78,19 @@ class Reads(Task):
         """Return True."""
         return True
 
-    def test_docs(self) -> list[dict[str, Any]]:
+    def test_docs(self) -> list[Document]:
         """Return one document a string."""
         return self._documents
 
-    def doc_to_text(self, doc: Mapping[str, Any]) -> str:
+    def doc_to_text(self, doc: Document) -> str:
         """Return the prompt of a string, with the true answers in place if its reads are scored."""
         return self.harness.question(doc["trial"]).prompt.text
 
-    def doc_to_target(self, doc: Mapping[str, Any]) -> str:
+    def doc_to_target(self, doc: Document) -> str:
         """Return the true answers."""
         return ", ".join(doc["truth"])
 
-    def fewshot_context(self, doc: Mapping[str, Any], num_fewshot: int, *_: Any, **given: Any) -> str:
+    def fewshot_context(self, doc: Document, num_fewshot: int, *_: Any, **given: Any) -> str:
         """Return nothing: demonstrations are in the prompt itself. Raises ConfigError where the harness adds some."""
         if num_fewshot not in (0, self.harness.condition.shots):
             metadata = f'{{"shots": {num_fewshot}}}'
@@ -104,7 +106,7 @@ class Reads(Task):
         return ""
 
     def construct_requests(
-        self, doc: Mapping[str, Any], ctx: str, chat_template: Callable[..., str] | None = None, **given: Any
+        self, doc: Document, ctx: str, chat_template: Callable[..., str] | None = None, **given: Any
     ) -> list[Instance]:
         """Return what is asked of a model about one string: every answer at every read, or one reply."""
         question = self.harness.question(doc["trial"])
@@ -125,7 +127,7 @@ class Reads(Task):
             for number, arguments in enumerate(asked)
         ]
 
-    def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+    def process_results(self, doc: Document, results: Sequence[Any]) -> dict[str, CountsRecord]:
         """Return the counts of one string, under the name of every metric."""
         question = self.harness.question(doc["trial"])
         response = scores(results, len(question.surfaces)) if self.forced else Reply(str(results[0]), "stop")
@@ -133,7 +135,7 @@ class Reads(Task):
         counts = self.harness.counts(doc["trial"], judged).to_json()
         return dict.fromkeys(METRICS, counts)
 
-    def aggregation(self) -> dict[str, Callable[[Sequence[Mapping[str, Any]]], float | None]]:
+    def aggregation(self) -> dict[str, Callable[[Sequence[CountsRecord]], float | None]]:
         """Return how the counts of all strings become a metric: reads are pooled, strings are clusters."""
         return {name: partial(_pooled, name) for name in METRICS}
 
@@ -177,5 +179,5 @@ def _conversation(question: Question, chat_template: Callable[..., str] | None) 
     return chat_template(turns, add_generation_prompt=True)
 
 
-def _pooled(metric: str, counts: Sequence[Mapping[str, Any]]) -> float | None:
+def _pooled(metric: str, counts: Sequence[CountsRecord]) -> float | None:
     return summary(Counts.from_json(one) for one in counts).get(metric)

@@ -6,8 +6,8 @@ there are many, the mean over the heads of a layer. What is kept is bounded, wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,8 +18,30 @@ from ffprompt.reference.vocabulary import Vocabulary
 from ffprompt.tasks.strings import Strings
 
 MOST_TOKENS, MOST_PANELS, MOST_TROUBLES = 48, 8, 6
-Look = dict[str, Any]
-"""``step``, ``panels`` (T x T weights by name, bytes in hexadecimal, 255 for 1) and ``wrong`` (1 for a wrong read)."""
+
+
+class Look(TypedDict):
+    """The attention at a step. ``panels`` are T x T weights by name, bytes in hexadecimal, 255 for a weight of 1."""
+
+    step: int
+    panels: dict[str, str]
+    wrong: list[int]  # 1 for a wrong read
+
+
+class AttentionLine(TypedDict):
+    """A line of the log: the T tokens of a string, its reads as :class:`View` has them, and looks at it."""
+
+    tokens: list[str]
+    reads: list[list[int]]
+    looks: list[Look]
+
+
+class AttentionState(TypedDict, total=False):
+    """What a resumed training has to know of the looks so far."""
+
+    last: Look | None
+    written: int | None
+    troubles: list[str]
 
 
 class AttentionRecord:
@@ -35,12 +57,12 @@ class AttentionRecord:
         self._written: int | None = None  # the step of the newest look in the log
         self._troubles: list[str] = []
 
-    def first(self, model: Transformer) -> Mapping[str, Any]:
+    def first(self, model: Transformer) -> AttentionLine:
         """The line of the log before the first step."""
         self._last = self._view.look(0, model)
         return self._line([self._last])
 
-    def look(self, step: int, model: Transformer, monitors: Sequence[str]) -> Mapping[str, Any] | None:
+    def look(self, step: int, model: Transformer, monitors: Sequence[str]) -> AttentionLine | None:
         """Look at ``model``. Returns a line of the log where one of ``monitors`` is heard of for the first time."""
         before, now = self._last, self._view.look(step, model)
         self._last = now
@@ -52,24 +74,24 @@ class AttentionRecord:
         earlier = [before] if before is not None and before["step"] != self._written else []
         return self._line([*earlier, now])
 
-    def end(self, step: int, model: Transformer) -> Mapping[str, Any] | None:
+    def end(self, step: int, model: Transformer) -> AttentionLine | None:
         """The line of the log after the last step, None where that look is in the log already."""
         return None if self._written == step else self._line([self._view.look(step, model)])
 
-    def broken_off(self) -> Mapping[str, Any] | None:
+    def broken_off(self) -> AttentionLine | None:
         """The line of the log when the weights are numbers no more: the last look, None where the log has it."""
         last = self._last
         return None if last is None or last["step"] == self._written else self._line([last])
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> AttentionState:
         """What a resumed training has to know, as JSON takes it."""
         return {"last": self._last, "written": self._written, "troubles": self._troubles}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: AttentionState) -> None:
         """Go on from what ``state`` gave. Raises KeyError when something is missing."""
         self._last, self._written, self._troubles = state["last"], state["written"], list(state["troubles"])
 
-    def _line(self, looks: Sequence[Look]) -> dict[str, Any]:
+    def _line(self, looks: Sequence[Look]) -> AttentionLine:
         self._written = looks[-1]["step"]
         return {"tokens": self._view.names, "reads": self._view.reads, "looks": list(looks)}
 

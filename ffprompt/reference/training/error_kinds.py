@@ -6,7 +6,7 @@ weight, mean over heads. The words are those of ``ffprompt diagnose``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ffprompt.reference.networks.transformer import Transformer
-from ffprompt.reference.training.attention_record import Look, View, token_events
+from ffprompt.reference.training.attention_record import View, token_events
 from ffprompt.reference.vocabulary import Encoded, Vocabulary
 from ffprompt.tasks.base import Spec
 from ffprompt.tasks.strings import Strings
@@ -31,12 +31,29 @@ def has_kinds(data: Spec) -> bool:
     return any(event.effect == "reset" for event in data.task.events)
 
 
-def error_kinds(model: Transformer, data: Spec, seed: int, strings: int, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Count wrong and right reads of the strings 0 … ``strings`` - 1 by what is on top, as JSON takes it.
+class ShownString(TypedDict):
+    """A look at one string, with its tokens and reads."""
+
+    tokens: list[str]
+    reads: list[list[int]]
+    panels: dict[str, str]
+    wrong: list[int]
+
+
+class ErrorKinds(TypedDict):
+    """Reads by what is on top, over a number of strings.
 
     ``kinds`` are [wrong, wrong and sharp, right, right and sharp] by name. ``worst`` is the string with the wrong read
-    whose attention to a token other than the right write is sharpest, None without one: a look, its tokens and reads.
+    whose attention to a token other than the right write is sharpest, None without one.
     """
+
+    strings: int
+    kinds: dict[str, list[int]]
+    worst: ShownString | None
+
+
+def error_kinds(model: Transformer, data: Spec, seed: int, strings: int, vocabulary: Vocabulary) -> ErrorKinds:
+    """Count wrong and right reads of the strings 0 … ``strings`` - 1 by what is on top, as JSON takes it."""
     counts = {kind: [0, 0, 0, 0] for kind in KINDS}
     worst: tuple[float, Strings | None] = (0.0, None)
     for low in range(0, strings, _BATCH):
@@ -56,11 +73,11 @@ def error_kinds(model: Transformer, data: Spec, seed: int, strings: int, vocabul
     return {"strings": strings, "kinds": counts, "worst": _shown(model, worst[1], vocabulary)}
 
 
-def _shown(model: Transformer, string: Strings | None, vocabulary: Vocabulary) -> dict[str, Any] | None:
+def _shown(model: Transformer, string: Strings | None, vocabulary: Vocabulary) -> ShownString | None:
     if string is None:
         return None
     view = View(string, vocabulary)
-    look: Look = view.look(0, model)
+    look = view.look(0, model)
     return {"tokens": view.names, "reads": view.reads, "panels": look["panels"], "wrong": look["wrong"]}
 
 

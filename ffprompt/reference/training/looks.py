@@ -6,9 +6,8 @@ loss on longer strings, and the attention of one string for the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from ffprompt.errors import ConfigError
 from ffprompt.reference.networks.base import Network, NetworkConfig
 from ffprompt.reference.networks.transformer import Block, Transformer, TransformerConfig
-from ffprompt.reference.training.attention_record import AttentionRecord
+from ffprompt.reference.training.attention_record import AttentionRecord, AttentionState
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.diagnostics import LOSS, LOSS_BEYOND, LOSS_WITHOUT
 from ffprompt.reference.training.loop import targets
@@ -79,11 +78,11 @@ class Looks:
             model.train(training)
         return found
 
-    def state(self) -> dict[str, Any]:
-        """What a resumed training has to know, as JSON takes it."""
+    def state(self) -> AttentionState:
+        """What a resumed training has to know, as JSON takes it. Empty where no attention is kept."""
         return self.attention.state() if self.attention else {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: AttentionState) -> None:
         """Go on from what ``state`` gave. Raises KeyError when something is missing."""
         if self.attention:
             self.attention.restore(state)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from ffprompt.reference.networks.base import NetworkConfig, parameters
 from ffprompt.reference.networks.threads import threads
 from ffprompt.reference.networks.transformer import Transformer
 from ffprompt.reference.training import resume_state as states
-from ffprompt.reference.training.attention_record import AttentionRecord
+from ffprompt.reference.training.attention_record import AttentionLine, AttentionRecord
 from ffprompt.reference.training.certify import certify
 from ffprompt.reference.training.config import Training
 from ffprompt.reference.training.diagnostics import Monitors, layer_norms
@@ -248,14 +248,12 @@ class _Session:
         self._keep(self._attention(lambda record, model: record.look(step, model, self.told)))
         self.told.clear()
 
-    def _attention(
-        self, of: Callable[[AttentionRecord, Transformer], Mapping[str, Any] | None]
-    ) -> Mapping[str, Any] | None:
+    def _attention(self, of: Callable[[AttentionRecord, Transformer], AttentionLine | None]) -> AttentionLine | None:
         """What ``of`` makes of the record of attention and the model, None where no record is kept."""
         record, model = self.looks.attention, self.trainer.model
         return of(record, model) if record is not None and isinstance(model, Transformer) else None
 
-    def _keep(self, attention: Mapping[str, Any] | None) -> None:
+    def _keep(self, attention: AttentionLine | None) -> None:
         if attention is not None:
             self._line("attention", **attention)
 
