@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -10,7 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -109,6 +110,19 @@ def no_report_after_a_run(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     if _is_slow(request.node.path) and request.node.get_closest_marker("reports") is None:
         for command in ("run", "diagnose"):
             monkeypatch.setattr(f"ffprompt.cli.{command}.write_report", lambda *_: None)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait 50 ms and not a second before the first retry, in runs that the command line starts in this process."""
+    from ffprompt.backends.api import common_settings
+
+    whole = common_settings.policy_of
+
+    def hurried(*arguments: Any) -> Any:
+        return dataclasses.replace(whole(*arguments), first_wait=0.05)
+
+    monkeypatch.setattr(common_settings, "policy_of", hurried)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ffprompt._util.formatting import counted, share
+from ffprompt._util.formatting import counted, plural_of, share
 from ffprompt._util.plain import Plain
 from ffprompt.analysis.condition_names import Rows, length, name_rows, parts
 from ffprompt.scoring.condition_result import ConditionResult, Unread
@@ -151,11 +151,12 @@ def unread(found: Unread, more: str = "see invalid.md in the run's folder") -> s
     trials = f"{found.trials:,} of {counted(found.of, 'trial')}"
     quote = f' ("{found.quote}")' if found.quote else ""
     if found.outcome == "invalid":
-        return f"{trials} are invalid for one reason: {found.reason}{quote}; {more}"
+        return f"{trials} {plural_of(found.trials, 'is', 'are')} invalid for one reason: {found.reason}{quote}; {more}"
     cure = "raise --max-tokens"
     if found.reasoning:
         cure = "the replies have reasoning: raise --reasoning-room or --max-tokens, or give --thinking off"
-    return f"{trials} were cut off at the limit of {found.limit:,} tokens a reply{quote}; {cure}"
+    were = plural_of(found.trials, "was", "were")
+    return f"{trials} {were} cut off at the limit of {found.limit:,} tokens a reply{quote}; {cure}"
 
 
 def warnings(rows: Rows) -> list[str]:

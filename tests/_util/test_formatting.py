@@ -19,6 +19,6 @@ def test_a_share_that_is_not_quite_0_or_1_is_not_shown_as_it() -> None:
     assert (formatting.share(0.0), formatting.share(1.0)) == ("0.0000", "1.0000")
 
 
-def test_an_unknown_number_is_a_word_and_never_zero() -> None:
+def test_an_unknown_number_is_a_dash_or_a_word_and_never_zero() -> None:
     shown = formatting.share(None), formatting.span(None, 1.0), formatting.dollars(None), formatting.duration(None)
-    assert shown == ("None", "None", "unknown", "None")
+    assert shown == ("–", "–", "unknown", "–")

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 import ffprompt
+from ffprompt.backends import scripted as scripted_model
 from ffprompt.cli import result_table
 from ffprompt.cli.main import main
 from ffprompt.errors import StoreError
@@ -111,8 +112,8 @@ def test_the_bundled_lstm_makes_no_error(command: Command, tmp_path: Path) -> No
 SLOW = ("--backend", "scripted", "--model", "slow", "--trials", "40", "--length", "10", "20")
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "run_eval.py", *SLOW, "--out", str(out), "--resume"]
+def start(out: Path, *more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "run_eval.py", *SLOW, *more, "--out", str(out), "--resume"]
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -123,7 +124,10 @@ def wait_for_lines(out: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-def test_killed_three_times_a_run_ends_as_if_nothing_had_happened(command: Command, tmp_path: Path) -> None:
+def test_killed_three_times_a_run_ends_as_if_nothing_had_happened(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripted_model, "_DELAY", 0.0)  # of this process, not of those that are killed
     assert command(*SLOW, "--out", tmp_path / "calm").returncode == 0
     rough = tmp_path / "rough"
     for lines in (5, 30, 60):
@@ -201,12 +205,12 @@ def test_score_notices_outcomes_that_do_not_follow_from_the_raw_answer(command: 
     log = only_run(tmp_path / "results") / "trials.jsonl"
     log.write_text(log.read_text().replace('"correct"', '"wrong"', 1))
     done = command("score", log.parent, prog="ffprompt")
-    assert "1 trials are judged differently" in done.stdout
+    assert "1 trial judged differently" in done.stdout
 
 
 def test_score_leaves_a_run_alone_that_is_being_written(command: Command, tmp_path: Path) -> None:
-    process = start(tmp_path)
-    wait_for_lines(tmp_path, 5)
+    process = start(tmp_path, "--trials", "30")
+    wait_for_lines(tmp_path, 2)
     shown = command("score", only_run(tmp_path), prog="ffprompt")
     assert "another process is writing it; nothing is saved" in shown.stdout
     assert shown.returncode == 3

@@ -122,7 +122,7 @@ def test_a_template_with_other_answer_words_asks_the_same_strings(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("light-switch=down", "1 words; expected 2, one for each of off, on"),
+        ("light-switch=down", "1 word; expected 2, one for each of off, on"),
         ("game=foo/bar", "says '0' in a text that would stay as it is"),
         ("light-switch=a/ab", "is a prefix of"),
         ("cups=a/b", "expected a list of words"),

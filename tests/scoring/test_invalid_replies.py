@@ -58,7 +58,7 @@ def test_a_reason_of_no_more_than_half_the_trials_is_not_said() -> None:
 def test_a_call_that_failed_is_no_trial_of_these() -> None:
     unread = noted(Reply("hm", "stop"))
     unread.note("t/9", Judged([None], [Outcome.ERROR]), FailureRecord(error="reset"), lambda reads: 8)
-    assert "1 of 1 trials" in said(unread)
+    assert "1 of 1 trial is invalid" in said(unread)
 
 
 def test_most_replies_cut_off_name_the_limit_and_the_flag() -> None:

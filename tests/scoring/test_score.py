@@ -156,7 +156,7 @@ def test_notes_say_in_words_what_no_error_shows_and_needs() -> None:
 def test_notes_count_the_strings_that_are_hit() -> None:
     row = replace(tally([[Outcome.CORRECT] * 2, [Outcome.WRONG, Outcome.INVALID]]), condition="c")
     assert notes([("m", row)])[0] == (
-        "m c: 1 of 2 strings have a read not answered correctly, 0.5000 (0.0126–0.9874, exact)"
+        "m c: 1 of 2 strings has a read not answered correctly, 0.5000 (0.0126–0.9874, exact)"
     )
 
 

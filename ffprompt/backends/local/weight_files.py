@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ffprompt.backends.local.gguf_header import header
 from ffprompt.errors import ModelError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -86,10 +87,8 @@ def check_gguf(path: Path, what: str) -> None:
         raise ModelError(
             f"{what}: {path.name} is one of {int(part[2])} parts; join them first, with llama-gguf-split --merge"
         )
-    from gguf import GGUFReader
-
     try:
-        tensors = GGUFReader(str(path)).tensors
+        tensors = header(path).tensors
     except (ValueError, IndexError, KeyError, OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{what}: {path.name} is cut off or damaged; {_AGAIN}") from error
     end = max((tensor.data_offset + tensor.n_bytes for tensor in tensors), default=0)

@@ -1,7 +1,7 @@
 """Where a model's files are: a folder, a GGUF file, a hub id, or a short name for weights that a Python package brings.
 
 A GGUF file is turned into a Hugging Face folder (safetensors and tokenizer) once and kept in the cache, because reading
-it through transformers takes twenty seconds and the folder a tenth of one.
+it through transformers takes ten seconds and the folder a tenth of one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from ffprompt._util.storage import existing, replacing
 from ffprompt.backends.from_name import OLD_HUB_NAMES
+from ffprompt.backends.local.gguf_header import header, read_once
 from ffprompt.backends.local.weight_files import check_folder, check_gguf
 from ffprompt.errors import ModelError, did_you_mean
 
@@ -159,8 +160,8 @@ def _convert(file: Path, expected: str | None = None) -> Located:
         raise ModelError(f"model file {file}: sha256 is {digest}, not {expected}; remove it and install it again")
     folder = cache_folder() / f"{file.stem}-{digest[:16]}-v{_CONVERSION}"
     if not (folder / _RECORD).is_file():
-        check_gguf(file, f"model {file.name}")
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="converting-") as temporary:
+        with read_once(), tempfile.TemporaryDirectory(dir=cache_folder(), prefix="converting-") as temporary:
+            check_gguf(file, f"model {file.name}")
             record: dict[str, Any] = {"gguf": file.name, "gguf_sha256": digest, "adds_bos": _adds_bos(file)}
             _write_folder(file, Path(temporary))
             (Path(temporary) / _RECORD).write_text(json.dumps(record))
@@ -195,10 +196,8 @@ def _write_folder(file: Path, folder: Path) -> None:
 
 def _adds_bos(file: Path) -> bool | None:
     """What the GGUF header says about a token at the beginning of every text."""
-    import gguf
-
     with _translated(file.name):
-        field = gguf.GGUFReader(str(file)).get_field("tokenizer.ggml.add_bos_token")
+        field = header(file).get_field("tokenizer.ggml.add_bos_token")
     return None if field is None else bool(field.contents())
 
 

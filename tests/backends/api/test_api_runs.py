@@ -17,6 +17,7 @@ from ffprompt.errors import ModelError
 from tests.conftest import ROOT, Command, only_run
 from tests.support.faulty_server import KEY, FaultyServer
 
+pytestmark = pytest.mark.usefixtures("short_waits")
 FAULTS = ("500", "reset", "half-json", "html", "529", "429 ms 20", "empty-choices", "error-body")
 
 

@@ -18,6 +18,7 @@ from tests.conftest import ROOT, Command, only_run
 from tests.support.faulty_server import KEY, STATUS, FaultyServer, counted
 
 Fault = Callable[[int], str | None]
+pytestmark = pytest.mark.usefixtures("short_waits")
 both = pytest.mark.parametrize("backend", ["openai", "anthropic"])
 PRICES = """
 [[price]]

@@ -439,7 +439,7 @@ def test_concurrency_halves_for_each_round_that_is_turned_away() -> None:
 
 
 def test_concurrency_halves_where_the_server_has_no_more_places() -> None:
-    with FaultyServer(latency=0.2, capacity=4) as server:
+    with FaultyServer(latency=0.1, capacity=4) as server:
         backend = opened("openai", server, Naps(0.1), attempts=30)
         answers = asked(backend, [question(number) for number in range(40)])
     assert all(isinstance(answer, Reply) for answer in answers)
@@ -503,7 +503,7 @@ def test_waiting_for_a_place_is_not_counted_as_time() -> None:
     def attempt(number: int) -> Callable[[], Awaitable[Answered]]:
         async def once() -> Answered:
             tries.append(number)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.04)
             if tries.count(number) == 1:
                 raise CallError("try again", 500, True)
             return Answered({}, None)
@@ -511,8 +511,8 @@ def test_waiting_for_a_place_is_not_counted_as_time() -> None:
         return once
 
     async def run() -> list[Answered]:
-        caller = Caller(Policy(max_concurrency=1, total=1.0, first_wait=0.01), "m", Naps())
+        caller = Caller(Policy(max_concurrency=1, total=0.4, first_wait=0.004), "m", Naps())
         return await asyncio.gather(*(caller.call(attempt(number), 1, Call()) for number in range(10)))
 
     assert len(asyncio.run(run())) == 10
-    assert len(tries) == 20  # two seconds in all, one after another
+    assert len(tries) == 20  # twice the total in all, one after another
