@@ -113,7 +113,7 @@ def _several(named: Sequence[tuple[ConditionErrors, str]], shared: str) -> Itera
         parts += [f"{counted(reads, 'read')} whose call failed"] if reads else []
         yield f"{' and '.join(parts)}, in {len(missing)} of these conditions"
     if len(named) > len(shown):
-        yield f"and {len(named) - len(shown)} more conditions: --verbose, or --condition TEXT"
+        yield f"and {counted(len(named) - len(shown), 'more condition')}: --verbose, or --condition TEXT"
     best = list(dict.fromkeys(rule for one, _ in named for rule in one.rules.best))
     for rule in best[:_MOST_RULES]:
         count = sum(rule in one.rules.best for one, _ in named)

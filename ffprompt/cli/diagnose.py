@@ -147,7 +147,8 @@ def screen(found: Diagnosis, verbose: bool = False) -> Iterator[str]:
 
 def _head(found: Diagnosis) -> Iterator[str]:
     shared = f", {found.groups} heads share keys" if found.groups > 1 else ""
-    yield f"{found.model}: {len(found.layers)} layers × {found.heads} heads{shared}, {found.seconds:.0f} s"
+    size = f"{counted(len(found.layers), 'layer')} × {counted(found.heads, 'head')}"
+    yield f"{found.model}: {size}{shared}, {found.seconds:.0f} s"
 
 
 def _conditions(found: Diagnosis, verbose: bool) -> Iterator[str]:
@@ -177,7 +178,7 @@ def _conditions(found: Diagnosis, verbose: bool) -> Iterator[str]:
             )
     yield from _aligned(rows)
     if len(found.conditions) > len(shown):
-        yield f"and {len(found.conditions) - len(shown)} more conditions: --verbose"
+        yield f"and {counted(len(found.conditions) - len(shown), 'more condition')}: --verbose"
     total = len(shown[0][1].heads)
     counts = ", ".join(f"{heads.retrieving} ({100 * heads.retrieving / total:.1f} %)" for _, heads in shown)
     yield f"heads with the write on top at a tenth of the reads: {counts} of {total}"

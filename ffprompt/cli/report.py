@@ -78,7 +78,8 @@ def _what(made: Report) -> str:
     """What is in a report."""
     parts = [f"{counted(len(made.rows), 'condition')} of {counted(len(made.runs), 'run')}"] if made.runs else []
     if made.study:
-        parts.append(f"{counted(len(made.study['trainings']), 'training')} in {len(made.study['cells'])} cells")
+        trainings, cells = len(made.study["trainings"]), len(made.study["cells"])
+        parts.append(f"{counted(trainings, 'training')} in {counted(cells, 'cell')}")
     return ", ".join(parts)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ffprompt._util.formatting import counted
 from ffprompt.backends.reasoning_marks import occurs, strip_reasoning
 from ffprompt.scoring.condition_result import ReasoningTags, Unread
 from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, SingleRecord
@@ -177,12 +178,12 @@ def invalid_md(run: str, conditions: Sequence[tuple[str, UnreadReplies]]) -> str
 def _condition(name: str, unread: UnreadReplies) -> str:
     made = []
     for reason, found in sorted(unread.reasons.items(), key=lambda item: -item[1].reads):
-        trials = f"{found.trials:,} of {unread.trials:,} trials"
-        made.append(f"### {reason}: {found.reads:,} reads in {trials}\n")
+        trials = f"{found.trials:,} of {counted(unread.trials, 'trial')}"
+        made.append(f"### {reason}: {counted(found.reads, 'read')} in {trials}\n")
         for same in _commonest(found)[:_SHOWN]:
             named = ", ".join(f"`{trial}`" for trial in same.trials)
             more = f" and {same.count - len(same.trials):,} more" if same.count > len(same.trials) else ""
-            made.append(f"{same.count:,} times: {named}{more}\n")
+            made.append(f"{counted(same.count, 'time')}: {named}{more}\n")
             if same.length:
                 made.append(_fenced(same))
     return "\n".join([f"## {name}\n", *made]) if made else ""

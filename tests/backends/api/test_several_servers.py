@@ -84,7 +84,7 @@ def test_a_server_that_is_killed_loses_nothing(command, tmp_path, environment, p
     assert [len(server.posted) > 5 for server in pair] == [True, True]
     one_run, other_run = only_run(tmp_path / "both"), only_run(tmp_path / "alone")
     assert reads(one_run) == reads(other_run)
-    assert "left out 1 times" in json.dumps(RunFolder.open(one_run).info.audit[-1])
+    assert "left out 1 time" in json.dumps(RunFolder.open(one_run).info.audit[-1])
 
 
 def test_a_server_that_is_not_there_yet_is_left_out(command, tmp_path, environment, pair):

@@ -217,7 +217,7 @@ def test_batches_are_halved_and_then_trees_where_memory_runs_out(llama: str, mon
         np.testing.assert_allclose(one.answers, other.answers, atol=1e-5)
     assert len(seen) > 6
     out_of_memory(monkeypatch, longest // 2)
-    with pytest.raises(ModelError, match=r"out of memory with 1 prompts .*--batch-size"):
+    with pytest.raises(ModelError, match=r"out of memory with 1 prompt of .*--batch-size"):
         score(backend, asked)
 
 
