@@ -111,10 +111,11 @@ def is_secret_name(name: str) -> bool:
 def split_base_url(url: str) -> tuple[str, dict[str, str]]:
     """A base URL without its query, and the query, which has to stand behind the path of every call.
 
-    Raises ModelError for what is no address of a server.
-
     >>> split_base_url("http://host/v1?api-version=1")
     ('http://host/v1', {'api-version': '1'})
+
+    Raises:
+        ModelError: for what is no address of a server.
     """
     parts = _checked(url)
     query: dict[str, str] = {}

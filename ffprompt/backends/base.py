@@ -306,8 +306,10 @@ class Batcher(Protocol):
     ) -> str | None:
         """The id of a batch that was to be created at ``since`` and whose id was lost. None: it was not created.
 
-        All custom ids of the batch begin with ``marker``. ``known`` are ids of other batches. Raises RunFailedError
-        while it cannot be told.
+        All custom ids of the batch begin with ``marker``. ``known`` are ids of other batches.
+
+        Raises:
+            RunFailedError: while it cannot be told.
         """
         ...
 

@@ -150,7 +150,11 @@ def cancel(path: Path, key_file: str | None) -> int:
 
 @contextlib.contextmanager
 def opened(path: Path, key_file: str | None) -> Iterator[tuple[RunFolder, Plan, Backend]]:
-    """A run with its own plan, and the model that it asks. Raises ModelError where that is not to be found again."""
+    """A run with its own plan, and the model that it asks.
+
+    Raises:
+        ModelError: where that is not to be found again.
+    """
     folder = RunFolder.open(path)
     plan = plan_of(folder)
     config = _with_address(path, make(folder.info.config | {"key_file": key_file}))

@@ -342,7 +342,11 @@ def _live(folder: RunFolder, plan: Plan, backend: Backend, shown: bool = True) -
 
 
 def in_batches(options: Namespace, only_submit: bool = False) -> Ask:
-    """Return what asks a model through its provider's batches. Raises ConfigError for flags that do not go with it."""
+    """Return what asks a model through its provider's batches.
+
+    Raises:
+        ConfigError: for flags that do not go with it.
+    """
     if options.suite:
         raise ConfigError(f"--suite {options.suite}: batches take one run at a time; give its settings as flags")
     if options.batch_part is not None and options.batch_part < 1:

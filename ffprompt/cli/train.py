@@ -134,7 +134,8 @@ def schedule(training: Training) -> list[str]:
 def configure(given: Mapping[str, Any]) -> tuple[NetworkConfig, Training, Plan]:
     """Config, recipe and plan from flags by name; None stands for a flag that was not given.
 
-    Raises UsageError for a flag that the architecture has no use for, or a value that is not possible.
+    Raises:
+        UsageError: for a flag that the architecture has no use for, or a value that is not possible.
     """
     from ffprompt.reference.networks import architectures
     from ffprompt.reference.training.certify import check

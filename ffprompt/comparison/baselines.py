@@ -34,7 +34,11 @@ class Baseline:
 
 
 def read(results: Path) -> list[Baseline]:
-    """All baselines of a results folder. Raises StoreError where the file is damaged or of a newer version."""
+    """All baselines of a results folder.
+
+    Raises:
+        StoreError: where the file is damaged or of a newer version.
+    """
     path = results / FILE
     try:
         content = json.loads(read_text(path))
@@ -59,9 +63,12 @@ def _baseline(path: Path, one: JsonObject) -> Baseline:
 
 
 def put(results: Path, runs: Sequence[Path], name: str = DEFAULT, suite: str | None = None) -> Baseline:
-    """Make complete runs the baseline of a name, in place of what was. Raises ConfigError for a run that is not done.
+    """Make complete runs the baseline of a name, in place of what was.
 
     The file is replaced in one step.
+
+    Raises:
+        ConfigError: for a run that is not done.
     """
     if not name or "/" in name:
         raise ConfigError(f"name {name!r}: expected a word without a slash")
@@ -90,7 +97,12 @@ def folders(results: Path, baseline: Baseline) -> list[Path]:
 
 
 def find(results: Path, name: str = DEFAULT, suite: str | None = None) -> list[Path]:
-    """The runs of a baseline. Raises ConfigError where there is none, and StoreError where a run of it is gone."""
+    """The runs of a baseline.
+
+    Raises:
+        ConfigError: where there is none.
+        StoreError: where a run of it is gone.
+    """
     known = read(results)
     for one in known:
         if (one.suite, one.name) == (suite, name):

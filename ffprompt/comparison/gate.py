@@ -182,9 +182,12 @@ def gate(
 ) -> GateReport:
     """Compare a candidate's runs with a baseline's, condition by condition.
 
-    A condition of the baseline that the candidate has not run is inconclusive. Raises ConfigError for runs that cannot
-    be compared, StoreError for damaged ones, IncompleteRunError for those that are not done: there is no passing on
-    part of a run.
+    A condition of the baseline that the candidate has not run is inconclusive.
+
+    Raises:
+        ConfigError: for runs that cannot be compared.
+        StoreError: for damaged ones.
+        IncompleteRunError: for those that are not done: there is no passing on part of a run.
     """
     checked_level(level)
     if not is_number(margin) or not 0 < margin < 1:

@@ -59,7 +59,11 @@ class Match:
 
 
 def checked(by: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
-    """What is compared by, ``model`` where nothing is said. Raises ConfigError for what cannot be."""
+    """What is compared by, ``model`` where nothing is said.
+
+    Raises:
+        ConfigError: for what cannot be.
+    """
     for word, names in (("by", by), ("allow", allow)):
         if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(n, str) for n in names):
             raise ConfigError(f"{word} {names!r:.80}: expected a list of names of settings")
@@ -81,7 +85,10 @@ def match(
     """Each condition with what it is compared with, and which were left out for want of that, in words.
 
     ``sides``: the conditions of each run, the one compared with first. By ``shots`` the fewest are compared with,
-    otherwise what comes first. Raises ConfigError where something else differs, or nothing is left.
+    otherwise what comes first.
+
+    Raises:
+        ConfigError: where something else differs, or nothing is left.
     """
     by = checked(by, allow)
     if "model" in by and len(sides) < 2:

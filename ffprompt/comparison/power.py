@@ -61,7 +61,10 @@ def strings_needed(
     """Strings a condition: for an interval of ``half_width``, to see a ``difference``, or to pass a ``margin``.
 
     The last two compare two models: ``against`` is a second pilot on the same strings. Without it the other model is
-    supposed to err as often as this one, on other reads. Raises ConfigError unless exactly one question is asked.
+    supposed to err as often as this one, on other reads.
+
+    Raises:
+        ConfigError: unless exactly one question is asked.
     """
     asked = {"half-width": half_width, "difference": difference, "margin": margin}
     given = {name: value for name, value in asked.items() if value is not None}

@@ -73,9 +73,12 @@ class Trend(Plain):
 
 
 def trend(results: str | os.PathLike[str] = "results") -> Trend:
-    """All runs under a results folder. Raises StoreError where it is no folder or holds no run.
+    """All runs under a results folder.
 
     Reads counted in ``reads`` are those of the accuracy: failed calls are in ``errors`` instead.
+
+    Raises:
+        StoreError: where it is no folder or holds no run.
     """
     if not isinstance(results, (str, os.PathLike)):
         raise StoreError(f"results folder {results!r:.80}: expected the path of a folder")

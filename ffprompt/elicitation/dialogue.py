@@ -123,7 +123,11 @@ class DialogueElicitation(Elicitation):
     async def ask_together(
         self, backend: Backend, questions: Sequence[Question], heard: Sequence[Sequence[Reply]]
     ) -> Sequence[Reply | Scores | Failure | Talk]:
-        """Hold many dialogues, turn by turn. Raises AuditError where one may grow too long."""
+        """Hold many dialogues, turn by turn.
+
+        Raises:
+            AuditError: where one may grow too long.
+        """
         backend.check([fullest(question) for question in questions])  # so that none breaks off when it is too long
         dialogues = [Dialogue(question, replies) for question, replies in zip(questions, heard, strict=True)]
         return await converse_together(backend.complete, dialogues)

@@ -34,7 +34,11 @@ class Next(ReplyElicitation):
         return again("chat.next", shots) if form == "chat" else []
 
     def prompt(self, parts: PromptParts) -> Prompt:
-        """Render a string up to one of its reads. Raises IndexError for a read that it does not have."""
+        """Render a string up to one of its reads.
+
+        Raises:
+            IndexError: for a read that it does not have.
+        """
         words, string, shots = parts.words, parts.string, parts.shots
         (read,) = parts.asked or self.asked(string.read_count)
         if not 0 <= read < string.read_count:

@@ -68,7 +68,8 @@ class Batching:
     async def submit(self, most: int | None = None) -> int:
         """Hand over every trial that has no answer and is not under way, ``most`` a part. Returns how many.
 
-        Raises RunFailedError while it is not known what became of an earlier part.
+        Raises:
+            RunFailedError: while it is not known what became of an earlier part.
         """
         if unclear := await self.settle():
             raise RunFailedError(unclear[0])

@@ -37,8 +37,10 @@ class Tokens:
 def tokenise(texts: Sequence[str], symbols: int) -> list[Tokens]:
     """Read texts of flip-flop notation, ``w1i0r1`` or ``w 1 i 0 r 1``, each with or without its last symbol.
 
-    Raises ModelError for a text that is not one string of instructions and data symbols 0 … ``symbols`` - 1 in turn.
     What the symbols say is not judged: an r may contradict its w.
+
+    Raises:
+        ModelError: for a text that is not one string of instructions and data symbols 0 … ``symbols`` - 1 in turn.
     """
     found: dict[int, Tokens] = {}
     by_length: dict[int, list[int]] = {}
@@ -53,7 +55,8 @@ def tokenise(texts: Sequence[str], symbols: int) -> list[Tokens]:
 def read_positions(tokens: Tokens, reads: Sequence[tuple[int, int]], text: str) -> Ints:
     """The index (R,) of the token that each (start, end) of ``reads`` covers. Spaces before it may be inside.
 
-    Raises ModelError when a span is not exactly one data symbol.
+    Raises:
+        ModelError: when a span is not exactly one data symbol.
     """
     if not reads:
         return np.empty(0, np.int64)

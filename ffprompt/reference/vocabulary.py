@@ -60,7 +60,8 @@ class Asked:
     def of(self, reads: Sequence[tuple[int, int]], text: str) -> Ints:
         """The positions (S,) of the reads whose answers stand at these characters of ``text``.
 
-        Raises ModelError where no answer ends.
+        Raises:
+            ModelError: where no answer ends.
         """
         places = {int(end): int(position) for end, position in zip(self.ends, self.positions, strict=True)}
         for start, end in reads:
@@ -156,4 +157,8 @@ class Reader(Protocol):
     """Turns prompts back into tokens."""
 
     def read(self, text: str) -> Asked:
-        """The tokens of a prompt. Raises ModelError for one that is none."""
+        """The tokens of a prompt.
+
+        Raises:
+            ModelError: for one that is none.
+        """

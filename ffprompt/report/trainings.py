@@ -99,8 +99,10 @@ def read(folder: Path) -> JsonObject:
     """A training as a plain dict: record, curve, evaluations by data set, warnings.
 
     A setting that did not exist when the training was recorded has its default in ``config`` and ``training``.
-    ``final`` holds the evaluations at its last step, {} unless it is finished. Raises StoreError for a folder that is
-    damaged, naming the line where there is one.
+    ``final`` holds the evaluations at its last step, {} unless it is finished.
+
+    Raises:
+        StoreError: for a folder that is damaged, naming the line where there is one.
     """
     record = _record(folder / RECORD)
     lines = list(_lines(folder / LOG))
@@ -291,7 +293,11 @@ def _kinds(line: JsonObject) -> JsonObject:
 
 
 def matrix(text: str, size: int) -> list[list[float]]:
-    """Weights (size, size) from bytes in hexadecimal, 255 for 1. Raises ValueError for another number of them."""
+    """Weights (size, size) from bytes in hexadecimal, 255 for 1.
+
+    Raises:
+        ValueError: for another number of them.
+    """
     weights = [round(byte / 255, 3) for byte in bytes.fromhex(text)]
     if len(weights) != size * size:
         raise ValueError(f"{len(weights)} weights for {size} tokens")

@@ -100,9 +100,12 @@ def ranges(trials: Iterable[int]) -> list[list[int]]:
 
 
 def parts(folder: RunFolder) -> list[Part]:
-    """Every part of a run, in order. Raises StoreError naming a line that cannot be understood.
+    """Every part of a run, in order.
 
     An unfinished last line is passed over: what it was to say has not happened, or the provider can be asked about it.
+
+    Raises:
+        StoreError: the message names a line that cannot be understood.
     """
     if not folder.batches_path.exists():
         return []

@@ -124,7 +124,11 @@ class RunFolder:
 
 
 def each_run(runs: object) -> list[str | os.PathLike[str]]:
-    """Return runs as a list, whether one was given or several. Raises StoreError where neither was."""
+    """Return runs as a list, whether one was given or several.
+
+    Raises:
+        StoreError: where neither was.
+    """
     if isinstance(runs, (str, os.PathLike)):
         return [runs]
     if isinstance(runs, Iterable) and not isinstance(runs, (bytes, Mapping)):

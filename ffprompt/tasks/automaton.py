@@ -89,7 +89,11 @@ class Spec:
         return None
 
     def sample(self, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
-        """Strings ``start`` … ``stop - 1``. Raises SpecError for a negative seed or a range that is none."""
+        """Strings ``start`` … ``stop - 1``.
+
+        Raises:
+            SpecError: for a negative seed or a range that is none.
+        """
         task, n = self.task, self.instructions
         draws = Draws(str(self), seed, stream, task.numbers * n)
         parts = []
@@ -142,7 +146,11 @@ class Automaton(Task):
         return {name: value for name, value in self.settings if value != known[name].default}
 
     def configured(self, arguments: Mapping[str, str]) -> Automaton:
-        """Return the task with other settings. Raises SpecError for one that it does not have or cannot have."""
+        """Return the task with other settings.
+
+        Raises:
+            SpecError: for one that it does not have or cannot have.
+        """
         known = self.all_arguments()
         values = dict(self.settings)
         for name, text in arguments.items():
@@ -277,7 +285,11 @@ class Automaton(Task):
         return Spec(self.configured(settings), int(match[2]))
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
-        """Read one string in the task's notation. Raises StringError naming the first event that is wrong."""
+        """Read one string in the task's notation.
+
+        Raises:
+            StringError: the message names the first event that is wrong.
+        """
         return notation.parse(self, text)
 
     def contains(self, strings: Strings) -> bool:

@@ -71,7 +71,8 @@ class Spec(Protocol):
     def sample(self, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
         """Strings ``start`` … ``stop - 1``; string i depends on the spec, seed, stream and i alone.
 
-        Raises SpecError for a negative seed or a range that is none.
+        Raises:
+            SpecError: for a negative seed or a range that is none.
         """
 
     def with_length(self, length: int) -> Spec:
@@ -155,7 +156,11 @@ class Task(Protocol):
         return length // self.stride
 
     def configured(self, arguments: Mapping[str, str]) -> Task:
-        """Return the task with its own settings, as texts by name. Raises SpecError for one that it does not have."""
+        """Return the task with its own settings, as texts by name.
+
+        Raises:
+            SpecError: for one that it does not have.
+        """
         if arguments:
             raise SpecError(f"task-arg {next(iter(arguments))}: task {self.name} has no settings of its own")
         return self
@@ -178,14 +183,19 @@ class Task(Protocol):
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
         """A spec from the settings ``p_…`` by name (``ignore``); those that are not given follow from the others.
 
-        Raises SpecError for a spec that describes no strings of this task.
+        Raises:
+            SpecError: for a spec that describes no strings of this task.
         """
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
         """Read what ``str`` prints; ``symbols`` is the default. Raises SpecError."""
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
-        """Read one string in the task's notation, as a batch of one. Raises StringError naming what is wrong."""
+        """Read one string in the task's notation, as a batch of one.
+
+        Raises:
+            StringError: the message names what is wrong.
+        """
 
     def contains(self, strings: Strings) -> bool:
         """Whether all strings are ones of this task: what they begin and end with, and the answers in them."""

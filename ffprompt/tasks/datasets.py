@@ -126,7 +126,10 @@ def _letters(task: Task) -> bytes:
 def read(source: str, count: int | None = None, symbols: int = 2, task: Task = FLIP_FLOP) -> Strings:
     """The first ``count`` strings of a file, or of a hub's data set written ``owner/name:split``.
 
-    All must have one length. Raises StringError naming the file and the row (from 1) of the first bad string.
+    All must have one length.
+
+    Raises:
+        StringError: the message names the file and the row (from 1) of the first bad string.
     """
     path = Path(source).expanduser()
     if not path.exists() and ":" in source and not source.startswith((".", "/", "~")):

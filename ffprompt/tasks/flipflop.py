@@ -267,8 +267,11 @@ _PAIR = re.compile(r"\s*(\S)\s*([0-9]*)")
 def parse(text: str, symbols: int = 2) -> Strings:
     """Read one string, ``w1i0r1`` or ``w 1 i 0 r 1``, and check that it is in the language.
 
-    Returns a batch of one. Raises StringError naming the first offending position (counted in instructions, from 1)
-    and the character where it starts.
+    Returns a batch of one.
+
+    Raises:
+        StringError: the message names the first offending position (counted in instructions, from 1) and the
+            character where it starts.
     """
     if not isinstance(text, str):
         raise StringError(f"string {text!r:.80}: expected a text such as w1i0r1")

@@ -51,7 +51,11 @@ class Family:
     even: bool = False
 
     def member(self, name: str) -> Task | None:
-        """Return the task of a name, None where it is none of this family. Raises SpecError for an impossible size."""
+        """Return the task of a name, None where it is none of this family.
+
+        Raises:
+            SpecError: for an impossible size.
+        """
         match = re.fullmatch(self.pattern, name)
         if match is None:
             return None
@@ -105,7 +109,8 @@ def names() -> list[str]:
 def get(name: str, arguments: Iterable[str] = ()) -> Task:
     """Return the task of a name, with its own settings as texts ``KEY=VALUE``.
 
-    Raises SpecError for an unknown task or setting, and for a task with more answers than there can be.
+    Raises:
+        SpecError: for an unknown task or setting, and for a task with more answers than there can be.
     """
     name = _USUAL.get(name, name)
     task = _TASKS.get(name) or next(filter(None, (family.member(name) for family in _FAMILIES.values())), None)
@@ -130,7 +135,11 @@ def get(name: str, arguments: Iterable[str] = ()) -> Task:
 
 
 def example(name: str) -> Task:
-    """Return a task of a name or of a family, to check a template with. Raises SpecError for an unknown one."""
+    """Return a task of a name or of a family, to check a template with.
+
+    Raises:
+        SpecError: for an unknown one.
+    """
     return _FAMILIES[name].example if name in _FAMILIES else get(name)
 
 

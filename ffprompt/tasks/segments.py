@@ -74,7 +74,11 @@ class DenseThenSparse(Automaton):
         return length // 2
 
     def spec(self, length: int, symbols: int = 2, probabilities: Mapping[str, float] | None = None) -> Spec:
-        """Return a spec. Raises SpecError for an odd length."""
+        """Return a spec.
+
+        Raises:
+            SpecError: for an odd length.
+        """
         if length % 2:
             raise SpecError(f"length {length}: T counts symbols and must be even and at least 4")
         return super().spec(length, symbols, {})

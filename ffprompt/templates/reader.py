@@ -48,7 +48,8 @@ class PromptReader:
     def read(self, text: str) -> Asked:
         """The tokens of a prompt that ends with an answer, or just before one.
 
-        Raises ModelError for a prompt that is not one string in the words of the template.
+        Raises:
+            ModelError: for a prompt that is not one string in the words of the template.
         """
         before = self.words.intro + self.words.around(self.words.frame("completion.string"), 1)[0]
         if not text.startswith(before):

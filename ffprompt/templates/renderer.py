@@ -106,7 +106,11 @@ class Renderer:
         return self._plain(self.template.chat.system, "chat.system")
 
     def verify(self, form: str, answer: int) -> str:
-        """The question whether an answer is right. Raises TemplateError for a text that does not show it."""
+        """The question whether an answer is right.
+
+        Raises:
+            TemplateError: for a text that does not show it.
+        """
         key = f"{form}.verify"
         if key not in self._made:
             self._made[key] = Frame(self._text(key) or "", key, ["answer", *self._names], once="answer")

@@ -158,7 +158,8 @@ class Template(_Section):
     def surfaces(self, symbols: int, task: Task | None = None) -> tuple[str, ...]:
         """How the answers 0 … symbols - 1 are written. ``task`` is the one that is asked, by default any it words.
 
-        Raises TemplateError where it has too few words.
+        Raises:
+            TemplateError: where it has too few words.
         """
         task = registry.example(self.task) if task is None else task
         function = self._function(task)
@@ -175,7 +176,11 @@ class Template(_Section):
         return tuple(values[:symbols])
 
     def read(self, task: Task) -> tuple[str, str]:
-        """The key and the text that words the reads of a task. Raises TemplateError where there is none."""
+        """The key and the text that words the reads of a task.
+
+        Raises:
+            TemplateError: where there is none.
+        """
         function = self._function(task)
         if function is None:
             return "instructions.read", self.instructions.read
@@ -206,7 +211,8 @@ class Template(_Section):
     def words(self, part: str, count: int) -> tuple[str, ...]:
         """How the values of a part, or of an argument of events, are written: numbers where it gives no words.
 
-        Raises TemplateError where it has too few words.
+        Raises:
+            TemplateError: where it has too few words.
         """
         if part not in self.parts:
             return _numbers(count)

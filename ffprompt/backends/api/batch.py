@@ -229,9 +229,12 @@ def told_by(error: Any) -> tuple[str, str]:
 
 
 def lines_of(file: IO[bytes], what: str) -> Iterator[Payload]:
-    """The objects of a file of results, which is closed at its end. Raises RunFailedError naming a line that is none.
+    """The objects of a file of results, which is closed at its end.
 
     All lines are looked at before the first is given out: a file that was cut off in the middle gives nothing.
+
+    Raises:
+        RunFailedError: the message names a line that is none.
     """
     with file:
         for number, line in enumerate(file, start=1):

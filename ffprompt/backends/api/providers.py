@@ -67,7 +67,8 @@ def providers() -> Mapping[str, Provider]:
 def provider_of(name: str | None, base_url: str | None) -> Provider:
     """The provider of a run: by its name, by the host of its base URL, or a server like vLLM's.
 
-    Raises ModelError for a name that is not known.
+    Raises:
+        ModelError: for a name that is not known.
     """
     known = providers()
     if name is not None:
@@ -93,7 +94,11 @@ def _filled(fragment: JsonObject, tokens: int) -> Payload:
 
 
 def address_of(provider: Provider, named: bool, base_url: str | None, model: str) -> str | None:
-    """The base URL. None for the SDK's own. Raises ModelError where a provider has none and none is given."""
+    """The base URL. None for the SDK's own.
+
+    Raises:
+        ModelError: where a provider has none and none is given.
+    """
     if base_url is None and named and provider.base_url is None:
         raise ModelError(
             f"--provider {provider.name}: every customer has an address of their own; give it with --base-url"

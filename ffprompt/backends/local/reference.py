@@ -125,8 +125,10 @@ class ReferenceBackend:
     def check(self, requests: Sequence[Request]) -> PromptAudit:
         """Parse every prompt and find every read in it.
 
-        Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``. Raises ModelError
-        for a prompt that is not one string of symbols which the model knows.
+        Returns ``{"tokens": "one per symbol", "longest": tokens, "notes": [what to know of them]}``.
+
+        Raises:
+            ModelError: for a prompt that is not one string of symbols which the model knows.
         """
         ids, positions = self._read(requests)
         most = self._model.longest

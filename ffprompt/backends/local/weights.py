@@ -74,9 +74,12 @@ def installed(name: str) -> bool:
 
 
 def locate(model: str, revision: str | None = None, weights: bool = True) -> Located:
-    """Find a model. Raises ModelError naming what is missing or damaged and how to get it.
+    """Find a model.
 
     Without ``weights`` only what checks prompts has to be there.
+
+    Raises:
+        ModelError: the message names what is missing or damaged and how to get it.
     """
     path = existing(model)
     local = model in SHIPPED or path is not None

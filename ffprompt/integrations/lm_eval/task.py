@@ -91,7 +91,11 @@ class Reads(Task):
         return ", ".join(doc["truth"])
 
     def fewshot_context(self, doc: Document, num_fewshot: int, *_: Any, **given: Any) -> str:
-        """Return nothing: demonstrations are in the prompt itself. Raises ConfigError where the harness adds some."""
+        """Return nothing: demonstrations are in the prompt itself.
+
+        Raises:
+            ConfigError: where the harness adds some.
+        """
         if num_fewshot not in (0, self.harness.condition.shots):
             metadata = f'{{"shots": {num_fewshot}}}'
             _refuse(

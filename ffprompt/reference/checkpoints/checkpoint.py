@@ -67,7 +67,8 @@ def bundled() -> dict[str, Path]:
 def resolve(name_or_path: str) -> Path:
     """The file of a bundled model, or else of that path: a checkpoint, or the folder of a training with one in it.
 
-    Raises ModelError when there is neither.
+    Raises:
+        ModelError: when there is neither.
     """
     known = bundled()
     if name_or_path in known:
@@ -92,7 +93,8 @@ def save(
 ) -> None:
     """Write a checkpoint, whole or not at all. ``packed`` is for a model that ``rounded`` has been at.
 
-    Raises ModelError when the file cannot be written.
+    Raises:
+        ModelError: when the file cannot be written.
     """
     record = {
         "format": FORMAT,
@@ -137,7 +139,11 @@ def _unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
-    """Write tensors with their record, whole or not at all. Raises ModelError when the file cannot be written."""
+    """Write tensors with their record, whole or not at all.
+
+    Raises:
+        ModelError: when the file cannot be written.
+    """
     data = to_bytes(dict(tensors), metadata={_KEY: json.dumps(record)})
     try:
         write_atomically(path, data)

@@ -16,7 +16,11 @@ FORMAT = 1
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The training.json of a folder. Raises ModelError when it cannot be read or is of another format."""
+    """The training.json of a folder.
+
+    Raises:
+        ModelError: when it cannot be read or is of another format.
+    """
     path = folder / RECORD
     try:
         record = json.loads(read_text(path))

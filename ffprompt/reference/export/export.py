@@ -44,8 +44,11 @@ def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> E
     """Write ``folder``, whole or not at all. It must be new or empty.
 
     ``length`` is the longest string in tokens, by default the ``length`` of the config. Learnt positions are no more
-    than that. Raises ModelError for a model that none of the layouts holds exactly, ConfigError for a folder that is in
-    use or cannot be written and for a length out of range.
+    than that.
+
+    Raises:
+        ModelError: for a model that none of the layouts holds exactly.
+        ConfigError: for a folder that is in use or cannot be written and for a length out of range.
     """
     model, architecture = checkpoint.model, name_of(checkpoint.model.config)
     if (task := checkpoint.vocabulary.task.name) != DEFAULT:

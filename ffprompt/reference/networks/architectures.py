@@ -26,7 +26,11 @@ ARCHITECTURES: dict[str, tuple[type[NetworkConfig], type[Network]]] = {
 
 
 def configure(architecture: str, fields: dict[str, Any]) -> NetworkConfig:
-    """The config of a named architecture. Raises ConfigError for an unknown name or a value out of range."""
+    """The config of a named architecture.
+
+    Raises:
+        ConfigError: for an unknown name or a value out of range.
+    """
     one_of("architecture", architecture, tuple(ARCHITECTURES))
     return ARCHITECTURES[architecture][0](**fields)
 

@@ -48,7 +48,11 @@ class CustomConfig(TransformerConfig):
 
 
 def describe(layer: str) -> dict[str, str]:
-    """The fields of a config for ``FILE.py:CLASS``. Raises ConfigError for a file that cannot be read."""
+    """The fields of a config for ``FILE.py:CLASS``.
+
+    Raises:
+        ConfigError: for a file that cannot be read.
+    """
     path, _, name = layer.rpartition(":")
     where = Path(path).expanduser().resolve()
     return {"layer": f"{where}:{name}", "sha256": _digest(where)}

@@ -88,7 +88,11 @@ class AttentionRecord:
         return {"last": self._last, "written": self._written, "troubles": self._troubles}
 
     def restore(self, state: AttentionState) -> None:
-        """Go on from what ``state`` gave. Raises KeyError when something is missing."""
+        """Go on from what ``state`` gave.
+
+        Raises:
+            KeyError: when something is missing.
+        """
         self._last, self._written, self._troubles = state["last"], state["written"], list(state["troubles"])
 
     def _line(self, looks: Sequence[Look]) -> AttentionLine:

@@ -197,7 +197,11 @@ class Monitors:
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Monitors:
-        """The monitors that gave ``state``. Raises TypeError or KeyError when something is missing or too much."""
+        """The monitors that gave ``state``.
+
+        Raises:
+            TypeError, KeyError: when something is missing or too much.
+        """
         monitors = cls(Limits(**state["limits"]))
         # A copy, so that the windows are not shared with whoever holds the state.
         monitors._memory = _Memory(**asdict(_Memory(**state["memory"])))

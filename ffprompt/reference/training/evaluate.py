@@ -129,8 +129,11 @@ def evaluate(
     """Count the errors on the strings 0 … ``strings`` - 1 of (data, seed).
 
     With ``scratchpad`` the model sees the true answers to earlier reads, of a task that leaves it open. ``progress`` is
-    called with the number of strings that are done. The model's training mode is put back. Raises ConfigError when
-    there is no string, RunFailedError when outputs of the model are no numbers: they are no errors.
+    called with the number of strings that are done. The model's training mode is put back.
+
+    Raises:
+        ConfigError: when there is no string.
+        RunFailedError: when outputs of the model are no numbers: they are no errors.
     """
     if strings < 1:
         raise ConfigError(f"strings {strings}: an evaluation needs at least one")
@@ -188,7 +191,10 @@ def count(
 ) -> list[Counts]:
     """Count the errors on the strings ``start`` … ``stop`` - 1, in order, ``batch`` at a time.
 
-    The model's training mode is put back. Raises RunFailedError when outputs of the model are no numbers.
+    The model's training mode is put back.
+
+    Raises:
+        RunFailedError: when outputs of the model are no numbers.
     """
     words = vocabulary or Vocabulary(data.task, data.symbols)
     done = 0

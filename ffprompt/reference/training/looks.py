@@ -83,7 +83,11 @@ class Looks:
         return self.attention.state() if self.attention else {}
 
     def restore(self, state: AttentionState) -> None:
-        """Go on from what ``state`` gave. Raises KeyError when something is missing."""
+        """Go on from what ``state`` gave.
+
+        Raises:
+            KeyError: when something is missing.
+        """
         if self.attention:
             self.attention.restore(state)
 

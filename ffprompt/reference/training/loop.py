@@ -84,7 +84,8 @@ class Trainer:
     def advance(self, strings: Strings) -> tuple[float, float]:
         """One step on a batch: its loss, and the norm of the gradient before any clipping.
 
-        Raises DivergedError when either is not finite, and no weight has changed, or when the new weights are not.
+        Raises:
+            DivergedError: when either is not finite, and no weight has changed, or when the new weights are not.
         """
         training, step = self.training, self.step + 1
         for group in self.optimizer.param_groups:

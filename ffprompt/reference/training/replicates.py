@@ -77,8 +77,10 @@ def train_together(
 ) -> list[TrainResult | Exception]:
     """Train one model a recipe, in memory, each as ``train`` would alone. Strings are drawn ahead for each.
 
-    One that diverges gives its DivergedError and leaves the others alone. Raises ConfigError for a recipe whose kernels
-    have more than one core.
+    One that diverges gives its DivergedError and leaves the others alone.
+
+    Raises:
+        ConfigError: for a recipe whose kernels have more than one core.
     """
     for training in trainings:
         if training.threads != 1:

@@ -18,7 +18,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def save(path: Path, trainer: Trainer, extra: Mapping[str, Any]) -> None:
-    """Write where ``trainer`` stands, and ``extra`` as JSON. Raises ModelError when the file cannot be written."""
+    """Write where ``trainer`` stands, and ``extra`` as JSON.
+
+    Raises:
+        ModelError: when the file cannot be written.
+    """
     tensors = {f"weight/{name}": weight for name, weight in trainer.model.state_dict().items()}
     for index, moments in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"{kind}/{index}": moments[kind] for kind in _MOMENTS}
@@ -29,7 +33,8 @@ def save(path: Path, trainer: Trainer, extra: Mapping[str, Any]) -> None:
 def restore(path: Path, trainer: Trainer) -> dict[str, Any]:
     """Put ``trainer``, of the same recipe, where the file says. Returns what was given as ``extra``.
 
-    Raises ModelError when the file cannot be read or does not fit.
+    Raises:
+        ModelError: when the file cannot be read or does not fit.
     """
     try:
         refuse_other_files(path)

@@ -52,7 +52,11 @@ Ended = Callable[[str, str | None], None]
 
 
 def finished(job: Job) -> bool:
-    """Whether the folder has this training, finished. Raises ConfigError when it has a finished one of another kind."""
+    """Whether the folder has this training, finished.
+
+    Raises:
+        ConfigError: when it has a finished one of another kind.
+    """
     try:
         if read_record(job.folder)["status"] != "finished":
             return False
@@ -108,8 +112,10 @@ def on_ray(
     """The tasks on a Ray cluster. The one at ``local`` is started here.
 
     Every node needs ffprompt, and the folders on a file system that all of them share, this machine too if ``tell`` is
-    to hear of the logs. A task whose node was lost is tried again where it stopped. Raises ModelError when
-    Ray is not installed or the cluster cannot be had.
+    to hear of the logs. A task whose node was lost is tried again where it stopped.
+
+    Raises:
+        ModelError: when Ray is not installed or the cluster cannot be had.
     """
     with cluster(address, "a sweep on Ray") as ray:
         _room(ray.cluster_resources(), cpus, gpus)

@@ -16,7 +16,11 @@ _SYMBOLS = {"circle": "circle", "cross": "x", "triangle": "triangle-up", "down":
 
 
 def plotly_js() -> str:
-    """The library, to be put into the page. Raises ImportError where plotly is not installed."""
+    """The library, to be put into the page.
+
+    Raises:
+        ImportError: where plotly is not installed.
+    """
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
