@@ -153,6 +153,10 @@ def compare(
         incomplete: Also use what there is of unfinished runs.
         level: The confidence of the intervals.
 
+    Returns:
+        A row for each pair of conditions: the difference of the accuracies on the reads that both answered, with an
+        interval and a p-value that Holm's method adjusts for the number of rows.
+
     Raises:
         ConfigError: The runs cannot be compared.
         StoreError: A run is damaged.
@@ -169,7 +173,7 @@ def compare(
 def compare_conditions(
     sides: Sequence[Sequence[RunCondition]], by: Sequence[str], allow: Collection[str] = (), level: float = 0.95
 ) -> Comparison:
-    """The same for runs in memory."""
+    """Do what :func:`compare` does, for runs in memory."""
     matches, left_out = match(sides, by, allow)
     rows = [_row(one, level) for one in matches]
     adjusted = holm([row.difference.p if row.difference else None for row in rows])

@@ -182,12 +182,24 @@ def gate(
 ) -> GateReport:
     """Compare a candidate's runs with a baseline's, condition by condition.
 
-    A condition of the baseline that the candidate has not run is inconclusive.
+    The risk of a wrong verdict is shared by all conditions (Bonferroni). A condition of the baseline that the candidate
+    has not run is inconclusive.
+
+    Args:
+        baseline: One run or several, or their folders.
+        candidate: The same of the model that is to take its place.
+        margin: The largest acceptable loss of accuracy, such as 0.01.
+        level: The confidence over all conditions together.
+        allow: Settings that may differ, beside the model. Any other difference is refused.
+
+    Returns:
+        A verdict over all conditions, ``pass``, ``regression`` or ``inconclusive``, and a check for each.
 
     Raises:
-        ConfigError: for runs that cannot be compared.
-        StoreError: for damaged ones.
-        IncompleteRunError: for those that are not done: there is no passing on part of a run.
+        ConfigError: the runs cannot be compared.
+        CountsError: ``margin`` is not between 0 and 1, or ``level`` is below 0.5 or not below 1.
+        StoreError: a run is damaged.
+        IncompleteRunError: a run is not done. There is no passing on part of one.
     """
     checked_level(level)
     if not is_number(margin) or not 0 < margin < 1:
@@ -205,7 +217,7 @@ def gate_conditions(
     level: float,
     allow: Collection[str] = (),
 ) -> GateReport:
-    """The same for runs in memory."""
+    """Do what :func:`gate` does, for runs in memory."""
     if not before or not after:
         raise ConfigError("gate: expected at least one run of the baseline and one of the candidate")
     for cell in (*before, *after):

@@ -58,13 +58,25 @@ def strings_needed(
     allow: Collection[str] = (),
     incomplete: bool = False,
 ) -> list[Needed]:
-    """Strings a condition: for an interval of ``half_width``, to see a ``difference``, or to pass a ``margin``.
+    """Return how many strings each condition needs to answer one question, judging by a pilot run.
 
-    The last two compare two models: ``against`` is a second pilot on the same strings. Without it the other model is
-    supposed to err as often as this one, on other reads.
+    Args:
+        run: The pilot.
+        half_width: The question: how many for an interval of this half width, as a share of reads?
+        difference: The question: how many to see a difference between two models of this size?
+        margin: The question: how many for the gate to pass an equal model with this margin?
+        against: A second pilot on the same strings. Without it the other model is supposed to err as often as this
+            one, on other reads.
+        power: The probability of seeing the difference, or of passing.
+        level: The confidence of the interval.
+        allow: Settings in which the pilots may differ, beside the model.
+        incomplete: Whether to use what there is of an unfinished pilot.
+
+    Returns:
+        One answer for each condition, with its number of strings or why there is none.
 
     Raises:
-        ConfigError: unless exactly one question is asked.
+        ConfigError: none or several questions are asked.
     """
     asked = {"half-width": half_width, "difference": difference, "margin": margin}
     given = {name: value for name, value in asked.items() if value is not None}

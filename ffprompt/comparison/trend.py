@@ -73,12 +73,16 @@ class Trend(Plain):
 
 
 def trend(results: str | os.PathLike[str] = "results") -> Trend:
-    """All runs under a results folder.
+    """Return the accuracy of every condition of all runs under a results folder, by when they were made.
 
-    Reads counted in ``reads`` are those of the accuracy: failed calls are in ``errors`` instead.
+    Args:
+        results: The folder that holds the folders of runs.
+
+    Returns:
+        A point for each run and condition. Its ``reads`` are those of the accuracy, and failed calls are in ``errors``.
 
     Raises:
-        StoreError: where it is no folder or holds no run.
+        StoreError: it is no folder, or holds no run.
     """
     if not isinstance(results, (str, os.PathLike)):
         raise StoreError(f"results folder {results!r:.80}: expected the path of a folder")

@@ -69,6 +69,9 @@ class Run:
         from ``interval_low`` to ``interval_high``. ``floor`` is what the best rule without memory, ``floor_rule``,
         scores on the same reads, and ``against_floor`` says whether the whole interval lies above or below it.
         ``correct`` to ``error`` count the reads with each outcome. No data is None or NaN.
+
+        Raises:
+            StoreError: the run has no table yet.
         """
         import pandas as pd
 
@@ -81,12 +84,20 @@ class Run:
 
     @property
     def verdicts(self) -> Sequence[ConditionVerdict]:
-        """What each condition says against its floor, in the order of the table."""
+        """What each condition says against its floor, in the order of the table.
+
+        Raises:
+            StoreError: the run has no table yet.
+        """
         return self.verdict.conditions
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What the run says of its model: a sentence, and a verdict for each condition."""
+        """What the run says of its model: a sentence, and a verdict for each condition.
+
+        Raises:
+            StoreError: the run has no table yet.
+        """
         info = self._folder.info
         (found,) = verdicts([(info.model_name, result) for result in self._results])
         return found
@@ -102,6 +113,9 @@ class Run:
         """The reads, a row for each: ``outcome``, ``truth``, ``answer``, ``gap`` and more.
 
         Columns are added in later versions and never renamed.
+
+        Raises:
+            StoreError: ``reads.parquet`` is not there or cannot be read.
         """
         import pandas as pd
 
@@ -115,7 +129,11 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """The log, a row for each trial as it was asked and answered."""
+        """The log, a row for each trial as it was asked and answered.
+
+        Raises:
+            StoreError: a line of the log is damaged.
+        """
         import pandas as pd
 
         return pd.DataFrame([line for _, _, line in read_lines(self._folder.trials_path) if "first_turn" not in line])

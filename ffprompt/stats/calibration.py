@@ -61,10 +61,17 @@ class Calibration:
 
 
 def from_logprobs(logprobs: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    """For log-probabilities (n, answers) and true answers (n,): that of the chosen answer, whether right, answer mass.
+    """Return the probability of each chosen answer, whether it is right, and the answer mass, (n,) each.
 
     The probability is normalised over the answers. Where two are equally probable none is chosen: its share stands, and
     it is not right.
+
+    Args:
+        logprobs: Natural logarithms of the probability of each answer, (n, answers).
+        truth: The number of the true answer, (n,).
+
+    Raises:
+        CountsError: the shapes do not agree.
     """
     logs, true = np.asarray(logprobs, float), np.asarray(truth, np.int64)
     if logs.ndim != 2 or true.shape != logs.shape[:1]:
@@ -76,9 +83,12 @@ def from_logprobs(logprobs: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArra
 
 
 def equal_count_edges(probability: ArrayLike, bins: int = 10) -> Floats:
-    """Edges of at most ``bins`` bins of about equally many reads.
+    """Return the edges of at most ``bins`` bins of about equally many reads.
 
     Ten of equal width put nearly all reads of a good model into the last.
+
+    Returns:
+        Numbers that rise from 0 to 1, one more than there are bins.
     """
     edges = np.unique(np.quantile(np.asarray(probability, float), np.linspace(0, 1, bins + 1)))
     edges[0], edges[-1] = 0.0, 1.0
@@ -95,9 +105,20 @@ def calibration(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Calibration | None:
-    """Calibration of reads, (n,) each: string, probability, whether it happened, answer mass. None without a read.
+    """Return how well the probabilities of n reads agree with what happened, with bootstrap intervals over strings.
 
-    ``edges``: of the bins, from 0 to 1. Ten of equal width unless given.
+    Args:
+        cluster: The string of each read, (n,), of anything sortable.
+        probability: The probability that was given, (n,).
+        happened: Whether it came true, (n,).
+        mass: The answer mass of each read, (n,).
+        edges: Of the bins, from 0 to 1. Ten of equal width unless given.
+        level: The confidence of the intervals.
+        resamples: Bootstrap draws.
+        seed: Of these draws.
+
+    Returns:
+        Brier score, calibration error and the bins. None without a read.
 
     Raises:
         CountsError: for a probability outside 0 … 1 or edges that do not rise from 0 to 1.

@@ -52,7 +52,16 @@ class Clusters:
 
     @classmethod
     def merged(cls, cluster: ArrayLike, errors: ArrayLike, reads: ArrayLike) -> Clusters:
-        """Counts (n,) with the string of each row, (n,) of anything sortable. Rows of one string are added up."""
+        """Add up the rows of each string.
+
+        Args:
+            cluster: The string of each row, (n,), of anything sortable.
+            errors: Errors of each row, (n,).
+            reads: Reads of each row, (n,).
+
+        Raises:
+            CountsError: the shapes differ, or errors are not between 0 and reads.
+        """
         rows, k = group(cluster, errors, reads)
         return cls(total(rows, errors, k, "errors"), total(rows, reads, k, "reads"))
 
@@ -87,10 +96,16 @@ class Clusters:
 
 
 def effective_strings(reads: ArrayLike) -> Floats:
-    """(sum of m)² / sum of m² over the last axis, for strings of m reads (Kish 1965).
+    """Return (sum of m)² / sum of m² over the last axis, for strings of m reads (Kish 1965).
 
     What the reads are worth if those of one string always fall together, which is the most that their correlation can
     do. Equal to the number of strings where all have the same number of reads.
+
+    Args:
+        reads: Reads of k strings, (…, k).
+
+    Returns:
+        How many equally long strings they are worth, (…,).
     """
     m = np.asarray(reads, float)
     return np.asarray(m.sum(-1) ** 2 / (m**2).sum(-1))

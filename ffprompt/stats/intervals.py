@@ -56,7 +56,14 @@ class Interval:
 
 
 def clopper_pearson(x: int, n: int, level: float = 0.95) -> Interval | None:
-    """The exact interval for ``x`` of ``n`` independent trials (Clopper & Pearson 1934). None for no trial."""
+    """Return the exact interval for ``x`` of ``n`` independent trials (Clopper & Pearson 1934).
+
+    Returns:
+        The interval of x / n at confidence ``level``, two-sided. None for no trial.
+
+    Raises:
+        CountsError: ``x`` is not between 0 and ``n``.
+    """
     if n < 0 or not 0 <= x <= n:
         raise CountsError(f"{x} of {n}: expected a count from 0 to the number of trials")
     if n == 0:
@@ -66,16 +73,27 @@ def clopper_pearson(x: int, n: int, level: float = 0.95) -> Interval | None:
 
 
 def strings_with_an_error(clusters: Clusters, level: float = 0.95) -> Interval | None:
-    """The share of strings with at least one error. Exact: it needs nothing but independent strings."""
+    """Return the share of strings with at least one error. Exact: it needs nothing but independent strings.
+
+    Returns:
+        Clopper and Pearson's interval over strings, two-sided. None without a read.
+    """
     found = clopper_pearson(int((clusters.errors > 0).sum()), len(clusters), level)
     return found and replace(found, method="Clopper-Pearson over strings", n_reads=clusters.n_reads)
 
 
 def rate_interval(clusters: Clusters, level: float = 0.95) -> Interval | None:
-    """The error rate with its interval. None without a read.
+    """Return the error rate of reads with a two-sided interval that has strings as clusters.
 
-    Korn & Graubard's where fewer than :data:`FEW_WITH_ERRORS` (effective) strings have an error, or a right answer.
-    Otherwise it is the inverse of the score test. ``method`` says which.
+    The interval is Korn & Graubard's where fewer than :data:`FEW_WITH_ERRORS` (effective) strings have an error, or a
+    right answer. Otherwise it is the inverse of the score test. ``method`` says which.
+
+    Args:
+        clusters: Errors and reads of each string.
+        level: The confidence, such as 0.95.
+
+    Returns:
+        Errors a read, and its bounds, as shares. ``complement()`` gives the accuracy. None without a read.
     """
     few = korn_graubard(clusters, level)
     if few is None:
@@ -88,7 +106,16 @@ def rate_interval(clusters: Clusters, level: float = 0.95) -> Interval | None:
 
 
 def rate_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floats, Floats]:
-    """Bounds of :func:`rate_interval` for many experiments at once, (…, k) each."""
+    """Return the bounds of :func:`rate_interval` for many experiments at once.
+
+    Args:
+        errors: Errors of k strings in each experiment, (…, k).
+        reads: Their reads, of the same shape, at least 1 each.
+        level: The confidence.
+
+    Returns:
+        Lower and upper bounds, (…,) each.
+    """
     e, m = np.asarray(errors, float), np.asarray(reads, float)
     low, high, *_ = korn_graubard_bounds(e, m, level)
     test = RateTest.of(e, m)
@@ -97,9 +124,12 @@ def rate_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floa
 
 
 def korn_graubard(clusters: Clusters, level: float = 0.95) -> Interval | None:
-    """Korn & Graubard's interval of the error rate. None without a read.
+    """Return Korn & Graubard's interval of the error rate.
 
-    Never [0, 0] or [1, 1]: where all reads are right (or all wrong), the strings are the trials.
+    It is never [0, 0] or [1, 1]: where all reads are right (or all wrong), the strings are the trials.
+
+    Returns:
+        The interval, with the effective sample size and the design effect. None without a read.
     """
     checked_level(level)
     if not len(clusters):
@@ -138,11 +168,14 @@ def informative(clusters: Clusters) -> int:
 
 
 def korn_graubard_bounds(errors: ArrayLike, reads: ArrayLike, level: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Bounds, effective sample size and design effect (NaN: unknown) for many experiments at once, (…, k) each.
+    """Return what :func:`korn_graubard` gives, for many experiments at once, (…, k) each.
 
     The design effect is the cluster-robust variance of the ratio p, k / (k - 1) · sum of (e - p m)² / n², over
     p (1 - p) / (n - 1), so that it is 1 for strings of one read. It is taken to be at least 1: no data make the reads
     worth more than there are.
+
+    Returns:
+        Lower bounds, upper bounds, effective sample sizes and design effects (NaN: unknown), (…,) each.
     """
     e, m = np.asarray(errors, float), np.asarray(reads, float)
     k, n = m.shape[-1], m.sum(-1)
@@ -201,11 +234,15 @@ class ZeroErrorBound:
 
 
 def zero_error_bounds(clusters: Clusters, level: float = 0.95) -> tuple[ZeroErrorBound, ZeroErrorBound] | None:
-    """What no error shows, by strings and by reads. None where there is an error, or no read.
+    """Return what no error shows: an upper bound of the error rate, by strings and by reads.
 
     One-sided and exact: 1 - (1 - level)^(1 / n), about 3 / n at 95 %. (A two-sided interval's upper end is larger, as
     it keeps half of its risk for the other side.) Reads of one string are hardly ever independent, so the second bound
     is what could be said at the very best. n of the first is the effective number of strings.
+
+    Returns:
+        The bound if only strings are independent, and the bound if all reads are. None where there is an error, or no
+        read.
     """
     checked_level(level)
     if not len(clusters) or clusters.n_errors:
@@ -219,6 +256,10 @@ def zero_error_bounds(clusters: Clusters, level: float = 0.95) -> tuple[ZeroErro
 
 
 def zero_bound(n: float, level: float) -> float:
-    """The largest rate that shows no error in ``n`` independent trials with probability 1 - level or more."""
+    """Return the largest rate that shows no error in ``n`` independent trials with probability 1 - level or more.
+
+    >>> round(zero_bound(100, 0.95), 4)
+    0.0295
+    """
     # expm1 and log keep all digits where the rate is tiny.
     return float(-np.expm1(np.log1p(-level) / n))

@@ -54,7 +54,16 @@ class Pairs:
 
     @classmethod
     def from_reads(cls, cluster: ArrayLike, correct_a: ArrayLike, correct_b: ArrayLike) -> Pairs:
-        """One row a read that both models were asked and answered: its string, and who was right, (n,) each."""
+        """Count pairs of answers by string.
+
+        Args:
+            cluster: The string of each read that both models answered, (n,), of anything sortable.
+            correct_a: Whether A was right, (n,).
+            correct_b: Whether B was right, (n,).
+
+        Raises:
+            CountsError: the three differ in shape.
+        """
         a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
         rows, k = group(cluster, a, b)
         return cls(total(rows, a & ~b, k), total(rows, b & ~a, k), total(rows, np.ones_like(a), k))
@@ -94,12 +103,21 @@ class Difference:
 
 
 def difference(pairs: Pairs, level: float = 0.95) -> Difference | None:
-    """The difference with a two-sided interval. None without a read. Never [0, 0], however alike the answers are."""
+    """Return how much more often B is right than A, with a two-sided interval that has strings as clusters.
+
+    Args:
+        pairs: Answers of both models to the same reads.
+        level: The confidence, such as 0.95.
+
+    Returns:
+        The difference in accuracy, B - A, from -1 to 1. The interval is never [0, 0], however alike the answers are.
+        None without a read.
+    """
     return bounded(pairs, level, (1 + checked_level(level)) / 2, one_sided=False)
 
 
 def bounded(pairs: Pairs, level: float, q: float, one_sided: bool) -> Difference | None:
-    """A difference whose bounds are at the ``q`` quantile each."""
+    """Return a difference whose bounds are at the ``q`` quantile each. None without a read."""
     if not len(pairs):
         return None
     test = _test(pairs.lost, pairs.gained, pairs.reads)
@@ -130,9 +148,17 @@ def _test(lost: ArrayLike, gained: ArrayLike, reads: ArrayLike) -> DifferenceTes
 def difference_bounds(
     lost: ArrayLike, gained: ArrayLike, reads: ArrayLike, q: float, one_sided: bool = False
 ) -> tuple[Floats, Floats]:
-    """Lower and upper bound for many experiments at once, (…, k) each.
+    """Return the bounds of a difference for many experiments at once.
 
-    Each bound is exceeded with probability about 1 - ``q``. ``one_sided``: of a claim that rests on a single bound.
+    Args:
+        lost: Reads of k strings that A answers correctly and B does not, (…, k).
+        gained: The reverse.
+        reads: All reads of these strings.
+        q: Each bound is exceeded with probability about 1 - ``q``.
+        one_sided: Whether the claim rests on a single bound.
+
+    Returns:
+        Lower and upper bounds of B - A, (…,) each.
     """
     return _test(lost, gained, reads).bounds(q, -1.0, one_sided)
 

@@ -66,7 +66,11 @@ class Plan:
 
 
 def pilot_errors(clusters: Clusters) -> Sample:
-    """What a pilot's errors say of strings to come. Without an error the reads are taken to fall together."""
+    """Return what a pilot's errors say of strings to come. Without an error the reads are taken to fall together.
+
+    Raises:
+        CountsError: the pilot has no read.
+    """
     found = korn_graubard(clusters)
     if found is None:
         raise CountsError("a pilot without a read: expected at least one string")
@@ -74,7 +78,11 @@ def pilot_errors(clusters: Clusters) -> Sample:
 
 
 def pilot_pairs(pairs: Pairs) -> Sample:
-    """What a pilot's pairs say of strings to come: the share of reads where the two models differ."""
+    """Return what a pilot's pairs say of strings to come: the share of reads where the two models differ.
+
+    Raises:
+        CountsError: the pilot has no pair.
+    """
     found = difference(pairs)
     if found is None:
         raise CountsError("a pilot without a pair: expected at least one string")
@@ -89,7 +97,17 @@ def _sample(share: float, reads: int, strings: int, effective: float, deff: floa
 
 
 def strings_for_width(half_width: float, sample: Sample, level: float = 0.95, seed: int = 0) -> Plan:
-    """Strings for :func:`.intervals.rate_interval` to have a mean length of 2 · ``half_width``."""
+    """Return the strings that :func:`.intervals.rate_interval` needs for a mean length of 2 · ``half_width``.
+
+    Args:
+        half_width: Half of the interval's length, as a share, such as 0.01.
+        sample: What the strings are expected to be like.
+        level: The confidence of the interval.
+        seed: Of the simulated experiments that check the formula.
+
+    Raises:
+        CountsError: ``half_width`` is not between 0 and 0.5, or more than a billion strings would be needed.
+    """
     checked_level(level)
     if not 0 < half_width < 0.5:
         raise CountsError(f"half width {half_width}: expected a number between 0 and 0.5, such as 0.01")
@@ -113,9 +131,17 @@ def strings_for_width(half_width: float, sample: Sample, level: float = 0.95, se
 
 
 def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0) -> Plan:
-    """Strings for a two-sided interval that leaves 0 out, with probability ``power``, if the difference is ``gap``.
+    """Return the strings for a two-sided interval that leaves 0 out if the accuracies differ by ``gap``.
 
-    ``sample.share`` is the share of reads where the two models differ. It is at least ``gap``.
+    Args:
+        gap: The true difference of the accuracies, such as 0.01.
+        sample: Its ``share`` is the share of reads where the two models differ, which is at least ``gap``.
+        level: The confidence of the interval.
+        power: The probability with which the interval shall leave 0 out.
+        seed: Of the simulated experiments that check the formula.
+
+    Raises:
+        CountsError: ``gap`` or ``power`` is out of range, or more than a billion strings would be needed.
     """
     gap = abs(gap)
     if not 0 < gap < 1:
@@ -133,9 +159,18 @@ def strings_for_difference(gap: float, sample: Sample, level: float = 0.95, powe
 def strings_for_margin(
     margin: float, sample: Sample, level: float = 0.95, power: float = 0.8, seed: int = 0, simulated: bool = True
 ) -> Plan:
-    """Strings for :func:`.gate.noninferior` to pass with probability ``power`` a candidate that is just as good.
+    """Return the strings that :func:`.gate.noninferior` needs to pass a candidate that is just as good.
 
-    Without ``simulated`` the answer is the formula's alone: at once, and a little too low.
+    Args:
+        margin: The largest acceptable loss of accuracy, such as 0.01.
+        sample: Its ``share`` is the share of reads where the two models differ.
+        level: The confidence of the gate.
+        power: The probability with which it shall pass.
+        seed: Of the simulated experiments that check the formula.
+        simulated: Whether to check it. Without, the answer comes at once and is a little too low.
+
+    Raises:
+        CountsError: ``margin`` or ``power`` is out of range, or more than a billion strings would be needed.
     """
     if not 0 < margin < 1:
         raise CountsError(f"margin {margin}: expected a loss of accuracy between 0 and 1, such as 0.01")

@@ -34,11 +34,17 @@ class Test:
 
 
 def mcnemar(pairs: Pairs, method: str = "yang") -> Test | None:
-    """McNemar's test for clustered pairs, a chi-square with one degree of freedom. None without a read.
+    """Return McNemar's test for clustered pairs, a chi-square with one degree of freedom.
 
     ``method``: ``durkalski`` (Durkalski et al. 2003: strings count the same, whatever their number of reads),
     ``obuchowski`` (1998) or ``yang`` (Yang, Sun & Hardin 2010, a modification of Obuchowski's): reads count the same.
     With one read a string the first is McNemar's own.
+
+    Returns:
+        The two-sided p-value with its statistic. None without a read.
+
+    Raises:
+        CountsError: the method is unknown.
     """
     if method not in ("durkalski", "obuchowski", "yang"):
         raise CountsError(f"method {method!r}: expected durkalski, obuchowski or yang")
@@ -59,7 +65,7 @@ def mcnemar(pairs: Pairs, method: str = "yang") -> Test | None:
 
 
 def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | None:
-    """A permutation test over strings of |sum of d|. None without a read.
+    """Return a permutation test over strings of |sum of d|.
 
     If it makes no difference which model answered, a string's d is as likely as its opposite. Flipping each string's
     sign gives the distribution: exactly, or by ``resamples`` draws once that is too large, with p = (b + 1) / (m + 1)
@@ -67,6 +73,12 @@ def sign_flip(pairs: Pairs, resamples: int = 100_000, seed: int = 0) -> Test | N
     of errors, of which one fails in whole strings and the other here and there, are told apart too often while few
     strings have failed: in 10 % of experiments, not 5, with 200 strings and a rate of 0.02. So they are by
     :func:`mcnemar`, but not by :func:`.paired.difference`, which sees that skew.
+
+    Returns:
+        The two-sided p-value with |sum of d|. None without a read.
+
+    Raises:
+        CountsError: fewer than 100 draws are asked for, and draws are needed.
     """
     if not len(pairs):
         return None
@@ -118,12 +130,18 @@ def _drawn(sizes: np.ndarray, counts: np.ndarray, resamples: int, seed: int, see
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p-values for tests of several conditions, in their order. None (no test) stays None.
+    """Return Holm's (1979) adjusted p-values for tests of several conditions, in their order.
 
     Rejecting what is at most alpha keeps the risk of any false rejection at alpha, however the tests depend.
 
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
+
+    Args:
+        p_values: One for each condition. None, where there was no test, stays None.
+
+    Raises:
+        CountsError: a p-value is not between 0 and 1.
     """
     made = sorted((p, row) for row, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)

@@ -79,7 +79,15 @@ class Draws:
             raise CountsError(f"most reads {self.most_reads}, excess {self.excess}: expected at least 1 and 0")
 
     def add(self, errors: ArrayLike, reads: ArrayLike) -> None:
-        """Count more strings, (k,) each. Raises CountsError, and counts none, if one has more reads than possible."""
+        """Count more strings.
+
+        Args:
+            errors: Errors of k strings, (k,) or one number.
+            reads: Their reads.
+
+        Raises:
+            CountsError: one has more reads than possible. None is counted then.
+        """
         block = Clusters(np.atleast_1d(errors), np.atleast_1d(reads))
         if not self.excess and len(block) and block.reads.max() > self.most_reads:
             raise CountsError(f"a string of {block.reads.max()} reads: at most {self.most_reads} were promised")
@@ -103,7 +111,7 @@ class Draws:
         return sum(e * n for (e, _), n in self.counts.items())
 
     def log_capital(self, side: Decision, bound: float) -> float:
-        """Logarithm of the capital, 0 at first, of the bet that the rate is on this ``side`` of the ``bound``."""
+        """Return the logarithm of the capital, 0 at first, of the bet that the rate is on one side of the bound."""
         if self.unit == "reads":
             e, m, n = np.array([1, 0]), np.array([1, 1]), np.array([self.errors, self.reads - self.errors])
             most, excess = 1, 0.0
@@ -113,7 +121,11 @@ class Draws:
         return float(mixed(side, n @ log_factors(side, e, m, bound, most, excess)))
 
     def limits(self, level: float) -> tuple[float, float]:
-        """Bounds that hold at every moment at once, together with probability ``level``. [0, 1] before any string."""
+        """Return bounds of the rate that hold at every moment at once, together with probability ``level``.
+
+        Returns:
+            Lower and upper bound. 0 and 1 before any string.
+        """
         wanted = np.log(2 / (1 - checked_level(level)))
         high = _turn(lambda bound: self.log_capital("below", bound) < wanted)
         low = _turn(lambda bound: self.log_capital("above", bound) >= wanted) if self.errors else 0.0
@@ -194,7 +206,18 @@ class Certify:
             raise CountsError(f"bound {self.bound}: expected a rate between 0 and 1, such as 1e-4")
 
     def update(self, errors: ArrayLike, reads: ArrayLike) -> Decision | None:
-        """Count more strings, one or a block, and say what is shown by now. Strings whose call failed stay out."""
+        """Count more strings, one or a block, and say what is shown by now.
+
+        Args:
+            errors: Errors of k strings, (k,) or one number. Strings whose call failed stay out.
+            reads: Their reads.
+
+        Returns:
+            ``below`` or ``above``, once it is shown. None before.
+
+        Raises:
+            CountsError: a string has more reads than possible.
+        """
         self.draws.add(errors, reads)
         if self.decision is None:
             wanted = -np.log1p(-self.level)
@@ -238,7 +261,7 @@ class UntilWidth:
             raise CountsError(f"width {self.width}: expected a length between 0 and 1, such as 0.02")
 
     def update(self, errors: ArrayLike, reads: ArrayLike) -> tuple[float, float]:
-        """Count more strings and give the interval by now."""
+        """Count more strings, as :meth:`Certify.update` does, and return the lower and the upper bound by now."""
         self.draws.add(errors, reads)
         return self.draws.limits(self.level)
 
@@ -250,9 +273,17 @@ class UntilWidth:
 
 
 def read_cap(instructions: int, p_read: float, bound: float) -> tuple[int, float]:
-    """``most_reads`` and ``excess`` for strings of the language, with the fewest strings until ``bound`` is shown.
+    """Return ``most_reads`` and ``excess`` of :class:`Draws` with which the fewest strings show a bound.
 
     A string of n instructions has 1 + Binomial(n - 2, p_read) reads: the last instruction, and the inner ones.
+
+    Args:
+        instructions: Of each string, n.
+        p_read: The probability that an inner instruction is a read.
+        bound: The rate that is to be shown.
+
+    Raises:
+        CountsError: there are fewer than 2 instructions, or ``p_read`` is no probability.
     """
     from scipy.stats import binom
 
@@ -270,9 +301,12 @@ def read_cap(instructions: int, p_read: float, bound: float) -> tuple[int, float
 def fewest_strings(
     bound: float, reads_per_string: float, most_reads: int, excess: float = 0.0, level: float = 0.95
 ) -> int:
-    """Strings, all right, that show a rate below ``bound``: the least that a certificate costs.
+    """Return how many strings, all right, show a rate below ``bound``: the least that a certificate costs.
 
     Exact where all strings have ``reads_per_string`` reads, and close to it where that is their mean.
+
+    Raises:
+        CountsError: ``excess`` is so large that no number of strings shows the bound.
     """
     wanted = -np.log1p(-checked_level(level))
     if bound * reads_per_string <= excess:

@@ -31,10 +31,18 @@ _SUFFIXES = (".parquet", ".jsonl")
 
 
 def write(path: Path, spec: Spec, seed: int, count: int, listed: bool = False) -> None:
-    """Sample strings 0 … ``count - 1`` into a file, a block at a time; the file appears when it is complete.
+    """Sample strings 0 … ``count - 1`` into a file, a block at a time. The file appears when it is complete.
 
-    ``listed``: each line of JSON Lines also has ``events``, [name, argument] each, and ``reads``, [index of the event,
-    answer] each. Several arguments are a list, and null stands for none.
+    Args:
+        path: A name that ends in ``.jsonl`` or ``.parquet``.
+        spec: What the strings are like.
+        seed: Of the strings.
+        count: How many.
+        listed: Whether each line of JSON Lines also has ``events``, [name, argument] each, and ``reads``, [index of the
+            event, answer] each. Several arguments are a list, and null stands for none.
+
+    Raises:
+        UsageError: there is less than one string, or the name ends otherwise.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -124,11 +132,18 @@ def _letters(task: Task) -> bytes:
 
 
 def read(source: str, count: int | None = None, symbols: int = 2, task: Task = FLIP_FLOP) -> Strings:
-    """The first ``count`` strings of a file, or of a hub's data set written ``owner/name:split``.
+    """Return the first ``count`` strings of a file, or of a hub's data set written ``owner/name:split``.
 
     All must have one length.
 
+    Args:
+        source: The path of the file, or the name of the data set.
+        count: How many. None for all.
+        symbols: The number of answers that there can be.
+        task: What the strings are ones of.
+
     Raises:
+        UsageError: there is no such file, or it has too few strings.
         StringError: the message names the file and the row (from 1) of the first bad string.
     """
     path = Path(source).expanduser()

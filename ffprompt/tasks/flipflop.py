@@ -79,7 +79,16 @@ class Spec:
 
     @classmethod
     def ffl(cls, p_ignore: float, length: int = 512, symbols: int = 2) -> Spec:
-        """The paper's shorthand FFL(p_ignore): writes and reads share what ignores leave."""
+        """Return the paper's FFL(p_ignore): writes and reads share what ignores leave.
+
+        Args:
+            p_ignore: The probability of an ignore among the inner instructions.
+            length: T, the symbols of a string.
+            symbols: M, the data symbols.
+
+        Raises:
+            SpecError: a value is out of range.
+        """
         if not is_number(p_ignore) or not 0.0 <= p_ignore <= 1.0:
             raise SpecError(f"p_ignore {p_ignore!r:.80}: expected a probability between 0 and 1")
         # Rounded, so that FFL(0.8) has p_write 0.1 and not 0.09999999999999998 in every file and table.
@@ -90,7 +99,10 @@ class Spec:
     def parse(cls, text: str, length: int = 512, symbols: int = 2) -> Spec:
         """Read ``FFL(0.8)``, ``FFL(100, 0.6)`` or ``FFL(100, 0.2, 0.2, 0.6)`` (write, read, ignore), each with ``M=3``.
 
-        ``length`` and ``symbols`` are for a text that does not say them. Raises SpecError.
+        ``length`` and ``symbols`` are for a text that does not say them.
+
+        Raises:
+            SpecError: the text is none of these, or a value is out of range.
         """
         if not isinstance(text, str):
             raise SpecError(f"spec {text!r:.80}: expected a text such as FFL(100, 0.6)")
@@ -142,7 +154,11 @@ class Spec:
         return sample(self, seed, start, stop, stream)
 
     def with_length(self, length: int) -> Spec:
-        """The same probabilities and symbols at another T. Raises SpecError."""
+        """Return the same probabilities and symbols at another T.
+
+        Raises:
+            SpecError: the length is odd, below 4 or too large.
+        """
         return Spec(length, self.p_write, self.p_read, self.p_ignore, self.symbols)
 
     def __str__(self) -> str:
@@ -180,9 +196,25 @@ def oracle(events: U8, values: U8, symbols: int = 2) -> U8:
 
 
 def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings") -> Strings:
-    """Strings ``start`` … ``stop - 1`` of (spec, seed), each of T / 2 events.
+    """Return the strings ``start`` … ``stop - 1`` of a spec and a seed.
 
-    ``stream`` separates families of strings that must not share randomness, such as questions and shots.
+    A string depends on its own number, the spec, the seed and the stream, and on nothing that was drawn before it.
+
+    >>> sample(Spec.ffl(0.6, length=12), seed=0, start=0, stop=2).texts()
+    ['w0i0w1i1r1r1', 'w0w0r0i0i1r0']
+
+    Args:
+        spec: The language.
+        seed: A whole number from 0 on.
+        start: The number of the first string.
+        stop: The number after that of the last one.
+        stream: Separates families of strings that must not share randomness, such as questions and shots.
+
+    Returns:
+        ``stop - start`` strings of T / 2 events each.
+
+    Raises:
+        SpecError: an argument is out of range, or there are too many strings for one batch.
     """
     if not isinstance(spec, Spec):
         raise SpecError(f"spec {spec!r:.80}: expected a Spec, such as Spec.ffl(0.6, length=100)")
@@ -203,10 +235,13 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
 
 
 def gap_counts(spec: Spec) -> NDArray[np.float64]:
-    """(n - 1,) how many reads of one string are expected at gap 1, 2, …, n - 1: exactly, without drawing any.
+    """Return how many reads of one string are expected at each gap: exactly, without drawing any.
 
     A read at instruction k is g after its write if instruction k - g writes and none of the g - 1 between them does;
     the first instruction always writes, and the last one always reads. The sum is ``spec.expected_reads``.
+
+    Returns:
+        The expected reads at gap 1, 2, …, n - 1, as an array (n - 1,).
     """
     n = spec.instructions
     silent = (1.0 - spec.p_write) ** np.arange(n - 1)  # no write among g - 1 instructions, g = 1 … n - 1

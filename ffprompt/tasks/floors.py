@@ -23,6 +23,13 @@ def predictions(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
     ``copy-last-bit`` repeats the latest visible symbol of any kind, ``copy-last-read`` that of the latest earlier read
     (before the first read: the latest of any kind), ``first-write`` the first symbol, ``majority`` the most frequent
     visible one (a tie goes to the latest), ``constant-k`` the symbol k.
+
+    Args:
+        strings: N strings of n events.
+        see_reads: Whether the true answers to earlier reads are visible.
+
+    Returns:
+        Answers (N, n) by the name of the rule.
     """
     values, reads, symbols = strings.values, strings.is_read, strings.symbols
     visible = np.ones_like(reads) if see_reads else ~reads
@@ -43,7 +50,11 @@ def copies(strings: Strings, see_reads: bool = True) -> dict[str, U8]:
 
 
 def hits(strings: Strings, see_reads: bool = True) -> dict[str, Bools]:
-    """Where each rule of the strings' task would be right, (N, n); True at reads only."""
+    """Return where each rule of the strings' task would be right.
+
+    Returns:
+        Booleans (N, n) by the name of the rule, True at reads only.
+    """
     return {
         name: np.asarray((answer == strings.answers) & strings.is_read)
         for name, answer in strings.task.floors(strings, see_reads).items()

@@ -151,12 +151,19 @@ class Strings:
         return texts
 
     def digests(self) -> list[str]:
-        """16 hex digits a string, of its compact text; a log line carries it to prove which string it is about."""
+        """Return 16 hex digits for each string, a digest of its compact text.
+
+        A line of the log carries them, which proves which string it is about.
+        """
         return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in self.texts()]
 
 
 def concatenate(parts: Sequence[Strings]) -> Strings:
-    """Stack strings of one task and length into one batch."""
+    """Stack strings of one task and length into one batch.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
     first = parts[0]
     arguments = np.concatenate([part.arguments for part in parts])
     shared = all(part.answers is part.arguments for part in parts)

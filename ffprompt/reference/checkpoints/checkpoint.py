@@ -154,8 +154,12 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
-    Raises ModelError, naming the file, when it cannot be read, is no safetensors file (a pickle is never opened), has
-    no record or one of another format, or when its weights do not fit its config.
+    Returns:
+        The model with its recipe, its vocabulary and its evaluation.
+
+    Raises:
+        ModelError: the file cannot be read, is no safetensors file (a pickle is never opened), has no record or one of
+            another format, or its weights do not fit its config. The message names the file.
     """
     try:
         refuse_other_files(path)

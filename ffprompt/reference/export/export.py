@@ -41,14 +41,16 @@ class Exported:
 
 
 def export(checkpoint: Checkpoint, folder: Path, length: int | None = None) -> Exported:
-    """Write ``folder``, whole or not at all. It must be new or empty.
+    """Write a checkpoint as a folder that transformers and vLLM load, whole or not at all.
 
-    ``length`` is the longest string in tokens, by default the ``length`` of the config. Learnt positions are no more
-    than that.
+    Args:
+        checkpoint: A transformer of the flip-flop.
+        folder: A new or an empty one.
+        length: The longest string in tokens, by default that of the config. Learnt positions are no more than that.
 
     Raises:
-        ModelError: for a model that none of the layouts holds exactly.
-        ConfigError: for a folder that is in use or cannot be written and for a length out of range.
+        ModelError: none of the layouts holds the model exactly.
+        ConfigError: the folder is in use or cannot be written, or the length is out of range.
     """
     model, architecture = checkpoint.model, name_of(checkpoint.model.config)
     if (task := checkpoint.vocabulary.task.name) != DEFAULT:
