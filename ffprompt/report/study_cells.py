@@ -14,7 +14,8 @@ from ffprompt.errors import SpecError
 from ffprompt.report.naming import differing, names, natural
 from ffprompt.report.trainings import cell_key
 from ffprompt.report.troubles import troubles
-from ffprompt.tasks.flipflop import Spec, gap_counts
+from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks.flipflop_gaps import gap_counts
 
 MOST_POINTS = 24_000  # of all loss curves together
 _FEWEST_POINTS = 20  # of one

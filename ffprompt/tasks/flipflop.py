@@ -234,23 +234,6 @@ def sample(spec: Spec, seed: int, start: int, stop: int, stream: str = "strings"
     return as_strings(events, values, spec.symbols)
 
 
-def gap_counts(spec: Spec) -> NDArray[np.float64]:
-    """Return how many reads of one string are expected at each gap: exactly, without drawing any.
-
-    A read at instruction k is g after its write if instruction k - g writes and none of the g - 1 between them does;
-    the first instruction always writes, and the last one always reads. The sum is ``spec.expected_reads``.
-
-    Returns:
-        The expected reads at gap 1, 2, …, n - 1, as an array (n - 1,).
-    """
-    n = spec.instructions
-    silent = (1.0 - spec.p_write) ** np.arange(n - 1)  # no write among g - 1 instructions, g = 1 … n - 1
-    later = spec.p_write * silent * (spec.p_read * np.maximum(n - 3 - np.arange(n - 1), 0) + 1)
-    later[-1] = 0.0  # only the first instruction is n - 1 before the last
-    first = silent * np.where(np.arange(1, n) == n - 1, 1.0, spec.p_read)
-    return np.asarray(later + first)
-
-
 def _key(spec: Spec, seed: int, stream: str) -> NDArray[np.uint64]:
     """A 128-bit Philox key for one family of strings; a change here changes every string ever drawn."""
     # Equal specs give one name: 0, -0.0 and np.float64(0) are all written 0.0.

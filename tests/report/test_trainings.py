@@ -25,7 +25,8 @@ from ffprompt.report.figures.series import Figure, RateAxis
 from ffprompt.report.naming import Home
 from ffprompt.report.study_cells import thinned
 from ffprompt.stats.intervals import zero_bound
-from ffprompt.tasks.flipflop import Spec, gap_counts
+from ffprompt.tasks.flipflop import Spec
+from ffprompt.tasks.flipflop_gaps import gap_counts
 from tests.conftest import ROOT, only_run
 from tests.support.studies import SETS, study, swept, training
 
