@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import numpy as np
 
-from ffprompt._util.formatting import counted
+from ffprompt._util.formatting import counted, plural_of
 from ffprompt.backends.base import Batcher, BatchResult, BatchStatus, Request
 from ffprompt.errors import ConfigError, FFPromptError, GoneError, ModelError, RunFailedError, StoreError
 from ffprompt.evaluation import spending
@@ -243,7 +243,8 @@ class Batching:
             some = rest[start : start + _TOGETHER]
             self._log(part, batch, [(t, BatchResult(part.custom_id(t), None, lost, "", "lost")) for t in some])
         if foreign:
-            self.say(f"part {part.number}: batch {batch} has {counted(foreign, 'result')} of other parts, left out")
+            results = f"{counted(foreign, 'result')} that {plural_of(foreign, 'is', 'are')} not of this part"
+            self.say(f"part {part.number}: batch {batch} has {results}, left out")
         self.journal.note(part, state=status.state, collected=_now().isoformat(timespec="seconds"))
 
     def _log(self, part: Part, batch: str, found: Sequence[Found]) -> None:
