@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from ffprompt.errors import ConfigError
+from ffprompt.errors import ConfigError, FFPromptError
 from ffprompt.integrations.harness import refuse_other_version
 from ffprompt.integrations.lm_eval import TASKS, task_files
 from tests.conftest import ROOT, Command
@@ -77,18 +77,12 @@ def test_lm_eval_answers_every_read_as_ffprompt_does(family: str, command: Comma
 
 @pytest.mark.parametrize(
     ("metadata", "flags", "named"),
-    [
-        ({"lenght": 20}, [], "length"),
-        ({"template": "no-such"}, [], "no-such"),
-        ({"elicitation": "dialogue"}, [], "dialogue"),
-        ({}, ["--num_fewshot", "2"], "--num_fewshot 2"),
-        ({}, ["--system_instruction", "x"], "--system_instruction"),
-        ({"form": "chat"}, [], "--apply_chat_template"),
-    ],
+    [({"template": "no-such"}, [], "no-such"), ({}, ["--num_fewshot", "2"], "--num_fewshot 2")],
 )
 def test_lm_eval_ends_with_one_line_for_a_bad_setting(
     metadata: dict[str, object], flags: list[str], named: str, tmp_path: Path
 ) -> None:
+    """One that is found where the task is made, and one where its prompts are."""
     done = shell(
         BIN / "lm_eval", "run", "--include_path", TASKS, "--tasks", "flipflop_light_switch", "--model", "dummy",
         "--metadata", json.dumps({"trials": 3, "length": 20, **metadata}), *flags, cwd=tmp_path,
@@ -98,22 +92,48 @@ def test_lm_eval_ends_with_one_line_for_a_bad_setting(
     assert named in said
 
 
+@pytest.mark.parametrize(
+    ("metadata", "given", "named"),
+    [
+        ({"lenght": 20}, {}, "length"),
+        ({"elicitation": "dialogue"}, {}, "dialogue"),
+        ({}, {"system_instruction": "x"}, "--system_instruction"),
+        ({"form": "chat"}, {}, "--apply_chat_template"),
+    ],
+)
+def test_the_task_of_lm_eval_names_a_bad_setting(
+    metadata: dict[str, object], given: dict[str, object], named: str
+) -> None:
+    from ffprompt.integrations.lm_eval.task import Reads
+
+    with pytest.raises(ConfigError, match=named):
+        task = Reads(config={"metadata": {"trials": 3, "length": 20, **metadata}})
+        task.fewshot_context(task.test_docs()[0], 0, **given)
+
+
 def test_inspect_knows_the_task_without_torch() -> None:
     code = "import sys; import ffprompt.integrations.inspect._registry; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [(["length=7"], "length 7"), (["template=no-such"], "no-such"), (["task=parity", "template=game"], "game")],
-)
-def test_inspect_ends_with_one_line_for_a_bad_setting(flags: list[str], named: str, tmp_path: Path) -> None:
-    given = [word for flag in flags for word in ("-T", flag)]
-    done = shell(BIN / "inspect", "eval", "ffprompt/flipflop", *given, "--model", "mockllm/model", cwd=tmp_path)
+def test_inspect_ends_with_one_line_for_a_bad_setting(tmp_path: Path) -> None:
+    done = shell(
+        BIN / "inspect", "eval", "ffprompt/flipflop", "-T", "length=7", "--model", "mockllm/model", cwd=tmp_path
+    )
     assert done.returncode == 2, done.stderr[-2000:]
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("ffprompt:"))
-    assert named in said
+    assert "length 7" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "named"), [({"template": "no-such"}, "no-such"), ({"task": "parity", "template": "game"}, "game")]
+)
+def test_the_task_of_inspect_names_a_bad_setting(given: dict[str, str], named: str) -> None:
+    from ffprompt.integrations.inspect.tasks import flipflop
+
+    with pytest.raises(FFPromptError, match=named):
+        flipflop(**given)
 
 
 def test_a_release_of_a_harness_that_was_not_tried_is_refused() -> None:
