@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.cost.usage import Bound
 
 if TYPE_CHECKING:
     from ffprompt.backends.identity import Identity
+    from ffprompt.backends.prompt_audit import PromptAudit
     from ffprompt.cost.prices import Allowance
 
 # What stands in an identity where a model decides by itself: its temperature, whether it thinks.
