@@ -58,22 +58,16 @@ def strings_needed(
     allow: Collection[str] = (),
     incomplete: bool = False,
 ) -> list[Needed]:
-    """Return how many strings each condition needs to answer one question, judging by a pilot run.
+    """Return how many strings each condition needs for one of three questions, judging by a pilot run.
 
     Args:
         run: The pilot.
-        half_width: The question: how many for an interval of this half width, as a share of reads?
-        difference: The question: how many to see a difference between two models of this size?
-        margin: The question: how many for the gate to pass an equal model with this margin?
-        against: A second pilot on the same strings. Without it the other model is supposed to err as often as this
-            one, on other reads.
-        power: The probability of seeing the difference, or of passing.
-        level: The confidence of the interval.
+        half_width: How many for an interval of this half width, as a share of reads?
+        difference: How many to see a difference between two models of this size?
+        margin: How many for the gate to pass an equal model with this margin?
+        against: A second pilot on the same strings. Without it the other model errs as often, on other reads.
+        power: The probability of seeing the difference, or of passing, at confidence ``level``.
         allow: Settings in which the pilots may differ, beside the model.
-        incomplete: Whether to use what there is of an unfinished pilot.
-
-    Returns:
-        One answer for each condition, with its number of strings or why there is none.
 
     Raises:
         ConfigError: none or several questions are asked.

@@ -113,12 +113,10 @@ def calibration(
         happened: Whether it came true, (n,).
         mass: The answer mass of each read, (n,).
         edges: Of the bins, from 0 to 1. Ten of equal width unless given.
-        level: The confidence of the intervals.
-        resamples: Bootstrap draws.
-        seed: Of these draws.
+        resamples: Bootstrap draws, which begin from ``seed``.
 
     Returns:
-        Brier score, calibration error and the bins. None without a read.
+        None without a read.
 
     Raises:
         CountsError: for a probability outside 0 … 1 or edges that do not rise from 0 to 1.
