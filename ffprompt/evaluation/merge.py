@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> RunFolder:
         StoreError: The runs are not all shards of one plan, each once and each finished, two answers to a trial differ,
             or ``out`` is inside a run.
     """
-    out = out or Path(os.path.abspath(paths[0])).parent  # "." has a folder above it too
+    out = out or _above(Path(paths[0]))
     refuse_nesting(out)
     parts = _in_order([RunFolder.open(path) for path in paths])
     first, now = parts[0].info, dt.datetime.now(dt.UTC)
@@ -45,6 +44,11 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> RunFolder:
             raise StoreError(f"run {folder.path}: cannot be written ({error.strerror or error})") from error
         raise
     return folder
+
+
+def _above(path: Path) -> Path:
+    """The folder that holds a folder, also where that is given as ``.`` or ``..``."""
+    return (path if path.name not in ("", "..") else path.resolve()).parent
 
 
 def _info(parts: Sequence[RunFolder], now: dt.datetime) -> JsonObject:

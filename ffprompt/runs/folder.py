@@ -134,7 +134,7 @@ def each_run(runs: object) -> list[str | os.PathLike[str]]:
 
 
 def refuse_nesting(out: Path) -> None:
-    """Raise StoreError for a results folder that is a run or inside one, where nobody would look for runs."""
+    """Raise StoreError for a folder to be made that is a run or inside one, where nobody would look for it."""
     try:
         place = out.resolve()
         inside = [one for one in (place, *place.parents) if (one / "run.json").exists()]
@@ -143,7 +143,7 @@ def refuse_nesting(out: Path) -> None:
         return  # no file system can have it, as whoever makes it says
     if run is not None:
         what = "it is a run" if run == place else f"it is inside the run {run}"
-        raise StoreError(f"results folder {printable(str(out))}: {what}; expected a folder outside of all runs")
+        raise StoreError(f"{printable(str(out))}: {what}; expected a folder outside of all runs")
 
 
 def _refuse_pointer(path: Path) -> None:

@@ -178,10 +178,10 @@ def test_what_is_damaged_in_a_part_leaves_no_half_of_a_run(shards, tmp_path):
 
 def test_a_results_folder_inside_a_run_is_refused(shards, command, tmp_path, monkeypatch):
     for out, said in ((shards[0], "it is a run"), (shards[0] / "new" / "er", f"it is inside the run {shards[0]}")):
-        for words in (("merge", *shards), ("run", *RUN)):
+        for words in (("merge", *shards), ("run", *RUN), ("train", "lstm", "--steps", 2)):
             done = command(*words, "--out", out, prog="ffprompt")
             assert done.returncode == 2
-            assert done.stderr.endswith(f"results folder {out}: {said}; expected a folder outside of all runs\n")
+            assert done.stderr.endswith(f"error: {out}: {said}; expected a folder outside of all runs\n")
             assert len(done.stderr.splitlines()) == 1
     assert sorted(path.name for path in shards[0].iterdir()) == ["reads.parquet", "run.json", "trials.jsonl"]
     with pytest.raises(StoreError, match="it is a run"):
