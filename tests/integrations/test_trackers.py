@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,26 @@ def test_mlflow_holds_settings_figures_table_and_report(
     assert "gate.md" in {file.path for file in client.list_artifacts(gate.info.run_id)}
 
 
+@pytest.fixture(scope="module")
+def wandb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where W&B writes. Its client keeps the first folder that a process names."""
+    return tmp_path_factory.mktemp("wandb")
+
+
+@pytest.fixture
+def offline(wandb_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """W&B without a network. Returns what gives the file of the one run that a test has made, once it has ended."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(wandb_folder))
+    before = set(wandb_folder.rglob("*.wandb"))
+
+    def made() -> Path:
+        (path,) = set(wandb_folder.rglob("*.wandb")) - before
+        return _ended(path)
+
+    return made
+
+
 def rates_of(folder: Path) -> list[tuple[int, float]]:
     """Step and glitch rate of each evaluation on the first test set, by the log of a training."""
     lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
@@ -213,18 +233,15 @@ def test_mlflow_holds_a_training_by_step(
 
 @needs_trackers
 def test_wandb_keeps_a_training_by_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offline: Callable[[], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from wandb.proto import wandb_internal_pb2
 
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
-    (tmp_path / "w").mkdir()
     folder = training(tmp_path / "small", glitches=(0.05, 0.02, 0.01), steps=400)
     track_flags.tell(["wandb"], [partial(of_training, folder)])
     told = capsys.readouterr()
     assert "wandb: small (" in told.out, told.err
-    path = _ended(next((tmp_path / "w").rglob("*.wandb")))
+    path = offline()
     config, summary, files = _offline(path)
     name = f"glitch_rate/{FIRST_SET}"
     rates = rates_of(folder)
@@ -257,14 +274,11 @@ def test_a_server_that_is_not_there_is_told_soon(
 
 
 @needs_trackers
-def test_wandb_keeps_a_run_offline(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
-    (tmp_path / "w").mkdir()
+def test_wandb_keeps_a_run_offline(offline: Callable[[], Path], command: Command, tmp_path: Path) -> None:
     done = command(*GLITCHY, "--track", "wandb")
     assert done.returncode == 0, done.stderr
     assert "! wandb" not in done.stderr
-    config, summary, files = _offline(_ended(next((tmp_path / "w").rglob("*.wandb"))))
+    config, summary, files = _offline(offline())
     row = row_of(tmp_path / "results")
     assert config["model"] == "glitch-0.2"
     assert config["tags"]["backend"] == "scripted"
