@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,9 @@ from ffprompt._util.extras import needs
 from ffprompt.errors import ModelError
 
 LOCAL = "local"
+# What a client of gRPC, which Ray speaks, begins with: the preface of HTTP/2 and a frame of settings without any.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS = 4  # the kind of frame that a server begins with, in the fourth byte
 _PATIENCE = 10.0  # seconds in which a cluster has to accept a connection; Ray itself waits for minutes
 
 
@@ -44,17 +48,32 @@ def cluster(address: str, purpose: str) -> Iterator[Any]:
 
 
 def _reach(address: str) -> None:
-    """Raise ModelError for an address where nobody listens."""
+    """Raise ModelError for an address where nobody listens, or something that is not Ray."""
     if address in (LOCAL, "auto"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not host or not port.isdecimal():
+    if not colon or not host or "/" in host or not port.isdecimal():
         raise ModelError(f"--ray {address}: expected local, auto, HOST:PORT or ray://HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _PATIENCE) as connection:
+            speaks = _speaks_grpc(connection)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise ModelError(f"--ray {address}: no cluster is there ({why}); start one with: ray start --head") from error
+    if not speaks:
+        raise ModelError(f"--ray {address}: what listens there is no Ray cluster; start one with: ray start --head")
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether the other end speaks what Ray does. Ray itself would try for a minute, and write about it."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True  # which only Ray can tell
+    try:
+        connection.sendall(_PREFACE)
+        answer = connection.recv(9)
+    except OSError:
+        return False
+    return len(answer) > 3 and answer[3] == _SETTINGS
 
 
 def _first_sentence(error: Exception) -> str:

@@ -97,8 +97,9 @@ def execute(options: argparse.Namespace) -> int:
         if page and output.shows:
             line(page.replace("report:", "pictures:") + "#diagnosis" * page.startswith("report:"))
     if output.quiet:
-        for text in found.conclusions:
-            line(text)
+        with output.answer():
+            for text in found.conclusions:
+                line(text)
     output.write(found.to_json())
     return 0
 

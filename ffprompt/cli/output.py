@@ -64,6 +64,10 @@ class Output:
             return elsewhere(None)
         return elsewhere("stderr") if self.is_json else contextlib.nullcontext()
 
+    def answer(self) -> contextlib.AbstractContextManager[None]:
+        """Send what ``--quiet`` leaves to standard output, or with JSON there to standard error."""
+        return elsewhere("stderr") if self.is_json else contextlib.nullcontext()
+
     def write(self, document: Mapping[str, Any]) -> None:
         """Write the JSON document, where one was asked for.
 

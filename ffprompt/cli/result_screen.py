@@ -62,7 +62,7 @@ class Ending:
         found = verdict.verdicts(self.rows)
         if output.quiet:
             for one in found:
-                _say(str(one))
+                _say(str(one), output)
             return
         if output.verbose:
             for one in found:
@@ -120,9 +120,9 @@ class Ending:
         }
 
 
-def _say(text: str) -> None:
+def _say(text: str, output: Output) -> None:
     """Print a line also where other lines go elsewhere."""
-    make_console().print(escape(printable(text)), soft_wrap=True)
+    make_console(error=output.is_json).print(escape(printable(text)), soft_wrap=True)
 
 
 def _first(texts: Sequence[str], most: int, what: str) -> list[str]:

@@ -38,7 +38,7 @@ from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import errors_of
 from ffprompt.evaluation.runner import carry_out, complete, finished, make_plan, own_trials, remaining, start
 from ffprompt.report.wording import audit_notes
-from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.folder import RunFolder, refuse_nesting
 from ffprompt.scoring.condition_result import ConditionResult
 
 BARE_SUITE = "quick"
@@ -116,6 +116,7 @@ def _carry_out(options: Namespace, output: Output) -> Done:
     """Carry out every run, then write the report and hold the gate."""
     settings = given_settings(options)
     out = Path(options.out)
+    refuse_nesting(out)
     ask = in_batches(options) if options.batch else partial(_live, shown=not output.quiet)
     suite: Suite | None = None
     if (options.suite or not settings) and not options.batch:

@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,15 +15,18 @@ from ffprompt import __version__
 from ffprompt._util.extras import needs
 from ffprompt._util.formatting import counted, plural_of
 from ffprompt._util.storage import write_atomically
-from ffprompt.cli import sweep_output
+from ffprompt.cli import output_flags, sweep_output
 from ffprompt.cli.console import line
+from ffprompt.cli.output import Output
 from ffprompt.cli.train import configure
 from ffprompt.config.settings import BY_NAME
 from ffprompt.errors import ConfigError, FFPromptError, IncompleteRunError, StoreError
 from ffprompt.reference.training.studies import Study, load_study
+from ffprompt.runs.folder import refuse_nesting
 
 if TYPE_CHECKING:
     from ffprompt.reference.training.sweep import Job
+    from ffprompt.report.standing import Standing
 
 EPILOG = """\
 Every cell of the suite and every seed is a training in a folder of its own, as `ffprompt train` makes it. A sweep that
@@ -45,6 +48,7 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--ray", metavar="ADDRESS", help=BY_NAME["ray"].help_text)
     parser.add_argument("--cpus-per-task", type=int, metavar="N", help="cores (default: all; with Ray 1 a replicate)")
     parser.add_argument("--gpus-per-task", type=float, metavar="X", help="with Ray: GPUs, or a share of one")
+    output_flags.add_flags(parser, "print only the table of glitch rates, and what is not finished")
 
 
 def execute(options: Namespace) -> int:
@@ -53,19 +57,25 @@ def execute(options: Namespace) -> int:
         from ffprompt.reference.training.sweep import locally, on_ray
     except ImportError as error:
         raise needs("training", "reference", error) from error
+    output = Output.of(options)
+    if options.dry_run and output.json is not None:
+        raise ConfigError("--json: cannot be combined with --dry-run, which has no result")
     study = load_study(options.suite)
     out = Path(options.out or Path("results") / "studies" / study.name)
+    refuse_nesting(out)
     jobs = _jobs(study, out.absolute())
     ray = options.ray is not None
     replicates, at_once, cpus, gpus = _shares(study, jobs, options, ray)
-    line(f"{study.name}: {study.summary}")
+    with output.beside():
+        line(f"{study.name}: {study.summary}")
     if options.dry_run:
-        _dry_run(study, jobs)
+        _dry_run(study, jobs, output)
         return 0
     todo, whys = _remaining(jobs)
     _write(out, study, jobs)
-    line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
-    with sweep_output.sweeping({job.name: job.training.steps for job in todo}) as shown:
+    with output.beside():
+        line(f"{out}: trainings: {len(jobs)}, finished before: {len(jobs) - len(todo) - len(whys)}")
+    with sweep_output.sweeping({job.name: job.training.steps for job in todo}, not output.quiet) as shown:
 
         def ended(name: str, why: str | None) -> None:
             shown.ended(name, why)
@@ -76,7 +86,7 @@ def execute(options: Namespace) -> int:
             on_ray(todo, replicates, at_once, shown.tell, ended, address=options.ray, cpus=cpus, gpus=gpus)
         else:
             locally(todo, replicates, at_once, shown.tell, ended)
-    return _close(out, study, jobs, whys)
+    return _close(out, study, jobs, whys, output)
 
 
 def _jobs(study: Study, out: Path) -> list[Job]:
@@ -137,33 +147,50 @@ def _remaining(jobs: Sequence[Job]) -> tuple[list[Job], dict[str, str]]:
     return todo, whys
 
 
-def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str]) -> int:
-    _results(out, study, jobs)
-    for name, why in whys.items():
-        line(f"not finished: {name}: {why}")
+def _close(out: Path, study: Study, jobs: Sequence[Job], whys: dict[str, str], output: Output) -> int:
+    """Show and write what the study came to. The trainings are on disk, whatever is odd about one."""
+    from ffprompt.report.standing import standing
+
+    found = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
+    _show(out, found, whys, output)
+    output.write(
+        {
+            "exit_code": IncompleteRunError.exit_code if whys else 0,
+            "folder": str(out),
+            "study": study.name,
+            "trainings": len(jobs),
+            "not_finished": whys,
+            "cells": [row.to_json() for row in found.rows],
+        }
+    )
     if whys:
         raise IncompleteRunError(
             f"{len(whys)} of {counted(len(jobs), 'training')} in {out} "
             f"{plural_of(len(whys), 'is', 'are')} not finished; the same command goes on with what can go on"
         )
-    line(f"all finished: {out}")
     return 0
 
 
-def _results(out: Path, study: Study, jobs: Sequence[Job]) -> None:
-    """Show what the cells came to, and what shows more. The trainings are on disk, whatever is odd about one."""
-    from ffprompt.report.standing import standing
+def _show(out: Path, found: Standing, whys: Mapping[str, str], output: Output) -> None:
+    """Print the table of cells, why some trainings are not finished, and what shows more."""
+    with output.beside():
+        for text in found.odd:
+            line(f"left out: {text}")
+    with output.answer():
+        sweep_output.results(found.rows)
+    with output.beside():
+        sweep_output.troubles(found.header, found.troubles)
+        if any(row.finished for row in found.rows):
+            line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
+    with output.answer():
+        for name, why in whys.items():
+            line(f"not finished: {name}: {why}")
+    with output.beside():
+        if not whys:
+            line(f"all finished: {out}")
 
-    found = standing({job.folder: cell.group or study.name for cell, job in zip(study.cells, jobs, strict=True)})
-    for text in found.odd:
-        line(f"left out: {text}")
-    sweep_output.results(found.rows)
-    sweep_output.troubles(found.header, found.troubles)
-    if any(row.finished for row in found.rows):
-        line(f"figures and all numbers: ffprompt report {shlex.quote(str(out))}")
 
-
-def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
+def _dry_run(study: Study, jobs: Sequence[Job], output: Output) -> None:
     from ffprompt.reference.training.timing import Cost, key, measure
 
     costs: dict[object, Cost] = {}
@@ -182,11 +209,14 @@ def _dry_run(study: Study, jobs: Sequence[Job]) -> None:
         row.core_hours = (row.core_hours or 0.0) + costs[like].hours(job.training, job.plan)
         row.step = costs[like].step
     sweep_output.estimates(groups)
-    if costs:
-        line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
-    if any(job.training.device != "cpu" for job in jobs):
-        stated = f"{study.gpu_minutes:g} minutes a training, says the file" if study.gpu_minutes else "not in the file"
-        line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
+    with output.beside():
+        if costs:
+            line("core hours: from a few steps and test strings timed on one core just now, evaluations included")
+        if any(job.training.device != "cpu" for job in jobs):
+            stated = (
+                f"{study.gpu_minutes:g} minutes a training, says the file" if study.gpu_minutes else "not in the file"
+            )
+            line(f"GPU hours: {stated}{f' ({study.source})' if study.source else ''}")
 
 
 def _write(out: Path, study: Study, jobs: Sequence[Job]) -> None:

@@ -57,10 +57,10 @@ class Shown:
 
 
 @contextlib.contextmanager
-def sweeping(steps: Mapping[str, int]) -> Iterator[Shown]:
-    """Show a sweep of trainings with these ``steps`` by name, on standard error."""
-    terminal = sys.stderr.isatty()
-    console = Console(file=sys.stderr, highlight=False, width=None if terminal else 180)
+def sweeping(steps: Mapping[str, int], shown: bool = True) -> Iterator[Shown]:
+    """Show a sweep of trainings with these ``steps`` by name, on standard error. Unless ``shown``, do not."""
+    terminal = shown and sys.stderr.isatty()
+    console = Console(file=sys.stderr, highlight=False, width=None if terminal else 180, quiet=not shown)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps, {task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not terminal) as bar:
         yield Shown(bar, bar.add_task("", total=sum(steps.values())), steps)

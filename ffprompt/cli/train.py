@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from ffprompt.cli.progress import training as training_progress
 from ffprompt.errors import ConfigError, SpecError, did_you_mean
 from ffprompt.reference.training import settings as training_settings
 from ffprompt.reference.training.settings import ARCHITECTURES, FIELDS, MODEL, PLAN, RECIPE, SHARPENING, SUPERVISE
+from ffprompt.runs.folder import refuse_nesting
 from ffprompt.tasks import registry
 from ffprompt.tasks.registry import DEFAULT
 
@@ -60,6 +60,7 @@ def execute(options: Namespace) -> int:
     output = Output.of(options)
     config, training, plan = configure(vars(options))
     folder = Path(options.out) if options.out else Path("results") / "models" / name(config, training)
+    refuse_nesting(folder)
     with output.beside():
         line(f"{folder}: {describe(config)} on {training.data}, {counted(training.steps, 'step')}")
         if options.resume and not folder.exists():
@@ -87,7 +88,7 @@ def _show(made: Checkpoint, output: Output) -> None:
     from ffprompt.reference.training.evaluate import TEST_SEED
     from ffprompt.stats.clusters import FEW_CLUSTERS
 
-    with contextlib.nullcontext() if output.quiet else output.beside():
+    with output.answer():
         for one in made.evaluation:
             few = f" (few strings, {FEW_CLUSTERS} or more are needed)" if one.strings < FEW_CLUSTERS else ""
             seen = f"{counted(one.errors, 'error')} in {counted(one.reads, 'read')} of {counted(one.strings, 'string')}"

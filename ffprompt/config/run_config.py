@@ -261,6 +261,8 @@ class RunConfig(_Fields):
         for name in ("replicas", "replica_cpus", "replica_gpus", "replica_timeout"):
             if (value := getattr(self, name)) is not None and self.ray is None:
                 raise _SettingsError(f"{BY_NAME[name].flag} {value:g}: goes with --ray (local, or a cluster's address)")
+        if (gpus := self.replica_gpus or 0) > 1 and gpus != int(gpus):
+            raise _SettingsError(f"--replica-gpus {gpus:g}: expected a part of one GPU, or a whole number of them")
         return self
 
     def plain(self) -> dict[str, Any]:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
-from ffprompt._util.files import json_bytes
-from ffprompt._util.jsonl import read_lines
 from ffprompt._util.records import JsonObject
 from ffprompt._util.storage import replacing
 from ffprompt.config.shard import Shard
 from ffprompt.errors import StoreError
 from ffprompt.evaluation import spending
+from ffprompt.evaluation.merged_log import write_log
 from ffprompt.evaluation.plan import Plan
 from ffprompt.evaluation.rescore import counted, plan_of, rebuild
 from ffprompt.evaluation.runner import complete, folder_name
-from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.folder import RunFolder, refuse_nesting
 
 
 def merge(paths: Sequence[Path], out: Path | None = None) -> RunFolder:
@@ -29,33 +27,56 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> RunFolder:
     the run would not have asked any more are left out.
 
     Raises:
-        StoreError: The runs are not all shards of one plan, each once and each finished.
+        StoreError: The runs are not all shards of one plan, each once and each finished, two answers to a trial differ,
+            or ``out`` is inside a run.
     """
+    out = out or _above(Path(paths[0]))
+    refuse_nesting(out)
     parts = _in_order([RunFolder.open(path) for path in paths])
-    first = parts[0].info
-    now = dt.datetime.now(dt.UTC)
+    first, now = parts[0].info, dt.datetime.now(dt.UTC)
+    name = folder_name(now, first.backend_name, first.model_name, first.plan_digest)
+    folder = RunFolder.create(out, name, _info(parts, now))
+    try:
+        _fill(folder, parts)
+    except BaseException as error:
+        shutil.rmtree(folder.path, ignore_errors=True)  # half a run would look like one that may go on
+        if isinstance(error, OSError):
+            raise StoreError(f"run {folder.path}: cannot be written ({error.strerror or error})") from error
+        raise
+    return folder
+
+
+def _above(path: Path) -> Path:
+    """The folder that holds a folder, also where that is given as ``.`` or ``..``."""
+    return (path if path.name not in ("", "..") else path.resolve()).parent
+
+
+def _info(parts: Sequence[RunFolder], now: dt.datetime) -> JsonObject:
+    """What ``run.json`` of the whole run says before its table is known."""
     left_out = {"run_id", "shard", "results", "spent", "seconds", "command", "hardware"}
-    info = {key: value for key, value in first.to_json().items() if key not in left_out}
     started = [part.info.started for part in parts if part.info.started]
-    info |= {
+    return {key: value for key, value in parts[0].info.to_json().items() if key not in left_out} | {
         "status": "running",
         "started": min(started, default=None),
         "ended": now.isoformat(timespec="seconds"),
         "seconds": round(sum(part.info.seconds or 0.0 for part in parts), 3),
         "parts": [_origin(part) for part in parts],
     }
-    name = folder_name(now, first.backend_name, first.model_name, first.plan_digest)
-    folder = RunFolder.create(out or parts[0].path.parent, name, info)
-    try:
-        _copy(parts, folder)
-        plan = plan_of(folder)
-        _leave_out_unasked(folder, plan)
-    except OSError as error:
-        raise StoreError(f"run {folder.path}: cannot be written ({error.strerror or error})") from error
+
+
+def _fill(folder: RunFolder, parts: Sequence[RunFolder]) -> None:
+    """Give the new run the log of its parts and its table."""
+    if parts[0].strings_path.exists():
+        shutil.copyfile(parts[0].strings_path, folder.strings_path)
+    plan = plan_of(folder)
+    if repeats := write_log(parts, folder, plan):
+        answers = "1 answer was" if repeats == 1 else f"{repeats:,} answers were"
+        note = f"{answers} there twice, and the same both times; each trial counts once"
+        folder.update(audit=[*folder.info.audit, {"notes": [note]}])
+    _leave_out_unasked(folder, plan)
     rows, _ = rebuild(folder, plan)
     folder.update(results=rows, spent=spending.record(folder, rows), status="done" if complete(rows) else "incomplete")
     folder.save()
-    return folder
 
 
 def _in_order(folders: Sequence[RunFolder]) -> list[RunFolder]:
@@ -67,6 +88,11 @@ def _in_order(folders: Sequence[RunFolder]) -> list[RunFolder]:
         shard = _shard(folder)
         if folder.info.plan_digest != first.info.plan_digest:
             raise StoreError(f"run {folder.path}: of another plan or model than {first.path}")
+        if (version := _version(folder)) != _version(first):
+            raise StoreError(
+                f"run {folder.path}: made by ffprompt {version}, and {first.path} by {_version(first)}; expected one "
+                "version for all parts"
+            )
         if (folder.info.chunk, shard.count) != (first.info.chunk, _shard(first).count):
             raise StoreError(
                 f"run {folder.path}: shard {shard} in chunks of {folder.info.chunk}, but {first.path} is shard "
@@ -85,6 +111,12 @@ def _in_order(folders: Sequence[RunFolder]) -> list[RunFolder]:
     return [by_number[number] for number in sorted(by_number)]
 
 
+def _version(folder: RunFolder) -> str:
+    """The version of ffprompt that asked."""
+    versions = folder.info.content.get("versions")
+    return str(versions.get("ffprompt", "unknown")) if isinstance(versions, dict) else "unknown"
+
+
 def _shard(folder: RunFolder) -> Shard:
     try:
         return Shard.parse(folder.info.shard or "")
@@ -97,43 +129,6 @@ def _origin(part: RunFolder) -> JsonObject:
     content = part.info.to_json()
     known = ("run_id", "shard", "started", "ended", "seconds", "command", "hardware")
     return {key: content[key] for key in known if key in content}
-
-
-def _copy(parts: Sequence[RunFolder], folder: RunFolder) -> None:
-    """Write the lines of all parts into the log of the whole, and number their attempts through."""
-    if parts[0].strings_path.exists():
-        shutil.copyfile(parts[0].strings_path, folder.strings_path)
-    attempts = 0
-    with folder.trials_path.open("wb") as log:
-        for part in parts:
-            for line in _lines(part, attempts):
-                log.write(line)
-            if part.sent_path.exists():
-                with folder.sent_path.open("ab") as journal:
-                    attempts += _copy_attempts(part.sent_path, journal, attempts)
-
-
-def _lines(part: RunFolder, attempts: int) -> Iterator[bytes]:
-    """The complete lines of a part, with ``attempts`` added to the number of each attempt at a call."""
-    for _, _, line in read_lines(part.trials_path):
-        for holder in (line, *line.get("turns", ())):
-            for attempt in (holder.get("call") or {}).get("attempts", ()):
-                if attempt.get("sent") is not None:
-                    attempt["sent"] += attempts
-        yield json_bytes(line) + b"\n"
-
-
-def _copy_attempts(path: Path, journal: IO[bytes], attempts: int) -> int:
-    """Copy ``sent.tsv`` behind that of earlier parts. Returns how many attempts it holds."""
-    count = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.startswith(b"free\t"):
-                line = b"free\t%d\n" % (int(line[5:]) + attempts)
-            else:
-                count += 1
-            journal.write(line)
-    return count
 
 
 def _leave_out_unasked(folder: RunFolder, plan: Plan) -> None:

@@ -24,7 +24,7 @@ from ffprompt.errors import ConfigError, IncompleteRunError, StoreError
 from ffprompt.integrations import dataset_card
 from ffprompt.integrations.dataset_card import Described, Source
 from ffprompt.runs.columns import READS, RESULT
-from ffprompt.runs.folder import RunFolder
+from ffprompt.runs.folder import RunFolder, refuse_nesting
 from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.score import Outcome
 from ffprompt.tasks import datasets
@@ -117,6 +117,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside ``folder``, which takes its place at the end. If the block raises, nothing is left."""
     if folder.exists() and not (is_folder(folder) and not any(folder.iterdir())):
         raise ConfigError(f"{folder}: it is there already; expected a new or an empty folder")
+    refuse_nesting(folder)
     whole = folder.absolute()  # which has a name, also for "."
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ffprompt._util.records import JsonObject
@@ -26,6 +26,12 @@ class Result:
     rates: str = "–"
     zeros: str = "–"
     certified: str = ""
+    numbers: JsonObject = field(default_factory=dict)  # rates and counts as the report has them
+
+    def to_json(self) -> JsonObject:
+        """Return the row for programs."""
+        known = {"cell": self.cell, "data": self.data, "trainings": self.trainings, "finished": self.finished}
+        return known | {"certificate": self.certified or None} | self.numbers
 
 
 @dataclass
@@ -70,6 +76,7 @@ def standing(groups: Mapping[Path, str]) -> Standing:
                 row.rates = f"{rate(one['median'])} ({rate(one['least'])}–{rate(one['most'])})"
                 row.zeros = str(one["zeros"])
                 row.certified = certified(one)
+                row.numbers = {name: one[name] for name in ("median", "least", "most", "zeros")}
             rows.append(row)
         if not sets:
             rows.append(Result(name, None, planned[name]))

@@ -67,8 +67,9 @@ class RunFolder:
         """Make a new folder ``out/name`` (or ``name-2``, …). ``info`` lacks the schema and the run's id.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: it cannot be written, or ``out`` is inside another run.
         """
+        refuse_nesting(out)
         try:
             out.mkdir(parents=True, exist_ok=True)
             number = 1
@@ -134,6 +135,19 @@ def each_run(runs: object) -> list[str | os.PathLike[str]]:
     if isinstance(runs, Iterable) and not isinstance(runs, (bytes, Mapping)):
         return list(runs)
     raise StoreError(f"run {runs!r:.80}: expected a run, the path of its folder, or a list of them")
+
+
+def refuse_nesting(out: Path) -> None:
+    """Raise StoreError for a folder to be made that is a run or inside one, where nobody would look for it."""
+    try:
+        place = out.resolve()
+        inside = [one for one in (place, *place.parents) if (one / "run.json").exists()]
+        run = next((one for one in inside if (one / "trials.jsonl").exists()), None)
+    except (OSError, ValueError, RuntimeError):
+        return  # no file system can have it, as whoever makes it says
+    if run is not None:
+        what = "it is a run" if run == place else f"it is inside the run {run}"
+        raise StoreError(f"{printable(str(out))}: {what}; expected a folder outside of all runs")
 
 
 def _refuse_pointer(path: Path) -> None:

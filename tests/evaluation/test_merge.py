@@ -98,6 +98,10 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(shards, whole, command, t
 def test_shards_that_cannot_be_are_refused_in_one_line(command):
     for shard, said in {
         "4/3": "--shard 4/3: expected I/N",
+        "0/3": "--shard 0/3: expected I/N",
+        "1/0": "--shard 1/0: expected I/N",
+        "x": "--shard x: expected I/N",
+        "": "--shard : expected I/N",
         "1": "--shard 1: expected I/N",
         "1/9": "--shard 1/9: this run has 6 chunks of at most 256 trials; expected at most 6 shards",
     }.items():
@@ -124,3 +128,89 @@ def test_attempts_of_merged_calls_are_numbered_through_and_counted_once(command,
     merged = merge([only_run(tmp_path / n) for n in "12"], tmp_path / "merged")
     assert merged.info.spent.calls == 100
     assert merged.info.spent.tokens == sum(part.tokens for part in spent)
+
+
+def answered_by_another(shards: list[Path], tmp_path: Path, **changes: object) -> list[Path]:
+    """Copies of three shards. The log of the second also holds the first line of the first, changed."""
+    copies = [tmp_path / f"part-{number}" for number in (1, 2, 3)]
+    for shard, copy in zip(shards, copies, strict=True):
+        shutil.copytree(shard, copy)
+    line = json.loads((copies[0] / "trials.jsonl").read_text().partition("\n")[0])
+    with (copies[1] / "trials.jsonl").open("a") as log:
+        log.write(json.dumps(line | changes) + "\n")
+    return copies
+
+
+def test_a_repeat_of_the_same_answer_counts_once_and_is_noted(shards, whole, command, tmp_path):
+    copies = answered_by_another(shards, tmp_path, seconds=1.5, started="2026-01-01T00:00:00.000+00:00")
+    for order in ((0, 1, 2), (1, 2, 0)):
+        out = tmp_path / f"merged-{order[0]}"
+        done = command("merge", *(copies[number] for number in order), "--out", out, prog="ffprompt")
+        assert done.returncode == 0, done.stderr
+        assert "1 answer was there twice, and the same both times; each trial counts once" in done.stdout
+        assert (only_run(out) / "reads.parquet").read_bytes() == (whole / "reads.parquet").read_bytes()
+        assert len(list(trials_of(RunFolder.open(only_run(out))))) == 1400
+
+
+def test_two_different_answers_to_a_trial_are_refused_by_its_name(shards, command, tmp_path):
+    copies = answered_by_another(shards, tmp_path, reply="0, 0, 0, 0")
+    done = command("merge", *copies, "--out", tmp_path / "merged", prog="ffprompt")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"runs {copies[0]} and {copies[1]}: two different answers to trial " in done.stderr
+    assert "FFL(20, 0.6)/seed-0/0;" in done.stderr
+    assert not list((tmp_path / "merged").iterdir()), "no half of a run is left"
+
+
+def test_a_failed_call_for_a_trial_of_another_part_changes_nothing(shards, whole, tmp_path):
+    copies = answered_by_another(shards, tmp_path)
+    lines = (copies[1] / "trials.jsonl").read_text().splitlines()
+    failed = {key: value for key, value in json.loads(lines[-1]).items() if key not in ("reply", "stop")}
+    failed |= {"error": "no answer", "outcomes": ["error"] * len(failed["outcomes"])}
+    (copies[1] / "trials.jsonl").write_text("\n".join([*lines[:-1], json.dumps(failed)]) + "\n")
+    merged = merge([copies[1], copies[0], copies[2]], tmp_path / "merged")
+    assert (merged.path / "reads.parquet").read_bytes() == (whole / "reads.parquet").read_bytes()
+    assert merged.info.status == "done"
+
+
+def test_what_is_damaged_in_a_part_leaves_no_half_of_a_run(shards, tmp_path):
+    copies = answered_by_another(shards, tmp_path, trial=99_999)
+    with pytest.raises(StoreError, match="trial 99999 is not in the plan"):
+        merge(copies, tmp_path / "merged")
+    assert not list((tmp_path / "merged").iterdir())
+
+
+def test_a_results_folder_inside_a_run_is_refused(shards, command, tmp_path, monkeypatch):
+    for out, said in ((shards[0], "it is a run"), (shards[0] / "new" / "er", f"it is inside the run {shards[0]}")):
+        for words in (("merge", *shards), ("run", *RUN), ("train", "lstm", "--steps", 2)):
+            done = command(*words, "--out", out, prog="ffprompt")
+            assert done.returncode == 2
+            assert done.stderr.endswith(f"error: {out}: {said}; expected a folder outside of all runs\n")
+            assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in shards[0].iterdir()) == ["reads.parquet", "run.json", "trials.jsonl"]
+    with pytest.raises(StoreError, match="it is a run"):
+        RunFolder.create(shards[0], "name", {})
+
+
+def test_a_part_that_is_given_as_the_current_folder_has_the_whole_run_beside_it(shards, tmp_path, monkeypatch):
+    copies = answered_by_another(shards, tmp_path)
+    monkeypatch.chdir(copies[0])
+    assert merge([Path(), Path("../part-2"), copies[2]]).path.parent == tmp_path
+
+
+def test_parts_of_another_version_or_template_are_refused(shards, command, tmp_path):
+    copies = answered_by_another(shards, tmp_path)
+    info = json.loads((copies[1] / "run.json").read_text())
+    (copies[1] / "run.json").write_text(json.dumps(info | {"versions": info["versions"] | {"ffprompt": "0.0.1"}}))
+    done = command("merge", *copies, prog="ffprompt")
+    assert done.returncode == 2
+    assert "made by ffprompt 0.0.1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    template = tmp_path / "own.toml"
+    command("prompts", "new", template, prog="ffprompt")
+    for number in (1, 2):
+        template.write_text(template.read_text().replace("version = 1", f"version = {number}"))
+        words = (*RUN, "--template", template, "--shard", f"{number}/2", "--out", tmp_path / f"t{number}")
+        assert command(*words).returncode == 0
+    with pytest.raises(StoreError, match="of another plan or model than"):
+        merge([only_run(tmp_path / "t1"), only_run(tmp_path / "t2")])

@@ -10,15 +10,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ffprompt.cli import track_flags
+from ffprompt.integrations.trackers.entry import Entry, of_training
 from tests.conftest import Command, only_run
+from tests.support.studies import LENGTH, SETS, training
 
 GLITCHY = ["--backend", "scripted", "--model", "glitch-0.2", "--template", "game", "--length", 12, "--trials", 8]
+FIRST_SET = f"FFL {LENGTH} 0.8"  # of the first test set, in the name of a metric
 needs_trackers = pytest.mark.trackers
 
 
@@ -71,6 +76,36 @@ def test_a_tracker_that_fails_is_a_warning_and_the_exit_code_stays(
     )
     assert gated.returncode in (0, 3)
     assert "was not tracked" in gated.stderr
+
+
+def test_a_training_that_was_tracked_tells_its_recipe_losses_and_rates_by_step(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ffprompt.integrations.trackers.mlflow_tracker as module
+
+    entries: list[Entry] = []
+    monkeypatch.setattr("ffprompt.integrations.trackers.tracking.missing", lambda _: [])
+    monkeypatch.setattr(module, "keep", lambda entry: entries.append(entry) or "somewhere")
+    folder = tmp_path / "model"
+    small = ("--layers", 1, "--width", 8, "--heads", 2, "--length", 16, "--threads", 1, "--final-strings", 4)
+    steps = ("--steps", 6, "--evaluate-every", 3, "--log-every", 2)
+    done = command("train", "transformer", *small, *steps, "--out", folder, "--track", "mlflow", prog="ffprompt")
+    assert done.returncode == 0, done.stderr
+    assert "mlflow: model (somewhere)" in done.stdout
+    (entry,) = entries
+    assert (entry.name, entry.kind, entry.tags) == (
+        "model", "training", {"architecture": "transformer", "status": "finished"},
+    )  # fmt: skip
+    assert {"width": 8, "steps": 6, "architecture": "transformer"}.items() <= entry.settings.items()
+    log = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    losses = [(line["step"], line["loss"]) for line in log if line["event"] == "step"]
+    assert [(step, numbers["loss"]) for step, numbers in entry.steps if "loss" in numbers] == losses
+    rated = [line for line in log if line["event"] == "evaluation" and line["data"] == "FFL(16, 0.8)"]
+    name = "glitch_rate/FFL 16 0.8"
+    found = [(step, numbers[name]) for step, numbers in entry.steps if name in numbers]
+    assert found == [(line["step"], line["errors"] / line["reads"]) for line in rated]
+    assert entry.figures[name] == found[-1][1]
+    assert {path.name for path in entry.artefacts} == {"training.json", "train.jsonl"}
 
 
 # ------------------------------------------------------------------------------------------------ the real clients
@@ -138,6 +173,90 @@ def test_mlflow_holds_settings_figures_table_and_report(
     assert "gate.md" in {file.path for file in client.list_artifacts(gate.info.run_id)}
 
 
+@pytest.fixture(scope="module")
+def wandb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where W&B writes. Its client keeps the first folder that a process names."""
+    return tmp_path_factory.mktemp("wandb")
+
+
+@pytest.fixture
+def offline(wandb_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """W&B without a network. Returns what gives the file of the one run that a test has made, once it has ended."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(wandb_folder))
+    before = set(wandb_folder.rglob("*.wandb"))
+
+    def made() -> Path:
+        (path,) = set(wandb_folder.rglob("*.wandb")) - before
+        return _ended(path)
+
+    return made
+
+
+def rates_of(folder: Path) -> list[tuple[int, float]]:
+    """Step and glitch rate of each evaluation on the first test set, by the log of a training."""
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    found = [line for line in lines if line["event"] == "evaluation" and line["data"] == str(SETS[0])]
+    return [(line["step"], line["errors"] / line["reads"]) for line in found]
+
+
+@needs_trackers
+def test_mlflow_holds_a_training_by_step(
+    mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "trainings")
+    mlflow.set_tracking_uri(mlflow_server)
+    folder = training(tmp_path / "small", glitches=(0.05, 0.02, 0.01), steps=400)
+    track_flags.tell(["mlflow"], [partial(of_training, folder)])
+    told = capsys.readouterr()
+    assert f"mlflow: small ({mlflow_server}, run " in told.out, told.err
+    client = mlflow.MlflowClient()
+    (experiment,) = (one for one in client.search_experiments() if one.name == "trainings")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    assert (kept.info.run_name, kept.info.status, kept.data.tags["kind"]) == ("small", "FINISHED", "training")
+    assert kept.data.params["architecture"] == "transformer"
+    assert kept.data.params["steps"] == "400"
+    rates = rates_of(folder)
+    name = f"glitch_rate/{FIRST_SET}"
+    history = client.get_metric_history(kept.info.run_id, name)
+    assert sorted((one.step, one.value) for one in history) == rates, "no point but those of the log"
+    assert kept.data.metrics[name] == pytest.approx(rates[-1][1])
+    losses = client.get_metric_history(kept.info.run_id, "loss")
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    steps = [(line["step"], line["loss"]) for line in lines if line["event"] == "step" and line["loss"] is not None]
+    assert sorted((one.step, one.value) for one in losses) == steps
+    assert {file.path for file in client.list_artifacts(kept.info.run_id)} == {"training.json", "train.jsonl"}
+
+
+@needs_trackers
+def test_wandb_keeps_a_training_by_step(
+    offline: Callable[[], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wandb.proto import wandb_internal_pb2
+
+    folder = training(tmp_path / "small", glitches=(0.05, 0.02, 0.01), steps=400)
+    track_flags.tell(["wandb"], [partial(of_training, folder)])
+    told = capsys.readouterr()
+    assert "wandb: small (" in told.out, told.err
+    path = offline()
+    config, summary, files = _offline(path)
+    name = f"glitch_rate/{FIRST_SET}"
+    rates = rates_of(folder)
+    assert (config["architecture"], config["steps"]) == ("transformer", 400)
+    assert summary[name] == pytest.approx(rates[-1][1])
+    assert {"training.json", "train.jsonl"} <= files
+    found: list[tuple[int, float]] = []
+    for data in _records(path.read_bytes()):
+        history = wandb_internal_pb2.Record.FromString(data).history
+        row = {(each.key or ".".join(each.nested_key)): json.loads(each.value_json) for each in history.item}
+        if name in row:
+            found.append((int(row["_step"]) if "_step" in row else history.step.num, row[name]))
+    assert found == rates
+
+
 @needs_trackers
 def test_a_server_that_is_not_there_is_told_soon(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,14 +274,11 @@ def test_a_server_that_is_not_there_is_told_soon(
 
 
 @needs_trackers
-def test_wandb_keeps_a_run_offline(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "w"))
-    (tmp_path / "w").mkdir()
+def test_wandb_keeps_a_run_offline(offline: Callable[[], Path], command: Command, tmp_path: Path) -> None:
     done = command(*GLITCHY, "--track", "wandb")
     assert done.returncode == 0, done.stderr
     assert "! wandb" not in done.stderr
-    config, summary, files = _offline(_ended(next((tmp_path / "w").rglob("*.wandb"))))
+    config, summary, files = _offline(offline())
     row = row_of(tmp_path / "results")
     assert config["model"] == "glitch-0.2"
     assert config["tags"]["backend"] == "scripted"

@@ -243,6 +243,65 @@ def test_trainings_are_those_of_train_and_finished_ones_are_left_alone(tmp_path,
     assert "trainings: 2, finished before: 2" in capsys.readouterr().out
 
 
+def test_quiet_leaves_the_table_and_json_every_number(tmp_path, capsys, finished):
+    out, shown = finished
+    words = ["sweep", write(tmp_path, TINY), "--out", str(out)]
+    assert main([*words, "--quiet"]) == 0
+    quiet = capsys.readouterr()
+    lines = quiet.out.splitlines()
+    assert lines[0].split()[:2] == ["cell", "test"]
+    assert {line.split()[0] for line in lines[1:]} == {"tiny"}
+    assert all(line in shown.splitlines() for line in lines)
+    assert quiet.err == ""
+    assert main([*words, "--json"]) == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert "all finished" in told.err and "figures and all numbers" in told.err
+    assert (document["exit_code"], document["trainings"], document["not_finished"]) == (0, 2, {})
+    assert (document["folder"], document["study"]) == (str(out), "tiny")
+    for cell in document["cells"]:
+        assert (cell["cell"], cell["trainings"], cell["finished"]) == ("tiny", 2, 2)
+        assert 0 <= cell["least"] <= cell["median"] <= cell["most"] <= 1
+        _, _, _, median, *_ = row_of(shown, cell["cell"], cell["data"])
+        assert float(median) == pytest.approx(cell["median"], rel=0.05)
+    assert main([*words, "--quiet", "--json", str(tmp_path / "numbers.json")]) == 0
+    assert capsys.readouterr().out == quiet.out
+    assert json.loads((tmp_path / "numbers.json").read_text()) == document
+
+
+def test_json_of_a_study_that_is_not_finished_says_what_is_not(tmp_path, capsys, finished):
+    out = Path(shutil.copytree(finished[0], tmp_path / "out"))
+    held = hold(out / "s1")
+    (out / "s1" / "training.json").unlink()
+    try:
+        words = ["sweep", write(tmp_path, TINY), "--out", str(out), "--json", "--quiet"]
+        assert main(words) == 3
+    finally:
+        release(held)
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert document["exit_code"] == 3
+    assert list(document["not_finished"]) == ["s1"]
+    assert "not finished: s1: " in told.err, "what is not finished is told however quiet"
+    assert "1 of 2 trainings" in told.err
+
+
+def test_what_a_sweep_cannot_do_is_refused_before_anything_is_trained(tmp_path, capsys):
+    file = write(tmp_path, TINY)
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.json", "trials.jsonl"):
+        (run / name).touch()
+    for words, said in (
+        (["--dry-run", "--json"], "--json: cannot be combined with --dry-run"),
+        (["--json", str(tmp_path / "no" / "file")], "is not there"),
+        (["--out", str(run)], f"{run}: it is a run"),
+    ):
+        assert main(["sweep", file, *words]) == 2
+        told = capsys.readouterr()
+        assert said in told.err and len(told.err.splitlines()) == 1 and told.out == ""
+
+
 @pytest.mark.slow
 def test_what_fails_does_not_stop_the_others_and_is_named(tmp_path, capsys):
     """One diverges, one is well."""

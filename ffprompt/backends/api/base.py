@@ -258,7 +258,7 @@ class ApiBackend(ABC):
         found.advise(self.cure(found, {}))
         return found
 
-    def give_up_if_hopeless(self, error: Any, own_server: bool) -> CallError:
+    def give_up_if_hopeless(self, error: Any, own_server: bool, name: str | None = None) -> CallError:
         """Return what an exception of the SDK means, with what to try, where later calls may fare better.
 
         Raises:
@@ -268,7 +268,7 @@ class ApiBackend(ABC):
         failure = self.call_error(error)
         unknown = failure.status == 404 and not own_server
         if failure.status == 401 or unknown or not isinstance(error, self.sdk.APIStatusError):
-            raise hopeless(self.name, failure) from None
+            raise hopeless(name or self.name, failure) from None
         return failure
 
     async def _attempt(self, pool: ConnectionPool | Servers, path: str, payload: JsonObject) -> Answered:

@@ -330,11 +330,13 @@ class OpenAIBackend(ApiBackend):
             own = at_address(client, address)
             try:
                 facts = look_now(self.sdk, own.with_options(max_retries=0), address, self.settings.model)
-            except self.sdk.APIConnectionError as error:
+            except self.sdk.APIError as error:
                 sys.stderr.write(f"{self.name}: {shown_url(address)} is left out for now: {self.call_error(error)}\n")
                 continue
-            probe = OpenAIProbe(self, own)
+            probe = OpenAIProbe(self, own, address=address)
             why = probe.look() if not self.servers else self._unscored_too(probe)
+            if facts.model is None:
+                probe.must_answer()
             found.append(f"{shown_url(address)}: {why}" if why and self.api == "completions" else why)
             self.servers[address] = dataclasses.replace(facts, echo=() if why else probe.echo())
         if not self.servers:
@@ -343,7 +345,12 @@ class OpenAIBackend(ApiBackend):
         return next(filter(None, found), "")
 
     def _unscored_too(self, probe: OpenAIProbe) -> str:
-        """Why another server does not score, in the way in which the first one is asked."""
+        """Why another server does not score, in the way in which the first one is asked.
+
+        Raises:
+            ModelError: no API is there.
+        """
+        probe.reach()
         return probe.unscored() if self.api == "completions" else CHATS
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from ffprompt._util.secrets import split_base_url
+from ffprompt._util.secrets import shown_url, split_base_url
 from ffprompt.backends.api.call_errors import CallError, as_call_error, hopeless, read_reply
 from ffprompt.backends.api.echo import Token, echoed
 from ffprompt.backends.api.echo_checks import PLAIN_PROBE, PROBE, doubt
@@ -15,6 +15,7 @@ from ffprompt.backends.api.model_retirement import announced
 from ffprompt.backends.api.openai_payloads import MOST_SHOWN, PayloadSettings, completions_payload
 from ffprompt.backends.api.payloads import JsonObject
 from ffprompt.backends.api.probe import other_url, refusal, speaks, wait_until_ready, web_page
+from ffprompt.backends.api.servers import NOT_HERE
 from ffprompt.backends.api.transport import http_library
 from ffprompt.backends.base import Message, Request
 from ffprompt.errors import ModelError
@@ -27,11 +28,24 @@ _QUESTION = "1 0 1 1 0 1"
 
 
 class OpenAIProbe:
-    """Looks at the server of a backend through one blocking client of its SDK. Waits are spent in ``pause``."""
+    """Looks at a server of a backend through one blocking client of its SDK. Waits are spent in ``pause``.
 
-    def __init__(self, backend: OpenAIBackend, client: Any, pause: Callable[[float], None] | None = None) -> None:
+    ``address`` is where the client asks, if that is not the backend's own base URL.
+    """
+
+    def __init__(
+        self,
+        backend: OpenAIBackend,
+        client: Any,
+        pause: Callable[[float], None] | None = None,
+        address: str | None = None,
+    ) -> None:
         self.backend, self.client, self.sdk = backend, client, backend.sdk
-        self.url = split_base_url(backend.base_url)[0] if backend.base_url else ""
+        self.name = (
+            backend.name if address is None else f"openai model {backend.settings.model} at {shown_url(address)}"
+        )
+        address = address or backend.base_url
+        self.url = split_base_url(address)[0] if address else ""
         self.pause = pause or sleep
 
     def look(self) -> str:
@@ -40,17 +54,37 @@ class OpenAIProbe:
         Raises:
             ModelError: the server cannot be asked.
         """
-        backend = self.backend
+        backend, found = self.backend, self.reach()
+        backend.ends = None if found is None else announced(found, backend.settings.model)
+        return self.unscored() if backend.api == "completions" else CHATS
+
+    def reach(self) -> Any | None:
+        """The server's list of models. None where it has none.
+
+        Raises:
+            ModelError: the server cannot be asked.
+        """
         try:
             found = self._models(self.client.with_options(max_retries=0))
         except self.sdk.APIError:
-            if backend.base_url:
-                wait_until_ready(backend.name, self._loading, self.pause)
+            if self.url:
+                wait_until_ready(self.name, self._loading, self.pause)
             found = self._patiently()
-        if backend.base_url and found is not None and not (speaks(found) and not refusal(found)):
+        if self.url and found is not None and not (speaks(found) and not refusal(found)):
             self._doubt(found)
-        backend.ends = None if found is None else announced(found, backend.settings.model)
-        return self.unscored() if backend.api == "completions" else CHATS
+        return found
+
+    def must_answer(self) -> None:
+        """Ask a server without a list of models a question. Raises ModelError where no API is there to answer it."""
+        try:
+            self._post(self.backend.payload(self._question()), self.client.with_options(max_retries=0))
+        except self.sdk.APIStatusError as error:
+            if error.status_code in NOT_HERE:
+                raise hopeless(self.name, self.backend.call_error(error)) from None
+        except CallError as error:
+            raise hopeless(self.name, error) from None
+        except self.sdk.APIError:
+            return  # it is left out as soon as it is asked
 
     def _models(self, client: Any) -> Any:
         """The HTTP response to the question for models."""
@@ -87,19 +121,19 @@ class OpenAIProbe:
 
     def _doubt(self, found: Any) -> None:
         """Raise ModelError for a list of models that is none, unless questions are answered there all the same."""
-        backend, told = self.backend, refusal(found) if speaks(found) else ""
+        told = refusal(found) if speaks(found) else ""
         hint = other_url(self.sdk, self.client, self.url)
         if told and (hint or not self._replies()):
-            raise ModelError(f"{backend.name}: no API is at this base URL (HTTP 200 with an error: {told}){hint}")
+            raise ModelError(f"{self.name}: no API is at this base URL (HTTP 200 with an error: {told}){hint}")
         if not told and not self._replies():
-            raise web_page(backend.name, found, hint)
+            raise web_page(self.name, found, hint)
 
     def _judge(self, error: Any) -> None:
         """What it means that there is no list of models. Raises ModelError where nothing will be answered."""
         backend, found = self.backend, as_call_error(self.sdk, error)
         if self.url and found.status == 404 and (hint := other_url(self.sdk, self.client, self.url)):
-            raise ModelError(f"{backend.name}: no API is at this base URL ({found}){hint}") from None
-        backend.give_up_if_hopeless(error, own_server=bool(self.url))
+            raise ModelError(f"{self.name}: no API is at this base URL ({found}){hint}") from None
+        backend.give_up_if_hopeless(error, bool(self.url), self.name)
 
     def _question(self) -> Request:
         """A question of a few words."""
@@ -124,7 +158,7 @@ class OpenAIProbe:
             except self.sdk.APIStatusError as error:
                 found = self.backend.call_error(error)
                 if error.status_code in (401, 402, 403, 404):
-                    raise hopeless(backend.name, found) from None
+                    raise hopeless(self.name, found) from None
                 insisted = f" and --top-logprobs {most}" if given else ""
                 why = f"the server refuses echo with logprobs{insisted}: {found}"
                 continue

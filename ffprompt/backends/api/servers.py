@@ -25,6 +25,8 @@ from ffprompt.backends.askers import Asker, Askers
 from ffprompt.errors import ModelError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds for which a server is left out
+# Statuses of a server that does not have the model, the API or the key, whatever it is asked.
+NOT_HERE = (401, 404, 405)
 # Mean difference of log-probabilities of the same few tokens, in nats. Number formats and devices differ by less.
 _SAME_MODEL = 0.1
 
@@ -128,6 +130,7 @@ class Servers:
         self._all: list[Asker[_Server]] = []
         self.answered: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.said: dict[str, str] = {}  # why a server is or was left out
         for address, client in clients.items():
             server = Asker(shown_url(address), _Server(address, ConnectionPool(sdk, client, timeout, places)))
             self._all.append(server)
@@ -138,22 +141,27 @@ class Servers:
 
     async def post(self, path: str, payload: JsonObject) -> Any:
         """The HTTP response of one of the servers to a payload. Raises what the SDK raises."""
-        # Where all are left out the calls fail as those to a single server do, and so end the run in the same way.
-        server = self._askers.free() or min(self._all, key=lambda one: one.in_flight)
-        with self._askers.use(server):
-            try:
-                response = await server.carrier.pool.post(path, payload)
-            except self._sdk.APIConnectionError:
-                self._leave_out(server)
-                raise
-            except self._sdk.APIStatusError as error:
-                if error.status_code >= 500 and error.status_code != 529:
-                    self._leave_out(server)
-                raise
-            except asyncio.CancelledError:
-                if is_late():
-                    self._leave_out(server)
-                raise
+        while True:
+            # Where all are left out the calls fail as those to a single server do, and so end the run in the same way.
+            server = self._askers.free() or min(self._all, key=lambda one: one.in_flight)
+            with self._askers.use(server):
+                try:
+                    response = await server.carrier.pool.post(path, payload)
+                    break
+                except self._sdk.APIConnectionError as error:
+                    self._leave_out(server, error)
+                    raise
+                except self._sdk.APIStatusError as error:
+                    if error.status_code in NOT_HERE and self._others(server):
+                        self._leave_out(server, error)
+                        continue
+                    if error.status_code >= 500 and error.status_code != 529:
+                        self._leave_out(server, error)
+                    raise
+                except asyncio.CancelledError:
+                    if is_late():
+                        self._leave_out(server, TimeoutError("no answer in time"))
+                    raise
         self.answered[server.name] += 1
         return response
 
@@ -163,6 +171,7 @@ class Servers:
         parts = [
             f"{one.name} gave {counted(self.answered[one.name], 'answer')}"
             + (f" and was left out {counted(self.failed[one.name], 'time')}" if self.failed[one.name] else "")
+            + (f" ({said})" if (said := self.said.get(one.name)) else "")
             for one in self._all
         ]
         return [f"{len(self._all)} servers: {'; '.join(parts)}"]
@@ -171,10 +180,15 @@ class Servers:
         """A client of one of the servers."""
         return (self._askers.free() or self._all[0]).carrier.pool.client()
 
-    def _leave_out(self, server: Asker[_Server]) -> None:
+    def _others(self, server: Asker[_Server]) -> bool:
+        """Whether another server can be asked."""
+        return any(one is not server for one in self._askers)
+
+    def _leave_out(self, server: Asker[_Server], error: Exception) -> None:
         if server in list(self._askers):
             self._askers.leave(server)
             self.failed[server.name] += 1
+            self.said[server.name] = _words(error)
             self._expect(server)
 
     def _expect(self, server: Asker[_Server]) -> None:
@@ -190,15 +204,26 @@ class Servers:
             await self._sleep(pause)
             try:
                 facts = await self._look(server.carrier.pool.client(), address)
+                if facts.model is None and not self._has_no_list(address):
+                    self.said[server.name] = "no list of models is there"
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    continue
                 refuse_differences(self._name, {**self._known, address: facts})
-            except self._sdk.APIError:
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
+            except self._sdk.APIError as error:
+                answers = isinstance(error, self._sdk.APIStatusError) and error.status_code < 500
+                if not (answers and self._has_no_list(address)):
+                    self.said[server.name] = _words(error)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    continue
             except Exception as error:
                 self._askers.stop(error)
                 return
             self._askers.join(server)
             return
+
+    def _has_no_list(self, address: str) -> bool:
+        """Whether a server answered questions before the run although it lists no models."""
+        return address in self._known and self._known[address].model is None
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -221,13 +246,18 @@ async def look_at(sdk: Any, client: Any, address: str, model: str) -> ServerFact
 
 
 def look_now(sdk: Any, client: Any, address: str, model: str) -> ServerFacts:
-    """As ``look_at``, through a blocking client. A server that has no list of models may serve any."""
+    """As ``look_at``, through a blocking client. A server that has no list of models may serve any.
+
+    Raises the SDK's error where the server cannot be reached or is not ready.
+    """
     kind = http_library(sdk).Response
     answers: list[object] = []
     for url in ("/models", version_url(address)):
         try:
             answers.append(_json(client.get(url, cast_to=kind)))
-        except sdk.APIStatusError:
+        except sdk.APIStatusError as error:
+            if url == "/models" and error.status_code >= 500:
+                raise
             answers.append(None)
     return served(answers[0], answers[1], model)
 
@@ -240,6 +270,12 @@ def version_url(address: str) -> str:
     """
     base = address.partition("?")[0].rstrip("/")
     return f"{base.removesuffix('/v1')}/version"
+
+
+def _words(error: Exception) -> str:
+    """What a server said last, in a few words."""
+    status = getattr(error, "status_code", None)
+    return f"HTTP {status}" if status is not None else " ".join(str(error).split())[:100] or type(error).__name__
 
 
 def _json(response: Any) -> object:

@@ -24,7 +24,10 @@ def keep(entry: Entry) -> str:
     run = client.create_run(_experiment(client), run_name=entry.name, tags={"kind": entry.kind})
     try:
         now = int(time.time() * 1000)
-        numbers = [(0, entry.figures), *entry.steps]
+        stepped = {name for _, these in entry.steps for name in these}
+        # A figure with a value by step ends with it. At step 0 as well, it would begin its chart with its end.
+        ends = {name: value for name, value in entry.figures.items() if name not in stepped}
+        numbers = [(0, ends), *entry.steps]
         metrics = [Metric(name, float(value), now, step) for step, these in numbers for name, value in these.items()]
         parameters = [Param(name, as_text(value)[:_LONGEST]) for name, value in entry.settings.items()]
         tags = [RunTag(name, value[:_LONGEST]) for name, value in entry.tags.items()]

@@ -167,7 +167,7 @@ def _room(has: dict[str, float], cpus: int, gpus: float) -> None:
     """Raise ModelError for tasks that the cluster could never begin; Ray would wait for a larger one."""
     for name, wanted in (("CPU", float(cpus)), ("GPU", gpus)):
         if wanted > has.get(name, 0.0):
-            raise ModelError(f"{name.lower()}s-per-task {wanted:g}: this Ray has {has.get(name, 0.0):g} {name}s")
+            raise ModelError(f"--{name.lower()}s-per-task {wanted:g}: this Ray has {has.get(name, 0.0):g} {name}s")
 
 
 def _ray_task(jobs: Sequence[Job], at_once: int) -> dict[str, str | None]:

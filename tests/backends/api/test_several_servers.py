@@ -129,6 +129,115 @@ def test_a_server_that_comes_back_as_another_model_stops_the_run(command, enviro
     assert "0.40.0" in done.stderr
 
 
+class NoApi(FaultyServer):
+    """A server that answers everything, and no question."""
+
+    kind = "nothing"
+
+    async def _route(
+        self, writer: asyncio.StreamWriter, method: str, path: str, headers: Mapping[str, str], text: bytes
+    ) -> bool | None:
+        if self.kind == "page":
+            return await self._send(writer, 200, "<html><body>Welcome!</body></html>", "text/html")
+        if self.kind == "error":
+            return await self._send(writer, 200, json.dumps({"error": "Unexpected endpoint"}))
+        return await self._error(writer, {"nothing": "404", "locked": "401"}[self.kind], headers)
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nothing", "HTTP 404"),
+        ("page", "a web page and no API is at this base URL"),
+        ("locked", "HTTP 401"),
+        ("error", "Unexpected endpoint"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_an_address_without_an_api_is_refused_by_its_name(command, environment, tmp_path, kind, said, api, first):
+    with Served(latency=0.01) as good, NoApi() as bad:
+        bad.kind = kind
+        servers = (bad, good) if first else (good, bad)
+        done = command(*(chat if api == "chat" else flags)(*servers), env=environment)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"openai model m at {bad.v1}: " in done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def chat(*servers: FaultyServer, trials: int = 60) -> list[Any]:
+    words = [word for word in flags(*servers, trials=trials) if word not in ("--api", "completions")]
+    words[words.index("forced")] = "list"
+    return words
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_server_of_another_model_is_refused_by_its_name(command, environment, pair, first):
+    class Other(Served):
+        async def _models(self, writer: asyncio.StreamWriter, headers: Mapping[str, str]) -> bool:
+            return await self._send(writer, 200, json.dumps({"object": "list", "data": [{"id": "another"}]}))
+
+    with Other() as other:
+        done = command(*chat(*((other, pair[0]) if first else (pair[0], other))), env=environment)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert f"another at {other.v1}" in done.stderr
+
+
+def test_a_server_that_lists_no_models_but_answers_is_asked(command, environment, tmp_path, pair):
+    with FaultyServer(models="404", latency=0.01) as plain:
+        done = command(*chat(pair[0], plain), env=environment)
+        assert done.returncode == 0, done.stderr
+        assert len(plain.posted) > 10
+
+
+def test_a_server_that_is_loading_is_left_out_with_what_it_said(command, environment, pair):
+    with FaultyServer(models="503") as loading:
+        done = command(*chat(pair[0], loading), env=environment)
+        assert done.returncode == 0, done.stderr
+        assert f"{loading.v1} is left out for now: HTTP 503" in done.stderr
+        assert loading.posted == []
+
+
+def test_a_server_that_loses_its_model_on_the_way_costs_no_answer(command, environment, tmp_path, pair):
+    one, other = pair
+    other._fault = lambda number: "404" if number >= 5 else None
+    done = command(*chat(one, other), "--out", tmp_path / "both", env=environment)
+    assert done.returncode == 0, done.stderr
+    info = RunFolder.open(only_run(tmp_path / "both")).info
+    assert info.status == "done"
+    assert f"{other.v1} gave 5 answers and was left out" in json.dumps(info.audit[-1])
+    assert "(HTTP 404)" in json.dumps(info.audit[-1])
+
+
+def test_an_address_that_turns_out_to_be_no_api_stays_left_out(command, environment, tmp_path, pair, monkeypatch):
+    monkeypatch.setattr("ffprompt.backends.api.servers._FIRST_PAUSE", 0.02)
+
+    class Late(NoApi):
+        """A server that is loading, and then a web page."""
+
+        kind = "page"
+        looks = 0
+
+        async def _route(
+            self, writer: asyncio.StreamWriter, method: str, path: str, headers: Mapping[str, str], text: bytes
+        ) -> bool | None:
+            self.looks += 1
+            if self.looks <= 2:
+                return await self._error(writer, "503", headers)
+            return await super()._route(writer, method, path, headers, text)
+
+    with Late() as late:
+        done = command(*chat(pair[0], late), "--out", tmp_path / "both", env=environment)
+        assert late.looks > 2
+    assert done.returncode == 0, done.stderr
+    info = RunFolder.open(only_run(tmp_path / "both")).info
+    assert info.status == "done"
+    assert "no list of models is there" in json.dumps(info.audit[-1])
+
+
 def test_addresses_that_cannot_be_used_together_are_refused(command, environment, pair):
     one, _ = pair
     done = command(*flags(one, one), env=environment)
