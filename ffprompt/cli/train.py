@@ -173,10 +173,15 @@ def _data(given: Mapping[str, Any]) -> Mixture:
 
     task = _task(given)
     if task.name == DEFAULT:
-        return Mixture.parse(given["data"] or "FFL(0.8)", given["length"] or 512, given["symbols"] or 2)
+        return Mixture.parse(given["data"] or "FFL(0.8)", _or(given["length"], 512), _or(given["symbols"], 2))
     if given["data"] is not None:
         return Mixture.parse(given["data"], symbols=given["symbols"], task=task)
-    return Mixture.of(task.spec(given["length"] or _TASK_LENGTH, given["symbols"] or 2))
+    return Mixture.of(task.spec(_or(given["length"], _TASK_LENGTH), _or(given["symbols"], 2)))
+
+
+def _or(number: int | None, default: int) -> int:
+    """A number as it was given, also 0, which is for the task to refuse."""
+    return default if number is None else number
 
 
 def _task(given: Mapping[str, Any]) -> Task:
