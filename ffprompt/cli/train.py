@@ -240,6 +240,8 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     settings = {"final_strings": _FINAL, **_given(given, PLAN)}
     if settings["final_strings"] < 0:
         raise ConfigError(f"--final-strings {settings['final_strings']}: expected 0 for all, or at least 1")
+    if "certify_strings" in settings and "certify" not in settings:
+        raise ConfigError(f"--certify-strings {settings['certify_strings']}: goes with --certify")
     return Plan(**{**settings, "final_strings": settings["final_strings"] or None})
 
 
