@@ -35,8 +35,11 @@ from ffprompt.evaluation.rescore import plan_of
 from ffprompt.runs.folder import RunFolder
 from ffprompt.runs.reads import OUTCOMES, ConditionReads, ReadTable
 from ffprompt.scoring.score import Outcome
+from ffprompt.tasks.flipflop import FLIP_FLOP
 
 SCHEMA = 1
+# What gaps count in the flip-flop and tasks like it, in words.
+SINCE_ASKED = "instructions since what is asked for"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class ConditionErrors(Plain):
         by_kind: By what is read. Empty where every read asks for the same.
         priors: What the prompt suggests without content. Empty but for the elicitation ``prior``.
         self_knowledge: What tells right answers from wrong ones. Empty without log-probabilities.
+        gap_counts: What gaps count, in words.
     """
 
     condition: str
@@ -91,6 +95,7 @@ class ConditionErrors(Plain):
     by_kind: list[AccuracyBin] = field(default_factory=list)
     priors: list[AnswerPrior] = field(default_factory=list)
     self_knowledge: list[Predictor] = field(default_factory=list)
+    gap_counts: str = SINCE_ASKED
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,7 @@ def _condition(plan: Plan, condition: Condition, stored: ConditionReads, reads: 
     counts = sorted(zip(OUTCOMES, stored.counts.values(), strict=True), key=lambda pair: -pair[1])
     return ConditionErrors(
         condition=condition.name,
+        gap_counts=SINCE_ASKED if plan.task.family == FLIP_FLOP.family else plan.task.gap_counts,
         template=condition.template,
         shots=condition.shots,
         elicitation=condition.elicitation.name,

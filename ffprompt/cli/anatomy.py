@@ -181,7 +181,7 @@ def _everything(found: ErrorAnalysis, chosen: Sequence[ConditionErrors]) -> Iter
 def _bins_of(one: ConditionErrors) -> Iterator[tuple[str, Sequence[AccuracyBin]]]:
     """Each way of putting the reads of a condition into bins, but for those that have one bin."""
     for title, bins in (
-        ("gap: instructions since what is asked for", one.by_gap),
+        (f"gap: {one.gap_counts}", one.by_gap),
         ("steps since the state was set", one.by_steps),
         ("distractors that contradict", one.by_contradictions),
         ("position in the string", one.by_position),

@@ -177,10 +177,15 @@ def _data(given: Mapping[str, Any]) -> Mixture:
 
     task = _task(given)
     if task.name == DEFAULT:
-        return Mixture.parse(given["data"] or "FFL(0.8)", given["length"] or 512, given["symbols"] or 2)
+        return Mixture.parse(given["data"] or "FFL(0.8)", _or(given["length"], 512), _or(given["symbols"], 2))
     if given["data"] is not None:
         return Mixture.parse(given["data"], symbols=given["symbols"], task=task)
-    return Mixture.of(task.spec(given["length"] or _TASK_LENGTH, given["symbols"] or 2))
+    return Mixture.of(task.spec(_or(given["length"], _TASK_LENGTH), _or(given["symbols"], 2)))
+
+
+def _or(number: int | None, default: int) -> int:
+    """A number as it was given, also 0, which is for the task to refuse."""
+    return default if number is None else number
 
 
 def _task(given: Mapping[str, Any]) -> Task:
@@ -239,6 +244,8 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     settings = {"final_strings": _FINAL, **_given(given, PLAN)}
     if settings["final_strings"] < 0:
         raise ConfigError(f"--final-strings {settings['final_strings']}: expected 0 for all, or at least 1")
+    if "certify_strings" in settings and "certify" not in settings:
+        raise ConfigError(f"--certify-strings {settings['certify_strings']}: goes with --certify")
     return Plan(**{**settings, "final_strings": settings["final_strings"] or None})
 
 

@@ -200,10 +200,13 @@ class RunConfig(_Fields):
             task = self.made_task()
         except SpecError as error:
             raise _SettingsError(f"--{error}") from error
+        named = {text.partition("=")[0].strip() for text in self.task_arg or ()}
         for name in ("write", "read", "ignore"):
             if getattr(self, f"p_{name}") is not None and name not in task.takes:
                 known = f"it takes {' and '.join(f'--p-{one}' for one in task.takes)}" if task.takes else "leave it out"
                 raise _SettingsError(f"--p-{name}: task {task.name} has no such probability; {known}")
+            if getattr(self, f"p_{name}") is not None and f"p_{name}" in named:
+                raise _SettingsError(f"--p-{name}: --task-arg p_{name} says it too; give one of them")
         return self
 
     @model_validator(mode="after")
@@ -213,9 +216,8 @@ class RunConfig(_Fields):
             raise _SettingsError(f"{given}: also give {other}; ignore has the rest of the probability")
         if self.p_write is not None and self.p_ignore is not None:
             raise _SettingsError("--p-ignore: give either it or --p-write and --p-read")
-        if self.data is not None and (
-            self.length or self.p_ignore or self.p_write is not None or self.p_read is not None
-        ):
+        own = (self.length, self.p_ignore, self.p_write, self.p_read)
+        if self.data is not None and any(value is not None for value in own):
             raise _SettingsError(
                 f"--data {self.data}: the file has its own strings; leave out length and probabilities"
             )
@@ -238,9 +240,8 @@ class RunConfig(_Fields):
         bound = self.certify if self.certify is not None else self.until_width
         if bound is None:
             return self
-        if (
-            blank := next((name for name in self.elicitation or () if find_elicitation(name).blanks), None)
-        ) is not None:
+        blank = next((name for name in self.elicitation or () if find_elicitation(name).blanks), None)
+        if blank is not None:
             raise _SettingsError(
                 f"{rule} {bound:g}: {blank} blanks the values, so its accuracy says nothing; run it apart"
             )

@@ -15,12 +15,15 @@ words of its own, without numbered lines; its answers are then those at the end.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ffprompt.backends.reasoning_marks import first_said, strip_marks, strip_reasoning
 from ffprompt.scoring.parse_reply import UNENDED, parse_list
+from ffprompt.scoring.spelling import unify
+from ffprompt.scoring.value_forms import padded, with_signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,14 @@ class Steps:
         known: Iterable[str] = (),
         solved: Mapping[str, int] | None = None,
     ) -> Steps:
-        """Return the steps of a string from its words as they stand."""
-        answers = {bare(text): answer for text, answer in (solved or {}).items()}
-        return cls(tuple(map(bare, items)), tuple(asked), frozenset(map(bare, known)), answers)
+        """Return the steps of a string from its words as they stand.
+
+        A read whose words are those of another answer, but for signs and case, says no answer.
+        """
+        count = Counter(map(bare, solved or ()))
+        answers = {bare(text): answer for text, answer in (solved or {}).items() if count[bare(text)] == 1}
+        words = frozenset(map(bare, known)) - {item for item, times in count.items() if times > 1}
+        return cls(tuple(map(bare, items)), tuple(asked), words, answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +100,19 @@ _LABEL = re.compile(r"\b(?:state|result|answer)\s*[:=]+", re.IGNORECASE)
 _BELOW = re.compile(rf"\s*(?:[-+•]\s+)?(?:{_SIGN}|(?:(?:new|current) )?(?:state|result)\s*[:=]+)(.*)", re.IGNORECASE)
 _REMARK = re.compile(r"\s*\([^()]*\)[\s.]*\Z")
 _CLOSING = re.compile(r"\W*(?:(?:so|thus|therefore|the|my|final|here|are|is)\W+)*answers?\b", re.IGNORECASE)
+_MINUS = re.compile(r"(?<![^\s(])-(?=[^\W_])")
 _UNSURE = re.compile(r"\b(?:not|or|nor|either|neither|maybe|unless|if)\b|n't\b|\?", re.IGNORECASE)
 
 
 def bare(text: str) -> str:
     """Return the words of a text alone, in lower case.
 
-    >>> bare("The light is turned ___."), bare('<img src="dark.png">')
-    ('the light is turned', 'img src dark png')
+    A minus sign in front of a word is one of them, as "-i" is not "i".
+
+    >>> bare("The light is turned ___."), bare('<img src="dark.png">'), bare("read -i")
+    ('the light is turned', 'img src dark png', 'read minus i')
     """
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+    return re.sub(r"[\W_]+", " ", _MINUS.sub(" minus ", text.casefold())).strip()
 
 
 def parse_trace(
@@ -117,7 +128,8 @@ def parse_trace(
     said = first_said(text, tags) if completion else strip_reasoning(text, tags)
     if said is None:
         return Trace(reason=UNENDED)
-    written = _without_emphasis(strip_marks(said), values).split("\n")
+    said = with_signs(unify(strip_marks(said), values), values)
+    written = _without_emphasis(said, values).split("\n")
     lines, rest = _numbered(written, values, ignore_case, completion)
     tail, ended = "\n".join(rest), False
     if completion:
@@ -198,6 +210,7 @@ def _state(text: str, values: Sequence[str], ignore_case: bool) -> int | None:
 
     A remark in brackets may follow.
     """
+    text = padded(text, tuple(values))
     pattern = _pattern(tuple(values), ignore_case)
     named = {_index(match[0], tuple(values), ignore_case) for match in pattern.finditer(text)}
     if len(named) != 1 or _UNSURE.search(_outside(text, values)):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 # A group names a kind of token: v value, e left blank, o alternative, s separator, n other number, w word, g bracket,
 # p end of sentence, i introduction, q equals, d dash, x other; and, found out later, c values run together.
 _INNER = r"[-_'.][^\W_]"  # goes on with a word: "on-going", "1.5", "read_1"
+# A letter with a bar over it or a stroke through it is another one.
+_END = rf"(?![^\W_]|[\u0300-\u036f\u20d0-\u20ff]|{_INNER})"
 _TOKEN = (
     r"(?P<e>(?i:n/a|unknown|unclear|undefined|none|null|unsure|blank|skip)\b|\.\.+|…|\?+|___+|,(?: ?,)+)"
     r"|(?P<o>(?i:or|nor)\b|[/|]+)|(?P<s>[,;&]|(?i:and|then)\b)|(?P<g>[\[\](){}_]+)|(?P<i>[:：→⇒]+|->|=>)|(?P<q>=+)"
@@ -37,7 +39,7 @@ def tokenizer_of(values: tuple[str, ...], count: int, ignore_case: bool) -> Call
         ignore_case: Whether ``On`` is ``on``.
     """
     index = {value.casefold() if ignore_case else value: number for number, value in enumerate(values) if value}
-    whole = [re.escape(value) + (rf"(?![^\W_]|{_INNER})" if value[-1].isalnum() else "") for value in values if value]
+    whole = [re.escape(value) + (_END if value[-1].isalnum() else "") for value in values if value]
     pattern = re.compile(rf"(?P<v>{'|'.join(whole) or '(?!)'})|{_TOKEN}", re.IGNORECASE if ignore_case else 0)
 
     def tokens(line: str, at: int) -> list[Token]:

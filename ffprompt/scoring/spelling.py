@@ -21,16 +21,18 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
+from ffprompt.scoring.value_forms import padded, with_signs
+
 
 def plain(text: str, values: Sequence[str]) -> str:
     """Return a reply in one spelling and without markup, one statement of a numbered answer a line."""
-    text = unfold(unify(text, values))
+    text = unfold(with_signs(unify(text, values), values))
     for pattern, by in _patterns(_MARKUP):
         text = pattern.sub(by, text)
     text = respell(text, values)
     for pattern, by in _patterns(_WRAPS):
         text = pattern.sub(by, text)
-    return text
+    return padded(text, tuple(values))
 
 
 _NAME = r"(?:read|answer|output|result|value|blank|word|item|number|position|slot|no|r|a|q)"
@@ -64,12 +66,13 @@ def _patterns(steps: tuple[tuple[str, str], ...]) -> list[tuple[re.Pattern[str],
     return [(re.compile(pattern, re.IGNORECASE | re.MULTILINE), by) for pattern, by in steps]
 
 
-# Of Chinese and Japanese, Arabic, Devanagari, and the halfwidth forms. Fullwidth ASCII is shifted as a block.
+# Of Chinese and Japanese, Arabic, Devanagari, the halfwidth forms, and minus signs and hyphens. Fullwidth ASCII is
+# shifted as a block.
 # Chinese has no spaces, so its words for not and or would hide in others.
 _PUNCTUATION = {
     "、": ", ", "，": ", ", "､": ", ", "،": ", ", "؛": "; ", "；": "; ", "。": ". ", "｡": ". ", "।": ". ", "؟": "?",
     "【": "[", "】": "]", "「": '"', "」": '"', "『": '"', "』": '"', "《": '"', "》": '"', "‚": ", ", "︓": ":",
-    "不": " not ", "或": " or ",
+    "不": " not ", "或": " or ", "−": "-", "‐": "-", "‑": "-", "‒": "-", "﹣": "-",
 }  # fmt: skip
 
 

@@ -281,8 +281,11 @@ class Automaton(Task):
         match = re.fullmatch(r"\s*([a-z0-9-]+)\(\s*(\d{1,9})((?:\s*,\s*[a-z0-9_]+\s*=\s*[^,()\s]+)*)\s*\)\s*", text)
         if match is None or match[1] != self.name:
             raise SpecError(f"spec {text!r}: expected {self.name}(T) or {self.name}(T, SETTING=VALUE, …)")
-        settings = dict(re.findall(r"([a-z0-9_]+)\s*=\s*([^,()\s]+)", match[3]))
-        return Spec(self.configured(settings), int(match[2]))
+        pairs = re.findall(r"([a-z0-9_]+)\s*=\s*([^,()\s]+)", match[3])
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SpecError(f"spec {text!r}: {twice} is given twice")
+        return Spec(self.configured(dict(pairs)), int(match[2]))
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
         """Read one string in the task's notation.

@@ -360,7 +360,7 @@ class FlipFlop(Task):
 
     def parse_spec(self, text: str, symbols: int | None = None) -> Spec:
         """Read ``FFL(0.8)`` and its longer forms. Raises SpecError."""
-        return Spec.parse(text, symbols=symbols or 2)
+        return Spec.parse(text, symbols=2 if symbols is None else symbols)
 
     def parse(self, text: str, symbols: int = 2) -> Strings:
         """Read one string in the paper's notation, as :func:`parse`."""

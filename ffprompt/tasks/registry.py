@@ -75,20 +75,20 @@ _TASKS: dict[str, Task] = {
 }  # fmt: skip
 _FAMILIES: dict[str, Family] = {
     "counter": Family(
-        r"(?:counter-|c)(\d{1,3})", "counter-N", lambda n: Counter(size=n), Counter(), (2,), (MAX_SYMBOLS,)
+        r"(?:counter-|c)(\d{1,9})", "counter-N", lambda n: Counter(size=n), Counter(), (2,), (MAX_SYMBOLS,)
     ),
     "dihedral": Family(
-        r"(?:dihedral-|d)(\d{1,3})", "dihedral-N (N states: N/2 places, two directions)", lambda n: Dihedral(size=n),
+        r"(?:dihedral-|d)(\d{1,9})", "dihedral-N (N states: N/2 places, two directions)", lambda n: Dihedral(size=n),
         Dihedral(), (6,), (MAX_SYMBOLS,), even=True,
     ),
-    "grid": Family(r"grid-?(\d{1,3})", "grid-N", lambda n: Grid(size=n), Grid(), (2,), (MAX_SYMBOLS,)),
+    "grid": Family(r"grid-?(\d{1,9})", "grid-N", lambda n: Grid(size=n), Grid(), (2,), (MAX_SYMBOLS,)),
     "dyck": Family(
-        r"dyck-(\d{1,3})-(\d{1,3})", "dyck-K-D (K kinds, at most D deep)", lambda k, d: Dyck(kinds=k, deepest=d),
+        r"dyck-(\d{1,9})-(\d{1,9})", "dyck-K-D (K kinds, at most D deep)", lambda k, d: Dyck(kinds=k, deepest=d),
         Dyck(), (1, 1), (MAX_SYMBOLS - 1, MAX_SYMBOLS - 1),
     ),
-    "registers": Family(r"registers-(\d{1,3})", "registers-K", lambda k: Registers(names=k), Registers(), (2,), (64,)),
-    "symmetric": Family(r"s-?(\d{1,2})", "sN", lambda n: Symmetric(size=n), Symmetric(), (3,), (8,)),
-    "alternating": Family(r"a-?(\d{1,2})", "aN", lambda n: Alternating(size=n), Alternating(), (4,), (8,)),
+    "registers": Family(r"registers-(\d{1,9})", "registers-K", lambda k: Registers(names=k), Registers(), (2,), (64,)),
+    "symmetric": Family(r"s-?(\d{1,9})", "sN", lambda n: Symmetric(size=n), Symmetric(), (3,), (8,)),
+    "alternating": Family(r"a-?(\d{1,9})", "aN", lambda n: Alternating(size=n), Alternating(), (4,), (8,)),
 }  # fmt: skip
 
 

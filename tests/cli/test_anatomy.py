@@ -15,6 +15,7 @@ from ffprompt.analysis.rule_meanings import meaning
 from ffprompt.cli.main import main
 from ffprompt.tasks import registry
 from ffprompt.tasks.flipflop import FLIP_FLOP
+from tests.conftest import only_run
 from tests.report.test_report import made
 
 SCREEN = 25
@@ -127,3 +128,21 @@ def test_steps_and_kinds_of_reads_are_those_of_the_strings(tmp_path: Path) -> No
     counts = np.bincount(strings.arguments[strings.is_read], minlength=3).tolist()
     assert {part.label: part.reads for part in one.by_kind} == dict(zip(names, counts, strict=True))
     assert sum(part.reads for part in one.by_steps) == int(strings.is_read.sum())
+
+
+@pytest.mark.parametrize(
+    ("task", "length", "counted"),
+    [
+        ("s5", 12, "inputs so far that changed the answer"),
+        ("addition", 8, "columns since the one that set the carry"),
+        ("dense-then-sparse", 24, "instructions since what is asked for"),
+    ],
+)
+def test_gaps_are_named_after_what_they_count_in_the_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, length: int, counted: str
+) -> None:
+    command = ["run", "--backend", "scripted", "--model", "glitch-0.3", "--task", task, "--length", str(length)]
+    assert main([*command, "--trials", "30", "--no-report", "--quiet", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    lines = shown(capsys, only_run(tmp_path))
+    assert any(line.startswith(f"by gap: {counted} (reads)") for line in lines)

@@ -92,3 +92,9 @@ def test_an_impossible_bound_is_refused_before_the_training(tmp_path: Path, caps
     assert "--certify 1e-09: FFL(16, 0.8) needs at least" in capsys.readouterr().err
     assert not out.exists()
     assert given()["certify"] is None
+
+
+def test_a_number_of_strings_for_a_certificate_needs_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "lstm", "--steps", "1", "--certify-strings", "10", "--out", str(tmp_path / "m")]) == 2
+    assert "--certify-strings 10: goes with --certify" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -21,6 +21,20 @@ TINY = ("--layers=1", "--width=8", "--heads=2", "--length=16", "--steps=3", "--f
 
 BROKEN = {
     "mean of all tokens": ("x + x.mean(1, keepdim=True)", "not causal: its output at tokens before 1 changes"),
+    "the future of long strings": ("x + x.mean(1, keepdim=True) * (x.shape[1] > 12)", "not causal: its output at"),
+    "the future where gradients are": (
+        "x + x.mean(1, keepdim=True) * (self.training and torch.is_grad_enabled())",
+        "not causal while training",
+    ),
+    "norm over larger batches": (
+        "x - x.mean(0, keepdim=True) * (x.shape[0] > 2)",
+        "its output for one string changes with another string",
+    ),
+    "an end": ("exit(0)", "it fails on an input of"),
+    "weights of its first call": (
+        "x + self.__dict__['_modules'].setdefault('late', nn.Linear(8, 8))(x)",
+        "it has other weights after it has run",
+    ),
     "the token after": ("torch.roll(x, -1, 1)", "not causal"),
     "the last token": ("x + 0 * x + x[:, -1:]", "not causal"),
     "norm over the batch": ("x - x.mean(0, keepdim=True)", "its output for one string changes with another string"),
@@ -86,6 +100,35 @@ def test_a_causal_layer_is_trained_saved_and_loaded(tmp_path: Path, body: str) -
     assert kept.model(tokens).shape == (1, 7, 5)
     rows, positions = torch.tensor([0, 0]), torch.tensor([3, 7])
     torch.testing.assert_close(kept.model.logits_at(tokens, rows, positions), kept.model(tokens)[0, [2, 6]])
+
+
+@pytest.mark.parametrize(
+    ("built", "said"),
+    [
+        ("self.register_buffer('mask', torch.ones(4, 4).tril().bool())", "mask is bool; a checkpoint holds float32"),
+        ("self.norm = nn.BatchNorm1d(8)", "norm.num_batches_tracked is int64; a checkpoint holds float32 alone"),
+        ("self.inner = nn.LazyLinear(8)", "inner.weight has no shape yet"),
+    ],
+)
+def test_what_a_checkpoint_cannot_hold_is_said_before_the_first_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], built: str, said: str
+) -> None:
+    name = layer(tmp_path, "x")
+    path = Path(name.rpartition(":")[0])
+    path.write_text(path.read_text().replace("    def forward", f"        {built}\n    def forward"))
+    assert main(["train", name, *TINY, "--out", str(tmp_path / "m")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("flag", ["--length=0", "--symbols=0"])
+def test_a_training_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    for task in ("parity", "flipflop"):
+        out = tmp_path / "m"
+        small = ("--layers=1", "--width=8", "--heads=1", "--steps=1", "--final-strings=1", "--evaluate-every=0")
+        assert main(["train", "transformer", "--task", task, *small, flag, "--out", str(out)]) == 2
+        assert " 0: " in capsys.readouterr().err
+        assert not out.exists()
 
 
 def test_a_layer_that_draws_gives_the_same_numbers_with_the_same_seed(tmp_path: Path) -> None:

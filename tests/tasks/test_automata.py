@@ -517,6 +517,7 @@ def test_the_gap_counts_what_has_to_be_kept() -> None:
         ("counter", [], "task counter: unknown task; one of counter-N?"),
         ("s9", [], "task s9: 9 is out of range; sN takes a number from 3 to 8"),
         ("s6", [], "task s6: its 720 states are more than the 256 answers there can be; use --task-arg read=first"),
+        ("counter-1000", [], "task counter-1000: 1000 is out of range; counter-N takes a number from 2 to 256"),
         ("parity", ["p2=1"], "task-arg p2: task parity has no such setting"),
         ("parity", ["p1=2"], "task-arg p1=2: expected a number from 0 to 1"),
         ("parity", ["p1"], "task-arg p1: expected KEY=VALUE"),
@@ -588,3 +589,8 @@ def test_aliases_are_the_same_tasks() -> None:
     ):
         assert registry.get(alias) == registry.get(name)
         assert registry.get(alias).name == name
+
+
+def test_a_spec_says_each_setting_once() -> None:
+    with pytest.raises(SpecError, match="read is given twice"):
+        registry.get("s5").parse_spec("s5(10, read=first, read=state)")

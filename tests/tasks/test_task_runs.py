@@ -113,6 +113,10 @@ def test_suites_can_be_planned(suite: str) -> None:
     ("settings", "said"),
     [
         ({"task": "s6"}, "--task s6: its 720 states are more than the 256 answers there can be"),
+        (
+            {"task": "s5", "task_arg": ["p_read=0.3"], "p_read": 0.2},
+            "--p-read: --task-arg p_read says it too; give one of them",
+        ),
         ({"task": "parity", "task_arg": ["p2=1"]}, "--task-arg p2: task parity has no such setting"),
         ({"task": "parity", "p_ignore": 0.5}, "--p-ignore: task parity has no such probability; it takes --p-read"),
         ({"task": "addition", "p_read": 0.5}, "--p-read: task addition has no such probability; it takes --p-ignore"),

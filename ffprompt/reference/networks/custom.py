@@ -13,7 +13,7 @@ import copy
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -83,6 +83,11 @@ class _Layer(nn.Module):
             self.layer = make(**{name: value for name, value in known.items() if name in takes})
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"layer {config.layer}: cannot be built ({_line(error)})") from error
+        for key, weight in self.layer.named_parameters():
+            if nn.parameter.is_lazy(weight):
+                raise ConfigError(
+                    f"layer {config.layer}: {key} has no shape yet (a lazy module); expected weights made in __init__"
+                )
 
     def forward(self, x: Tensor, at: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         """Outputs (B, T, d) for ``x`` (B, T, d), or (B, R, d) for the positions ``at`` (B, R)."""
@@ -108,20 +113,36 @@ def check(model: CustomTransformer) -> None:
     device = model.head.weight.device
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(_STRINGS, _TOKENS, config.width, generator=draws).to(device)
-    whole = torch.randn(1, max(config.length, 1), config.width, generator=draws).to(device)
-    training, kept = model.training, copy.deepcopy(layer.state_dict())
+    # More strings and, where the layer is to see more of them, more tokens: it may go other ways with them.
+    whole = torch.randn(_STRINGS + 1, max(config.length, 1), config.width, generator=draws).to(device)
     name = f"layer {config.layer}"
+    _check_state(layer, name)
+    training, kept = model.training, copy.deepcopy(layer.state_dict())
     try:
         with DICE, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for mode in (False, True):
                 model.train(mode)
-                with torch.no_grad():
-                    _check(layer, x, name, mode)
-                    _run(layer, whole, name)
+                with torch.set_grad_enabled(mode):  # as when it is trained
+                    _check(layer, x, name, mode, range(1, _TOKENS))
+                    _run(layer, whole[:1], name)
+                    last = whole.shape[1] - 1
+                    _check(layer, whole, name, mode, sorted({1, (last + 1) // 2, last} & set(range(1, last + 1))))
             _check_gradient(layer, x, name)
+        if layer.state_dict().keys() != kept.keys():
+            raise ConfigError(f"{name}: it has other weights after it has run; make all of them in __init__")
     finally:
         model.train(training)
-        layer.load_state_dict(kept)
+        layer.load_state_dict(kept, strict=False)
+
+
+def _check_state(layer: nn.Module, name: str) -> None:
+    """Raise ConfigError unless a checkpoint can hold all that the layer keeps: numbers of float32."""
+    for key, tensor in layer.state_dict().items():
+        if tensor.dtype != torch.float32:
+            raise ConfigError(
+                f"{name}: {key} is {str(tensor.dtype).removeprefix('torch.')}; a checkpoint holds float32 alone; a "
+                "constant goes into register_buffer(…, persistent=False)"
+            )
 
 
 def _run(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
@@ -130,7 +151,7 @@ def _run(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
     given = x.clone()
     try:
         out = layer(given)
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise ConfigError(f"{name}: it fails on an input of {tuple(x.shape)} ({_line(error)})") from error
     if not isinstance(out, Tensor) or out.shape != x.shape:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -145,7 +166,7 @@ def _run(layer: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
     return out
 
 
-def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str, training: bool) -> None:
+def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str, training: bool, places: Iterable[int]) -> None:
     """Raise ConfigError unless the layer is causal, keeps strings apart, and repeats itself."""
     when = " while training" if training else ""
     before = _run(layer, x, name)
@@ -157,7 +178,7 @@ def _check(layer: Callable[[Tensor], Any], x: Tensor, name: str, training: bool)
     everywhere = slice(None)
     if differs(x, (everywhere, everywhere)):
         raise ConfigError(f"{name}: it gives another output for the same input{when}; expected the same")
-    for place in range(1, x.shape[1]):
+    for place in places:
         changed = x.clone()
         changed[:, place:] = 3 * x[:, place:].flip(0) + 1
         if differs(changed, (everywhere, slice(place))):
@@ -215,5 +236,5 @@ def _digest(path: Path) -> str:
         raise ConfigError(f"layer {path}: cannot be read: {error.strerror or error}") from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

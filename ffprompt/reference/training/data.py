@@ -72,7 +72,7 @@ class Mixture:
             if not weights[-1] > 0:
                 raise SpecError(f"data {text!r}: the weight of {piece.strip()!r} is not a number above 0")
             if flip_flop:
-                parts.append(FlipFlopSpec.parse(match[2], length, symbols or 2))
+                parts.append(FlipFlopSpec.parse(match[2], length, 2 if symbols is None else symbols))
             else:
                 parts.append(task.parse_spec(match[2], symbols))
         total = math.fsum(weights)
