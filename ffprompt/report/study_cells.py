@@ -82,10 +82,22 @@ def _training(one: JsonObject, cell: int, name: str, settings: str, room: int) -
     kept = {key: value for key, value in one.items() if key not in ("key", "config", "training", "home")}
     return kept | {
         "cell": cell,
+        "kind": _kind(one),
         "settings": "" if settings == name else settings,
         "label": f"{name} · {seeds}" + (" †" if one["unfinished"] else ""),
         "curve": thinned(one["curve"], room),
     }
+
+
+def _kind(one: JsonObject) -> str:
+    """What tells trainings of many studies apart: the architecture, its attention and the data."""
+    config, recipe = one["config"], one["training"]
+    if len(recipe["data"]["parts"]) > 1:
+        return f"{one['architecture']}, mixture of data"
+    attention = config.get("attention", "softmax")
+    if one["architecture"] != "transformer" or attention == "softmax":
+        return str(one["architecture"])
+    return f"transformer, {attention} attention"
 
 
 def thinned(curve: Sequence[JsonObject], room: int) -> list[JsonObject]:

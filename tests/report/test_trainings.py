@@ -128,6 +128,32 @@ def test_both_tails_stand_in_one_figure_and_errors_in_distribution_are_crosses(f
     assert any(series.x_high and any(series.x_high) for series in figure.series)
 
 
+def test_trainings_of_several_lengths_stand_in_one_figure_by_their_kind(tmp_path: Path) -> None:
+    plain = (0.0, 0.05, 0.05)
+    training(tmp_path / "short", glitches=plain)
+    training(tmp_path / "long", glitches=plain, length=128, attention="path")
+    training(tmp_path / "errs", glitches=(0.05, *plain[1:]), length=128, seed=1)
+    training(tmp_path / "lstm", glitches=(0.0, 0.0, 0.0), length=128, architecture="lstm")
+    found = data.build([tmp_path])
+    drawn = figures.figures(found)
+    assert {one.name for one in drawn if "tails" in one.name} == {
+        "training-tails", "training-tails-ffl-64-0.98", "training-tails-ffl-128-0.98",
+    }  # fmt: skip
+    figure = named(drawn, "training-tails")
+    finals = {one["id"]: one["final"] for one in found.study["trainings"]}
+    places = {series.name: (series.x[0], series.y[0]) for series in figure.series}
+    rates = {
+        one: tuple(finals[one][str(Spec.ffl(p, length))]["rate"] for p in (0.98, 0.1))
+        for one, length in (("short", 64), ("long", 128), ("errs", 128))
+    }
+    assert places["transformer"] == rates["short"]
+    assert places["transformer, path attention"] == rates["long"]
+    assert places["transformer, errs on strings like those of the training too"] == rates["errs"]
+    assert figure.x_rates is not None and figure.x_rates.band is not None
+    assert places["lstm"][0] <= figure.x_rates.band[1]  # exactly 0
+    assert all(len(series.x) == 1 for series in figure.series) and len(places) == 4
+
+
 def test_an_unfinished_training_is_named_and_in_no_number(folder: Path, found: Report) -> None:
     said = "\n".join(found.left_out)
     assert "embedding_dropout-0.5-seed-91: running at step 250 of 400" in said

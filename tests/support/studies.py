@@ -19,7 +19,14 @@ from ffprompt.tasks.flipflop import Spec, sample
 
 LENGTH = 64
 GROUPS = {0.0: "plain", 0.5: "dropout"}
-SETS = tuple(Spec.ffl(p, LENGTH) for p in (0.8, 0.98, 0.1))
+
+
+def sets(length: int) -> tuple[Spec, ...]:
+    """The strings of the training and both tails."""
+    return tuple(Spec.ffl(p, length) for p in (0.8, 0.98, 0.1))
+
+
+SETS = sets(LENGTH)
 
 
 def evaluation(spec: Spec, step: int, strings: int, glitch: float, seed: int) -> dict[str, Any]:
@@ -55,9 +62,10 @@ def training(
     warnings: tuple[int, ...] = (),
     strings: int = 200,
     architecture: str = "transformer",
+    length: int = LENGTH,
     **config: Any,
 ) -> Path:
-    """A training with final glitch rates near ``glitches`` on SETS; without ``reached`` it got to its end."""
+    """A training with final glitch rates near ``glitches`` on the three sets; without ``reached`` it got to its end."""
     reached = steps if reached is None else reached
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *json.dumps(config).encode()])
@@ -74,9 +82,11 @@ def training(
             lines.append({"event": "warning", "step": step, **told})
         if step % 100 == 0 and step < steps:
             far = 0.3 * (1 - step / steps)
-            lines += [evaluation(spec, step, 50, far + one, seed) for spec, one in zip(SETS, glitches, strict=True)]
+            lines += [
+                evaluation(spec, step, 50, far + one, seed) for spec, one in zip(sets(length), glitches, strict=True)
+            ]
     if status == "finished":
-        lines += [evaluation(spec, steps, strings, one, seed) for spec, one in zip(SETS, glitches, strict=True)]
+        lines += [evaluation(spec, steps, strings, one, seed) for spec, one in zip(sets(length), glitches, strict=True)]
     record = {
         "format": 1,
         "ffprompt": "1.0",
@@ -85,7 +95,7 @@ def training(
         "config": {"layers": 2, "width": 64, "heads": 2, "embedding_dropout": 0.0, **config},
         "training": {
             "data": {"parts": [dict(zip(("length", "p_write", "p_read", "p_ignore", "symbols"),
-                                        (LENGTH, 0.1, 0.1, 0.8, 2), strict=True))], "shares": [1.0]},
+                                        (length, 0.1, 0.1, 0.8, 2), strict=True))], "shares": [1.0]},
             "model_seed": seed, "data_seed": seed, "steps": steps, "batch": 16, "learning_rate": 3e-4,
             "sharpening": {"penalty": "none", "coefficient": 0.0}, "device": "cpu", "threads": 1, "torch": "2.13.0",
         },
