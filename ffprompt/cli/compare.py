@@ -133,14 +133,15 @@ def show_comparison(made: Comparison, tests: bool = False, verbose: bool = False
     show(table)
     places = [f"{name}, {row.b}" if several else name for row, name in zip(made.rows, names, strict=True)]
     said = f"{shared}. " if shared else ""
+    tested = sum(row.p_holm is not None for row in made.rows)
     line(
         f"{said}right: share of these reads. interval and p: one score test with strings as clusters. B is better or "
-        f"worse where p Holm, adjusted for {counted(len(made.rows), 'row')}, is below "
+        f"worse where p Holm, adjusted for {counted(tested, 'row')}, is below "
         f"{1 - made.level:.12g}" + (". lost, gained: reads that only A, only B has right" if verbose else "")
         + (". McNemar: clustered (Yang)" if tests else "")
     )  # fmt: skip
     for place, row in zip(places, made.rows, strict=True):
-        if (verbose or "prior" in row.condition.split(", ")) and row.bias_a is not None and row.bias_b is not None:
+        if (verbose or row.blanked) and row.bias_a is not None and row.bias_b is not None:
             line(f"{place}: bias towards answer 1: A {row.bias_a:+.2f}, B {row.bias_b:+.2f}")
     for text in grouped([(place, row.warnings) for place, row in zip(places, made.rows, strict=True)]):
         line(text)

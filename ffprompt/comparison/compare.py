@@ -17,6 +17,7 @@ from ffprompt.comparison.conditions import RunCondition, conditions_of
 from ffprompt.comparison.matching import Match, match
 from ffprompt.comparison.pairing import paired
 from ffprompt.comparison.prompt_differences import other_prompts
+from ffprompt.elicitation.base import find_elicitation
 from ffprompt.errors import ConfigError
 from ffprompt.runs.folder import each_run
 from ffprompt.scoring.score import Outcome
@@ -50,7 +51,7 @@ class ComparisonRow:
         accuracy_a: Share of these reads that A has right, or None without a read.
         accuracy_b: Share of these reads that B has right, or None without a read.
         difference: B's accuracy less A's, with its interval and its p-value, or None without a read.
-        p_holm: That p-value, adjusted for the number of rows.
+        p_holm: That p-value, adjusted for the number of rows that are tested.
         flips: The test by sign flips over strings.
         yang: McNemar's test for clustered pairs, after Yang and others.
         durkalski: McNemar's test for clustered pairs, after Durkalski and others.
@@ -61,6 +62,8 @@ class ComparisonRow:
         warnings: What to know before the numbers are read.
         bias_a: How much A leans towards answer 1 of two: its accuracy where that is true less its accuracy where it is
             not, or in ``prior`` the difference between the probabilities of the answers. ``bias_b`` likewise.
+        blanked: Whether a side has its values blanked (``prior``). Its accuracy says nothing of a model, so that the
+            row has none and no test.
     """
 
     condition: str
@@ -84,6 +87,7 @@ class ComparisonRow:
     warnings: tuple[str, ...] = ()
     bias_a: float | None = None
     bias_b: float | None = None
+    blanked: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,8 @@ def compare_conditions(
 def _row(one: Match, level: float) -> ComparisonRow:
     made = paired(one.reference, one.other)
     pairs, n = made.pairs, made.n_reads
-    found = difference(pairs, level)
+    blanked = any(find_elicitation(cell.settings["elicitation"]).blanks for cell in (one.reference, one.other))
+    found = None if blanked else difference(pairs, level)
     a, b = one.reference.source, one.other.source
     return ComparisonRow(
         one.condition,
@@ -194,20 +199,21 @@ def _row(one: Match, level: float) -> ComparisonRow:
         b.run_id,
         n,
         len(pairs),
-        made.right_a / n if n else None,
-        made.right_b / n if n else None,
+        made.right_a / n if n and not blanked else None,
+        made.right_b / n if n and not blanked else None,
         found,
         None,
-        sign_flip(pairs),
-        mcnemar(pairs, "yang"),
-        mcnemar(pairs, "durkalski"),
+        None if blanked else sign_flip(pairs),
+        None if blanked else mcnemar(pairs, "yang"),
+        None if blanked else mcnemar(pairs, "durkalski"),
         made.errors,
         made.only_a,
         made.only_b,
         not (a.complete and b.complete),
-        (*(found.warnings if found else ("no read was answered on both sides",)), *warnings(one)),
+        (*(found.warnings if found else () if n else ("no read was answered on both sides",)), *warnings(one)),
         one.reference.bias,
         one.other.bias,
+        blanked,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ffprompt.comparison.compare import Comparison, ComparisonRow
 
-Word = Literal["better", "worse", "unclear", "no data"]
+Word = Literal["better", "worse", "unclear", "not tested", "no data"]
 
 
 def word(row: ComparisonRow, level: float) -> Word:
@@ -15,6 +15,8 @@ def word(row: ComparisonRow, level: float) -> Word:
 
     ``level``: the confidence of the comparison. With 0.95, the adjusted p-value must be below 0.05.
     """
+    if row.blanked:
+        return "not tested"
     if row.difference is None or row.p_holm is None:
         return "no data"
     if row.p_holm >= 1 - level:
@@ -38,7 +40,7 @@ def _said(rows: Sequence[ComparisonRow], level: float) -> str:
     for row in rows:
         by.setdefault(word(row, level), []).append(row)
     parts: list[str] = []
-    for kind in ("better", "worse", "unclear", "no data"):
+    for kind in ("better", "worse", "unclear", "not tested", "no data"):
         hit = by.get(kind, [])
         if not hit:
             continue

@@ -59,8 +59,8 @@ def _note(made: Comparison) -> str:
         else [f"A: {made.rows[0].a} ({made.rows[0].run_a}). B: {made.rows[0].b} ({made.rows[0].run_b})."]
     )
     lines.append(
-        f"Right: share of the reads that both answered. {_method(made)} p Holm: adjusted for the number of lines. "
-        "Lost and gained: reads that only A or only B has right."
+        f"Right: share of the reads that both answered. {_method(made)} p Holm: adjusted for the number of "
+        "lines that are tested. Lost and gained: reads that only A or only B has right."
     )
     if made.incomplete:
         lines.append(_DAGGER)

@@ -435,3 +435,20 @@ def test_after_a_run_with_several_numbers_of_shots_these_are_compared(
     assert "shots 4" in shown
     run(results, "coin", "--template", "game", "--length", 20, "--trials", 20, "--shots", 1)
     assert "compare" not in capsys.readouterr().out
+
+
+def test_a_prompt_with_blanked_values_is_not_tested_and_counts_in_no_adjustment(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--template", "game", "--length", 20, "--trials", 40, "--shots", 0)
+    a, b = (run(results, model, *flags, "--elicitation", "forced", "prior") for model in ("oracle", "coin"))
+    made = ffprompt.compare([a, b])
+    by = {row.blanked: row for row in made.rows}
+    assert len(made.rows) == 2 and set(by) == {False, True}
+    prior, forced = by[True], by[False]
+    assert (prior.difference, prior.p_holm, prior.accuracy_a, prior.flips, prior.yang) == (None,) * 5
+    assert prior.n_reads == prior.n_strings == 40 and prior.bias_a is not None
+    assert forced.difference is not None and forced.p_holm == forced.difference.p  # alone, so not adjusted
+    assert main(["compare", str(a), str(b)]) == 0
+    said = capsys.readouterr().out
+    assert "not tested" in said and "adjusted for 1 row," in said
