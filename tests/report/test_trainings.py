@@ -137,9 +137,9 @@ def test_trainings_of_several_lengths_stand_in_one_figure_by_their_kind(tmp_path
     found = data.build([tmp_path])
     drawn = figures.figures(found)
     assert {one.name for one in drawn if "tails" in one.name} == {
-        "training-tails", "training-tails-ffl-64-0.98", "training-tails-ffl-128-0.98",
+        "training-tails-all", "training-tails-ffl-64-0.98", "training-tails-ffl-128-0.98",
     }  # fmt: skip
-    figure = named(drawn, "training-tails")
+    figure = named(drawn, "training-tails-all")
     finals = {one["id"]: one["final"] for one in found.study["trainings"]}
     places = {series.name: (series.x[0], series.y[0]) for series in figure.series}
     rates = {
@@ -148,7 +148,7 @@ def test_trainings_of_several_lengths_stand_in_one_figure_by_their_kind(tmp_path
     }
     assert places["transformer"] == rates["short"]
     assert places["transformer, path attention"] == rates["long"]
-    assert places["transformer, errs on strings like those of the training too"] == rates["errs"]
+    assert places["transformer, errs in distribution too"] == rates["errs"]
     assert figure.x_rates is not None and figure.x_rates.band is not None
     assert places["lstm"][0] <= figure.x_rates.band[1]  # exactly 0
     assert all(len(series.x) == 1 for series in figure.series) and len(places) == 4

@@ -19,6 +19,7 @@ from ffprompt.report.figures.cells import (
     slug,
     with_note,
 )
+from ffprompt.report.figures.palette import SERIES
 from ffprompt.report.figures.series import Figure, RateAxis, Series
 from ffprompt.report.study_cells import DENSE, SPARSE
 
@@ -27,10 +28,14 @@ _STRIDES = (0.7548776662, 0.5698402910)
 
 
 def tails(study: Study) -> list[Figure | None]:
-    """Return a figure for each length and alphabet, and one of all trainings where there are several of these."""
+    """Return a figure for each length and alphabet, and one of all trainings by their kind.
+
+    The latter is there where there are several lengths, or more cells than colours.
+    """
     families = _families(study)
     found = [_of_family(study, family, len(families) == 1) for family in families]
-    if sum(figure is not None for figure in found) > 1:
+    drawn = sum(figure is not None for figure in found)
+    if drawn > 1 or (drawn and len(study["cells"]) > len(SERIES)):
         found.append(_of_all(study, families))
     return found
 
@@ -61,7 +66,7 @@ def _of_family(study: Study, family: Sequence[str], only: bool) -> Figure | None
         for one in members
         if pair[0] in one["final"] and pair[1] in one["final"]
     ]
-    figure = _scatter(points, " or ".join(others))
+    figure = _scatter(points, f"on {' or '.join(others)}" if others else "")
     return replace(
         figure,
         name="training-tails" if only else f"training-tails-{slug(pair[0])}",
@@ -82,8 +87,8 @@ def _of_all(study: Study, families: Sequence[Sequence[str]]) -> Figure:
             if pair and pair[0] in one["final"] and pair[1] in one["final"]:
                 kind = one["kind"]
                 points.append(_Point(kinds.setdefault(kind, len(kinds)), kind, one, pair, _clean(one, others)))
-    figure = _scatter(points, "strings like those of the training")
-    return replace(figure, name="training-tails", title="Sparse against dense, all trainings at their own lengths")
+    figure = _scatter(points, "in distribution")
+    return replace(figure, name="training-tails-all", title="Sparse against dense, all trainings by their kind")
 
 
 @dataclass(frozen=True)
@@ -101,20 +106,20 @@ def _clean(one: JsonObject, sets: Sequence[str]) -> bool:
     return not any(one["final"][data]["errors"] for data in sets if data in one["final"])
 
 
-def _scatter(points: Sequence[_Point], others: str) -> Figure:
-    """Return the last glitch rates, sparse against dense: a cross for a training that errs on ``others`` too."""
+def _scatter(points: Sequence[_Point], elsewhere: str) -> Figure:
+    """Return the last glitch rates, sparse against dense: a cross for a training that errs ``elsewhere`` too."""
     axes = [axis_of([point.training["final"][point.pair[side]] for point in points]) for side in (0, 1)]
     groups: dict[tuple[int, str, bool], list[_Point]] = {}
     for point in sorted(points, key=lambda point: (point.colour, not point.clean)):
         groups.setdefault((point.colour, point.name, point.clean), []).append(point)
     series: list[Series] = []
     for (colour, name, clean), mine in groups.items():
-        what = name if clean else f"{name}, errs on {others} too"
+        what = name if clean else f"{name}, errs {elsewhere} too"
         drawn = _series(what, colour, mine, axes, len(points))
         series.append(drawn if clean else replace(drawn, symbol="cross"))
     note = f"A point a training that has finished. {ZEROS}"
-    if others:
-        note += f" Crosses err on {others} as well, dots do not."
+    if elsewhere:
+        note += f" Crosses err {elsewhere} as well, dots do not."
     if len(points) > MOST_BARS:
         note += LONGEST
     return Figure(
