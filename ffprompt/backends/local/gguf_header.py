@@ -19,7 +19,11 @@ def read_once() -> Iterator[None]:
     library: Any = _library()
     reader, names = library.GGUFReader, library.get_tensor_name_map
     once = functools.cache(lambda path: reader(path))
-    library.GGUFReader, library.get_tensor_name_map = lambda path: once(str(path)), functools.cache(names)
+
+    def remembered(path: Any, *mode: Any, **settings: Any) -> Any:
+        return reader(path, *mode, **settings) if mode or settings else once(str(path))
+
+    library.GGUFReader, library.get_tensor_name_map = remembered, functools.cache(names)
     try:
         yield
     finally:
