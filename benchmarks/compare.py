@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ffprompt.evaluation.rescore import _schema
+from ffprompt.evaluation.read_columns import schema as reads_schema
 from ffprompt.scoring.score import Outcome
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ def run_of(folder: Path, name: str, reads: int, rate: float, seed: int) -> Path:
     path.mkdir()
     rng, strings = np.random.default_rng(seed), reads // READS_A_STRING // len(LENGTHS)
     conditions, results = [], []
-    with pq.ParquetWriter(path / "reads.parquet", _schema()) as out:
+    with pq.ParquetWriter(path / "reads.parquet", reads_schema()) as out:
         for number, length in enumerate(LENGTHS):
             chance = np.repeat(rng.beta(rate * 4, (1 - rate) * 4, strings), READS_A_STRING)
             wrong = rng.random(len(chance)) < chance
@@ -59,7 +59,7 @@ def run_of(folder: Path, name: str, reads: int, rate: float, seed: int) -> Path:
                 "answer_logprobs": list(np.full((len(string), 2), -0.7)),
                 "answer_mass": rng.random(len(string)), "margin": rng.random(len(string)),
             }  # fmt: skip
-            schema = _schema()
+            schema = reads_schema()
             full = [
                 pa.nulls(len(string), one.type)
                 if (value := columns.get(one.name)) is None

@@ -159,6 +159,9 @@ class BillNumbers(TypedDict):
     replies_without_usage: int
 
 
+_SUMMED = ("prompt", "reply", "cached", "reasoning", "picos")
+
+
 @dataclass(slots=True)
 class Bill:
     """Adds up what answers used and cost. A sum is unknown where one of its parts is."""
@@ -175,8 +178,8 @@ class Bill:
         self.answers += 1
         self.without_usage += used is None
         picos = None if used is None or self.price is None else self.price.picos(used)
-        found = {name: getattr(used, name, None) for name in ("prompt", "reply", "cached", "reasoning")}
-        for name, value in {**found, "picos": picos}.items():
+        found = (None,) * 4 if used is None else (used.prompt, used.reply, used.cached, used.reasoning)
+        for name, value in zip(_SUMMED, (*found, picos), strict=True):
             before = self._sums.get(name, 0)
             self._sums[name] = None if value is None or before is None else before + value
 

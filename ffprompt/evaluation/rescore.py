@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
 import numpy as np
 from pydantic import ValidationError
 
-from ffprompt._util.files import printable
 from ffprompt._util.records import Reader
 from ffprompt._util.storage import replacing
 from ffprompt._util.validation import in_one_line
@@ -23,8 +22,8 @@ from ffprompt.elicitation.condition import Condition
 from ffprompt.errors import StoreError
 from ffprompt.evaluation.early_stopping import Course, courses
 from ffprompt.evaluation.plan import Plan
+from ffprompt.evaluation.read_columns import ReadColumns, schema
 from ffprompt.evaluation.trial_batch import Batch
-from ffprompt.runs.columns import READS
 from ffprompt.runs.folder import RunFolder, replace_file
 from ffprompt.runs.log import Index, index, line_name, read_trial
 from ffprompt.runs.records import TrialRecord
@@ -32,20 +31,12 @@ from ffprompt.scoring.aggregate import Reasons, Tally
 from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
-from ffprompt.scoring.response_records import DialogueRecord, ReplyRecord, ResponseRecord, ScoresRecord, check_reads
-from ffprompt.scoring.score import Judged, Reading, margin, mass
-from ffprompt.tasks.base import PROBABILITIES
+from ffprompt.scoring.response_records import ResponseRecord, check_reads
+from ffprompt.scoring.score import Judged, Reading
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.schema import Template
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _BATCH = 1024
-
-Columns = dict[str, list[Any]]  # by name, a value for each read
-
-COLUMNS = {name: column.kind for name, column in READS.items()}
 
 
 def plan_of(folder: RunFolder) -> Plan:
@@ -83,7 +74,6 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
     Raises:
         StoreError: a line of the log is damaged, or ``reads.parquet`` cannot be written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     where = index(folder, len(plan))
@@ -96,20 +86,20 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
         with (
             replacing(folder.reads_path) if write else contextlib.nullcontext(os.devnull) as place,
             folder.trials_path.open("rb") as log,
-            pq.ParquetWriter(place, _schema()) as out,
+            pq.ParquetWriter(place, schema()) as out,
         ):
             for condition, start, stop in _with_lines(plan, where):
                 batch = plan.batch(condition, start, stop, shots=False)
-                columns: Columns = {name: [] for name in COLUMNS}
+                columns = ReadColumns(plan, batch, temperature)
                 for row, judged, trial in _judged(folder, plan, batch, where, log):
-                    tallies[condition.number].add(batch.string(row), judged, trial.response, _floor_hits(batch, row))
+                    tallies[condition.number].add(batch.string(row), judged, trial.response, batch.floor_counts[row])
                     if found:
                         found[condition.number].note(start + row, judged.outcomes)
-                    differing += [str(outcome) for outcome in judged.outcomes] != list(trial.outcomes)
+                    differing += list(judged.outcomes) != list(trial.outcomes)
                     limit = partial(plan.max_tokens, condition)
                     unread[condition.number].note(trial.name, judged, trial.response, limit)
-                    _add_reads(columns, plan, batch, row, judged, trial, temperature)
-                out.write_table(pa.table(columns, schema=_schema()))
+                    columns.add(row, judged, trial)
+                out.write_table(columns.table())
         if write:
             _write_invalid(folder, plan, unread)
     except OSError as error:
@@ -125,12 +115,6 @@ def rebuild(folder: RunFolder, plan: Plan, write: bool = True) -> tuple[list[Con
         result = _result(condition, tally, course)
         rows.append(replace(result, unread=replies.summary(), reasoning_tags=replies.tags_used()))
     return rows, differing
-
-
-def _floor_hits(batch: Batch, row: int) -> dict[str, int]:
-    """The asked reads of a trial at which each rule without memory is right."""
-    positions = batch.positions(row)
-    return {name: int(np.count_nonzero(hit[row, positions])) for name, hit in batch.floor_hits.items()}
 
 
 def errors_of(folder: RunFolder, plan: Plan) -> Reasons:
@@ -250,109 +234,3 @@ def _temperature(folder: RunFolder, plan: Plan) -> float | None:
     """The temperature that replies were drawn at. None where the model samples by its own settings."""
     asked = plan.config.temperature
     return None if asked == "default" or folder.info.model.get("temperature") == OWN else asked
-
-
-def _add_reads(
-    columns: Columns,
-    plan: Plan,
-    batch: Batch,
-    row: int,
-    judged: Judged,
-    trial: TrialRecord,
-    temperature: float | None,
-) -> None:
-    each = _of_each_read(batch, row, judged, trial.response)
-    for name, value in _of_all_reads(plan, batch, row, trial.prompt, temperature).items():
-        columns[name] += [printable(value)] * len(each["position"])
-    for name, values in each.items():
-        columns[name] += values
-
-
-def _of_all_reads(
-    plan: Plan, batch: Batch, row: int, prompt: str | None, temperature: float | None
-) -> dict[str, str | int | float | None]:
-    """The columns that are the same for all reads of a trial."""
-    condition: Condition = batch.condition
-    spec = condition.spec
-    return {
-        "trial_id": batch.trial_id(row, plan.seed),
-        "model": plan.config.model,
-        "template": condition.template,
-        "shots": condition.shots,
-        "elicitation": condition.elicitation.name,
-        "form": condition.form,
-        "length": condition.length,
-        **{f"p_{name}": spec.probabilities.get(name) if spec else None for name in PROBABILITIES},
-        "symbols": plan.config.symbols,
-        "seed": plan.seed,
-        "string_index": batch.string(row),
-        "shot_length": condition.shot_length if condition.shots else None,
-        "shared_shots": plan.config.shared_shots if condition.shots else None,
-        "next_read": plan.config.next_read if "next_read" in condition.elicitation.settings else None,
-        "temperature": temperature if "temperature" in condition.elicitation.settings else None,
-        "data": plan.config.data,
-        "turn_instructions": condition.turn_instructions,
-        "string": batch.digests[row],
-        "answers": condition.answers,
-        "repeat": batch.repeat(row),
-        "prompt": prompt,
-        "condition": condition.number,
-    }
-
-
-def _of_each_read(batch: Batch, row: int, judged: Judged, response: ResponseRecord) -> Columns:
-    """The columns that differ from read to read."""
-    positions = batch.positions(row).tolist()
-    none = [None] * len(positions)
-    scored = response if isinstance(response, ScoresRecord) else None
-    scores = None if scored is None else scored.known
-    # Where an answer is only bounded, neither the mass of all nor the margin is known.
-    whole = [[v for v in read if v is not None] if None not in read else None for read in scores or ()]
-    return {
-        "read_index": batch.asked[row].tolist(),
-        "proposed": _proposed(batch, row),
-        "position": positions,
-        **{name: _covariate(batch, name, row) for name in ("gap", "contradictions", "earlier_reads")},
-        "truth": batch.truth(row),
-        "answer": list(judged.answers),
-        "final_answer": none if judged.final is None else list(judged.final),
-        "outcome": [str(outcome) for outcome in judged.outcomes],
-        "reason": printable(list(judged.reasons) or [judged.reason] * len(positions)),
-        "ended": printable(_ended(response, len(positions))),
-        "answer_logprobs": none if scores is None else scores,
-        "answer_mass": none if scores is None else [read and mass(read) for read in whole],
-        "margin": none if scores is None else [read and margin(read) for read in whole],
-        "argmax_token": none if scored is None else scored.argmax,
-        "argmax_symbol": none if scored is None else scored.argmax_symbol,
-    }
-
-
-def _proposed(batch: Batch, row: int) -> list[int | None]:
-    """The answers that were shown to be judged. None where the model was to answer by itself."""
-    elicitation = batch.condition.elicitation
-    if elicitation.answers_reads:
-        return [None] * len(batch.asked[row])
-    string = batch.strings.string(row)
-    return [elicitation.proposed(string, read, batch.string(row)) for read in batch.asked[row].tolist()]
-
-
-def _covariate(batch: Batch, name: str, row: int) -> list[int | None]:
-    """A covariate of the asked reads of a trial. None where the task has nothing to say of it."""
-    positions = batch.positions(row)
-    values = batch.covariates.get(name)
-    return [None] * len(positions) if values is None else values[row, positions].tolist()
-
-
-def _ended(response: ResponseRecord, reads: int) -> list[str | None]:
-    """Why the reply ended that holds each read, in the words of whoever wrote it. Of a dialogue, the turn's."""
-    if isinstance(response, DialogueRecord) and response.error is None:
-        return [turn.ended for turn in response.turns for _ in range(turn.reads)]
-    return [response.ended if isinstance(response, ReplyRecord) else None] * reads
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [(name, pa.list_(pa.float64()) if kind == "list" else getattr(pa, kind)()) for name, kind in COLUMNS.items()]
-    )

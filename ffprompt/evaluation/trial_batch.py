@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffprompt.elicitation.condition import Condition
-from ffprompt.tasks.events import Ints
 from ffprompt.tasks.floors import hits
 from ffprompt.tasks.strings import Strings
 
@@ -54,8 +55,25 @@ class Batch:
 
     def truth(self, row: int) -> list[int]:
         """The true answers to the asked reads of a string."""
-        answers: list[int] = self.strings.answers[row, self.positions(row)].tolist()
-        return answers
+        return self._truths[row]
+
+    @cached_property
+    def _truths(self) -> Sequence[list[int]]:
+        return self._at_reads(self.strings.answers)
+
+    def _at_reads(self, values: NDArray[Any]) -> Sequence[list[Any]]:
+        """Of (N, n) values those at the asked reads, a list for each string. One look at all is much the fastest."""
+        rows, columns, ends = self._reads
+        flat = values[rows, columns].tolist()
+        return [flat[start:end] for start, end in itertools.pairwise(ends)]
+
+    @cached_property
+    def _reads(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
+        """The row and the column of every asked read, and where those of each string begin and end."""
+        counts = [len(places) for places in self._positions]
+        rows = np.repeat(np.arange(len(self)), counts)
+        columns = np.concatenate(self._positions) if len(self) else np.zeros(0, np.int64)
+        return rows, columns, np.cumsum([0, *counts]).tolist()
 
     @cached_property
     def floor_hits(self) -> dict[str, NDArray[np.bool_]]:
@@ -65,9 +83,24 @@ class Batch:
         return hits(self.strings, self.condition.elicitation.sees_answers)
 
     @cached_property
-    def covariates(self) -> dict[str, Ints]:
-        """What makes a read hard, (N, n) each, by the name of its column."""
-        return self.strings.task.covariates(self.strings)
+    def floor_counts(self) -> Sequence[dict[str, int]]:
+        """For each string, the number of its asked reads at which each rule without memory would be right."""
+        rows, columns, _ = self._reads
+        counts = {
+            name: np.bincount(rows[hit[rows, columns]], minlength=len(self)).tolist()
+            for name, hit in self.floor_hits.items()
+        }
+        return [dict(zip(counts, each, strict=True)) for each in zip(*counts.values(), strict=True)] or [{}] * len(self)
+
+    def covariate(self, name: str, row: int) -> list[Any]:
+        """What makes the asked reads of a string hard, by the name of its column. None where the task says nothing."""
+        known = self._covariates.get(name)
+        return [None] * len(self.asked[row]) if known is None else known[row]
+
+    @cached_property
+    def _covariates(self) -> dict[str, Sequence[list[Any]]]:
+        found = self.strings.task.covariates(self.strings)
+        return {name: self._at_reads(values) for name, values in found.items()}
 
     def trial_id(self, row: int, seed: int) -> str:
         """The name of a trial, unique in its run. Runs that differ in other settings may use it again.

@@ -162,9 +162,7 @@ class HarnessCondition:
         outcomes = dict.fromkeys(map(str, Outcome), 0)
         for outcome in judged.outcomes:
             outcomes[str(outcome)] += 1
-        positions = batch.positions(row)
-        floors = {name: int(np.count_nonzero(hit[row, positions])) for name, hit in batch.floor_hits.items()}
-        return Counts(len(judged.outcomes), outcomes, floors)
+        return Counts(len(judged.outcomes), outcomes, batch.floor_counts[row])
 
     def _row(self, trial: int) -> tuple[Batch, int]:
         start = trial - trial % _CHUNK

@@ -78,11 +78,13 @@ class Tally:
 
     def add(self, string: int, judged: Judged, response: ResponseRecord, floor_hits: Mapping[str, int]) -> None:
         """Count one trial of a string. ``floor_hits``: its asked reads at which each rule without memory is right."""
-        for outcome in judged.outcomes:
-            self.outcomes[outcome] += 1
+        reads, correct = len(judged.outcomes), judged.outcomes.count(Outcome.CORRECT)
+        self.outcomes[Outcome.CORRECT] += correct
+        if correct < reads:
+            for outcome in judged.outcomes:
+                self.outcomes[outcome] += outcome is not Outcome.CORRECT
         failed = judged.outcomes[0] is Outcome.ERROR
-        right = all(outcome is Outcome.CORRECT for outcome in judged.outcomes)
-        self.repeats.add(string, None if failed else judged.answers, right)
+        self.repeats.add(string, None if failed else judged.answers, correct == reads)
         if failed:
             self.reasons.setdefault(Outcome.ERROR, Reasons()).add(judged.reason or "no reason")
             return
@@ -94,12 +96,12 @@ class Tally:
             self.bill.add(call.usage, call.call is not None)
         if device := " and ".join(sorted({call.device for call in response.calls if call.device is not None})):
             known = self.devices.setdefault(device, [0, 0])
-            known[0] += len(judged.outcomes)
-            known[1] += judged.outcomes.count(Outcome.CORRECT)
+            known[0] += reads
+            known[1] += correct
         for counts in (self.string_reads, self.string_misses):
             counts.extend([0] * (string + 1 - len(counts)))
-        self.string_reads[string] += len(judged.outcomes)
-        self.string_misses[string] += sum(outcome is not Outcome.CORRECT for outcome in judged.outcomes)
+        self.string_reads[string] += reads
+        self.string_misses[string] += reads - correct
         if isinstance(response, ScoresRecord):
             self._add_scores(response)
         for name, hits in floor_hits.items():

@@ -56,6 +56,10 @@ class Repeats:
 
     def add(self, string: int, answers: Answers | None, right: bool) -> None:
         """Count one repeat of a string: its answers, None where the call failed, and whether all are right."""
+        if self.repeats == 1:  # there are no pairs
+            self._whole += answers is not None
+            self._right += answers is not None and right
+            return
         heard = self._open.setdefault(string, [])
         heard.append(None if answers is None else (answers, right))
         if len(heard) == self.repeats:

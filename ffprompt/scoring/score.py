@@ -161,7 +161,7 @@ def _judge_scores(logprobs: Sequence[Sequence[float]], truth: Sequence[int]) -> 
     outcomes: list[Outcome] = []
     for read, true in zip(logprobs, truth, strict=True):
         best = max(read)
-        tied = sum(value == best for value in read) > 1
+        tied = read.count(best) > 1
         answer = None if tied else read.index(best)
         answers.append(answer)
         outcomes.append(Outcome.INVALID if tied else Outcome.CORRECT if answer == true else Outcome.WRONG)
@@ -180,10 +180,12 @@ NEAR_TIE = 0.001
 
 def margin(read: Sequence[float]) -> float:
     """Log-probability of the best answer minus that of the second best."""
+    if len(read) == 2:
+        return abs(read[0] - read[1])
     first, second = sorted(read, reverse=True)[:2]
     return first - second
 
 
 def mass(read: Sequence[float]) -> float:
     """Probability of all answers together. The rest went to other words."""
-    return math.fsum(math.exp(value) for value in read)
+    return math.fsum(map(math.exp, read))

@@ -12,7 +12,6 @@ import pytest
 from ffprompt.backends.base import Capabilities, Failure, Reply, Scores
 from ffprompt.config.run_config import make
 from ffprompt.evaluation.plan import Plan
-from ffprompt.evaluation.rescore import _floor_hits
 from ffprompt.report.wording import legend, notes
 from ffprompt.scoring.aggregate import Tally
 from ffprompt.scoring.condition_result import ConditionResult, StringsWithAnError
@@ -99,7 +98,7 @@ def tally(judgements: list[list[Outcome]], responses: list[ResponseRecord] | Non
     for outcomes, response in zip(judgements, responses or [REPLY] * len(judgements), strict=True):
         while len(batch.asked[row]) != len(outcomes):
             row += 1
-        counted.add(batch.string(row), Judged([None] * len(outcomes), outcomes), response, _floor_hits(batch, row))
+        counted.add(batch.string(row), Judged([None] * len(outcomes), outcomes), response, batch.floor_counts[row])
         row += 1
     return counted.result()
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffprompt.cli.main import main
-from ffprompt.evaluation.rescore import _schema
+from ffprompt.evaluation.read_columns import schema
 from ffprompt.scoring.score import Outcome
 
 
@@ -40,7 +40,7 @@ def altered(
         frame = pd.read_parquet(new / "reads.parquet")
         changed = reads(frame)
         frame = frame if changed is None else changed
-        pq.write_table(pa.Table.from_pandas(frame, _schema(), preserve_index=False), new / "reads.parquet")
+        pq.write_table(pa.Table.from_pandas(frame, schema(), preserve_index=False), new / "reads.parquet")
         for condition, row in zip(record["plan"]["conditions"], record["results"], strict=True):
             mine = frame
             for key in ("template", "shots", "elicitation", "form", "length"):
