@@ -66,8 +66,17 @@ def json_bytes(value: object, indent: int | None = None) -> bytes:
         ValueError: a number is not finite.
         TypeError: a value is not plain.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+    text = _ON_ONE_LINE.encode(value) if indent is None else _encoder(indent).encode(value)
+    if not text.isascii() or "\x7f" in text:  # few lines of a log, where looking at each character takes time
+        text = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.encode()
+
+
+def _encoder(indent: int | None = None) -> json.JSONEncoder:
+    return json.JSONEncoder(indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+_ON_ONE_LINE = _encoder()
 
 
 def well_formed(text: str) -> str:

@@ -210,6 +210,8 @@ class Fleet:
         if self._keepers and self._keepers[0].get_loop() is asyncio.get_running_loop():
             return
         self._askers: Askers[_Actor] = Askers()
+        for actor in self._starting.values():  # what they wait for belongs to an earlier loop
+            actor.calls, actor.lost = [], asyncio.Event()
         self._keepers = [asyncio.create_task(self._keep(ref, actor)) for ref, actor in self._starting.items()]
 
     async def _place(self) -> Asker[_Actor]:

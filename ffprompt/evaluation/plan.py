@@ -31,6 +31,7 @@ from ffprompt.elicitation.condition import Condition
 from ffprompt.elicitation.question import Prompt, PromptParts, Question
 from ffprompt.errors import ConfigError, SpecError
 from ffprompt.evaluation.trial_batch import Batch
+from ffprompt.scoring.score import Reading
 from ffprompt.tasks import registry
 from ffprompt.tasks.base import PROBABILITIES, Spec
 from ffprompt.tasks.events import Ints
@@ -80,6 +81,7 @@ class Plan:
                 raise ConfigError(f"template {given}: words task {template.task}, not {self.task.name} (--task)")
         words = (Renderer(template, config.symbols, self.task) for template in self.templates.values())
         self._words = {made.template.name: made for made in words}
+        self._readings: dict[int, Reading] = {}  # by the number of the condition
         for given, template in self.templates.items():
             known = template.name in templates.names() and templates.load(template.name)
             if not kept and known and known.digest != template.digest:
@@ -209,6 +211,25 @@ class Plan:
         if elicitation.answers_reads:
             return words.surfaces
         return elicitation.surfaces(words, batch.strings.string(row), batch.asked[row].tolist(), batch.string(row))
+
+    def reading(self, batch: Batch, row: int) -> Reading:
+        """Return how the reply to one trial is read. Only traces and ``verify`` differ from trial to trial."""
+        condition = batch.condition
+        if (known := self._readings.get(condition.number)) is not None:
+            return known
+        words, elicitation = self.words(condition), condition.elicitation
+        made = Reading(
+            self.surfaces(batch, row),
+            completes=condition.form == "completion",
+            one=elicitation.asks_one_read,
+            ignore_case=words.template.reply.ignore_case,
+            structured=condition.structured,
+            tags=self.config.reasoning_tags or (),
+            steps=elicitation.steps(words, batch.strings.string(row), batch.asked[row].tolist()),
+        )
+        if made.steps is None and elicitation.answers_reads:
+            self._readings[condition.number] = made
+        return made
 
     def questions(self, batch: Batch) -> list[Question]:
         """Return the questions of a batch, in order."""

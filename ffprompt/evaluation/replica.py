@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copyreg
 import dataclasses
 import os
 import pickle
 import platform
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from ffprompt.backends.base import Capabilities, Failure, Reply, Request, Scores
+from ffprompt.backends.base import Capabilities, Failure, Message, Reply, Request, Scores
 from ffprompt.backends.identity import Identity
 from ffprompt.backends.prompt_audit import PromptAudit
 from ffprompt.backends.registry import open_backend
@@ -26,6 +28,16 @@ from ffprompt.errors import FFPromptError
 
 Method = Literal["score", "complete"]
 Answers = list[Reply | Scores | Failure]
+
+
+def _packing(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """How to pickle a dataclass with slots as its values alone. Its own way asks for the names of fields each time."""
+    values = attrgetter(*(field.name for field in dataclasses.fields(kind)))
+    return lambda one: (kind, values(one))
+
+
+for _kind in (Request, Message, Scores, Reply):  # and no subclass of theirs, which may hold more
+    copyreg.pickle(_kind, _packing(_kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from ffprompt.scoring.condition_result import ConditionResult
 from ffprompt.scoring.invalid_replies import UnreadReplies, invalid_md
 from ffprompt.scoring.repeats import Repeats
 from ffprompt.scoring.response_records import ResponseRecord, check_reads
-from ffprompt.scoring.score import Judged, Reading
+from ffprompt.scoring.score import Judged
 from ffprompt.tasks.datasets import read as read_strings
 from ffprompt.templates.schema import Template
 
@@ -216,18 +216,7 @@ def _judged(
 
 def judge_response(plan: Plan, batch: Batch, row: int, response: ResponseRecord) -> Judged:
     """Return the outcomes of one trial."""
-    condition = batch.condition
-    words = plan.words(condition)
-    reading = Reading(
-        plan.surfaces(batch, row),
-        completes=condition.form == "completion",
-        one=condition.elicitation.asks_one_read,
-        ignore_case=words.template.reply.ignore_case,
-        structured=condition.structured,
-        tags=plan.config.reasoning_tags or (),
-        steps=condition.elicitation.steps(words, batch.strings.string(row), batch.asked[row].tolist()),
-    )
-    return condition.elicitation.judge(response, batch.truth(row), reading)
+    return batch.condition.elicitation.judge(response, batch.truth(row), plan.reading(batch, row))
 
 
 def _temperature(folder: RunFolder, plan: Plan) -> float | None:

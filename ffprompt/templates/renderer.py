@@ -49,6 +49,7 @@ class Renderer:
         self.task = registry.example(template.task) if task is None else task
         self.symbols = symbols
         self._made: dict[str, Frame] = {}
+        self._around: dict[tuple[str, int], tuple[str, str]] = {}  # by the frame and the number of reads
         self._worded: dict[str, tuple[str, ...]] = {}
         self.surfaces = template.surfaces(symbols, task)
         if task is not None:
@@ -241,5 +242,8 @@ class Renderer:
 
     def around(self, frame: Frame, count: int) -> tuple[str, str]:
         """The text before and after the events of a string with ``count`` reads."""
-        before, after = self._framed(frame, count).split(EVENTS)
-        return before, after
+        known = self._around.get((frame.key, count))
+        if known is None:
+            before, after = self._framed(frame, count).split(EVENTS)
+            known = self._around[frame.key, count] = before, after
+        return known

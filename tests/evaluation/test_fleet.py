@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -215,3 +216,26 @@ def test_replicas_that_disagree_stop_the_run_in_one_line(nodes, on_ray, command,
     assert done.returncode == 2
     (error,) = [line for line in done.stderr.splitlines() if not line.startswith("waiting")]
     assert "replicas disagree on note: " in error
+
+
+def test_replicas_can_be_asked_in_one_event_loop_after_another(nodes):
+    from ffprompt.config.run_config import make
+    from ffprompt.evaluation.fleet import open_model
+    from ffprompt.evaluation.runner import make_plan
+
+    nodes.clear()
+    config = make(
+        {
+            "backend": "scripted", "model": "oracle", "elicitation": "forced", "template": "raw-compact", "length": 20,
+            "shots": 0, "trials": 4, "ray": nodes.address,
+        }
+    )  # fmt: skip
+    backend = open_model(config)
+    try:
+        plan = make_plan(config, backend)
+        requests = [question.request for question in plan.questions(plan.batch(plan.conditions[0], 0, 4))]
+        first, second = (asyncio.run(backend.score(requests)) for _ in range(2))
+    finally:
+        backend.close()
+    assert [scores.answers.tolist() for scores in first] == [scores.answers.tolist() for scores in second]
+    assert len(first) == 4
