@@ -1,10 +1,10 @@
 """What many replicas cost beside their models: the driver alone, and two CPU replicas against two processes.
 
-python benchmarks/fleet.py driver [TRIALS …]     trials/s and memory of a driver of scripted replicas behind Ray
+python benchmarks/fleet.py driver [TRIALS …]     trials/s and memory of a driver of a scripted replica behind Ray
 python benchmarks/fleet.py replicas [ROUNDS]     SmolLM2 on two cores: two replicas against two processes, in turns
 
-The processor time of the driver is printed beside the wall-clock time, because another process on the machine changes
-only the latter.
+The processor time of the driver is printed beside the wall-clock time. Both grow on a machine that is shared, the
+latter more, so the load at the beginning is printed too. Memory is resident memory, at ten moments of each step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 DRIVER = """
-import asyncio, resource, sys, time
+import asyncio, resource, sys, threading, time
 from pathlib import Path
 from ffprompt.config.run_config import make
 from ffprompt.evaluation.fleet import open_model
@@ -40,20 +40,32 @@ folder, _ = start(config, backend, plan, Path(sys.argv[2]), False)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
+def sample(seen, ended):
+    while not ended.wait(0.2):
+        with open("/proc/self/statm") as file:
+            seen.append(int(file.read().split()[1]) * resource.getpagesize() >> 20)
+
 def timed(what, work):
+    seen, ended = [], threading.Event()
+    threading.Thread(target=sample, args=(seen, ended), daemon=True).start()
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    ended.set()
     print(f"{trials:>9,} {what}: {trials / wall:,.0f} trials/s, {1e3 * cpu / trials:.3f} ms of a processor a trial, "
           f"{peak():.0f} MiB at most", flush=True)
+    if len(seen) >= 10:
+        print("          MiB over time:", *(seen[len(seen) * tenth // 10] for tenth in range(10)), seen[-1], flush=True)
+    return wall
 
 def ask():
     with Log(folder) as log:
         asyncio.run(_ask(folder, log, plan, backend, lambda _: None))
 
-timed("asked and logged" + (" over Ray" if ray else " in process"), ask)
+wall = timed("asked and logged" + (" over Ray" if ray else " in process"), ask)
 backend.close()
-timed("scored, reads.parquet written", lambda: rebuild(folder, plan))
+wall += timed("scored, reads.parquet written", lambda: rebuild(folder, plan))
+print(f"{trials:>9,} both, one after the other: {trials / wall:,.0f} trials/s", flush=True)
 """
 
 
@@ -129,6 +141,10 @@ def main() -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     began = time.perf_counter()
     kind, *numbers = sys.argv[1:] or ["driver"]
+    if kind not in ("driver", "replicas") or not all(number.isdecimal() for number in numbers):
+        sys.exit(__doc__)
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}, Python {sys.version.split()[0]}")
     if kind == "driver":
         driver([int(number) for number in numbers] or [10_000, 100_000, 300_000, 1_000_000])
     else:
