@@ -47,6 +47,19 @@ def cluster(address: str, purpose: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def not_a_share(flag: str, gpus: float) -> str:
+    """Return why a task cannot have so many GPUs. Empty where it can: a part of one, or a whole number.
+
+    >>> not_a_share("--replica-gpus", 0.5), not_a_share("--replica-gpus", 2)
+    ('', '')
+    >>> not_a_share("--replica-gpus", 1.5)
+    '--replica-gpus 1.5: expected a part of one GPU, or a whole number of them'
+    """
+    if 0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer()):
+        return ""
+    return f"{flag} {gpus:g}: expected a part of one GPU, or a whole number of them"
+
+
 def _reach(address: str) -> None:
     """Raise ModelError for an address where nobody listens, or something that is not Ray."""
     if address in (LOCAL, "auto"):

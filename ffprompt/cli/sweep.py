@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ffprompt import __version__
 from ffprompt._util.extras import needs
 from ffprompt._util.formatting import counted, plural_of
+from ffprompt._util.ray_cluster import not_a_share
 from ffprompt._util.storage import write_atomically
 from ffprompt.cli import output_flags, sweep_output
 from ffprompt.cli.console import line
@@ -122,8 +123,8 @@ def _shares(study: Study, jobs: Sequence[Job], options: Namespace, ray: bool) ->
     gpus = options.gpus_per_task
     if gpus is None:
         gpus = 1.0 if any(job.training.device.startswith("cuda") for job in jobs) else 0.0
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ConfigError(f"--gpus-per-task {gpus:g}: expected a part of one GPU, or a whole number of them")
+    if said := not_a_share("--gpus-per-task", gpus):
+        raise ConfigError(said)
     at_once = max(1, cpus // threads) if threads == 1 else 1
     return study.replicates or at_once, at_once, cpus, gpus
 

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from ffprompt._util.ray_cluster import not_a_share
 from ffprompt._util.secrets import shown_setting, shown_url
 from ffprompt._util.validation import first_problem
 from ffprompt.backends.base import Capabilities
@@ -201,11 +202,11 @@ class RunConfig(_Fields):
         except SpecError as error:
             raise _SettingsError(f"--{error}") from error
         named = {text.partition("=")[0].strip() for text in self.task_arg or ()}
-        for name in ("write", "read", "ignore"):
-            if getattr(self, f"p_{name}") is not None and name not in task.takes:
+        for name in (one for one in ("write", "read", "ignore") if getattr(self, f"p_{one}") is not None):
+            if name not in task.takes:
                 known = f"it takes {' and '.join(f'--p-{one}' for one in task.takes)}" if task.takes else "leave it out"
                 raise _SettingsError(f"--p-{name}: task {task.name} has no such probability; {known}")
-            if getattr(self, f"p_{name}") is not None and f"p_{name}" in named:
+            if f"p_{name}" in named:
                 raise _SettingsError(f"--p-{name}: --task-arg p_{name} says it too; give one of them")
         return self
 
@@ -236,19 +237,16 @@ class RunConfig(_Fields):
     def _check_early_stopping(self) -> RunConfig:
         if self.certify is not None and self.until_width is not None:
             raise _SettingsError("--certify: give either it or --until-width")
-        rule = "--certify" if self.certify is not None else "--until-width"
-        bound = self.certify if self.certify is not None else self.until_width
+        rule, bound = ("--certify", self.certify) if self.certify is not None else ("--until-width", self.until_width)
         if bound is None:
             return self
-        blank = next((name for name in self.elicitation or () if find_elicitation(name).blanks), None)
-        if blank is not None:
-            raise _SettingsError(
-                f"{rule} {bound:g}: {blank} blanks the values, so its accuracy says nothing; run it apart"
-            )
+        given = f"{rule} {bound:g}"
+        if blank := next((name for name in self.elicitation or () if find_elicitation(name).blanks), None):
+            raise _SettingsError(f"{given}: {blank} blanks the values, so its accuracy says nothing; run it apart")
         if self.trials is None:
-            raise _SettingsError(f"{rule} {bound:g}: also give --trials, the maximum number of strings per condition")
+            raise _SettingsError(f"{given}: also give --trials, the maximum number of strings per condition")
         if self.data is not None:
-            raise _SettingsError(f"{rule} {bound:g}: needs sampled strings, since those of --data may be in any order")
+            raise _SettingsError(f"{given}: needs sampled strings, since those of --data may be in any order")
         return self
 
     @model_validator(mode="after")
@@ -262,8 +260,8 @@ class RunConfig(_Fields):
         for name in ("replicas", "replica_cpus", "replica_gpus", "replica_timeout"):
             if (value := getattr(self, name)) is not None and self.ray is None:
                 raise _SettingsError(f"{BY_NAME[name].flag} {value:g}: goes with --ray (local, or a cluster's address)")
-        if (gpus := self.replica_gpus or 0) > 1 and gpus != int(gpus):
-            raise _SettingsError(f"--replica-gpus {gpus:g}: expected a part of one GPU, or a whole number of them")
+        if said := not_a_share("--replica-gpus", self.replica_gpus or 0):
+            raise _SettingsError(said)
         return self
 
     def plain(self) -> dict[str, Any]:

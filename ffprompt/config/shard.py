@@ -40,7 +40,7 @@ class Shard:
         Raises:
             ValueError: It is not that, or I is not from 1 to N.
         """
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
             raise ValueError("I/N, such as 1/4 for the first of four parts")

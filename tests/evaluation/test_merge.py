@@ -98,6 +98,7 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(shards, whole, command, t
 def test_shards_that_cannot_be_are_refused_in_one_line(command):
     for shard, said in {
         "4/3": "--shard 4/3: expected I/N",
+        "１/３": "--shard １/３: expected I/N",
         "0/3": "--shard 0/3: expected I/N",
         "1/0": "--shard 1/0: expected I/N",
         "x": "--shard x: expected I/N",

@@ -474,5 +474,9 @@ def test_tasks_larger_than_the_machine_and_gpus_without_ray_are_refused(tmp_path
     file = write(tmp_path, TINY)
     assert main(["sweep", file, "--gpus-per-task", "1"]) == 2
     assert "gpus-per-task 1: it goes with --ray" in capsys.readouterr().err
+    for share in ("nan", "1.5", "-1"):
+        assert main(["sweep", file, "--ray", "local", "--gpus-per-task", share, "--dry-run"]) == 2
+        told = f"--gpus-per-task {share}: expected a part of one GPU, or a whole number of them"
+        assert told in capsys.readouterr().err
     assert main(["sweep", file, "--cpus-per-task", "0"]) == 2
     assert "cpus-per-task 0: expected at least 1" in capsys.readouterr().err
